@@ -1,0 +1,3 @@
+//! Memory.
+mod outbound;
+pub use outbound::Outbound;

@@ -1,0 +1,6 @@
+//! STUB
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+pub mod buffer;
+pub mod id;
+pub mod protocol;

@@ -1,0 +1,187 @@
+//! The two traits that make a wire format: [`Protocol`] reads it, [`Encode`] writes it.
+
+use std::fmt;
+
+use crate::buffer::Outbound;
+
+/// A wire format: how messages are cut out of a stream of bytes, and how the server speaks for itself in it.
+///
+/// The implementing value is the parse state of **one** connection; the server clones a fresh one for each. It knows no
+/// socket, no thread and no clock. Everything here runs on the processor thread, except [`refuse`](Protocol::refuse)
+/// and [`Encode::encode`], which also run on worker threads.
+pub trait Protocol: Clone + Send + 'static {
+    /// Where the parts of one message lie, as ranges into its bytes; never references, so that it survives a move.
+    type Layout: Send + 'static;
+    /// What a reply must know of its request (HTTP: was it HEAD, does the connection stay open).
+    type Exchange: Copy + Send + 'static;
+    /// True when answers must leave in the order of their requests. While a deferred reply is owed, the connection is
+    /// then not decoded.
+    const IN_ORDER: bool;
+
+    /// The longest message that `decode` lets through, in bytes of its whole encoded form. The server refuses to start
+    /// when its largest inbound block is smaller.
+    fn message_max(&self) -> usize;
+
+    /// Looks for one message at the front of `bytes`.
+    ///
+    /// `bytes` are all bytes of the connection that no message has consumed yet: what the call before was given and
+    /// kept, then what arrived since. It is never empty. How the stream was split must not change what comes out.
+    ///
+    /// # Errors
+    /// The stream can't be this protocol's, or breaks one of its limits: the connection is refused and closed.
+    fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Self::Layout>, ProtocolError>;
+
+    /// What a reply to this message must know.
+    fn exchange(layout: &Self::Layout) -> Self::Exchange;
+
+    /// The same exchange, told that the connection ends after this answer (HTTP: `Connection: close`).
+    fn last(exchange: Self::Exchange) -> Self::Exchange {
+        exchange
+    }
+
+    /// Called after each [`Decode::Partial`]: the chance to say something before the message is whole
+    /// (HTTP: `100 Continue`).
+    fn interim(&mut self, out: &mut Outbound) {
+        let _ = out;
+    }
+
+    /// Writes the last words to a peer whose connection is about to be closed. May write nothing.
+    fn refuse(why: &Refusal, out: &mut Outbound) {
+        let _ = (why, out);
+    }
+}
+
+/// A [`Protocol`] that can write a `T` as its answer.
+pub trait Encode<T>: Protocol {
+    /// Writes `item` as the answer to `exchange`.
+    ///
+    /// What does not fit is remembered by `out`, which ignores everything after it; the caller rolls the answer back.
+    ///
+    /// # Errors
+    /// The item can't be said in this protocol (a payload over the maximum). What was written is rolled back and the
+    /// connection is refused as [`Refusal::Unanswered`].
+    fn encode(exchange: Self::Exchange, item: T, out: &mut Outbound) -> Result<After, EncodeError>;
+}
+
+/// What [`Protocol::decode`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decode<L> {
+    /// No whole message yet.
+    Partial {
+        /// How long the whole message will be at the front of the buffer, when that is known already. Only a hint for
+        /// choosing a block; a claimed length earns nothing by itself.
+        needs: Option<usize>,
+        /// How many bytes at the front are to be kept. What lies behind has been read already and is dropped (framing
+        /// such as chunk-size lines); `decode` has moved the live bytes to the front. At most `bytes.len()`.
+        keep: usize,
+    },
+    /// The first `consumed` bytes (at least one) are one message.
+    Complete {
+        /// How many bytes the message takes, its framing included.
+        consumed: usize,
+        /// Where its parts lie, relative to the front of the bytes.
+        layout: L,
+    },
+}
+
+/// Whether the connection lives on after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// More messages may follow.
+    KeepOpen,
+    /// This answer is the last; the connection ends once the peer has been given it.
+    Close,
+}
+
+/// Why a stream is not acceptable. Carries what the protocol needs to say so to the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProtocolError {
+    status: u16,
+    what: String,
+}
+
+impl ProtocolError {
+    /// An error with a text for the log. The text should name the limit and the value that broke it.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { status: 0, what: what.into() }
+    }
+
+    /// The same with a status for protocols that have such (HTTP: 400, 413, 431, ...).
+    pub fn with_status(status: u16, what: impl Into<String>) -> Self {
+        Self { status, what: what.into() }
+    }
+
+    /// The protocol's own status; 0 when it has none.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.status {
+            0 => f.write_str(&self.what),
+            status => write!(f, "{status}: {}", self.what),
+        }
+    }
+}
+
+impl std::error::Error for ProtocolError {}
+
+/// Why the server speaks for itself, for [`Protocol::refuse`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The peer broke the protocol. HTTP: the status of the error, mostly 4xx.
+    Protocol(ProtocolError),
+    /// The message took longer than its deadline. HTTP: 408.
+    TooSlow,
+    /// The server has no room, or a reply took too long. HTTP: 503.
+    Overloaded,
+    /// The message was handled but nobody answered it (a panic, an answer that can't be encoded). HTTP: 500.
+    Unanswered,
+    /// The server is going down. HTTP: 503.
+    ShuttingDown,
+}
+
+/// Why an answer could not be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The payload is longer than the protocol allows.
+    PayloadTooLong {
+        /// Its length in bytes.
+        length: usize,
+        /// What the protocol allows.
+        limit: usize,
+    },
+    /// The copied part of the answer is longer than the server's `reply_max`.
+    ReplyTooLong {
+        /// How many bytes it would have needed at least.
+        wanted: usize,
+        /// The server's `reply_max`.
+        limit: usize,
+    },
+    /// Every outbound block is in use, and this caller may not wait for one.
+    NoRoom {
+        /// How many bytes were still to be placed.
+        wanted: usize,
+    },
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PayloadTooLong { length, limit } => {
+                write!(f, "payload of {length} bytes is over the protocol's maximum of {limit}")
+            }
+            Self::ReplyTooLong { wanted, limit } => write!(
+                f,
+                "answer of at least {wanted} copied bytes is over reply_max = {limit}; raise it, or send a shared body"
+            ),
+            Self::NoRoom { wanted } => write!(f, "no outbound block is free for {wanted} more bytes"),
+        }
+    }
+}
+
+impl std::error::Error for EncodeError {}
