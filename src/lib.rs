@@ -1,6 +1,28 @@
 //! STUB
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-pub mod buffer;
-pub mod id;
-pub mod protocol;
+
+mod buffer;
+mod clock;
+mod connection;
+mod encode_error;
+mod id;
+mod message_processor;
+mod metrics;
+mod outbox;
+mod processor;
+mod protocol;
+mod reason;
+mod wake;
+
+pub use buffer::{HEADROOM, Outbound, Prefix, TIERS, TierConfig};
+pub use connection::CloseReason;
+pub use encode_error::EncodeError;
+pub use id::ConnectionId;
+pub use message_processor::MessageProcessor;
+pub use metrics::{Metrics, Snapshot};
+pub use outbox::{Deferred, Reply, SendError, WriteProxy};
+pub use processor::{Readiness, Selector};
+pub use protocol::{After, Decode, Encode, Message, Peer, Protocol, ProtocolError, Refusal};
+pub use reason::{CloseKind, DropReason, PauseReason};
+pub use wake::WakeFlag;

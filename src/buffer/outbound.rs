@@ -1,36 +1,311 @@
-//! STUB of the interface, to be replaced.
+//! Where encoders write: a chain of segments, with room found as it is needed and taken back when an answer fails.
+
+use std::io::{self, IoSlice};
+use std::mem;
 use std::sync::Arc;
-/// Where an encoder writes its answer.
-#[derive(Default)]
-pub struct Outbound { bytes: Vec<u8> }
+
+use super::lease::Source;
+use super::segments::{COPY_BELOW, Segment};
+use super::{Block, Pool, SharedPool, Tier};
+use crate::clock::{DateText, WallClock};
+use crate::encode_error::EncodeError;
+
+/// How many segments one answer may have on the processor thread.
+const OWN_SEGMENTS: usize = 16;
+/// How many segments an answer may have that waits in a queue between threads: it has its place there in advance.
+pub(crate) const QUEUED_SEGMENTS: usize = 4;
+
+/// The writing end of a connection, as an [`Encode`](crate::Encode) sees it.
+///
+/// Copied bytes go into pooled blocks, chained as needed; static and shared bytes are carried as they are when that is
+/// worth it. Writing never fails on the spot: the first piece that finds no room is remembered, everything after it is
+/// ignored, and the whole answer is rolled back at its end. An encoder needs no error handling for it.
+pub struct Outbound {
+    segments: Vec<Segment>,
+    bytes: usize,
+    answer: Answer,
+    source: Source,
+    reply_max: usize,
+    segments_max: usize,
+    clock: Arc<WallClock>,
+    date: DateText,
+}
+
+/// The answer that is being written: where it began, and how it goes.
+#[derive(Debug, Default)]
+struct Answer {
+    first_segment: usize,
+    /// How much of the segment before `first_segment` belongs to earlier answers.
+    tail_len: usize,
+    first_byte: usize,
+    copied: usize,
+    expected: usize,
+    failure: Option<EncodeError>,
+}
+
+/// Room left by [`Outbound::reserve_prefix`]; fill it with [`Outbound::patch`].
+#[must_use = "the prefix is zero until it is patched"]
+#[derive(Debug)]
+pub struct Prefix<const N: usize> {
+    segment: usize,
+    at: usize,
+}
+
 impl Outbound {
-    /// An outbound with blocks of its own, outside of any server: for trying an [`Encode`](crate::protocol::Encode).
-    pub fn detached() -> Self { Self::default() }
-    /// All bytes written so far, copied together (detached outbounds; tests).
-    pub fn to_vec(&self) -> Vec<u8> { self.bytes.clone() }
-    /// Bytes written so far.
-    pub fn len(&self) -> usize { self.bytes.len() }
+    /// The processor's own: all answers of a turn are gathered in it. Never waits; `reserve` is its last resort.
+    pub(crate) fn of_processor(pool: Pool, reserve: Arc<Tier>, reply_max: usize, clock: Arc<WallClock>) -> Self {
+        Self::new(Source::own(pool, reserve), reply_max, OWN_SEGMENTS, clock)
+    }
+
+    /// For one answer that is written on another thread. With a `reserve` it waits in line for room; without, it fails
+    /// at once.
+    pub(crate) fn of_worker(
+        pool: Arc<SharedPool>,
+        reserve: Option<Arc<Tier>>,
+        reply_max: usize,
+        clock: Arc<WallClock>,
+    ) -> Self {
+        Self::new(Source::shared(pool, reserve), reply_max, QUEUED_SEGMENTS, clock)
+    }
+
+    /// An outbound with room of its own, outside of any server: to try an [`Encode`](crate::Encode) in a test.
+    ///
+    /// ```
+    /// use sluicegate::Outbound;
+    /// let mut out = Outbound::detached();
+    /// out.put(b"hello");
+    /// assert_eq!(out.to_vec(), b"hello");
+    /// ```
+    pub fn detached() -> Self {
+        const REPLY_MAX: usize = 16 << 20;
+        Self::new(Source::detached(REPLY_MAX), REPLY_MAX, usize::MAX, Arc::new(WallClock::at(784_111_777)))
+    }
+
+    fn new(source: Source, reply_max: usize, segments_max: usize, clock: Arc<WallClock>) -> Self {
+        let (segments, date) = (Vec::new(), DateText::default());
+        Self { segments, bytes: 0, answer: Answer::default(), source, reply_max, segments_max, clock, date }
+    }
+
+    /// Bytes written and not yet delivered or taken.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
     /// True when nothing was written.
-    pub fn is_empty(&self) -> bool { self.bytes.is_empty() }
-    /// Says that about `bytes` copied bytes follow, so that one block can be chosen for all of them.
-    pub fn expect(&mut self, bytes: usize) { let _ = bytes; }
-    /// Copies `bytes` behind what was written. What finds no room is remembered; everything after it is ignored.
-    pub fn put(&mut self, bytes: &[u8]) { self.bytes.extend_from_slice(bytes) }
-    /// Appends bytes that live for ever; not copied when that is worth it.
-    pub fn put_static(&mut self, bytes: &'static [u8]) { self.put(bytes) }
-    /// Appends bytes that are shared; not copied when that is worth it.
-    pub fn put_shared(&mut self, bytes: Arc<[u8]>) { self.put(&bytes) }
-    /// The `Date` of now, IMF-fixdate (RFC 9110 section 5.6.7), formatted once a second.
-    pub fn date(&mut self) -> [u8; 29] { *b"Sun, 06 Nov 1994 08:49:37 GMT" }
-    /// Leaves room for a prefix of `N` contiguous bytes that is known only later.
-    pub fn reserve_prefix<const N: usize>(&mut self) -> Prefix<N> { let at = self.bytes.len(); self.put(&[0; N]); Prefix { at } }
-    /// Fills a prefix in.
-    pub fn patch<const N: usize>(&mut self, prefix: Prefix<N>, bytes: [u8; N]) { if let Some(p) = self.bytes.get_mut(prefix.at..prefix.at + N) { p.copy_from_slice(&bytes) } }
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// All bytes written so far, copied together.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.segments.iter().flat_map(|segment| segment.bytes().iter().copied()).collect()
+    }
+
+    /// Says that about `bytes` more copied bytes follow in this answer, so that one block is chosen for all of them. A
+    /// hint: more or fewer may follow.
+    pub fn expect(&mut self, bytes: usize) {
+        self.answer.expected = self.answer.copied.saturating_add(bytes);
+    }
+
+    /// Copies `bytes` behind what was written.
+    pub fn put(&mut self, mut bytes: &[u8]) {
+        if self.answer.failure.is_some() {
+            return;
+        }
+        if self.answer.copied + bytes.len() > self.reply_max {
+            let (wanted, limit) = (self.answer.copied + bytes.len(), self.reply_max);
+            return self.fail(EncodeError::ReplyTooLong { wanted, limit });
+        }
+        loop {
+            let count = self.tail().map_or(0, |block| block.push(bytes));
+            self.answer.copied += count;
+            self.bytes += count;
+            bytes = &bytes[count..];
+            if bytes.is_empty() || !self.grow(bytes.len()) {
+                return;
+            }
+        }
+    }
+
+    /// Appends bytes that live for ever. Long ones are not copied, and have no limit.
+    pub fn put_static(&mut self, bytes: &'static [u8]) {
+        match self.carries(bytes.len()) {
+            true => self.carry(Segment::Static(bytes)),
+            false => self.put(bytes),
+        }
+    }
+
+    /// Appends bytes that others share. Long ones are not copied, and have no limit.
+    pub fn put_shared(&mut self, bytes: Arc<[u8]>) {
+        match self.carries(bytes.len()) {
+            true => self.carry(Segment::Shared { bytes, start: 0 }),
+            false => self.put(&bytes),
+        }
+    }
+
+    /// The `Date` of now as IMF-fixdate (RFC 9110 section 5.6.7), formatted anew only when the second changes.
+    pub fn date(&mut self) -> [u8; 29] {
+        self.date.of(self.clock.unix_seconds())
+    }
+
+    /// Leaves `N` bytes for a prefix that is known only once the rest was written.
+    pub fn reserve_prefix<const N: usize>(&mut self) -> Prefix<N> {
+        // The prefix has to lie in one piece: start a new block if the last one has too little room.
+        let together = self.tail().is_some_and(|block| block.room() >= N);
+        if self.answer.failure.is_none() && !together {
+            self.grow(N);
+        }
+        let at = self.tail().map_or(0, |block| block.len());
+        let segment = self.segments.len().saturating_sub(1);
+        self.put(&[0; N]);
+        Prefix { segment, at }
+    }
+
+    /// Fills in a prefix of this answer. Does nothing if the answer has failed already.
+    pub fn patch<const N: usize>(&mut self, prefix: Prefix<N>, bytes: [u8; N]) {
+        if self.answer.failure.is_some() {
+            return;
+        }
+        if let Some(Segment::Block { block, .. }) = self.segments.get_mut(prefix.segment) {
+            if let Some(place) = block.filled_mut().get_mut(prefix.at..prefix.at + N) {
+                place.copy_from_slice(&bytes);
+            }
+        }
+    }
+
+    fn tail(&mut self) -> Option<&mut Block> {
+        match self.segments.last_mut() {
+            Some(Segment::Block { block, .. }) => Some(block),
+            _ => None,
+        }
+    }
+
+    fn answer_segments(&self) -> usize {
+        self.segments.len() - self.answer.first_segment
+    }
+
+    /// True if `length` bytes are worth a segment of their own and the answer may have one more behind them.
+    fn carries(&self, length: usize) -> bool {
+        length >= COPY_BELOW && self.answer_segments() + 1 < self.segments_max
+    }
+
+    fn carry(&mut self, segment: Segment) {
+        if self.answer.failure.is_none() {
+            self.bytes += segment.len();
+            self.segments.push(segment);
+        }
+    }
+
+    /// Finds a block for `more` bytes. An answer whose length is unknown takes a larger block each time.
+    fn grow(&mut self, more: usize) -> bool {
+        let rest = match self.answer.expected.saturating_sub(self.answer.copied) {
+            0 => more.max(self.answer.copied).min(self.reply_max - self.answer.copied),
+            expected => expected.max(more),
+        };
+        let segments_left = self.segments_max.saturating_sub(self.answer_segments());
+        match self.source.lease(rest, segments_left) {
+            Some(block) => self.segments.push(Segment::Block { block, start: 0 }),
+            None => self.fail(EncodeError::NoRoom { wanted: more }),
+        }
+        self.answer.failure.is_none()
+    }
+
+    fn fail(&mut self, failure: EncodeError) {
+        self.answer.failure = Some(failure);
+    }
 }
-impl std::io::Write for Outbound {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> { self.put(bytes); Ok(bytes.len()) }
-    fn flush(&mut self) -> std::io::Result<()> { Ok(()) }
+
+/// What the rooms around an answer do: begin it, end it, deliver it.
+impl Outbound {
+    /// Begins an answer.
+    pub(crate) fn begin(&mut self) {
+        let tail_len = self.tail().map_or(0, |block| block.len());
+        let (first_segment, first_byte) = (self.segments.len(), self.bytes);
+        self.answer = Answer { first_segment, tail_len, first_byte, ..Answer::default() };
+    }
+
+    /// Ends the answer; returns its length, or why it does not fit. After an error, [`roll_back`](Self::roll_back).
+    pub(crate) fn finish(&mut self) -> Result<usize, EncodeError> {
+        match self.answer.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(self.bytes - self.answer.first_byte),
+        }
+    }
+
+    /// Takes the answer back; returns how many bytes of it were written.
+    pub(crate) fn roll_back(&mut self) -> usize {
+        self.segments.drain(self.answer.first_segment..).for_each(|segment| self.source.recycle(segment));
+        let tail_len = self.answer.tail_len;
+        if let Some(block) = self.tail() {
+            block.truncate(tail_len);
+        }
+        let dropped = self.bytes - self.answer.first_byte;
+        self.bytes = self.answer.first_byte;
+        self.answer.failure = None;
+        dropped
+    }
+
+    /// Fills `slices` with what is to be delivered; returns how many slices that were.
+    pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let pairs = slices.iter_mut().zip(&self.segments);
+        pairs.map(|(slice, segment)| *slice = IoSlice::new(segment.bytes())).count()
+    }
+
+    /// Empties it: the first `delivered` bytes have left, what is behind them goes to `rest`, segment by segment.
+    pub(crate) fn settle(&mut self, delivered: usize, mut rest: impl FnMut(Segment)) {
+        let mut left = delivered;
+        for mut segment in self.segments.drain(..) {
+            let step = segment.len().min(left);
+            left -= step;
+            segment.advance(step);
+            match segment.is_empty() {
+                true => self.source.recycle(segment),
+                false => rest(segment),
+            }
+        }
+        self.bytes = 0;
+        self.answer = Answer::default();
+    }
+
+    /// How many segments wait to be delivered.
+    pub(crate) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Takes the finished answer to another thread.
+    pub(crate) fn into_segments(mut self) -> Vec<Segment> {
+        mem::take(&mut self.segments)
+    }
+
+    /// The processor's end of the outbound pool; `None` on other threads.
+    pub(crate) fn pool(&mut self) -> Option<&mut Pool> {
+        self.source.pool()
+    }
+
+    /// Brings a delivered segment home the short way.
+    pub(crate) fn recycle(&mut self, segment: Segment) {
+        self.source.recycle(segment);
+    }
+
+    /// True while the reserve behind it is whole: any answer up to `reply_max` finds its place.
+    pub(crate) fn reserve_whole(&self) -> bool {
+        self.source.reserve_whole()
+    }
 }
-/// Room left by [`Outbound::reserve_prefix`].
-#[must_use]
-pub struct Prefix<const N: usize> { at: usize }
+
+impl io::Write for Outbound {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbound").field("bytes", &self.bytes).field("segments", &self.segments.len()).finish()
+    }
+}

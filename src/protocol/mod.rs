@@ -1,3 +1,10 @@
-//! Sans-IO wire formats.
-pub mod codec;
-pub use codec::{After, Decode, Encode, EncodeError, Protocol, ProtocolError, Refusal};
+//! Wire formats, sans-IO: no socket, no thread, no clock.
+//!
+//! [`Protocol`] cuts messages out of a stream, [`Encode`] writes answers into it. [`LengthPrefixed`] and [`http1`] are
+//! built in; a third party writes its own against the same two traits.
+
+mod codec;
+mod message;
+
+pub use codec::{After, Decode, Encode, Protocol, ProtocolError, Refusal};
+pub use message::{Message, Peer};

@@ -1,0 +1,123 @@
+//! One piece of pooled memory, owned by whoever holds it.
+
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+
+use super::Tier;
+
+/// A block of a pool: bytes, how many of them are filled, and the way home.
+///
+/// An owned value without lifetimes: a message moves to another thread by moving its block. `Drop` brings it home from
+/// any thread, also out of a panic.
+pub struct Block {
+    bytes: Box<[u8]>,
+    len: usize,
+    home: Arc<Tier>,
+    kept: bool,
+}
+
+impl Block {
+    pub(super) fn new(bytes: Box<[u8]>, home: Arc<Tier>) -> Self {
+        Self { bytes, len: 0, home, kept: false }
+    }
+
+    /// Filled bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when nothing is filled.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many bytes it can hold, the headroom included.
+    pub fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// How many more bytes fit.
+    pub fn room(&self) -> usize {
+        self.bytes.len() - self.len
+    }
+
+    /// The tier it belongs to: 0 is the smallest.
+    pub fn tier(&self) -> usize {
+        self.home.index()
+    }
+
+    /// The filled bytes.
+    pub fn filled(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// The filled bytes, to be changed in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len]
+    }
+
+    /// The bytes behind the filled ones, to be read into; then [`fill`](Self::fill).
+    pub fn room_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.len..]
+    }
+
+    /// Says that `count` more bytes are filled.
+    ///
+    /// # Panics
+    /// When there was no room for them.
+    pub fn fill(&mut self, count: usize) {
+        assert!(count <= self.room(), "filled {count} bytes into room for {}", self.room());
+        self.len += count;
+    }
+
+    /// Copies as much of `bytes` as fits and returns how much that was.
+    pub fn push(&mut self, bytes: &[u8]) -> usize {
+        let count = bytes.len().min(self.room());
+        self.bytes[self.len..self.len + count].copy_from_slice(&bytes[..count]);
+        self.len += count;
+        count
+    }
+
+    /// Forgets everything behind the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Forgets the first `count` bytes and moves the rest to the front.
+    pub fn drop_front(&mut self, count: usize) {
+        let count = count.min(self.len);
+        self.bytes.copy_within(count..self.len, 0);
+        self.len -= count;
+    }
+
+    /// Counts it as held by a message of the user's, until it comes home.
+    pub(crate) fn keep_for_user(&mut self) {
+        if !self.kept {
+            self.kept = true;
+            self.home.count_kept();
+        }
+    }
+
+    /// Takes the memory out, for the processor's own list of free blocks.
+    pub(super) fn dismantle(mut self) -> Box<[u8]> {
+        self.home.came_back(self.kept);
+        mem::take(&mut self.bytes)
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let bytes = mem::take(&mut self.bytes);
+        // Empty only after `dismantle`: every tier has room for at least one byte.
+        if !bytes.is_empty() {
+            self.home.take_home(bytes, self.kept);
+        }
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Block({} of {})", self.len, self.capacity())
+    }
+}

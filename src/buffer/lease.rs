@@ -1,0 +1,124 @@
+//! From where an encoder gets its blocks: who may wait, and what the last resort is.
+
+use std::sync::Arc;
+
+use super::segments::Segment;
+use super::{Block, HEADROOM, Line, Pool, SharedPool, TIERS, Tier, TierConfig};
+use crate::wake::WakeFlag;
+
+/// The index of a reserve's tier: behind those of the pool.
+pub(super) const RESERVE: usize = TIERS;
+
+/// Makes a reserve: one block that holds any answer, outside of the pool.
+pub(crate) fn reserve(reply_max: usize, line: &Arc<Line>) -> Arc<Tier> {
+    Tier::new(TierConfig { size: reply_max, count: 1 }, RESERVE, Arc::clone(line))
+}
+
+/// A source of blocks for one [`Outbound`](super::Outbound).
+pub(super) struct Source {
+    from: From,
+}
+
+enum From {
+    /// The processor thread: its end of the pool, then its reserve; never waits, because only it frees blocks.
+    Own { pool: Pool, reserve: Arc<Tier>, warm: Option<Block> },
+    /// Another thread: the shared pool, then a place in the line.
+    Shared { pool: Arc<SharedPool>, reserve: Option<Arc<Tier>>, standing: bool },
+}
+
+impl Source {
+    pub(super) fn own(pool: Pool, reserve: Arc<Tier>) -> Self {
+        Self { from: From::Own { pool, reserve, warm: None } }
+    }
+
+    pub(super) fn shared(pool: Arc<SharedPool>, reserve: Option<Arc<Tier>>) -> Self {
+        Self { from: From::Shared { pool, reserve, standing: false } }
+    }
+
+    /// A source with blocks of its own, outside of any server.
+    pub(super) fn detached(bytes: usize) -> Self {
+        let line = Line::new(Arc::new(WakeFlag::never_asleep()));
+        let tier = |size: usize| TierConfig { size, count: bytes.div_ceil(size) + 1 };
+        Self::shared(SharedPool::new([tier(4 << 10), tier(128 << 10), tier(1 << 20)], line), None)
+    }
+
+    /// A block for `wanted` bytes, of which the answer may take `segments_left` at most.
+    pub(super) fn lease(&mut self, wanted: usize, segments_left: usize) -> Option<Block> {
+        match &mut self.from {
+            From::Own { pool, reserve, warm } => {
+                if let Some(block) = warm.take_if(|block| block.capacity() >= wanted) {
+                    return Some(block);
+                }
+                let shared = Arc::clone(pool.shared());
+                pick(&shared, wanted, segments_left, |tier| pool.lease(tier)).or_else(|| reserve.lease())
+            }
+            From::Shared { pool, reserve, standing } => {
+                let take = || pick(pool, wanted, segments_left, |tier| pool.tiers()[tier].lease());
+                let line = pool.line();
+                // Whoever is not in the line must not take a block from those who are.
+                if !*standing && !line.has_encoders() {
+                    if let Some(block) = take() {
+                        return Some(block);
+                    }
+                }
+                let reserve = reserve.as_ref()?;
+                if !*standing {
+                    line.stand();
+                    *standing = true;
+                }
+                line.wait_for(|| take().or_else(|| reserve.lease()))
+            }
+        }
+    }
+
+    /// Brings a segment's block home. The processor keeps one small block at hand: the next answer begins in it.
+    pub(super) fn recycle(&mut self, segment: Segment) {
+        let Segment::Block { mut block, .. } = segment else { return };
+        if let From::Own { pool, warm, .. } = &mut self.from {
+            match warm {
+                None if block.tier() == 0 => {
+                    block.truncate(0);
+                    *warm = Some(block);
+                }
+                _ => pool.put(block),
+            }
+        }
+    }
+
+    pub(super) fn pool(&mut self) -> Option<&mut Pool> {
+        match &mut self.from {
+            From::Own { pool, .. } => Some(pool),
+            From::Shared { .. } => None,
+        }
+    }
+
+    pub(super) fn reserve_whole(&self) -> bool {
+        match &self.from {
+            From::Own { reserve, .. } => reserve.in_use() == 0,
+            From::Shared { reserve, .. } => reserve.as_ref().is_some_and(|reserve| reserve.in_use() == 0),
+        }
+    }
+}
+
+impl Drop for Source {
+    /// The answer is finished, given up, or its encoder panicked: the next in line follows.
+    fn drop(&mut self) {
+        if let From::Shared { pool, standing: true, .. } = &self.from {
+            pool.line().leave();
+        }
+    }
+}
+
+/// The smallest tier that holds `wanted` and has a block; else a smaller one, as long as the answer may be cut into that
+/// many segments.
+fn pick(
+    pool: &SharedPool,
+    wanted: usize,
+    segments_left: usize,
+    mut lease: impl FnMut(usize) -> Option<Block>,
+) -> Option<Block> {
+    let fitting = pool.tier_for(wanted).unwrap_or(TIERS - 1);
+    let affordable = |tier: &usize| wanted.div_ceil(pool.tiers()[*tier].size() + HEADROOM) <= segments_left;
+    let smaller = (0..fitting).rev().filter(affordable);
+    (fitting..TIERS).filter(affordable).chain(smaller).find_map(|tier| lease(tier))
+}

@@ -1,0 +1,168 @@
+//! Who waits for a block of a pool, and how they hear that one came home.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::wake::WakeFlag;
+
+/// The line of those who wait for a block.
+///
+/// The processor never stands here: it only says that it wants to be told ([`tell_processor`](Self::tell_processor)) and
+/// goes on with other connections. Encoders on other threads stand in the line, and only the first of them may lease.
+/// What one answer needs is bounded, so the first always finishes, and the next follows.
+#[derive(Debug)]
+pub struct Line {
+    processor_wants: AtomicBool,
+    encoders: AtomicU32,
+    /// Counts each time that the first encoder found nothing: the processor sees by it whether a wait is still the same.
+    waits: AtomicU64,
+    waiting: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+    processor: Arc<WakeFlag>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next_ticket: u64,
+    serving: u64,
+    closed: bool,
+}
+
+impl Line {
+    /// A line whose processor is woken by `processor`.
+    pub fn new(processor: Arc<WakeFlag>) -> Arc<Self> {
+        Arc::new(Self {
+            processor_wants: AtomicBool::new(false),
+            encoders: AtomicU32::new(0),
+            waits: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            processor,
+        })
+    }
+
+    /// Asks for the processor to be woken by the next block that comes home. It must look at the pool once more after
+    /// this.
+    pub fn tell_processor(&self) {
+        self.processor_wants.store(true, SeqCst);
+    }
+
+    /// A block is free again. Costs two atomic loads while nobody waits.
+    pub(super) fn block_came_home(&self) {
+        if self.processor_wants.load(SeqCst) && self.processor_wants.swap(false, SeqCst) {
+            self.processor.wake();
+        }
+        if self.encoders.load(SeqCst) > 0 {
+            // Taking the lock makes sure that an encoder is either before its last look or already asleep.
+            let _state = self.state.lock();
+            self.changed.notify_all();
+        }
+    }
+
+    /// True while encoders stand in line; others must not lease past them.
+    pub fn has_encoders(&self) -> bool {
+        self.encoders.load(SeqCst) > 0
+    }
+
+    /// The serial number of the wait that the first encoder is in, if it found neither block nor reserve.
+    pub fn blocked_wait(&self) -> Option<u64> {
+        self.waiting.load(SeqCst).then(|| self.waits.load(SeqCst))
+    }
+
+    /// Stands in line until first. Not on the processor thread. Each call is followed by one [`leave`](Self::leave).
+    pub(super) fn stand(&self) {
+        self.encoders.fetch_add(1, SeqCst);
+        let mut state = self.state.lock();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        while state.serving != ticket {
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Leaves the front of the line; the next one follows.
+    pub(super) fn leave(&self) {
+        let mut state = self.state.lock();
+        state.serving += 1;
+        self.encoders.fetch_sub(1, SeqCst);
+        self.changed.notify_all();
+    }
+
+    /// Only for the first in line: tries until `lease` gives something, sleeping until a block comes home in between.
+    /// `None` once the line was closed.
+    pub(super) fn wait_for<T>(&self, mut lease: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut state = self.state.lock();
+        let mut announced = false;
+        let got = loop {
+            if let Some(got) = lease() {
+                break Some(got);
+            }
+            if state.closed {
+                break None;
+            }
+            if !announced {
+                announced = true;
+                self.waits.fetch_add(1, SeqCst);
+                self.waiting.store(true, SeqCst);
+                // The processor holds free blocks of its own and is the one who evicts: it has to know.
+                self.processor.wake();
+            }
+            self.changed.wait(&mut state);
+        };
+        self.waiting.store(false, SeqCst);
+        got
+    }
+
+    /// Sends everyone away: the server is going down.
+    pub fn close(&self) {
+        self.state.lock().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::thread;
+
+    fn line() -> Arc<Line> {
+        Line::new(Arc::new(WakeFlag::never_asleep()))
+    }
+
+    #[test]
+    fn the_first_in_line_is_served_before_the_second() {
+        let line = line();
+        line.stand();
+        let (tell, told) = mpsc::channel();
+        let second = {
+            let line = Arc::clone(&line);
+            thread::spawn(move || {
+                line.stand();
+                tell.send(()).expect("the test listens");
+                line.leave();
+            })
+        };
+        while line.encoders.load(SeqCst) < 2 {
+            thread::yield_now();
+        }
+        assert!(told.try_recv().is_err(), "the second waits for the first");
+        line.leave();
+        told.recv().expect("the second follows");
+        second.join().expect("the second ends");
+        assert!(!line.has_encoders());
+    }
+
+    #[test]
+    fn a_closed_line_sends_its_first_away() {
+        let line = line();
+        line.stand();
+        line.close();
+        assert_eq!(line.wait_for(|| None::<()>), None);
+        line.leave();
+    }
+}

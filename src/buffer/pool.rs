@@ -1,0 +1,165 @@
+//! The three tiers of one direction, as the processor thread sees them.
+
+use std::sync::Arc;
+
+use super::{Block, Line, Tier, TierConfig};
+
+/// How many tiers a pool has: small, medium, large.
+pub const TIERS: usize = 3;
+
+/// What the blocks of every tier hold beyond the tier's size: framing around a payload that fills its tier.
+pub const HEADROOM: usize = 512;
+
+/// The shared part of a pool: any thread may lease from it.
+#[derive(Debug)]
+pub struct SharedPool {
+    tiers: [Arc<Tier>; TIERS],
+    line: Arc<Line>,
+}
+
+impl SharedPool {
+    /// A pool of three tiers, smallest first.
+    pub fn new(tiers: [TierConfig; TIERS], line: Arc<Line>) -> Arc<Self> {
+        let mut index = 0;
+        let tiers = tiers.map(|config| {
+            let tier = Tier::new(config, index, Arc::clone(&line));
+            index += 1;
+            tier
+        });
+        Arc::new(Self { tiers, line })
+    }
+
+    /// The tiers, smallest first.
+    pub fn tiers(&self) -> &[Arc<Tier>; TIERS] {
+        &self.tiers
+    }
+
+    /// Who waits for a block of this pool.
+    pub fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// The smallest tier whose blocks hold `bytes`, if any does.
+    pub fn tier_for(&self, bytes: usize) -> Option<usize> {
+        self.tiers.iter().position(|tier| tier.capacity() >= bytes)
+    }
+
+    /// Bytes that could still be leased, roughly: other threads lease too.
+    pub fn free_bytes(&self) -> usize {
+        self.tiers.iter().map(|tier| (tier.count() - tier.in_use().min(tier.count())) * tier.size()).sum()
+    }
+
+    /// True when every block that was made is free.
+    pub fn all_home(&self) -> bool {
+        self.tiers.iter().all(|tier| tier.in_use() == 0)
+    }
+}
+
+/// The processor's end of a pool: the shared tiers, and in front of each a short list of free blocks of its own, last in
+/// first out, so that the next lease finds its memory in the cache.
+#[derive(Debug)]
+pub struct Pool {
+    shared: Arc<SharedPool>,
+    own: [Vec<Box<[u8]>>; TIERS],
+    own_max: [usize; TIERS],
+}
+
+impl Pool {
+    /// The processor's end of `shared`. At most `own_max` free blocks a tier are held back from the other threads.
+    pub fn new(shared: Arc<SharedPool>, own_max: [usize; TIERS]) -> Self {
+        let own_max = [0, 1, 2].map(|tier| own_max[tier].min(shared.tiers[tier].count()));
+        Self { own: own_max.map(Vec::with_capacity), own_max, shared }
+    }
+
+    /// Takes a block of that tier, or `None` when all are in use. Never of another tier.
+    pub fn lease(&mut self, tier: usize) -> Option<Block> {
+        let home = &self.shared.tiers[tier];
+        match self.own[tier].pop() {
+            Some(bytes) => Some(home.lend(bytes)),
+            None => home.lease(),
+        }
+    }
+
+    /// Brings a block of this pool home the short way.
+    pub fn put(&mut self, block: Block) {
+        let tier = block.tier();
+        let ours = block.capacity() == self.shared.tiers[tier].capacity();
+        if ours && self.own[tier].len() < self.own_max[tier] && !self.shared.line.has_encoders() {
+            self.own[tier].push(block.dismantle());
+        }
+        // Otherwise `Drop` brings it home, which also tells those who wait.
+    }
+
+    /// Gives the held back blocks to everyone: someone else waits for one.
+    pub fn release_own(&mut self) {
+        for (tier, own) in self.own.iter_mut().enumerate() {
+            own.drain(..).for_each(|bytes| self.shared.tiers[tier].put_free(bytes));
+        }
+    }
+
+    /// True if a lease of that tier would succeed now.
+    pub fn has_free(&self, tier: usize) -> bool {
+        !self.own[tier].is_empty() || self.shared.tiers[tier].has_free()
+    }
+
+    /// The part that all threads share.
+    pub fn shared(&self) -> &Arc<SharedPool> {
+        &self.shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wake::WakeFlag;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    fn tiny(wake: WakeFlag) -> Pool {
+        let tiers =
+            [TierConfig { size: 16, count: 2 }, TierConfig { size: 64, count: 1 }, TierConfig { size: 256, count: 1 }];
+        Pool::new(SharedPool::new(tiers, Line::new(Arc::new(wake))), [1, 1, 1])
+    }
+
+    #[test]
+    fn a_tier_lends_up_to_its_count_and_again_what_came_home() {
+        let mut pool = tiny(WakeFlag::never_asleep());
+        let (first, second) = (pool.lease(0), pool.lease(0));
+        assert!(first.is_some() && second.is_some());
+        assert!(pool.lease(0).is_none() && !pool.has_free(0));
+        drop(first);
+        assert!(pool.has_free(0) && pool.lease(0).is_some());
+        assert_eq!(pool.shared().tiers()[0].high_water(), 2);
+        second.into_iter().for_each(|block| pool.put(block));
+        assert!(pool.shared().all_home());
+    }
+
+    #[test]
+    fn the_processors_own_list_is_last_in_first_out_and_bounded() {
+        let mut pool = tiny(WakeFlag::never_asleep());
+        let mut blocks: Vec<_> = (0..2).filter_map(|_| pool.lease(0)).collect();
+        blocks[1].push(b"warm");
+        blocks.reverse();
+        blocks.into_iter().for_each(|block| pool.put(block));
+        assert_eq!(pool.own[0].len(), 1);
+        let mut block = pool.lease(0).expect("one was put back");
+        block.fill(4);
+        assert_eq!(block.filled(), b"warm");
+    }
+
+    #[test]
+    fn a_drop_wakes_the_processor_only_if_it_asked() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let wake = WakeFlag::new(move || {
+            counted.fetch_add(1, SeqCst);
+        });
+        wake.fall_asleep();
+        let mut pool = tiny(wake);
+        drop(pool.lease(1));
+        assert_eq!(calls.load(SeqCst), 0, "nobody stood in line");
+        let block = pool.lease(1);
+        pool.shared().line().tell_processor();
+        drop(block);
+        assert_eq!(calls.load(SeqCst), 1);
+    }
+}

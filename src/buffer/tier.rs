@@ -1,0 +1,153 @@
+//! All blocks of one size: how many may exist, which are free, and the way home from any thread.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crossbeam_queue::ArrayQueue;
+
+use super::{Block, HEADROOM, Line};
+
+/// Size and number of the blocks of one tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TierConfig {
+    /// Usable bytes of one block; [`HEADROOM`] bytes come on top.
+    pub size: usize,
+    /// How many blocks may exist.
+    pub count: usize,
+}
+
+impl TierConfig {
+    /// The most memory that this tier can take, in bytes: what the allocator hands out for a block, times the count.
+    pub fn memory(self) -> u64 {
+        allocated(self.size + HEADROOM) * self.count as u64
+    }
+}
+
+/// What an allocator takes for `bytes`: a header, and whole pages for what it maps on its own.
+fn allocated(bytes: usize) -> u64 {
+    const HEADER: usize = 16;
+    const PAGE: usize = 4096;
+    /// From here on glibc maps an allocation on its own.
+    const MAPPED: usize = 128 << 10;
+    let bytes = bytes + HEADER;
+    (if bytes >= MAPPED { bytes.next_multiple_of(PAGE) } else { bytes.next_multiple_of(16) }) as u64
+}
+
+/// The shared home of one tier's blocks. Blocks are made on first need, up to the count, and kept for ever.
+#[derive(Debug)]
+pub struct Tier {
+    config: TierConfig,
+    index: usize,
+    made: AtomicU32,
+    in_use: AtomicU32,
+    high_water: AtomicU32,
+    kept: AtomicU32,
+    free: ArrayQueue<Box<[u8]>>,
+    line: Arc<Line>,
+}
+
+impl Tier {
+    /// A tier whose returning blocks are announced to `line`. `index` is its place in its pool, smallest first.
+    pub fn new(config: TierConfig, index: usize, line: Arc<Line>) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            index,
+            made: AtomicU32::new(0),
+            in_use: AtomicU32::new(0),
+            high_water: AtomicU32::new(0),
+            kept: AtomicU32::new(0),
+            // A tier of no blocks is refused by the configuration; the queue can't hold zero.
+            free: ArrayQueue::new(config.count.max(1)),
+            line,
+        })
+    }
+
+    /// Takes a block, making it if fewer than the count exist. `None` when all are in use. Any thread.
+    pub fn lease(self: &Arc<Self>) -> Option<Block> {
+        let bytes = self.free.pop().or_else(|| self.make())?;
+        Some(self.lend(bytes))
+    }
+
+    /// Turns the memory of a free block of this tier into a block in use.
+    pub(super) fn lend(self: &Arc<Self>, bytes: Box<[u8]>) -> Block {
+        let in_use = self.in_use.fetch_add(1, Relaxed) + 1;
+        if in_use > self.high_water.load(Relaxed) {
+            self.high_water.fetch_max(in_use, Relaxed);
+        }
+        Block::new(bytes, Arc::clone(self))
+    }
+
+    fn make(&self) -> Option<Box<[u8]>> {
+        let count = self.config.count as u32;
+        self.made.fetch_update(Relaxed, Relaxed, |made| (made < count).then_some(made + 1)).ok()?;
+        Some(vec![0; self.config.size + HEADROOM].into_boxed_slice())
+    }
+
+    /// The way home: from a block's `Drop`, on any thread.
+    pub(super) fn take_home(&self, bytes: Box<[u8]>, kept: bool) {
+        self.came_back(kept);
+        self.put_free(bytes);
+    }
+
+    /// Books a block out of use whose memory goes elsewhere (the processor's own list).
+    pub(super) fn came_back(&self, kept: bool) {
+        self.in_use.fetch_sub(1, Relaxed);
+        if kept {
+            self.kept.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Gives memory back to the shared list and tells whoever stands in line.
+    pub(super) fn put_free(&self, bytes: Box<[u8]>) {
+        let full = self.free.push(bytes);
+        debug_assert!(full.is_ok(), "more blocks came home than were made");
+        mem::drop(full);
+        self.line.block_came_home();
+    }
+
+    /// Counts a block as held by a message of the user's.
+    pub(super) fn count_kept(&self) {
+        self.kept.fetch_add(1, Relaxed);
+    }
+
+    /// Usable bytes of a block, without the headroom.
+    pub fn size(&self) -> usize {
+        self.config.size
+    }
+
+    /// Bytes a block really holds: its size and the headroom.
+    pub fn capacity(&self) -> usize {
+        self.config.size + HEADROOM
+    }
+
+    /// Its place in its pool.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How many blocks may exist.
+    pub fn count(&self) -> usize {
+        self.config.count
+    }
+
+    /// True if a lease would succeed now. Exact only where no other thread leases (the inbound pool).
+    pub fn has_free(&self) -> bool {
+        !self.free.is_empty() || (self.made.load(Relaxed) as usize) < self.config.count
+    }
+
+    /// Blocks in use now.
+    pub fn in_use(&self) -> usize {
+        self.in_use.load(Relaxed) as usize
+    }
+
+    /// The most blocks that were ever in use at once.
+    pub fn high_water(&self) -> usize {
+        self.high_water.load(Relaxed) as usize
+    }
+
+    /// Blocks that messages of the user's hold.
+    pub fn kept(&self) -> usize {
+        self.kept.load(Relaxed) as usize
+    }
+}

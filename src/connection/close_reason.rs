@@ -1,0 +1,122 @@
+//! Why a connection ended, with what there is to know about it.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::protocol::ProtocolError;
+use crate::reason::CloseKind;
+
+/// Why a connection ended. Given to [`MessageProcessor::closed`](crate::MessageProcessor::closed) exactly once.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer closed its side between two messages, and everything it was owed was delivered.
+    PeerClosed,
+    /// The peer closed its side in the middle of a message.
+    PeerIncomplete {
+        /// How many bytes of the unfinished message had arrived.
+        bytes: usize,
+    },
+    /// The socket failed.
+    Socket(io::ErrorKind),
+    /// The answer was the last one of this connection, and was delivered.
+    Finished,
+    /// The user's processor closed it: [`Reply::close`](crate::Reply::close), or
+    /// [`Reply::none`](crate::Reply::none) where order matters.
+    User,
+    /// The peer broke the protocol.
+    Protocol(ProtocolError),
+    /// Nothing was said for this long.
+    Idle(Duration),
+    /// A message was not whole in time.
+    TooSlow {
+        /// How many bytes of it had arrived.
+        bytes: usize,
+        /// How long it had taken, not counting the time it waited for the server.
+        elapsed: Duration,
+    },
+    /// The peer took none of its answers for this long.
+    WriteStalled {
+        /// How long.
+        elapsed: Duration,
+        /// How many bytes were still to be delivered.
+        undelivered: usize,
+    },
+    /// A reply that was owed did not come in time.
+    ReplyTimeout(Duration),
+    /// The message was handled and nobody answered it.
+    Unanswered(String),
+    /// Something did not fit.
+    NoRoom {
+        /// How many bytes were wanted.
+        wanted: usize,
+        /// The limit they met.
+        limit: usize,
+    },
+    /// Others waited for its block while it received least.
+    EvictedInbound {
+        /// How many bytes of its message had arrived.
+        bytes: usize,
+    },
+    /// Others waited for room while its undelivered output was the heaviest.
+    EvictedOutbound {
+        /// How many bytes were still to be delivered.
+        undelivered: usize,
+    },
+    /// The server went down.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// What metrics count it as.
+    pub fn kind(&self) -> CloseKind {
+        match self {
+            Self::PeerClosed => CloseKind::PeerClosed,
+            Self::PeerIncomplete { .. } => CloseKind::PeerIncomplete,
+            Self::Socket(_) => CloseKind::Socket,
+            Self::Finished => CloseKind::Finished,
+            Self::User => CloseKind::User,
+            Self::Protocol(_) => CloseKind::Protocol,
+            Self::Idle(_) => CloseKind::Idle,
+            Self::TooSlow { .. } => CloseKind::TooSlow,
+            Self::WriteStalled { .. } => CloseKind::WriteStalled,
+            Self::ReplyTimeout(_) => CloseKind::ReplyTimeout,
+            Self::Unanswered(_) => CloseKind::Unanswered,
+            Self::NoRoom { .. } => CloseKind::NoRoom,
+            Self::EvictedInbound { .. } => CloseKind::EvictedInbound,
+            Self::EvictedOutbound { .. } => CloseKind::EvictedOutbound,
+            Self::Shutdown => CloseKind::Shutdown,
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerClosed => f.write_str("the peer closed it"),
+            Self::PeerIncomplete { bytes } => write!(f, "the peer closed it {bytes} bytes into a message"),
+            Self::Socket(kind) => write!(f, "the socket failed: {kind}"),
+            Self::Finished => f.write_str("its last answer was given"),
+            Self::User => f.write_str("the message processor closed it"),
+            Self::Protocol(error) => write!(f, "the peer broke the protocol: {error}"),
+            Self::Idle(limit) => write!(f, "idle for {limit:?}"),
+            Self::TooSlow { bytes, elapsed } => {
+                write!(f, "message too slow: {bytes} bytes in {elapsed:?}")
+            }
+            Self::WriteStalled { elapsed, undelivered } => {
+                write!(f, "the peer took nothing for {elapsed:?}; {undelivered} bytes undelivered")
+            }
+            Self::ReplyTimeout(limit) => write!(f, "no reply within {limit:?}"),
+            Self::Unanswered(why) => write!(f, "not answered: {why}"),
+            Self::NoRoom { wanted, limit } => write!(f, "no room: {wanted} bytes wanted, the limit is {limit}"),
+            Self::EvictedInbound { bytes } => {
+                write!(f, "evicted: others waited for its block; {bytes} bytes of its message had arrived")
+            }
+            Self::EvictedOutbound { undelivered } => {
+                write!(f, "evicted: others waited for room; {undelivered} bytes undelivered")
+            }
+            Self::Shutdown => f.write_str("the server went down"),
+        }
+    }
+}

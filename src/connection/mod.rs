@@ -1,0 +1,3 @@
+//! One peer.
+mod close_reason;
+pub use close_reason::CloseReason;

@@ -1,0 +1,72 @@
+//! The trait that a user of the server implements.
+
+use std::time::Instant;
+
+use crate::connection::CloseReason;
+use crate::id::ConnectionId;
+use crate::outbox::{Reply, WriteProxy};
+use crate::protocol::{Message, Peer, Protocol};
+
+/// Handles the messages of all connections, on the processor thread.
+///
+/// This is the one page to read. All methods run on the processor thread, so a processor needs no locks of its own and
+/// must not block: what takes long belongs on [`Workers`](crate::Workers), or is answered later through
+/// [`Reply::defer`]. A panic in any of them is caught and logged; the server lives.
+///
+/// A closure `FnMut(Message<'_, P>, Reply<'_, P>)` is a processor too.
+///
+/// ```
+/// use sluicegate::{LengthPrefixed, Message, MessageProcessor, Reply};
+///
+/// struct Count(u64);
+///
+/// impl MessageProcessor<LengthPrefixed> for Count {
+///     fn process(&mut self, _: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+///         self.0 += 1;
+///         reply.send(self.0.to_string().as_bytes());
+///     }
+/// }
+/// ```
+pub trait MessageProcessor<P: Protocol>: Send {
+    /// Handles one message. Say through `reply` what becomes of it: an answer now, later, or none.
+    ///
+    /// A `reply` that is dropped unused refuses the connection (HTTP: 500).
+    fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>);
+
+    /// Called once, before the first connection. Keep a clone of `proxy` to write unasked or from other threads.
+    fn started(&mut self, proxy: &WriteProxy<P>) {
+        let _ = proxy;
+    }
+
+    /// A peer has connected. Every `opened` is followed by exactly one [`closed`](Self::closed).
+    fn opened(&mut self, peer: &Peer, proxy: &WriteProxy<P>) {
+        let _ = (peer, proxy);
+    }
+
+    /// A connection has ended; nothing can be sent to it any more.
+    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
+        let _ = (connection, reason);
+    }
+
+    /// Asked before each message is decoded, never after. `true` promises to take one more message of the largest size;
+    /// `false` pauses the connection until [`WriteProxy::resume`].
+    fn ready(&mut self) -> bool {
+        true
+    }
+
+    /// Runs last in every cycle. Returns when it wants to run again at the latest (a batch that lingers), or `None`.
+    fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
+        let _ = now;
+        None
+    }
+}
+
+impl<P, F> MessageProcessor<P> for F
+where
+    P: Protocol,
+    F: FnMut(Message<'_, P>, Reply<'_, P>) + Send,
+{
+    fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>) {
+        self(message, reply);
+    }
+}

@@ -1,0 +1,258 @@
+//! What the server counts, and a snapshot of it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::reason::{CloseKind, DropReason, PauseReason};
+
+/// Number of tiers in each pool, as metrics show them.
+const TIERS: usize = 3;
+
+/// A number that one thread writes and any thread reads. Adding is a load and a store, not a locked instruction.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `count`. Only on the one thread that writes this counter (the processor's, or the accepter's).
+    pub fn add(&self, count: usize) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(count as u64), Relaxed);
+    }
+
+    /// Adds `count`, from any thread.
+    pub fn add_shared(&self, count: usize) {
+        self.0.fetch_add(count as u64, Relaxed);
+    }
+
+    /// Takes `count` off a gauge. Only on the one thread that writes it. Never clamped: an error must show.
+    pub fn sub(&self, count: usize) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(count as u64), Relaxed);
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, value: usize) {
+        self.0.store(value as u64, Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Makes [`Metrics`] and its [`Snapshot`] from one list, so that no counter is forgotten in either.
+macro_rules! metrics {
+    (
+        single { $( $(#[$doc:meta])* $name:ident, )+ }
+        by { $( $(#[$by_doc:meta])* $by_name:ident [$index:ty; $count:expr], )+ }
+    ) => {
+        /// All counters of one server. Read them with [`snapshot`](Metrics::snapshot).
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $( $(#[$doc])* pub(crate) $name: Counter, )+
+            $( $(#[$by_doc])* pub(crate) $by_name: [Counter; $count], )+
+        }
+
+        /// The counters at one moment. Each is exact; they were not read at the same instant.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Snapshot {
+            $( $(#[$doc])* pub $name: u64, )+
+            $( $(#[$by_doc])* pub $by_name: [u64; $count], )+
+        }
+
+        impl Metrics {
+            /// Reads every counter. Any thread; disturbs nobody.
+            pub fn snapshot(&self) -> Snapshot {
+                Snapshot {
+                    $( $name: self.$name.value(), )+
+                    $( $by_name: std::array::from_fn(|index| self.$by_name[index].value()), )+
+                }
+            }
+        }
+
+        /// One line a number: `name value`, or `name{reason} value`.
+        impl fmt::Display for Snapshot {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $( writeln!(f, "{} {}", stringify!($name), self.$name)?; )+
+                $( for (index, value) in self.$by_name.iter().enumerate() {
+                    writeln!(f, "{}{{{}}} {value}", stringify!($by_name), <$index as Label>::label(index))?;
+                } )+
+                Ok(())
+            }
+        }
+    };
+}
+
+/// Names the places of a counter array.
+trait Label {
+    fn label(index: usize) -> &'static str;
+}
+
+impl Label for CloseKind {
+    fn label(index: usize) -> &'static str {
+        Self::ALL[index].name()
+    }
+}
+
+impl Label for DropReason {
+    fn label(index: usize) -> &'static str {
+        Self::ALL[index].name()
+    }
+}
+
+impl Label for PauseReason {
+    fn label(index: usize) -> &'static str {
+        Self::ALL[index].name()
+    }
+}
+
+/// The index of counters by tier.
+struct ByTier;
+
+impl Label for ByTier {
+    fn label(index: usize) -> &'static str {
+        ["small", "medium", "large"][index]
+    }
+}
+
+metrics! {
+    single {
+        /// Connections that the accepter took.
+        accepted,
+        /// Connections that the processor has opened and not closed yet.
+        open,
+        /// Connections that were closed before they reached their processor.
+        accepted_unserved,
+        /// Whole messages that were decoded and handed to the user's processor.
+        messages_in,
+        /// Answers and unasked messages whose bytes were queued for their peer.
+        messages_out,
+        /// Bytes read from peers.
+        bytes_in,
+        /// Bytes written to peers.
+        bytes_out,
+        /// Bytes of whole messages that were handed to the user's processor.
+        bytes_processed,
+        /// Bytes of framing that was read and forgotten before its message was whole.
+        bytes_framing,
+        /// Bytes that arrived and that no message has consumed yet.
+        bytes_buffered,
+        /// Bytes that were queued for peers and have not left yet.
+        bytes_outbound,
+        /// Bytes queued for peers, ever.
+        bytes_queued,
+        /// Messages that moved to a larger block.
+        promotions,
+        /// Times an encoder on another thread found neither block nor reserve.
+        encoder_waits,
+        /// Times the processor's reserve was used.
+        reserve_used,
+        /// Replies that are owed now.
+        owed,
+        /// Settled replies that wait for the processor.
+        settled_queue,
+        /// Unasked messages that wait for the processor.
+        unasked_queue,
+        /// Accepted sockets that wait for the processor.
+        handover_queue,
+        /// Panics of the user's code that were caught.
+        panics,
+        /// Cycles of the processor.
+        cycles,
+    }
+    by {
+        /// Connections closed, by [`CloseKind`].
+        closed [CloseKind; CloseKind::COUNT],
+        /// Inbound bytes dropped, by [`DropReason`].
+        bytes_dropped [DropReason; DropReason::COUNT],
+        /// Answers and messages dropped, by [`DropReason`].
+        messages_dropped [DropReason; DropReason::COUNT],
+        /// Inbound blocks in use, by tier.
+        inbound_blocks [ByTier; TIERS],
+        /// The most inbound blocks that were ever in use, by tier.
+        inbound_blocks_high [ByTier; TIERS],
+        /// Outbound blocks in use, by tier.
+        outbound_blocks [ByTier; TIERS],
+        /// The most outbound blocks that were ever in use, by tier.
+        outbound_blocks_high [ByTier; TIERS],
+        /// Inbound blocks held by messages that the user keeps.
+        blocks_kept [ByTier; TIERS],
+        /// Connections paused now, by reason.
+        paused [PauseReason; PauseReason::COUNT],
+        /// Times a connection was paused, by reason.
+        pauses [PauseReason; PauseReason::COUNT],
+        /// Times a connection stood in line for a block, by tier.
+        block_waits [ByTier; TIERS],
+        /// Partial messages whose block was taken for others, by tier.
+        evictions [ByTier; TIERS],
+    }
+}
+
+impl Snapshot {
+    /// Connections closed for `kind`.
+    pub fn closed_by(&self, kind: CloseKind) -> u64 {
+        self.closed[kind as usize]
+    }
+
+    /// Connections closed, all reasons together.
+    pub fn closed_total(&self) -> u64 {
+        self.closed.iter().sum()
+    }
+
+    /// Inbound bytes dropped for `reason`.
+    pub fn dropped_for(&self, reason: DropReason) -> u64 {
+        self.bytes_dropped[reason as usize]
+    }
+
+    /// Times a connection was paused for `reason`.
+    pub fn pauses_for(&self, reason: PauseReason) -> u64 {
+        self.pauses[reason as usize]
+    }
+
+    /// LAW ledger: what came in is processed, framing, buffered or dropped; what was queued has left, is still queued
+    /// or was dropped; every opened connection is open or closed once. `Err` names the sums that differ.
+    ///
+    /// True between two cycles; a snapshot taken from another thread in the middle of one may be off by that cycle.
+    pub fn check_ledger(&self) -> Result<(), String> {
+        use DropReason::{AfterClose, Incomplete, Refused, RolledBack, Undecoded, Undelivered};
+        let inbound: u64 =
+            [Incomplete, Refused, AfterClose, Undecoded].iter().map(|reason| self.dropped_for(*reason)).sum();
+        let accounted = self.bytes_processed + self.bytes_framing + self.bytes_buffered + inbound;
+        if self.bytes_in != accounted {
+            return Err(format!("bytes in {} are not the {accounted} accounted for", self.bytes_in));
+        }
+        let outbound = self.dropped_for(Undelivered) + self.dropped_for(RolledBack);
+        let accounted = self.bytes_out + self.bytes_outbound + outbound;
+        if self.bytes_queued != accounted {
+            return Err(format!("bytes queued {} are not the {accounted} accounted for", self.bytes_queued));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_prints_a_line_a_number() {
+        let metrics = Metrics::default();
+        metrics.accepted.add(3);
+        metrics.closed[CloseKind::Idle as usize].add(2);
+        let text = metrics.snapshot().to_string();
+        assert!(text.contains("accepted 3\n"), "{text}");
+        assert!(text.contains("closed{idle} 2\n"), "{text}");
+        assert!(text.contains("inbound_blocks{large} 0\n"), "{text}");
+    }
+
+    #[test]
+    fn a_lost_byte_shows_in_the_ledger() {
+        let metrics = Metrics::default();
+        metrics.bytes_in.add(10);
+        metrics.bytes_processed.add(7);
+        metrics.bytes_buffered.add(3);
+        assert_eq!(metrics.snapshot().check_ledger(), Ok(()));
+        metrics.bytes_buffered.sub(1);
+        assert!(metrics.snapshot().check_ledger().is_err());
+    }
+}

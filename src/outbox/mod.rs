@@ -1,0 +1,213 @@
+//! The three ways out: [`Reply`] now, [`Deferred`] later, [`WriteProxy`] unasked.
+//!
+//! A `Reply` writes straight into the processor's own [`Outbound`](crate::Outbound). The other two encode on whichever
+//! thread they are used and leave the finished bytes in a queue here; the processor takes them in its next cycle.
+
+mod deferred;
+mod owed;
+mod reply;
+mod write_proxy;
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::thread::{self, ThreadId};
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::buffer::{Outbound, QUEUED_SEGMENTS, Segment, SharedPool, Tier};
+use crate::clock::WallClock;
+use crate::encode_error::EncodeError;
+use crate::id::ConnectionId;
+use crate::metrics::Metrics;
+use crate::protocol::After;
+use crate::wake::WakeFlag;
+
+pub use deferred::Deferred;
+pub(crate) use owed::{NO_TICKET, Owed, OwedList};
+pub use reply::Reply;
+pub(crate) use reply::{Desk, Outcome};
+pub use write_proxy::{SendError, WriteProxy};
+
+/// Bytes that were encoded on some thread for one connection.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) bytes: usize,
+    pub(crate) after: After,
+}
+
+/// What became of a deferred reply.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Answered(Encoded),
+    /// Dropped without an answer.
+    Unanswered,
+    /// The answer could not be encoded, or found no room.
+    Failed(EncodeError),
+}
+
+/// A deferred reply that was settled, on its way to the processor.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) connection: ConnectionId,
+    pub(crate) ticket: u32,
+    pub(crate) verdict: Verdict,
+}
+
+/// An unasked message on its way to the processor.
+#[derive(Debug)]
+pub(crate) struct Unasked {
+    pub(crate) connection: ConnectionId,
+    pub(crate) encoded: Encoded,
+}
+
+/// The bounds of the outbox.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OutboxLimits {
+    /// Connections in the table.
+    pub(crate) connections_max: usize,
+    /// Deferred replies that may be owed at once, over all connections. Each has its place in the queue in advance.
+    pub(crate) owed_total_max: usize,
+    /// Unasked messages that may wait for the processor.
+    pub(crate) unasked_max: usize,
+    /// Copied bytes of one answer.
+    pub(crate) reply_max: usize,
+    /// Undelivered bytes from which on a connection takes no more unasked messages.
+    pub(crate) outbound_high: usize,
+}
+
+impl OutboxLimits {
+    /// Bytes that the queues take when full, for the memory ceiling.
+    pub(crate) fn memory(&self) -> u64 {
+        let segments = QUEUED_SEGMENTS * size_of::<Segment>() + 16;
+        let settled = self.owed_total_max * (size_of::<Settled>() + 8 + segments);
+        let unasked = self.unasked_max * (size_of::<Unasked>() + 8 + segments);
+        (settled + unasked + self.connections_max * size_of::<AtomicU64>()) as u64 + Owed::memory(self.owed_total_max)
+    }
+}
+
+/// What all threads share to get bytes to the processor.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pub(crate) settled: ArrayQueue<Settled>,
+    pub(crate) unasked: ArrayQueue<Unasked>,
+    pub(crate) pool: Arc<SharedPool>,
+    pub(crate) clock: Arc<WallClock>,
+    pub(crate) wake: Arc<WakeFlag>,
+    pub(crate) metrics: Arc<Metrics>,
+    workers_reserve: Arc<Tier>,
+    limits: OutboxLimits,
+    /// Undelivered bytes by slot: queued at the connection, and on their way to it.
+    undelivered: Vec<AtomicU64>,
+    /// Some connection waits until `ready` is asked again.
+    not_ready: AtomicBool,
+    resumed: AtomicBool,
+    processor: OnceLock<ThreadId>,
+}
+
+impl Outbox {
+    pub(crate) fn new(
+        limits: OutboxLimits,
+        pool: Arc<SharedPool>,
+        clock: Arc<WallClock>,
+        wake: Arc<WakeFlag>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            settled: ArrayQueue::new(limits.owed_total_max),
+            unasked: ArrayQueue::new(limits.unasked_max),
+            workers_reserve: crate::buffer::reserve(limits.reply_max, pool.line()),
+            pool,
+            clock,
+            wake,
+            metrics,
+            limits,
+            undelivered: (0..limits.connections_max).map(|_| AtomicU64::new(0)).collect(),
+            not_ready: AtomicBool::new(false),
+            resumed: AtomicBool::new(false),
+            processor: OnceLock::new(),
+        })
+    }
+
+    /// Says that the calling thread is the processor's.
+    pub(crate) fn claim_processor_thread(&self) {
+        let _ = self.processor.set(thread::current().id());
+    }
+
+    fn on_processor_thread(&self) -> bool {
+        self.processor.get() == Some(&thread::current().id())
+    }
+
+    /// An outbound for a deferred reply: waits for room, except on the processor thread, which alone makes room.
+    fn outbound_of_reply(&self) -> Outbound {
+        let reserve = (!self.on_processor_thread()).then(|| Arc::clone(&self.workers_reserve));
+        self.outbound(reserve)
+    }
+
+    /// An outbound that never waits.
+    fn outbound_of_unasked(&self) -> Outbound {
+        self.outbound(None)
+    }
+
+    fn outbound(&self, reserve: Option<Arc<Tier>>) -> Outbound {
+        Outbound::of_worker(Arc::clone(&self.pool), reserve, self.limits.reply_max, Arc::clone(&self.clock))
+    }
+
+    fn settle(&self, settled: Settled) {
+        let full = self.settled.push(settled);
+        debug_assert!(full.is_ok(), "every owed reply has its place in advance");
+        self.wake.wake();
+    }
+
+    /// Counts `bytes` as on their way to the connection in `slot`; false if it has too many already.
+    fn charge(&self, slot: u32, bytes: usize) -> bool {
+        let Some(gauge) = self.undelivered.get(slot as usize) else { return false };
+        let high = self.limits.outbound_high as u64;
+        let charged = gauge.fetch_update(SeqCst, SeqCst, |before| (before < high).then_some(before + bytes as u64));
+        charged.is_ok()
+    }
+
+    /// Counts bytes that were queued at a connection by the processor itself.
+    pub(crate) fn queued(&self, slot: u32, bytes: usize) {
+        self.undelivered[slot as usize].fetch_add(bytes as u64, SeqCst);
+    }
+
+    /// Counts bytes off that were delivered or dropped.
+    pub(crate) fn unqueued(&self, slot: u32, bytes: usize) {
+        self.undelivered[slot as usize].fetch_sub(bytes as u64, SeqCst);
+    }
+
+    /// Undelivered bytes of the connection in `slot`, those on their way included.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn undelivered(&self, slot: u32) -> u64 {
+        self.undelivered[slot as usize].load(SeqCst)
+    }
+
+    /// Says that a connection waits until the user is ready. `ready` must be asked once more after this.
+    pub(crate) fn wait_for_ready(&self) {
+        self.not_ready.store(true, SeqCst);
+    }
+
+    /// True once after someone called `resume` for a connection that waited.
+    pub(crate) fn take_resumed(&self) -> bool {
+        self.resumed.load(SeqCst) && self.resumed.swap(false, SeqCst)
+    }
+
+    fn resume(&self) {
+        if self.not_ready.load(SeqCst) && self.not_ready.swap(false, SeqCst) {
+            self.resumed.store(true, SeqCst);
+            self.wake.wake();
+        }
+    }
+
+    /// True if a cycle would find something here.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.settled.is_empty() || !self.unasked.is_empty() || self.resumed.load(SeqCst)
+    }
+
+    /// True while the workers' reserve is whole.
+    pub(crate) fn workers_reserve_whole(&self) -> bool {
+        self.workers_reserve.in_use() == 0
+    }
+}

@@ -1,0 +1,3 @@
+//! The processor thread.
+mod selector;
+pub use selector::{Readiness, Selector};

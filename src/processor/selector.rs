@@ -1,0 +1,59 @@
+//! The seam to the operating system: what the processor needs of it, and what a simulation has to keep.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// What the operating system said about one socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// The connection's place in the table, as it was registered.
+    pub slot: u32,
+    /// Bytes, or the end of the stream, may be read.
+    pub readable: bool,
+    /// Bytes may be written.
+    pub writable: bool,
+    /// The peer has closed its sending side. Bytes that came before may still be there.
+    pub read_closed: bool,
+    /// The socket is broken; nothing can be read or written any more.
+    pub error: bool,
+}
+
+/// The operating system, as far as the processor knows it. `MioSelector` in life, `SimSelector` in tests.
+///
+/// # Contract
+/// - Read readiness is **edge-triggered**: it is reported once for what has arrived, and again for whatever arrives
+///   later. The processor keeps the flag itself.
+/// - A read that returns fewer bytes than it asked for means that nothing more had arrived; whatever arrives later raises a
+///   new edge. The end of the stream is different: it may be behind a short read without an edge of its own, and
+///   `read_closed` says so beforehand.
+/// - [`set_write`](Self::set_write) with `on` reports `writable` if the socket can take bytes at that moment, not only
+///   when it changes.
+/// - After [`deregister`](Self::deregister) nothing is reported for the slot any more.
+/// - All methods are called on the processor thread.
+pub trait Selector {
+    /// A connected, non-blocking socket. Dropping it closes it.
+    type Socket: io::Read + io::Write + Send + 'static;
+
+    /// Reports from now on, under `slot`, when `socket` can be read; at once if it can already.
+    fn register_read(&mut self, socket: &mut Self::Socket, slot: u32) -> io::Result<()>;
+
+    /// Adds or takes away the interest in writing. The interest in reading stays.
+    fn set_write(&mut self, socket: &mut Self::Socket, slot: u32, on: bool) -> io::Result<()>;
+
+    /// Closes the sending side: the peer reads the end of the stream after what was written.
+    fn shutdown_write(&mut self, socket: &mut Self::Socket) -> io::Result<()>;
+
+    /// Forgets the socket, before it is dropped.
+    fn deregister(&mut self, socket: &mut Self::Socket) -> io::Result<()>;
+
+    /// Sleeps until something is ready, the timeout is over, or the processor's [`WakeFlag`](crate::WakeFlag) was used;
+    /// appends what is ready.
+    /// `None` sleeps without end. An interrupted sleep is not an error.
+    fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()>;
+
+    /// The time now. Called once a cycle, after `select`; all of the cycle uses it.
+    fn now(&mut self) -> Instant;
+
+    /// Seconds since 1970, for `Date`. Called when the second of `now` has changed.
+    fn unix_seconds(&mut self) -> u64;
+}

@@ -1,0 +1,87 @@
+//! One message: lent for a call, or owned and moved to another thread.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::buffer::{Block, Inbound, Spares};
+use crate::id::ConnectionId;
+use crate::protocol::Protocol;
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The peer's address.
+    pub address: SocketAddr,
+}
+
+/// One whole message of a peer's.
+///
+/// It is lent to [`MessageProcessor::process`](crate::MessageProcessor::process) for the length of the call;
+/// [`into_owned`](Self::into_owned) makes it the user's, to be kept or sent to another thread.
+pub struct Message<'a, P: Protocol> {
+    peer: Peer,
+    layout: P::Layout,
+    bytes: Bytes<'a>,
+}
+
+/// Where the bytes of a message lie.
+enum Bytes<'a> {
+    /// In memory that others use too; a copy goes into a spare.
+    Shared { bytes: &'a [u8], spares: &'a mut Spares },
+    /// Alone in the block of its connection, which can be moved.
+    Whole { inbound: &'a mut Inbound },
+    /// In a block of its own.
+    Owned(Block),
+}
+
+impl<'a, P: Protocol> Message<'a, P> {
+    /// A message that shares its memory. The spare that holds `bytes` has to be in `spares`.
+    pub(crate) fn shared(peer: Peer, layout: P::Layout, bytes: &'a [u8], spares: &'a mut Spares) -> Self {
+        Self { peer, layout, bytes: Bytes::Shared { bytes, spares } }
+    }
+
+    /// A message that is all that `inbound` holds.
+    pub(crate) fn whole(peer: Peer, layout: P::Layout, inbound: &'a mut Inbound) -> Self {
+        Self { peer, layout, bytes: Bytes::Whole { inbound } }
+    }
+
+    /// Who sent it.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Where its parts lie in [`bytes`](Self::bytes).
+    pub fn layout(&self) -> &P::Layout {
+        &self.layout
+    }
+
+    /// Its bytes, the framing included.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Shared { bytes, .. } => bytes,
+            Bytes::Whole { inbound } => inbound.live(),
+            Bytes::Owned(block) => block.filled(),
+        }
+    }
+
+    /// Makes the message the user's own. It moves its block when it has that to itself, and is copied otherwise; it
+    /// cannot fail. The block counts as held by the user until the message is dropped, on any thread: while all blocks
+    /// are held, the server takes no more messages.
+    pub fn into_owned(self) -> Message<'static, P> {
+        let mut block = match self.bytes {
+            Bytes::Shared { bytes, spares } => spares.copy(bytes),
+            Bytes::Whole { inbound } => inbound.release().expect("a whole message lies in its connection's block"),
+            Bytes::Owned(block) => block,
+        };
+        block.keep_for_user();
+        Message { peer: self.peer, layout: self.layout, bytes: Bytes::Owned(block) }
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Message<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message").field("peer", &self.peer).field("bytes", &self.bytes().len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,169 @@
+//! The plain enums that metrics count by: why a connection closed, why it is paused, why bytes were dropped.
+
+use std::fmt;
+
+/// Makes a field-less enum that can be listed, indexed and named.
+macro_rules! counted_enum {
+    ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident => $text:literal,)+ }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum $name { $($(#[$inner])* $variant,)+ }
+
+        impl $name {
+            /// All of them, in the order in which metrics list them.
+            pub const ALL: &[$name] = &[$($name::$variant,)+];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The name under which metrics and logs show it.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => $text,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+counted_enum! {
+    /// Why a connection ended, without the details that [`CloseReason`](crate::CloseReason) carries.
+    CloseKind {
+        /// The peer said that it was finished, between two messages.
+        PeerClosed => "peer_closed",
+        /// The peer said that it was finished in the middle of a message.
+        PeerIncomplete => "peer_incomplete",
+        /// The socket failed: reset, broken pipe, timed out in the kernel.
+        Socket => "socket",
+        /// The last answer was given: the exchange or the answer said so.
+        Finished => "finished",
+        /// The user's processor closed it without an answer.
+        User => "user",
+        /// The peer broke the protocol.
+        Protocol => "protocol",
+        /// Nothing was said for the idle timeout.
+        Idle => "idle",
+        /// A message took longer than its deadline.
+        TooSlow => "too_slow",
+        /// The peer read nothing for the write timeout.
+        WriteStalled => "write_stalled",
+        /// A reply that was owed did not come in time.
+        ReplyTimeout => "reply_timeout",
+        /// The message was handled and not answered: a panic, or an answer that can't be encoded.
+        Unanswered => "unanswered",
+        /// An answer found no room, or a message outgrew the largest block.
+        NoRoom => "no_room",
+        /// Its block was needed by others while it received least.
+        EvictedInbound => "evicted_inbound",
+        /// Its undelivered output was the heaviest while others waited for room.
+        EvictedOutbound => "evicted_outbound",
+        /// The server went down.
+        Shutdown => "shutdown",
+    }
+}
+
+counted_enum! {
+    /// Why bytes or answers were dropped instead of delivered.
+    DropReason {
+        /// Bytes of a message that was never whole when its connection ended.
+        Incomplete => "incomplete",
+        /// Bytes that could not be part of a valid message, and those behind them.
+        Refused => "refused",
+        /// Bytes that arrived after the connection had begun to close.
+        AfterClose => "after_close",
+        /// Bytes of whole messages that were still waiting for their turn when the connection ended.
+        Undecoded => "undecoded",
+        /// Answer bytes that the peer never took.
+        Undelivered => "undelivered",
+        /// Answer bytes that were rolled back because the answer did not fit.
+        RolledBack => "rolled_back",
+        /// Answers for a connection that had already closed.
+        Stale => "stale",
+        /// Unasked messages that the full outbox sent back to their caller.
+        OutboxFull => "outbox_full",
+    }
+}
+
+counted_enum! {
+    /// One reason why a connection is not decoded at the moment.
+    PauseReason {
+        /// Its turn is over; the others come first. Resumed by the next cycle.
+        Turn => "turn",
+        /// A reply is owed and order matters, or too many are owed. Resumed by the reply.
+        Owed => "owed",
+        /// Its peer takes its answers too slowly. Resumed when enough was delivered.
+        OutboundHigh => "outbound_high",
+        /// It waits in line for a block. Resumed when one comes home.
+        NoBlocks => "no_blocks",
+        /// The user's processor is not ready. Resumed by `WriteProxy::resume`.
+        NotReady => "not_ready",
+        /// It is about to end; what arrives is dropped. Never resumed.
+        Closing => "closing",
+    }
+}
+
+/// The set of reasons why a connection is paused. It is decoded exactly when the set is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Paused(u8);
+
+impl Paused {
+    /// The connection runs.
+    pub const NONE: Self = Self(0);
+
+    /// Adds `reason`; true if it was not there before.
+    pub fn set(&mut self, reason: PauseReason) -> bool {
+        let before = self.0;
+        self.0 |= 1 << reason as u8;
+        self.0 != before
+    }
+
+    /// Takes `reason` away; true if it was there.
+    pub fn clear(&mut self, reason: PauseReason) -> bool {
+        let before = self.0;
+        self.0 &= !(1 << reason as u8);
+        self.0 != before
+    }
+
+    /// True if `reason` is one of the reasons.
+    pub const fn has(self, reason: PauseReason) -> bool {
+        self.0 & (1 << reason as u8) != 0
+    }
+
+    /// True if nothing holds the connection up.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// True if it is the server, not the peer, that the connection waits for.
+    pub fn by_server(self) -> bool {
+        use PauseReason::{NoBlocks, NotReady, Owed, Turn};
+        [Turn, Owed, NoBlocks, NotReady].into_iter().any(|reason| self.has(reason))
+    }
+
+    /// The reasons, one by one.
+    pub fn iter(self) -> impl Iterator<Item = PauseReason> {
+        PauseReason::ALL.iter().copied().filter(move |reason| self.has(*reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_sets_and_clears_only_its_own_reason() {
+        let mut paused = Paused::NONE;
+        assert!(paused.set(PauseReason::Owed));
+        assert!(!paused.set(PauseReason::Owed));
+        assert!(paused.set(PauseReason::Turn));
+        assert!(paused.clear(PauseReason::Turn));
+        assert!(!paused.clear(PauseReason::Turn));
+        assert_eq!(paused.iter().collect::<Vec<_>>(), [PauseReason::Owed]);
+        assert!(paused.by_server());
+        assert!(paused.clear(PauseReason::Owed) && paused.is_empty());
+    }
+}
