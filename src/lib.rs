@@ -5,7 +5,9 @@
 mod buffer;
 mod clock;
 mod connection;
+mod control;
 mod encode_error;
+mod handover;
 mod id;
 mod message_processor;
 mod metrics;
@@ -16,13 +18,14 @@ mod reason;
 mod wake;
 
 pub use buffer::{HEADROOM, Outbound, Prefix, TIERS, TierConfig};
-pub use connection::CloseReason;
+pub use connection::{CloseReason, Timeouts};
+pub use control::Finish;
 pub use encode_error::EncodeError;
 pub use id::ConnectionId;
 pub use message_processor::MessageProcessor;
 pub use metrics::{Metrics, Snapshot};
 pub use outbox::{Deferred, Reply, SendError, WriteProxy};
-pub use processor::{Readiness, Selector};
+pub use processor::{Readiness, Selector, Turn, Watermarks};
 pub use protocol::{After, Decode, Encode, Message, Peer, Protocol, ProtocolError, Refusal};
 pub use reason::{CloseKind, DropReason, PauseReason};
 pub use wake::WakeFlag;

@@ -1,0 +1,41 @@
+//! How long anything may take.
+
+use std::time::Duration;
+
+/// The limits of time of a connection. `Duration::ZERO` switches a limit off, where that is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Between messages, with nothing owed and nothing undelivered. Zero: off.
+    pub idle: Duration,
+    /// For a whole message from its first byte on, plus a second for each [`message_rate`](Self::message_rate) bytes
+    /// that arrived. Stands still while the server is the one who waits. Zero: off.
+    pub message: Duration,
+    /// Bytes that earn a message one more second. Zero: no bytes do.
+    pub message_rate: usize,
+    /// Without the peer taking a byte of what waits for it. Zero: off.
+    pub write_stall: Duration,
+    /// For a deferred reply. Zero: off.
+    pub reply: Duration,
+    /// After the last answer, until the peer closes too; what arrives is dropped. Must not be zero: the answer of a
+    /// refused request would be lost.
+    pub linger: Duration,
+    /// Bytes that are dropped while lingering, at most.
+    pub linger_bytes: usize,
+    /// How long others wait for a block before it is taken from the connection that uses it least. Must not be zero.
+    pub famine: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(60),
+            message: Duration::from_secs(30),
+            message_rate: 500,
+            write_stall: Duration::from_secs(30),
+            reply: Duration::from_secs(60),
+            linger: Duration::from_secs(2),
+            linger_bytes: 256 << 10,
+            famine: Duration::from_secs(1),
+        }
+    }
+}

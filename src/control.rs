@@ -1,0 +1,65 @@
+//! How the server is told to go down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::wake::WakeFlag;
+
+/// What a connection may still do while the server goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// Idle connections close at once. A message whose first byte has arrived may finish, and is answered as the last of
+    /// its connection.
+    Answer,
+    /// What peers have already sent is read: each connection until its socket would block once; it closes after its last
+    /// whole message.
+    ReadOut,
+}
+
+/// A request to go down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long connections have to finish; then they are closed as they are.
+    pub grace: Duration,
+    /// What they may still do.
+    pub finish: Finish,
+}
+
+/// The request, from any thread to both of the server's.
+#[derive(Debug)]
+pub struct Control {
+    requested: AtomicBool,
+    shutdown: Mutex<Option<Shutdown>>,
+    threads: [Arc<WakeFlag>; 2],
+}
+
+impl Control {
+    /// A control that wakes these two threads.
+    pub fn new(accepter: Arc<WakeFlag>, processor: Arc<WakeFlag>) -> Arc<Self> {
+        Arc::new(Self { requested: AtomicBool::new(false), shutdown: Mutex::new(None), threads: [accepter, processor] })
+    }
+
+    /// Asks both threads to go down. The first request counts; a later one is ignored, except that it can shorten the
+    /// grace.
+    pub fn request(&self, shutdown: Shutdown) {
+        let mut first = self.shutdown.lock();
+        let grace = first.map_or(shutdown.grace, |first| first.grace.min(shutdown.grace));
+        *first = Some(Shutdown { grace, finish: first.map_or(shutdown.finish, |first| first.finish) });
+        drop(first);
+        self.requested.store(true, SeqCst);
+        self.threads.iter().for_each(|thread| thread.wake());
+    }
+
+    /// True once a request was made. One atomic load.
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(SeqCst)
+    }
+
+    /// The request, if one was made.
+    pub fn shutdown(&self) -> Option<Shutdown> {
+        if self.is_requested() { *self.shutdown.lock() } else { None }
+    }
+}
