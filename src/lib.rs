@@ -4,3 +4,4 @@
 pub mod buffer;
 pub mod id;
 pub mod protocol;
+pub mod timer;
