@@ -87,14 +87,21 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return;
         }
         let waited = self.famine.evict_at.is_some();
-        let stalled = |since: Option<Instant>| since.is_some_and(|since| since + famine <= now);
+        let stalls_at = |since: Option<Instant>| since.map_or(now, |since| since + famine);
         let undelivered = self.table.iter().filter(|connection| !connection.outbound.is_empty());
-        let heaviest = undelivered
-            .map(|c| (stalled(c.deadlines.write_waits_since()), c.outbound.bytes(), c.id.slot()))
-            .filter(|(stalled, ..)| *stalled || waited)
-            .max();
-        self.famine.evict_at = Some(now + if heaviest.is_some() { famine / 64 } else { famine });
-        if let Some((_, undelivered, slot)) = heaviest {
+        let output = undelivered.map(|c| (stalls_at(c.deadlines.write_waits_since()), c.outbound.bytes(), c.id.slot()));
+        let output: (Option<_>, Option<Instant>) =
+            output.fold((None, None), |(heaviest, soonest), (at, bytes, slot)| {
+                let given_up = (at <= now || waited).then_some((at <= now, bytes, slot));
+                (heaviest.max(given_up), Some(soonest.map_or(at, |soonest: Instant| soonest.min(at))))
+            });
+        self.famine.evict_at = match output {
+            // Already stalled ones go in quick succession; those that still move, one each famine time.
+            (Some((true, ..)), _) => Some(now + famine / 64),
+            (_, Some(soonest)) if soonest > now => Some(soonest.min(now + famine)),
+            _ => Some(now + famine),
+        };
+        if let (Some((_, undelivered, slot)), _) = output {
             self.close_now(slot, CloseReason::EvictedOutbound { undelivered });
         }
     }
