@@ -28,7 +28,7 @@ pub use metrics::{Metrics, Snapshot};
 pub use outbox::{Deferred, Reply, SendError, WriteProxy};
 pub use processor::{Readiness, Selector, Turn, Watermarks};
 pub use protocol::{
-    After, Decode, Encode, LengthPrefixed, Message, Peer, Protocol, ProtocolError, Refusal, length_prefixed,
+    After, Decode, Encode, LengthPrefixed, Message, Peer, Protocol, ProtocolError, Refusal, http1, length_prefixed,
 };
 pub use reason::{CloseKind, DropReason, PauseReason};
 pub use wake::WakeFlag;
