@@ -246,7 +246,9 @@ impl<'b> Encode<Response<'b>> for Http1 {
     fn encode(exchange: Exchange, response: Response<'b>, out: &mut Outbound) -> Result<After, EncodeError> {
         let Response { status, close, lines, body } = response;
         let keep_open = exchange.keep_alive && !close;
-        let has_body = !exchange.head_request && !bodiless(status) && !(exchange.connect && status < 300);
+        // A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
+        let tunnel = exchange.connect && status < 300;
+        let has_body = !(exchange.head_request || tunnel || bodiless(status));
         let copied = if has_body { body.copied_len() } else { 0 };
 
         let mut head = Lines::default();
@@ -255,8 +257,7 @@ impl<'b> Encode<Response<'b>> for Http1 {
         match status {
             // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user knows.
             204 | 304 => {}
-            // Nor in a 2xx answer to CONNECT (RFC 9110 section 9.3.6).
-            _ if exchange.connect && status < 300 => {}
+            _ if tunnel => {}
             // RFC 9110 section 15.3.6: no content, and said so.
             205 => head.content_length(0),
             // Also for HEAD: what GET would have (RFC 9110 section 9.3.2).
