@@ -2,13 +2,45 @@
 
 use std::net::Ipv6Addr;
 
+const TOKEN: u8 = 1;
+const TARGET: u8 = 2;
+const FIELD: u8 = 4;
+const HOST: u8 = 8;
+
+/// The classes of each byte. Heads are read byte by byte, so a look into a table counts.
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        if byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            )
+        {
+            classes[at] |= TOKEN;
+        }
+        if byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\' | b'"' | b'<' | b'>') {
+            classes[at] |= TARGET;
+        }
+        if matches!(byte, b'\t' | b' '..=b'~' | 0x80..) {
+            classes[at] |= FIELD;
+        }
+        if byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'_' | b'~')
+            || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=')
+        {
+            classes[at] |= HOST;
+        }
+        at += 1;
+    }
+    classes
+};
+
 /// tchar (RFC 9110 section 5.6.2): what methods, field names and transfer codings are made of.
-pub(super) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & TOKEN != 0
 }
 
 pub(super) fn is_token(bytes: &[u8]) -> bool {
@@ -20,13 +52,13 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
 ///
 /// Not among them: `#` (a fragment is never sent, RFC 9112 section 3.2), `\` (some read it as `/`), quotes and angle
 /// brackets, controls, and everything beyond ASCII.
-pub(super) const fn is_target_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\' | b'"' | b'<' | b'>')
+pub(super) fn is_target_byte(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & TARGET != 0
 }
 
 /// field-vchar, space and tab (RFC 9110 section 5.5). Also what chunk extensions may hold.
-pub(super) const fn is_field_byte(byte: u8) -> bool {
-    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+pub(super) fn is_field_byte(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & FIELD != 0
 }
 
 /// The elements of a comma-separated list, without the white space around them (RFC 9110 section 5.6.1).
@@ -84,14 +116,10 @@ fn is_host(host: &[u8]) -> bool {
 /// The comma is a sub-delim, but in Host it would be two values joined by somebody on the way: refused.
 fn is_reg_name(mut name: &[u8]) -> bool {
     loop {
-        name = match name {
+        let plain = name.iter().take_while(|&&byte| CLASSES[usize::from(byte)] & HOST != 0).count();
+        name = match &name[plain..] {
             [] => return true,
             [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
-            [
-                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=',
-                rest @ ..,
-            ] => rest,
-            [byte, rest @ ..] if byte.is_ascii_alphanumeric() => rest,
             _ => return false,
         }
     }
