@@ -6,8 +6,8 @@ mod http1_cases;
 mod splits;
 
 use http1_cases::see;
-use sluicegate::protocol::http1::Http1;
-use sluicegate::protocol::{Decode, Protocol};
+use sluicegate::http1::Http1;
+use sluicegate::{Decode, Protocol};
 use splits::{End, play};
 
 #[test]
@@ -36,7 +36,7 @@ fn every_case_has_its_outcome() {
 
 #[test]
 fn the_largest_message_fits_a_block_of_one_mebibyte() {
-    let limits = sluicegate::protocol::http1::Limits::default();
+    let limits = sluicegate::http1::Limits::default();
     assert_eq!(Http1::default().message_max(), 1024 * 1024);
     let body = vec![b'b'; limits.body_max as usize];
     let head = |framing: &str| {
@@ -70,7 +70,7 @@ fn the_largest_message_fits_a_block_of_one_mebibyte() {
                         break;
                     }
                     Decode::Complete { consumed, layout } => {
-                        let view = sluicegate::protocol::http1::RequestView::new(&layout, &block[..consumed]);
+                        let view = sluicegate::http1::RequestView::new(&layout, &block[..consumed]);
                         bodies.push(view.body().to_vec());
                         block.drain(..consumed);
                     }

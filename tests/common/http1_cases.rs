@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use sluicegate::protocol::http1::{Http1, Layout, Limits, RequestView, Version};
+use sluicegate::http1::{Http1, Layout, Limits, RequestView, Version};
 
 use super::splits::{End, Played};
 
@@ -91,7 +91,7 @@ pub fn see(layout: &Layout, bytes: &[u8]) -> Seen {
     let request = RequestView::new(layout, &bytes[..layout.live_len()]);
     let version = if request.version() == Version::Http10 { "1.0" } else { "1.1" };
     let after = if request.keep_alive() { "stay" } else { "close" };
-    let lines = |fields: sluicegate::protocol::http1::Headers<'_>| {
+    let lines = |fields: sluicegate::http1::Headers<'_>| {
         fields.map(|(name, value)| escape(&[name.as_bytes(), b"=", value].concat())).collect()
     };
     assert!(request.headers().all(|(name, _)| request.header(&name.to_uppercase()).is_some()));

@@ -1,13 +1,13 @@
 //! Plays bytes to a protocol in pieces, and checks that the pieces don't matter (LAW any split).
 //!
-//! The buffer here keeps the contract of `Protocol::decode` to the letter: what lies behind `keep` is dropped, what lies
-//! behind `consumed` stays where it was.
+//! The buffer here keeps the contract of `Protocol::decode` to the letter: what lies behind `keep` is dropped, what
+//! lies behind `consumed` stays where it was.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fmt::Debug;
 
-use sluicegate::protocol::{Decode, Protocol};
+use sluicegate::{Decode, Protocol};
 
 /// What came of an input.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The chunked coding (RFC 9112 section 7.1), taken off in place.
 //!
-//! The data of the chunks is moved together behind the head, once; their framing is gone as soon as it was read. So a body
-//! of one-byte chunks needs no more memory than any other body, and an endless chunk extension needs none.
+//! The data of the chunks is moved together behind the head, once; their framing is gone as soon as it was read. So a
+//! body of one-byte chunks needs no more memory than any other body, and an endless chunk extension needs none.
 
 use super::framing::body_too_long;
 use super::{grammar, limits::Limits, malformed};
@@ -44,8 +44,8 @@ pub(super) struct Window {
 }
 
 impl Chunks {
-    /// Reads all there is, at most up to the end of the last chunk's line. True when that was reached: the trailer section
-    /// begins at `unread`.
+    /// Reads all there is, at most up to the end of the last chunk's line. True when that was reached: the trailer
+    /// section begins at `unread`.
     pub(super) fn read(&mut self, bytes: &mut [u8], at: &mut Window, limits: &Limits) -> Result<bool, ProtocolError> {
         while at.unread < bytes.len() && self.phase != Phase::Done {
             if self.phase == Phase::Data {
@@ -64,8 +64,10 @@ impl Chunks {
         Ok(self.phase == Phase::Done)
     }
 
+    /// As much of the current chunk as has arrived.
     fn move_data(&mut self, bytes: &mut [u8], at: &mut Window) {
         let length = (bytes.len() - at.unread).min(self.size as usize);
+        // Equal when the data came in pieces: then it is where it belongs already.
         if at.unread != at.body_end {
             bytes.copy_within(at.unread..at.unread + length, at.body_end);
         }

@@ -65,8 +65,8 @@ impl Codings {
 pub(super) fn of_request(version10: bool, fields: &BodyFields<'_>, limits: &Limits) -> Result<Framing, ProtocolError> {
     // 1. and 2. are about responses.
     if let Some(codings) = &fields.codings {
-        // Section 6.1: a Transfer-Encoding in HTTP/1.0 was added by somebody who did not understand it, and the framing is
-        // faulty even when there is a Content-Length too.
+        // Section 6.1: a Transfer-Encoding in HTTP/1.0 was added by somebody who did not understand it, and the framing
+        // is faulty even when there is a Content-Length too.
         if version10 {
             return Err(malformed("Transfer-Encoding in an HTTP/1.0 request"));
         }
@@ -74,7 +74,8 @@ pub(super) fn of_request(version10: bool, fields: &BodyFields<'_>, limits: &Limi
         if fields.lengths > 0 {
             return Err(malformed("both Content-Length and Transfer-Encoding"));
         }
-        // 4. The final coding must be chunked (or nobody knows where the body ends), and chunked only once (section 7.1).
+        // 4. The final coding must be chunked (or nobody knows where the body ends), and chunked only once (section
+        // 7.1).
         if codings.malformed || codings.chunked > 1 || codings.after_chunked {
             return Err(malformed("Transfer-Encoding is not a list of codings that ends with one chunked"));
         }

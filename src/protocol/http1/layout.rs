@@ -24,8 +24,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// How many bytes at the front of the message its parts lie in. Chunk framing that was already read may follow, up to
-    /// the `consumed` of [`Decode::Complete`](crate::protocol::Decode::Complete): nobody needs to copy that.
+    /// How many bytes at the front of the message its parts lie in. Chunk framing that was already read may follow, up
+    /// to the `consumed` of [`Decode::Complete`](crate::Decode::Complete): nobody needs to copy that.
     #[must_use]
     pub fn live_len(&self) -> usize {
         self.trailers_end as usize

@@ -26,7 +26,7 @@ impl Lines {
         self.used + self.spilled.len()
     }
 
-    /// Name and value were checked by the caller.
+    /// Appends `name: value`. Both were checked by the caller: what stands here goes out as it is.
     pub(super) fn push(&mut self, name: &[u8], value: &[u8]) {
         self.put(name);
         self.put(b": ");
@@ -52,6 +52,7 @@ impl Lines {
         self.put(b"\r\n");
     }
 
+    /// One piece for the usual head: each costs the outbound a look for room.
     pub(super) fn write(&self, out: &mut Outbound) {
         out.put(&self.inline[..self.used]);
         if !self.spilled.is_empty() {
@@ -76,7 +77,8 @@ impl Lines {
     }
 
     fn number(&mut self, mut number: usize) {
-        // As many digits as a 64-bit number can have.
+        // By hand, because formatting machinery costs more than the rest of the head. As many digits as a 64-bit number
+        // can have.
         let mut digits = [0; 20];
         let mut start = digits.len();
         loop {

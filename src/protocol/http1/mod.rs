@@ -1,11 +1,11 @@
 //! HTTP/1.1 and HTTP/1.0 (RFC 9110, RFC 9112), without a socket.
 //!
-//! A request's way through the files: [`Http1`] is the state between two calls; `search` finds the end of the head, `head`
-//! validates it, `framing` says where the body ends, `chunked` joins chunks. What comes out is a [`Layout`], which
-//! [`RequestView`] lays over the bytes. A [`Response`] goes the way back.
+//! A request's way through the files: [`Http1`] is the state between two calls; `search` finds the end of the head,
+//! `head` validates it, `framing` says where the body ends, `chunked` joins chunks. What comes out is a [`Layout`],
+//! which [`RequestView`] lays over the bytes. A [`Response`] goes the way back.
 //!
-//! Where the RFCs leave a choice, what two readers could read in two ways is refused: this server may stand behind a proxy
-//! that chose differently, and the difference is what request smuggling lives on.
+//! Where the RFCs leave a choice, what two readers could read in two ways is refused: this server may stand behind a
+//! proxy that chose differently, and the difference is what request smuggling lives on.
 
 mod chunked;
 mod framing;
@@ -88,8 +88,8 @@ impl Http1 {
 
     /// Decodes `bytes`, which begin with a request.
     fn decode_request(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
-        // Where bytes begin that the state of this call has not seen; only the joined body of chunks makes it differ from
-        // the start of what the state describes.
+        // Where bytes begin that the state of this call has not seen; only the joined body of chunks makes it differ
+        // from the start of what the state describes.
         let mut unread = None;
         loop {
             match &mut self.state {
@@ -128,8 +128,8 @@ impl Http1 {
         }
     }
 
-    /// The trailer section lies behind the joined body or, in the call that found it, at `unread`. It is moved behind the body;
-    /// what follows it in `bytes` is not.
+    /// The trailer section lies behind the joined body or, in the call that found it, at `unread`. It is moved behind
+    /// the body; what follows it in `bytes` is not.
     fn decode_trailers(&mut self, bytes: &mut [u8], unread: Option<usize>) -> Result<Decode<Layout>, ProtocolError> {
         let State::Trailers { layout, search } = &mut self.state else {
             return Err(malformed("no trailers to read"));

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::layout::Layout;
-use super::{grammar, search};
+use super::{Http1, grammar, search};
+use crate::protocol::Message;
 
 /// The two versions that are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,8 +41,8 @@ impl<'a> RequestView<'a> {
         text(&self.bytes[self.layout.target()])
     }
 
-    /// The host that was asked, with its port if there is one. A target that names a host takes precedence over the Host
-    /// field (RFC 9112 section 3.2.2). `None` only with HTTP/1.0.
+    /// The host that was asked, with its port if there is one. A target that names a host takes precedence over the
+    /// Host field (RFC 9112 section 3.2.2). `None` only with HTTP/1.0.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         let target = &self.bytes[self.layout.target()];
@@ -80,8 +81,8 @@ impl<'a> RequestView<'a> {
         &self.bytes[self.layout.body()]
     }
 
-    /// The fields behind a chunked body. They never mix with those of the head: their sender may not be who sent the head
-    /// (RFC 9110 section 6.5.1).
+    /// The fields behind a chunked body. They never mix with those of the head: their sender may not be who sent the
+    /// head (RFC 9110 section 6.5.1).
     #[must_use]
     pub fn trailers(&self) -> Headers<'a> {
         Headers { lines: &self.bytes[self.layout.trailers()] }
@@ -127,5 +128,58 @@ impl<'a> Iterator for Headers<'a> {
         self.lines = &rest[end + 1..];
         // From behind the colon to before the CR.
         Some((text(name), grammar::trim(rest.get(1..end - 1)?)))
+    }
+}
+
+/// What a processor asks of an HTTP request; the same as [`RequestView`] says.
+impl Message<'_, Http1> {
+    /// All of it, as a view that can be copied.
+    pub fn request(&self) -> RequestView<'_> {
+        RequestView::new(self.layout(), self.bytes())
+    }
+
+    /// The method, as it was written. See [`RequestView::method`].
+    pub fn method(&self) -> &str {
+        self.request().method()
+    }
+
+    /// The request target, as it was written. See [`RequestView::target`].
+    pub fn target(&self) -> &str {
+        self.request().target()
+    }
+
+    /// The host that was asked. See [`RequestView::host`].
+    pub fn host(&self) -> Option<&str> {
+        self.request().host()
+    }
+
+    /// The version of the request line.
+    pub fn version(&self) -> Version {
+        self.request().version()
+    }
+
+    /// The value of the first field of this name. See [`RequestView::header`].
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.request().header(name)
+    }
+
+    /// All fields of the head, in their order.
+    pub fn headers(&self) -> Headers<'_> {
+        self.request().headers()
+    }
+
+    /// The body; empty if there is none.
+    pub fn body(&self) -> &[u8] {
+        self.request().body()
+    }
+
+    /// The fields behind a chunked body. See [`RequestView::trailers`].
+    pub fn trailers(&self) -> Headers<'_> {
+        self.request().trailers()
+    }
+
+    /// The head as it arrived, from the request line to the empty line.
+    pub fn head(&self) -> &[u8] {
+        self.request().head()
     }
 }

@@ -1,7 +1,7 @@
 //! Answers, and how they are written.
 //!
-//! The fields that frame an answer (Content-Length, Connection, Date) are the server's; those of the user are checked when
-//! they are set. So an answer is always exactly one answer on the wire.
+//! The fields that frame an answer (Content-Length, Connection, Date) are the server's; those of the user are checked
+//! when they are set. So an answer is always exactly one answer on the wire.
 
 use std::fmt;
 use std::sync::Arc;
@@ -85,9 +85,8 @@ impl<'b> Response<'b> {
 
     /// Appends a field. Fields of the same name are not replaced.
     ///
-    /// # Errors
-    /// The name is not a token, the value has a control character (CR, LF, NUL, ...), or the field is one of those that the
-    /// server writes itself.
+    /// # Errors The name is not a token, the value has a control character (CR, LF, NUL, ...), or the field is one of
+    /// those that the server writes itself.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
         let value = value.as_ref();
         if !grammar::is_token(name.as_bytes()) {
@@ -103,7 +102,8 @@ impl<'b> Response<'b> {
         Ok(self)
     }
 
-    /// Appends a `Content-Type`, for types that stand in the program's text; others go through [`header`](Self::header).
+    /// Appends a `Content-Type`, for types that stand in the program's text; others go through
+    /// [`header`](Self::header).
     ///
     /// # Panics
     /// The text has a control character.
@@ -251,11 +251,13 @@ impl<'b> Encode<Response<'b>> for Http1 {
         let has_body = !(exchange.head_request || tunnel || bodiless(status));
         let copied = if has_body { body.copied_len() } else { 0 };
 
+        // The server's own lines are put together here; what the user set is already in its final form.
         let mut head = Lines::default();
         head.status(status);
         head.push(b"Date", &out.date());
         match status {
-            // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user knows.
+            // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user
+            // knows.
             204 | 304 => {}
             _ if tunnel => {}
             // RFC 9110 section 15.3.6: no content, and said so.
@@ -269,6 +271,7 @@ impl<'b> Encode<Response<'b>> for Http1 {
             head.push(b"Connection", b"keep-alive");
         }
 
+        // Said at once, so that head and copied body lie in one block and leave in one piece.
         out.expect(head.len() + lines.len() + 2 + copied);
         head.write(out);
         lines.write_with_end(out);

@@ -1,8 +1,8 @@
 //! Finding the end of a head, or of a trailer section, in bytes that arrive in any pieces.
 //!
 //! Each byte is looked at once, however the pieces were cut, and everything that is refused here is refused at the byte
-//! that is wrong: so the same bytes give the same answer in whatever pieces they come, and garbage is answered before the
-//! end of its head, which may never arrive. What can only be judged by the whole head is left to `head`.
+//! that is wrong: so the same bytes give the same answer in whatever pieces they come, and garbage is answered before
+//! the end of its head, which may never arrive. What can only be judged by the whole head is left to `head`.
 //!
 //! All positions are relative to the first byte of the section.
 
@@ -41,6 +41,7 @@ pub(super) struct FieldSearch {
 impl HeadSearch {
     /// The length of the head once its last byte is there. `head` begins with the request line.
     pub(super) fn find_end(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
+        // The fields begin behind the request line, so zero means that it is still being read.
         if self.fields.line_start == 0 {
             if !self.line.read(head, limits)? {
                 return Ok(None);
@@ -60,8 +61,8 @@ impl HeadSearch {
 }
 
 impl RequestLine {
-    /// `method SP request-target SP HTTP-version CRLF` with exactly these spaces (RFC 9112 section 3). True once the line
-    /// is whole.
+    /// `method SP request-target SP HTTP-version CRLF` with exactly these spaces (RFC 9112 section 3). True once the
+    /// line is whole.
     fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<bool, ProtocolError> {
         if self.method_len == 0 && !self.read_method(bytes)? {
             return Ok(false);
@@ -76,6 +77,7 @@ impl RequestLine {
         Ok(true)
     }
 
+    /// Looks at the first bytes again with each piece: they are few, and the usual request comes in one piece.
     fn read_method(&mut self, bytes: &[u8]) -> Result<bool, ProtocolError> {
         let window = &bytes[..bytes.len().min(METHOD_MAX + 1)];
         match window.iter().position(|&byte| !grammar::is_token_byte(byte)) {
@@ -93,11 +95,13 @@ impl RequestLine {
         }
     }
 
+    /// Goes on where it stopped: targets are long enough for that to count.
     fn read_target(&mut self, bytes: &[u8], limits: &Limits) -> Result<bool, ProtocolError> {
         let start = usize::from(self.method_len) + 1;
         let searched = self.searched as usize;
         let found = bytes[searched..].iter().position(|&byte| !grammar::is_target_byte(byte));
         let end = found.map_or(bytes.len(), |at| searched + at);
+        // Also while the target has no end yet, and before a wrong byte that lies beyond the limit.
         if end - start > limits.target_max as usize {
             let what = format!("request target is over target_max = {} bytes", limits.target_max);
             return Err(ProtocolError::with_status(414, what));
@@ -125,6 +129,8 @@ impl RequestLine {
         if seen.len() < VERSION_LEN {
             return Ok(false);
         }
+        // RFC 9110 section 15.6.6. A minor version above 1 could be served as 1.1 (RFC 9110 section 2.5), but none
+        // exists, and a peer that claims one is up to something.
         match (bytes[self.target_end as usize + 6], bytes[self.target_end as usize + 8]) {
             (b'1', b'1') => self.version10 = false,
             (b'1', b'0') => self.version10 = true,
@@ -142,7 +148,8 @@ impl RequestLine {
     }
 }
 
-/// The four forms of RFC 9112 section 3.2. A form with the wrong method would be routed by one reader and served by the next.
+/// The four forms of RFC 9112 section 3.2. A form with the wrong method would be routed by one reader and served by the
+/// next.
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), ProtocolError> {
     let good = if method == b"CONNECT" {
         grammar::is_connect_authority(target)
@@ -181,11 +188,13 @@ impl FieldSearch {
             if line_feed >= len_max {
                 return Err(fields_too_long(limits));
             }
+            // At least the LF of a line is new here; where its CR lies may have been seen before.
             let line = &section[self.line_start as usize..line_feed];
             match line {
                 [b'\r'] => return Ok(Some(line_feed + 1)),
                 [.., b'\r'] => {}
-                // RFC 9112 section 2.2 lets a bare LF end a line. Refused: a reader that doesn't would see one line here.
+                // RFC 9112 section 2.2 lets a bare LF end a line. Refused: a reader that doesn't would see one line
+                // here.
                 _ => return Err(malformed("LF without CR")),
             }
             self.count += 1;
@@ -196,6 +205,7 @@ impl FieldSearch {
             self.line_start = line_feed as u32 + 1;
             self.searched = self.line_start;
         }
+        // The same byte is too much whether its line has ended or not.
         if section.len() > len_max {
             return Err(fields_too_long(limits));
         }
