@@ -12,6 +12,7 @@ mod id;
 mod message_processor;
 mod metrics;
 mod outbox;
+mod poll;
 mod processor;
 mod protocol;
 mod reason;
