@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod accepter;
 mod buffer;
 mod clock;
 mod connection;
