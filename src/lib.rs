@@ -17,6 +17,7 @@ mod poll;
 mod processor;
 mod protocol;
 mod reason;
+mod server;
 mod timer;
 mod wake;
 
@@ -33,4 +34,5 @@ pub use protocol::{
     After, Decode, Encode, LengthPrefixed, Message, Peer, Protocol, ProtocolError, Refusal, length_prefixed,
 };
 pub use reason::{CloseKind, DropReason, PauseReason};
+pub use server::{Builder, CeilingRow, Config, ConfigError, MemoryCeiling, Meter, Running, Server, Stopper};
 pub use wake::WakeFlag;
