@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod accepter;
 mod buffer;
 mod clock;
 mod connection;
@@ -12,9 +13,11 @@ mod id;
 mod message_processor;
 mod metrics;
 mod outbox;
+mod poll;
 mod processor;
 mod protocol;
 mod reason;
+mod server;
 mod timer;
 mod wake;
 
@@ -31,4 +34,5 @@ pub use protocol::{
     After, Decode, Encode, LengthPrefixed, Message, Peer, Protocol, ProtocolError, Refusal, http1, length_prefixed,
 };
 pub use reason::{CloseKind, DropReason, PauseReason};
+pub use server::{Builder, CeilingRow, Config, ConfigError, MemoryCeiling, Meter, Running, Server, Stopper};
 pub use wake::WakeFlag;

@@ -22,6 +22,7 @@ mod blocks;
 mod close;
 mod holders;
 mod intake;
+mod mio_selector;
 mod process;
 mod read;
 mod selector;
@@ -48,6 +49,7 @@ use crate::timer::Wheel;
 
 use answer_room::OutputFamine;
 use holders::Holders;
+pub(crate) use mio_selector::MioSelector;
 pub use selector::{Readiness, Selector};
 pub(crate) use settings::Settings;
 pub use settings::{Turn, Watermarks};
