@@ -15,6 +15,8 @@ mod outbox;
 mod processor;
 mod protocol;
 mod reason;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod wake;
 
 pub use buffer::{HEADROOM, Outbound, Prefix, TIERS, TierConfig};
