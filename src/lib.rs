@@ -17,6 +17,7 @@ mod protocol;
 mod reason;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod timer;
 mod wake;
 
 pub use buffer::{HEADROOM, Outbound, Prefix, TIERS, TierConfig};
@@ -28,6 +29,8 @@ pub use message_processor::MessageProcessor;
 pub use metrics::{Metrics, Snapshot};
 pub use outbox::{Deferred, Reply, SendError, WriteProxy};
 pub use processor::{Readiness, Selector, Turn, Watermarks};
-pub use protocol::{After, Decode, Encode, Message, Peer, Protocol, ProtocolError, Refusal};
+pub use protocol::{
+    After, Decode, Encode, LengthPrefixed, Message, Peer, Protocol, ProtocolError, Refusal, length_prefixed,
+};
 pub use reason::{CloseKind, DropReason, PauseReason};
 pub use wake::WakeFlag;

@@ -214,15 +214,14 @@ impl Snapshot {
     ///
     /// True between two cycles; a snapshot taken from another thread in the middle of one may be off by that cycle.
     pub fn check_ledger(&self) -> Result<(), String> {
-        use DropReason::{AfterClose, Incomplete, Refused, RolledBack, Undecoded, Undelivered};
+        use DropReason::{AfterClose, Incomplete, Refused, Undecoded, Undelivered};
         let inbound: u64 =
             [Incomplete, Refused, AfterClose, Undecoded].iter().map(|reason| self.dropped_for(*reason)).sum();
         let accounted = self.bytes_processed + self.bytes_framing + self.bytes_buffered + inbound;
         if self.bytes_in != accounted {
             return Err(format!("bytes in {} are not the {accounted} accounted for", self.bytes_in));
         }
-        let outbound = self.dropped_for(Undelivered) + self.dropped_for(RolledBack);
-        let accounted = self.bytes_out + self.bytes_outbound + outbound;
+        let accounted = self.bytes_out + self.bytes_outbound + self.dropped_for(Undelivered);
         if self.bytes_queued != accounted {
             return Err(format!("bytes queued {} are not the {accounted} accounted for", self.bytes_queued));
         }

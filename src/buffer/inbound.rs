@@ -114,6 +114,16 @@ impl Spares {
         self.blocks[tier].is_some()
     }
 
+    /// True if the spare of `tier` is there.
+    pub fn has(&self, tier: usize) -> bool {
+        self.blocks[tier].is_some()
+    }
+
+    /// Takes the spare of `tier`.
+    pub fn take(&mut self, tier: usize) -> Option<Block> {
+        self.blocks[tier].take()
+    }
+
     /// Sets `block` aside if the spare of its tier is missing; returns it otherwise.
     pub fn accept(&mut self, block: Block) -> Option<Block> {
         let place = &mut self.blocks[block.tier()];

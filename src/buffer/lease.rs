@@ -7,7 +7,7 @@ use super::{Block, HEADROOM, Line, Pool, SharedPool, TIERS, Tier, TierConfig};
 use crate::wake::WakeFlag;
 
 /// The index of a reserve's tier: behind those of the pool.
-pub(super) const RESERVE: usize = TIERS;
+pub(crate) const RESERVE: usize = TIERS;
 
 /// Makes a reserve: one block that holds any answer, outside of the pool.
 pub(crate) fn reserve(reply_max: usize, line: &Arc<Line>) -> Arc<Tier> {

@@ -19,7 +19,7 @@ pub use tier::TierConfig;
 
 pub(crate) use block::Block;
 pub(crate) use inbound::{Inbound, Spares};
-pub(crate) use lease::reserve;
+pub(crate) use lease::{RESERVE, reserve};
 pub(crate) use line::Line;
 pub(crate) use outbound::QUEUED_SEGMENTS;
 pub(crate) use pool::{Pool, SharedPool};

@@ -83,8 +83,8 @@ impl Pool {
     /// Brings a block of this pool home the short way.
     pub fn put(&mut self, block: Block) {
         let tier = block.tier();
-        let ours = block.capacity() == self.shared.tiers[tier].capacity();
-        if ours && self.own[tier].len() < self.own_max[tier] && !self.shared.line.has_encoders() {
+        // A reserve belongs to no pool: `Drop` knows its way.
+        if tier < TIERS && self.own[tier].len() < self.own_max[tier] && !self.shared.line.has_encoders() {
             self.own[tier].push(block.dismantle());
         }
         // Otherwise `Drop` brings it home, which also tells those who wait.
@@ -97,9 +97,9 @@ impl Pool {
         }
     }
 
-    /// True if a lease of that tier would succeed now.
-    pub fn has_free(&self, tier: usize) -> bool {
-        !self.own[tier].is_empty() || self.shared.tiers[tier].has_free()
+    /// How many leases of that tier would succeed now. Exact where nobody else leases; others only bring more home.
+    pub fn available(&self, tier: usize) -> usize {
+        self.own[tier].len() + self.shared.tiers[tier].available()
     }
 
     /// The part that all threads share.
@@ -125,9 +125,9 @@ mod tests {
         let mut pool = tiny(WakeFlag::never_asleep());
         let (first, second) = (pool.lease(0), pool.lease(0));
         assert!(first.is_some() && second.is_some());
-        assert!(pool.lease(0).is_none() && !pool.has_free(0));
+        assert!(pool.lease(0).is_none() && pool.available(0) == 0);
         drop(first);
-        assert!(pool.has_free(0) && pool.lease(0).is_some());
+        assert!(pool.available(0) == 1 && pool.lease(0).is_some());
         assert_eq!(pool.shared().tiers()[0].high_water(), 2);
         second.into_iter().for_each(|block| pool.put(block));
         assert!(pool.shared().all_home());

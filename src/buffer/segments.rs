@@ -3,7 +3,8 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use super::Block;
+use super::lease::RESERVE;
+use super::{Block, Pool, TIERS};
 
 /// Below this length, bytes are cheaper to copy than to carry as a segment of their own.
 pub const COPY_BELOW: usize = 4096;
@@ -154,7 +155,7 @@ impl Segments {
                 self.nodes.push(node);
                 self.nodes.len() as u32 - 1
             }
-            NONE => return Err(node.segment.expect("just put there")),
+            NONE => return node.segment.map_or(Ok(NONE), Err),
             free => {
                 self.free = self.nodes[free as usize].next;
                 self.nodes[free as usize] = node;
@@ -203,6 +204,21 @@ impl Segments {
         dropped
     }
 
+    /// Moves what lies in a reserve into a block of the pool. True while a reserve is still in `queue`.
+    pub fn repay(&mut self, queue: &Queue, pool: &mut Pool) -> bool {
+        let mut node = queue.head;
+        while node != NONE {
+            let Node { segment, next } = &mut self.nodes[node as usize];
+            if let Some(Segment::Block { block, start }) = segment {
+                if block.tier() == RESERVE {
+                    return !replace_reserve(block, start, pool);
+                }
+            }
+            node = *next;
+        }
+        false
+    }
+
     /// Takes the front segment off the list; its bytes stay counted.
     fn pop(&mut self, queue: &mut Queue) -> Option<Segment> {
         if queue.head == NONE {
@@ -220,4 +236,17 @@ impl Segments {
         }
         segment
     }
+}
+
+/// Copies what is left in a reserve into the smallest block that holds it; false if none is free.
+fn replace_reserve(block: &mut Block, start: &mut usize, pool: &mut Pool) -> bool {
+    let left = &block.filled()[*start..];
+    let Some(smallest) = pool.shared().tier_for(left.len()) else { return false };
+    let Some(mut other) = (smallest..TIERS).find_map(|tier| pool.lease(tier)) else { return false };
+    other.truncate(0);
+    other.push(left);
+    // The reserve comes home by its `Drop`.
+    *block = other;
+    *start = 0;
+    true
 }

@@ -131,9 +131,9 @@ impl Tier {
         self.config.count
     }
 
-    /// True if a lease would succeed now. Exact only where no other thread leases (the inbound pool).
-    pub fn has_free(&self) -> bool {
-        !self.free.is_empty() || (self.made.load(Relaxed) as usize) < self.config.count
+    /// Blocks that a lease would find or make. Exact only where no other thread leases (the inbound pool).
+    pub fn available(&self) -> usize {
+        self.free.len() + self.config.count.saturating_sub(self.made.load(Relaxed) as usize)
     }
 
     /// Blocks in use now.

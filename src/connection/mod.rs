@@ -1,5 +1,125 @@
-//! One peer.
+//! One peer: its socket, what it sent, what it is owed, and how it ends.
+//!
+//! A connection is a record; the rooms of the processor work on it. It holds no block while it is idle.
+
 mod close_reason;
+mod deadline;
+mod table;
 mod timeouts;
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::buffer::{Inbound, Queue};
+use crate::id::ConnectionId;
+use crate::outbox::OwedList;
+use crate::protocol::{Protocol, Refusal};
+use crate::reason::Paused;
+
 pub use close_reason::CloseReason;
+pub(crate) use deadline::{Deadlines, Expiry, Pending};
+pub(crate) use table::Table;
 pub use timeouts::Timeouts;
+
+/// One connection.
+pub(crate) struct Connection<K, P> {
+    pub(crate) id: ConnectionId,
+    pub(crate) address: SocketAddr,
+    pub(crate) socket: K,
+    /// The parse state.
+    pub(crate) protocol: P,
+    pub(crate) inbound: Inbound,
+    pub(crate) outbound: Queue,
+    pub(crate) owed: OwedList,
+    pub(crate) deadlines: Deadlines,
+    /// How long the unfinished message will be, if it said so.
+    pub(crate) needs: usize,
+    /// Its place among the holders of its block's tier.
+    pub(crate) holder: Option<HolderAt>,
+    pub(crate) paused: Paused,
+    pub(crate) flags: Flags,
+    pub(crate) ending: Option<Box<Ending>>,
+}
+
+/// Where a connection stands among the holders of inbound blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HolderAt {
+    pub(crate) tier: u8,
+    pub(crate) index: u32,
+}
+
+/// What the cycle remembers of a connection, each said once.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Flags {
+    /// The socket may have bytes, or its end. Stays set until a read finds nothing more.
+    pub(crate) readable: bool,
+    /// The peer has closed its side; the end is still to be read behind what came before.
+    pub(crate) read_closed: bool,
+    /// The end was read.
+    pub(crate) end_read: bool,
+    /// The selector watches for room in the socket: it pushed back.
+    pub(crate) write_interest: bool,
+    /// Inbound holds bytes that `decode` has not seen yet.
+    pub(crate) undecoded: bool,
+    /// It is in the queue of those to be read.
+    pub(crate) on_run: bool,
+    /// It is in the queue of those to be written.
+    pub(crate) on_write: bool,
+    /// It stands in a line for blocks.
+    pub(crate) in_line: bool,
+}
+
+/// How a connection ends.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) reason: CloseReason,
+    /// The last words, still to be said.
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) stage: Stage,
+    /// A reply took too long: none of those owed is waited for any more.
+    pub(crate) gave_up_replies: bool,
+}
+
+/// The end of a connection, in order: what is owed, the last words, everything delivered, half-close, linger, close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Replies are still owed.
+    Owed,
+    /// Output is still to be delivered.
+    Flushing,
+    /// The sending side is closed; what still arrives is dropped until the peer closes too.
+    Lingering {
+        /// How many bytes were dropped.
+        dropped: usize,
+    },
+}
+
+impl<K, P: Protocol> Connection<K, P> {
+    pub(crate) fn new(id: ConnectionId, address: SocketAddr, socket: K, protocol: P, now: Instant) -> Self {
+        Self {
+            id,
+            address,
+            socket,
+            protocol,
+            inbound: Inbound::default(),
+            outbound: Queue::default(),
+            owed: OwedList::default(),
+            deadlines: Deadlines::new(now),
+            needs: 0,
+            holder: None,
+            paused: Paused::NONE,
+            flags: Flags::default(),
+            ending: None,
+        }
+    }
+
+    /// True if a turn would find something to do: bytes to decode, or bytes to read.
+    pub(crate) fn has_input(&self) -> bool {
+        self.flags.undecoded || self.flags.readable
+    }
+
+    /// True between messages with nothing owed and nothing undelivered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.inbound.buffered() == 0 && self.owed.count() == 0 && self.outbound.is_empty()
+    }
+}

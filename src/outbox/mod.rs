@@ -24,7 +24,7 @@ use crate::protocol::After;
 use crate::wake::WakeFlag;
 
 pub use deferred::Deferred;
-pub(crate) use owed::{NO_TICKET, Owed, OwedList};
+pub(crate) use owed::{Owed, OwedList};
 pub use reply::Reply;
 pub(crate) use reply::{Desk, Outcome};
 pub use write_proxy::{SendError, WriteProxy};

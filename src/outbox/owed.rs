@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 /// No ticket: the end of a list.
-pub(crate) const NO_TICKET: u32 = u32::MAX;
+const NO_TICKET: u32 = u32::MAX;
 
 /// The deferred replies of one connection, oldest first: a list in [`Owed`].
 #[derive(Debug, Clone, Copy)]

@@ -1,57 +1,281 @@
-//! The processor thread.
+//! The processor thread: one cycle, in a fixed order, over all connections.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | `selector`, `mio_selector` | the seam to the operating system, and mio behind it |
+//! | `intake` | `take_new_sockets`, `take_outbound`: what other threads left |
+//! | `read` | `read_from_sockets`: turns of reading and decoding |
+//! | `process` | one message to the user's processor, and what became of it |
+//! | `write` | `write_to_sockets`: deliver, and ask for room only when pushed back |
+//! | `backpressure` | pause reasons: set, cleared, resumed |
+//! | `waiters`, `holders` | who waits for a block, who has one, and who gives it up |
+//! | `timeouts` | what is over |
+//! | `close` | how connections end |
+//! | `shutdown` | how the server ends |
+
+mod backpressure;
+mod close;
+mod holders;
+mod intake;
+mod process;
+mod read;
 mod selector;
 mod settings;
+mod shutdown;
+mod timeouts;
+mod waiters;
+mod write;
 
+use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::buffer::{Pool, SharedPool, Tier};
+use crate::buffer::{Outbound, Pool, Segments, SharedPool, Spares, TIERS, Tier};
+use crate::connection::{Connection, Ending, Table};
 use crate::control::Control;
 use crate::handover::Handover;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Metrics;
-use crate::outbox::Outbox;
+use crate::outbox::{Desk, Outbox, Owed};
 use crate::protocol::Protocol;
+use crate::timer::Wheel;
 
+use holders::Holders;
 pub use selector::{Readiness, Selector};
 pub(crate) use settings::Settings;
 pub use settings::{Turn, Watermarks};
+use shutdown::Phase;
+use waiters::Waiters;
+
+/// Free inbound blocks a tier that the processor keeps at hand; nobody else leases from that pool.
+const OWN_INBOUND: [usize; TIERS] = [usize::MAX; TIERS];
+/// Free outbound blocks a tier that the processor keeps at hand; the others are there for all threads.
+const OWN_OUTBOUND: [usize; TIERS] = [16, 4, 1];
 
 /// What a processor shares with the rest of the server.
 pub(crate) struct Links<K> {
     pub(crate) handover: Arc<Handover<K>>,
     pub(crate) control: Arc<Control>,
     pub(crate) outbox: Arc<Outbox>,
+    /// The inbound pool, with one block a tier more than configured: the spares.
     pub(crate) inbound: Arc<SharedPool>,
     /// The processor's own reserve for answers.
     pub(crate) reserve: Arc<Tier>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// The processor.
+/// The processor: everything that its thread owns.
 pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     selector: S,
     prototype: P,
     user: M,
     settings: Settings,
     links: Links<S::Socket>,
+    table: Table<Connection<S::Socket, P>>,
+    desk: Desk<P>,
+    segments: Segments,
+    inbound: Pool,
+    /// For messages that are copied when their user wants to keep them.
+    spares: Spares,
+    /// For the rest of what was read into the scratch.
+    rests: Spares,
+    scratch: Box<[u8]>,
+    wheel: Wheel,
+    /// Slots with something to read or decode.
+    run: VecDeque<u32>,
+    /// Slots with something to write.
+    dirty: VecDeque<u32>,
+    waiters: Waiters,
+    holders: [Holders; TIERS],
+    phase: Phase,
+    now: Instant,
+    /// The second of `now` that the wall clock was set at.
+    second: u64,
+    started: Instant,
+    ready: Vec<Readiness>,
+    /// When the user's processor wants to run again.
+    user_due: Option<Instant>,
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// STUB
-    pub(crate) fn new(selector: S, prototype: P, user: M, settings: Settings, links: Links<S::Socket>) -> Self {
-        Self { selector, prototype, user, settings, links }
+    pub(crate) fn new(mut selector: S, prototype: P, user: M, settings: Settings, links: Links<S::Socket>) -> Self {
+        let now = selector.now();
+        let max = settings.connections_max;
+        let outbound = Pool::new(Arc::clone(&links.outbox.pool), OWN_OUTBOUND);
+        let clock = Arc::clone(&links.outbox.clock);
+        let out = Outbound::of_processor(outbound, Arc::clone(&links.reserve), settings.reply_max, clock);
+        Self {
+            prototype,
+            user,
+            table: Table::new(0, max),
+            desk: Desk::new(out, Owed::new(settings.owed_total_max), Arc::clone(&links.outbox), now),
+            segments: Segments::new(settings.segments_max),
+            inbound: Pool::new(Arc::clone(&links.inbound), OWN_INBOUND),
+            spares: Spares::default(),
+            rests: Spares::default(),
+            scratch: vec![0; settings.scratch].into_boxed_slice(),
+            wheel: Wheel::new(now, max),
+            run: VecDeque::with_capacity(max),
+            dirty: VecDeque::with_capacity(max),
+            waiters: Waiters::new(max),
+            holders: Default::default(),
+            phase: Phase::Serving,
+            now,
+            second: u64::MAX,
+            started: now,
+            ready: Vec::with_capacity(1024),
+            user_due: None,
+            selector,
+            settings,
+            links,
+        }
     }
 
-    /// Bytes that the connection table takes, for the memory ceiling. STUB
+    /// Bytes that the connection table takes, with everything that grows with it, for the memory ceiling.
     pub(crate) fn table_memory(connections_max: usize) -> u64 {
-        (connections_max * 400) as u64
+        let queues = 2 * size_of::<u32>() + Waiters::PER_CONNECTION;
+        let ending = size_of::<Ending>() + 16;
+        Table::<Connection<S::Socket, P>>::memory(connections_max) + (connections_max * (queues + ending)) as u64
     }
 
-    /// Runs cycles until the server has stopped. Returns when every connection has closed. STUB
-    pub(crate) fn run(&mut self) {}
+    /// Runs cycles until the server has stopped and every connection has closed.
+    pub(crate) fn run(&mut self) {
+        self.start();
+        while self.cycle() {}
+        self.stop();
+    }
 
-    /// One cycle: select (bounded by the next timer), then all work. False once the server has stopped. STUB
+    /// After the last cycle: sends away encoders that still wait for room.
+    pub(crate) fn stop(&mut self) {
+        self.links.outbox.pool.line().close();
+    }
+
+    /// Makes the calling thread the processor's. Once, before the first cycle.
+    pub(crate) fn start(&mut self) {
+        self.links.outbox.claim_processor_thread();
+        self.set_wall_clock();
+        let Self { user, desk, .. } = self;
+        self.links.metrics.panics.add(process::guarded("started", || user.started(&desk.proxy)).is_err() as usize);
+    }
+
+    /// One cycle: sleep until there is work, then all of it in this order. False once the server has stopped.
     pub(crate) fn cycle(&mut self) -> bool {
-        false
+        self.sleep();
+        self.observe_shutdown();
+        self.take_new_sockets();
+        self.take_outbound();
+        self.relieve_waiters();
+        self.read_from_sockets();
+        self.write_to_sockets();
+        self.expire_timers();
+        self.end_cycle();
+        self.advance_shutdown();
+        !matches!(self.phase, Phase::Stopped)
+    }
+
+    /// The only place where the processor sleeps.
+    fn sleep(&mut self) {
+        let mut limit = self.sleep_limit();
+        if limit != Some(Duration::ZERO) {
+            self.links.outbox.wake.fall_asleep();
+            self.listen_for_blocks();
+            // Whoever left work before this flag was set did not wake us: look once more.
+            if self.left_by_others() {
+                limit = Some(Duration::ZERO);
+            }
+        }
+        let mut ready = mem::take(&mut self.ready);
+        if let Err(error) = self.selector.select(limit, &mut ready) {
+            log::error!("the selector failed, the server goes down: {error}");
+            self.phase = Phase::broken(self.now);
+        }
+        self.links.outbox.wake.awake();
+        self.now = self.selector.now();
+        self.desk.now = self.now;
+        self.set_wall_clock();
+        ready.drain(..).for_each(|readiness| self.note_readiness(readiness));
+        self.ready = ready;
+    }
+
+    /// How long nothing can happen by itself: not at all while work is left, else until the next timer.
+    fn sleep_limit(&mut self) -> Option<Duration> {
+        if !self.run.is_empty() || !self.dirty.is_empty() || self.left_by_others() {
+            return Some(Duration::ZERO);
+        }
+        let due = [self.wheel.next_due(), self.user_due, self.famine_due(), self.phase.until()];
+        due.into_iter().flatten().min().map(|due| due.saturating_duration_since(self.now))
+    }
+
+    /// True if another thread has left something that a cycle would take.
+    fn left_by_others(&self) -> bool {
+        self.links.handover.has_work()
+            || (self.links.outbox.has_work() && self.can_take_outbound())
+            || self.shutdown_is_new()
+            || self.could_relieve()
+    }
+
+    fn note_readiness(&mut self, readiness: Readiness) {
+        let Some(connection) = self.table.at_mut(readiness.slot) else { return };
+        connection.flags.readable |= readiness.readable || readiness.read_closed;
+        connection.flags.read_closed |= readiness.read_closed;
+        if readiness.error {
+            return self.socket_failed(readiness.slot, std::io::ErrorKind::ConnectionReset);
+        }
+        if readiness.writable {
+            self.enqueue_write(readiness.slot);
+        }
+        self.enqueue_run(readiness.slot);
+    }
+
+    fn set_wall_clock(&mut self) {
+        let second = self.now.saturating_duration_since(self.started).as_secs();
+        if second != self.second {
+            self.second = second;
+            let unix_seconds = self.selector.unix_seconds();
+            self.links.outbox.clock.set(unix_seconds);
+        }
+    }
+
+    fn end_cycle(&mut self) {
+        let (user, now) = (&mut self.user, self.now);
+        match process::guarded("cycle_end", || user.cycle_end(now)) {
+            Ok(due) => self.user_due = due,
+            Err(process::Panicked) => {
+                self.links.metrics.panics.add(1);
+                self.user_due = None;
+            }
+        }
+        self.links.metrics.cycles.add(1);
+        self.links.metrics.owed.set(self.desk.owed.outstanding());
+        #[cfg(debug_assertions)]
+        self.assert_ledger();
+    }
+
+    /// LAW ledger, every cycle in debug builds.
+    #[cfg(any(debug_assertions, feature = "sim"))]
+    fn check_ledger(&self) -> Result<(), String> {
+        let snapshot = self.links.metrics.snapshot();
+        snapshot.check_ledger()?;
+        let buffered: usize = self.table.iter().map(|connection| connection.inbound.buffered()).sum();
+        if buffered as u64 != snapshot.bytes_buffered {
+            return Err(format!("{buffered} bytes are buffered, {} are counted", snapshot.bytes_buffered));
+        }
+        let queued: usize = self.table.iter().map(|connection| connection.outbound.bytes()).sum();
+        if queued as u64 != snapshot.bytes_outbound {
+            return Err(format!("{queued} bytes are queued for peers, {} are counted", snapshot.bytes_outbound));
+        }
+        let open = self.table.iter().count();
+        if open as u64 != snapshot.open {
+            return Err(format!("{open} connections are open, {} are counted", snapshot.open));
+        }
+        Ok(())
+    }
+
+    #[cfg(debug_assertions)]
+    fn assert_ledger(&self) {
+        if let Err(difference) = self.check_ledger() {
+            panic!("LAW ledger is broken: {difference}");
+        }
     }
 }

@@ -1,0 +1,190 @@
+//! Until when a connection may go on as it is.
+
+use std::time::{Duration, Instant};
+
+use super::Timeouts;
+
+/// What is over when a deadline has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// Nothing was said between messages.
+    Idle,
+    /// The message is not whole in time.
+    Message,
+    /// The peer takes none of its output.
+    WriteStall,
+    /// A deferred reply did not come.
+    Reply,
+    /// The peer did not close after its last answer.
+    Linger,
+}
+
+/// The moments from which a connection's deadlines are counted.
+///
+/// Moving a deadline is a plain store. The timer wheel is not told: it comes back at the old time, finds that there is
+/// more, and is set again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    /// The last time that anything happened.
+    active: Instant,
+    /// When the first byte of the unfinished message came, moved on by the time it waited for the server.
+    message: Option<Instant>,
+    /// Since when the pause set is not empty.
+    paused: Option<Instant>,
+    /// The last time the peer took output, or since when output waits.
+    write: Option<Instant>,
+    /// Since when the connection lingers.
+    linger: Option<Instant>,
+    /// Bytes of the unfinished message that have arrived.
+    received: usize,
+}
+
+/// What else decides which deadlines count.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pending {
+    /// Since when the oldest reply is owed.
+    pub(crate) owed_since: Option<Instant>,
+    /// The connection has said or been told that it ends.
+    pub(crate) ending: bool,
+}
+
+impl Deadlines {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { active: now, message: None, paused: None, write: None, linger: None, received: 0 }
+    }
+
+    /// Something happened: the idle time begins anew.
+    pub(crate) fn touch(&mut self, now: Instant) {
+        self.active = now;
+    }
+
+    /// `count` bytes of a message arrived that is not whole yet.
+    pub(crate) fn message_grows(&mut self, now: Instant, count: usize) {
+        self.message.get_or_insert(now);
+        self.received += count;
+    }
+
+    /// The message is whole, or given up.
+    pub(crate) fn message_ends(&mut self) {
+        self.message = None;
+        self.received = 0;
+    }
+
+    /// LAW clocks: from here on the message's time stands still.
+    pub(crate) fn pause(&mut self, now: Instant) {
+        self.paused.get_or_insert(now);
+    }
+
+    /// The message's time goes on, without what it waited.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        if let Some(paused) = self.paused.take() {
+            let waited = now.saturating_duration_since(paused);
+            self.message = self.message.map(|began| began + waited);
+            self.active = now;
+        }
+    }
+
+    /// Since when the connection is paused.
+    pub(crate) fn paused_since(&self) -> Option<Instant> {
+        self.paused
+    }
+
+    /// Output waits for the peer, or the peer took some of it.
+    pub(crate) fn write_moves(&mut self, now: Instant) {
+        self.write = Some(now);
+    }
+
+    /// Nothing waits for the peer any more.
+    pub(crate) fn write_ends(&mut self, now: Instant) {
+        self.write = None;
+        self.active = now;
+    }
+
+    /// Since when the peer has taken nothing of what waits for it.
+    pub(crate) fn write_waits_since(&self) -> Option<Instant> {
+        self.write
+    }
+
+    /// The last answer was given; the peer has the linger time left to close.
+    pub(crate) fn linger(&mut self, now: Instant) {
+        self.linger.get_or_insert(now);
+    }
+
+    /// How long the unfinished message has taken, not counting waits for the server.
+    pub(crate) fn message_elapsed(&self, now: Instant) -> Duration {
+        self.message.map_or(Duration::ZERO, |began| now.saturating_duration_since(began))
+    }
+
+    /// Bytes of the unfinished message that have arrived.
+    pub(crate) fn received(&self) -> usize {
+        self.received
+    }
+
+    /// The next deadline and what is over then.
+    pub(crate) fn next(&self, timeouts: &Timeouts, pending: Pending) -> Option<(Instant, Expiry)> {
+        let on = |since: Option<Instant>, limit: Duration, expiry| {
+            since.filter(|_| !limit.is_zero()).map(|since| (since + limit, expiry))
+        };
+        let linger = self.linger.map(|since| (since + timeouts.linger, Expiry::Linger));
+        let write = on(self.write, timeouts.write_stall, Expiry::WriteStall);
+        let reply = on(pending.owed_since, timeouts.reply, Expiry::Reply);
+        let running = self.paused.is_none() && !pending.ending;
+        let message = on(self.message.filter(|_| running), self.message_limit(timeouts), Expiry::Message);
+        let is_idle = running && self.message.is_none() && self.write.is_none() && pending.owed_since.is_none();
+        let idle = on(is_idle.then_some(self.active), timeouts.idle, Expiry::Idle);
+        [linger, write, reply, message, idle].into_iter().flatten().min_by_key(|(due, _)| *due)
+    }
+
+    fn message_limit(&self, timeouts: &Timeouts) -> Duration {
+        if timeouts.message.is_zero() {
+            return Duration::ZERO;
+        }
+        let earned = self.received.checked_div(timeouts.message_rate).unwrap_or(0);
+        timeouts.message + Duration::from_secs(earned as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const CALM: Pending = Pending { owed_since: None, ending: false };
+
+    #[test]
+    fn bytes_earn_a_message_time() {
+        let (now, timeouts) = (Instant::now(), Timeouts::default());
+        let mut deadlines = Deadlines::new(now);
+        assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 60 * SECOND, Expiry::Idle)));
+        deadlines.message_grows(now, 499);
+        assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 30 * SECOND, Expiry::Message)));
+        deadlines.message_grows(now + SECOND, 1);
+        assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 31 * SECOND, Expiry::Message)));
+    }
+
+    #[test]
+    fn a_message_does_not_age_while_the_server_is_the_one_who_waits() {
+        let (now, timeouts) = (Instant::now(), Timeouts::default());
+        let mut deadlines = Deadlines::new(now);
+        deadlines.message_grows(now, 1);
+        deadlines.pause(now + 10 * SECOND);
+        assert_eq!(deadlines.next(&timeouts, CALM), None);
+        deadlines.resume(now + 100 * SECOND);
+        assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 120 * SECOND, Expiry::Message)));
+    }
+
+    #[test]
+    fn the_earliest_deadline_counts_and_zero_is_off() {
+        let now = Instant::now();
+        let mut timeouts = Timeouts { idle: Duration::ZERO, ..Timeouts::default() };
+        let mut deadlines = Deadlines::new(now);
+        assert_eq!(deadlines.next(&timeouts, CALM), None);
+        deadlines.write_moves(now);
+        let owed = Pending { owed_since: Some(now), ending: false };
+        assert_eq!(deadlines.next(&timeouts, owed), Some((now + 30 * SECOND, Expiry::WriteStall)));
+        timeouts.write_stall = Duration::ZERO;
+        assert_eq!(deadlines.next(&timeouts, owed), Some((now + 60 * SECOND, Expiry::Reply)));
+        deadlines.linger(now);
+        assert_eq!(deadlines.next(&timeouts, owed), Some((now + 2 * SECOND, Expiry::Linger)));
+    }
+}

@@ -1,0 +1,158 @@
+//! Pause reasons: who sets them, who clears them. A paused connection costs nothing: it is not run, the kernel's buffer
+//! fills, and TCP tells the peer.
+
+use super::read::Budget;
+use super::{Processor, Selector};
+use crate::connection::Connection;
+use crate::message_processor::MessageProcessor;
+use crate::protocol::Protocol;
+use crate::reason::PauseReason;
+
+/// Staged segments from which on a turn's answers are sent before more are made.
+const STAGED_SEGMENTS: usize = 48;
+/// Segments that one more answer may add.
+pub(super) const ANSWER_SEGMENTS: usize = 16;
+/// A connection may hold this share of what is free outbound (Choudhury and Hahne, "Dynamic queue length thresholds",
+/// 1998): while many are slow, each gets less, and there is always something left for those who are not.
+const FREE_SHARE: usize = 8;
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// Puts the connection into the queue of those to be read, if it may run and there is something to do.
+    pub(super) fn enqueue_run(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        let may_run = connection.paused.is_empty() || connection.paused.has(PauseReason::Turn);
+        let lingers = connection.ending.is_some();
+        if !connection.flags.on_run && connection.has_input() && (may_run || lingers) {
+            connection.flags.on_run = true;
+            self.run.push_back(slot);
+        }
+    }
+
+    /// Adds a reason to the connection's pause set.
+    pub(super) fn pause(&mut self, slot: u32, reason: PauseReason) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        if connection.paused.set(reason) {
+            connection.deadlines.pause(self.now);
+            self.links.metrics.pauses[reason as usize].add(1);
+            self.links.metrics.paused[reason as usize].add(1);
+        }
+    }
+
+    /// Takes a reason away. A connection without reasons runs again if there is something to do.
+    pub(super) fn unpause(&mut self, slot: u32, reason: PauseReason) {
+        if self.clear_pause(slot, reason) {
+            self.enqueue_run(slot);
+        }
+    }
+
+    /// Takes a reason away; true if it was the last.
+    pub(super) fn clear_pause(&mut self, slot: u32, reason: PauseReason) -> bool {
+        let Some(connection) = self.table.at_mut(slot) else { return false };
+        if !connection.paused.clear(reason) {
+            return false;
+        }
+        self.links.metrics.paused[reason as usize].sub(1);
+        let runs = connection.paused.is_empty();
+        if runs {
+            connection.deadlines.resume(self.now);
+        }
+        runs
+    }
+
+    /// Asked before each decode, with the number of bytes that the message can have at most: pauses the connection for
+    /// the first reason that holds it up. The user's `ready` comes last, because its yes is a promise.
+    pub(super) fn may_decode(&mut self, slot: u32, available: usize, budget: &Budget) -> bool {
+        let Some(connection) = self.table.at(slot) else { return false };
+        if !connection.paused.is_empty() {
+            return false;
+        }
+        if budget.messages == 0 || self.desk.out.segments() >= STAGED_SEGMENTS {
+            self.pause(slot, PauseReason::Turn);
+            return false;
+        }
+        if self.is_high(connection) {
+            // What was staged in this turn may leave at once: only a socket that pushes back holds its connection up.
+            self.flush(slot);
+            let Some(connection) = self.table.at(slot) else { return false };
+            if self.is_high(connection) || !connection.paused.is_empty() {
+                self.hold_if_high(slot);
+                return false;
+            }
+        }
+        if !self.desk.owed.has_room() {
+            self.wait_for_owed_room(slot);
+            return false;
+        }
+        self.has_room_for_answer(slot) && self.has_spare(slot, available) && self.user_is_ready(slot)
+    }
+
+    /// True if one more answer finds its place whatever happens: the reserve is whole, and there are segments left.
+    fn has_room_for_answer(&mut self, slot: u32) -> bool {
+        let segments = self.segments.room() > self.desk.out.segments() + ANSWER_SEGMENTS;
+        if !segments || !self.desk.out.reserve_whole() {
+            self.wait_for_answer_room(slot);
+            return false;
+        }
+        true
+    }
+
+    fn is_high(&self, connection: &Connection<S::Socket, P>) -> bool {
+        let undelivered = connection.outbound.bytes() + self.desk.out.len();
+        if undelivered >= self.settings.watermarks.high {
+            return true;
+        }
+        !connection.outbound.is_empty() && undelivered >= self.links.outbox.pool.free_bytes() / FREE_SHARE
+    }
+
+    pub(super) fn hold_if_high(&mut self, slot: u32) {
+        if self.table.at(slot).is_some_and(|connection| self.is_high(connection)) {
+            self.pause(slot, PauseReason::OutboundHigh);
+        }
+    }
+
+    pub(super) fn release_if_low(&mut self, slot: u32) {
+        let Some(connection) = self.table.at(slot) else { return };
+        let low = self.settings.watermarks.low.min(self.links.outbox.pool.free_bytes() / FREE_SHARE / 4);
+        if connection.outbound.bytes() <= low {
+            self.unpause(slot, PauseReason::OutboundHigh);
+        }
+    }
+
+    fn user_is_ready(&mut self, slot: u32) -> bool {
+        let user = &mut self.user;
+        let mut ready = || super::process::guarded("ready", || user.ready());
+        let answer = match ready() {
+            Ok(false) => {
+                // Whoever resumes between the first no and this flag is seen by the second question.
+                self.links.outbox.wait_for_ready();
+                ready()
+            }
+            answer => answer,
+        };
+        self.links.metrics.panics.add(answer.is_err() as usize);
+        // A panic is no refusal: the message is handed over, and what happens to it there is its own affair.
+        if answer.unwrap_or(true) {
+            return true;
+        }
+        self.pause(slot, PauseReason::NotReady);
+        self.waiters.resuming = false;
+        let waiter = self.waiter(slot);
+        self.push_waiter(|waiters| &mut waiters.not_ready, waiter, PauseReason::NotReady);
+        false
+    }
+
+    fn wait_for_owed_room(&mut self, slot: u32) {
+        self.pause(slot, PauseReason::Owed);
+        let waiter = self.waiter(slot);
+        self.push_waiter(|waiters| &mut waiters.owed_room, waiter, PauseReason::Owed);
+    }
+
+    /// A reply was settled: one connection that waited because too many were owed goes on.
+    pub(super) fn resume_owed_room(&mut self) {
+        while let Some(waiter) = self.waiters.owed_room.pop_front() {
+            if self.still_waits(&waiter, PauseReason::Owed) {
+                return self.unpause(waiter.id.slot(), PauseReason::Owed);
+            }
+        }
+    }
+}

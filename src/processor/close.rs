@@ -1,0 +1,177 @@
+//! How connections end: what is owed, the last words, everything delivered, half-close, linger, close.
+
+use std::io::{self, Read};
+
+use super::{Processor, Selector};
+use crate::connection::{CloseReason, Ending, Stage};
+use crate::message_processor::MessageProcessor;
+use crate::protocol::{Protocol, Refusal};
+use crate::reason::{CloseKind, DropReason, PauseReason};
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// Begins the end of a connection with last words in the protocol's own language.
+    pub(super) fn refuse(&mut self, slot: u32, reason: CloseReason, refusal: Refusal) {
+        self.begin_close(slot, reason, Some(refusal));
+    }
+
+    /// Begins the end of a connection: from here on it is not decoded. The first reason counts.
+    pub(super) fn begin_close(&mut self, slot: u32, reason: CloseReason, refusal: Option<Refusal>) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        if connection.ending.is_some() {
+            return;
+        }
+        let dropped = dropped_because(reason.kind());
+        connection.ending = Some(Box::new(Ending { reason, refusal, stage: Stage::Owed, gave_up_replies: false }));
+        self.release_inbound(slot, dropped);
+        self.pause(slot, PauseReason::Closing);
+        self.enqueue_ending(slot);
+    }
+
+    /// Makes sure that the end goes on in this cycle, also if another connection has its turn just now.
+    pub(super) fn enqueue_ending(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        if !connection.flags.on_write {
+            connection.flags.on_write = true;
+            self.dirty.push_back(slot);
+        }
+    }
+
+    /// Takes the end of a connection as far as it goes. Not while another connection's answers are being gathered.
+    pub(super) fn advance_ending(&mut self, slot: u32) {
+        if self.stage(slot) == Some(Stage::Owed) && self.owes_nothing(slot) {
+            self.say_last_words(slot);
+            self.set_stage(slot, Stage::Flushing);
+        }
+        if self.stage(slot) == Some(Stage::Flushing) {
+            self.half_close(slot);
+        }
+    }
+
+    fn stage(&self, slot: u32) -> Option<Stage> {
+        self.table.at(slot)?.ending.as_ref().map(|ending| ending.stage)
+    }
+
+    fn set_stage(&mut self, slot: u32, stage: Stage) {
+        if let Some(ending) = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut()) {
+            ending.stage = stage;
+        }
+    }
+
+    fn owes_nothing(&self, slot: u32) -> bool {
+        let Some(connection) = self.table.at(slot) else { return false };
+        let gave_up = connection.ending.as_ref().is_some_and(|ending| ending.gave_up_replies);
+        connection.owed.count() == 0 || gave_up
+    }
+
+    fn say_last_words(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        let Some(refusal) = connection.ending.as_mut().and_then(|ending| ending.refusal.take()) else { return };
+        let out = &mut self.desk.out;
+        out.begin();
+        P::refuse(&refusal, out);
+        match out.finish() {
+            Ok(bytes) => {
+                self.links.metrics.bytes_queued.add(bytes);
+                self.links.metrics.bytes_outbound.add(bytes);
+            }
+            // Without room for last words the connection ends without them.
+            Err(_) => {
+                out.roll_back();
+            }
+        }
+        self.flush(slot);
+    }
+
+    /// Everything was delivered: says so to the peer, and waits for its end.
+    fn half_close(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        if !connection.outbound.is_empty() {
+            return;
+        }
+        // Nothing can arrive any more: the answer has nothing to fear from a reset.
+        if connection.flags.end_read || self.selector.shutdown_write(&mut connection.socket).is_err() {
+            return self.close_now(slot, CloseReason::Finished);
+        }
+        connection.deadlines.linger(self.now);
+        self.set_stage(slot, Stage::Lingering { dropped: 0 });
+        self.enqueue_run(slot);
+        self.rearm(slot);
+    }
+
+    /// A turn of a connection that ends: reads and drops, so that the peer can read its last answer. Closing a socket
+    /// with unread bytes would reset it, and the reset destroys what the peer has not read yet (RFC 9112 section 9.6).
+    pub(super) fn linger_turn(&mut self, slot: u32) {
+        let Some(Stage::Lingering { mut dropped }) = self.stage(slot) else { return };
+        let limit = self.settings.timeouts.linger_bytes;
+        loop {
+            let Some(connection) = self.table.at_mut(slot) else { return };
+            match connection.socket.read(&mut self.scratch) {
+                Ok(0) => return self.close_now(slot, CloseReason::Finished),
+                Ok(count) => {
+                    dropped += count;
+                    let short = count < self.scratch.len() && !connection.flags.read_closed;
+                    self.links.metrics.bytes_in.add(count);
+                    self.drop_inbound(DropReason::AfterClose, count);
+                    self.set_stage(slot, Stage::Lingering { dropped });
+                    if dropped > limit {
+                        return self.close_now(slot, CloseReason::Finished);
+                    }
+                    if short {
+                        return self.nothing_to_read(slot);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.nothing_to_read(slot),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.socket_failed(slot, error.kind()),
+            }
+        }
+    }
+
+    fn nothing_to_read(&mut self, slot: u32) {
+        if let Some(connection) = self.table.at_mut(slot) {
+            connection.flags.readable = false;
+        }
+    }
+
+    /// LAW one peer: a socket's error is the end of that connection, and of nothing else.
+    pub(super) fn socket_failed(&mut self, slot: u32, kind: io::ErrorKind) {
+        self.close_now(slot, CloseReason::Socket(kind));
+    }
+
+    /// Closes at once, with whatever is left undone. If the end had begun already, its first reason stands.
+    pub(super) fn close_now(&mut self, slot: u32, reason: CloseReason) {
+        self.release_inbound(slot, dropped_because(reason.kind()));
+        self.wheel.clear(slot);
+        let Some(mut connection) = self.table.remove(slot) else { return };
+        let reason = connection.ending.take().map_or(reason, |ending| ending.reason);
+        let undelivered = self.segments.clear(&mut connection.outbound);
+        self.links.outbox.unqueued(slot, undelivered);
+        let metrics = &self.links.metrics;
+        metrics.bytes_outbound.sub(undelivered);
+        metrics.bytes_dropped[DropReason::Undelivered as usize].add(undelivered);
+        connection.paused.iter().for_each(|reason| metrics.paused[reason as usize].sub(1));
+        metrics.open.sub(1);
+        metrics.closed[reason.kind() as usize].add(1);
+        // The socket may be broken already; it is dropped next in any case.
+        let _ = self.selector.deregister(&mut connection.socket);
+        let (id, address) = (connection.id, connection.address);
+        drop(connection);
+        self.links.handover.ended();
+        log::debug!("{id} closed: {address}: {reason}");
+        let user = &mut self.user;
+        let told = super::process::guarded("closed", || user.closed(id, &reason));
+        self.links.metrics.panics.add(told.is_err() as usize);
+    }
+}
+
+/// What the unread bytes of a connection count as when it ends for that reason.
+fn dropped_because(kind: CloseKind) -> DropReason {
+    match kind {
+        CloseKind::PeerIncomplete | CloseKind::TooSlow | CloseKind::EvictedInbound | CloseKind::Socket => {
+            DropReason::Incomplete
+        }
+        CloseKind::Protocol | CloseKind::NoRoom => DropReason::Refused,
+        CloseKind::Finished | CloseKind::User => DropReason::AfterClose,
+        _ => DropReason::Undecoded,
+    }
+}

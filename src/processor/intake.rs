@@ -1,0 +1,177 @@
+//! What other threads left: new sockets, settled replies, unasked messages, and the word that the user is ready again.
+
+use super::{Processor, Selector};
+use crate::buffer::QUEUED_SEGMENTS;
+use crate::connection::{CloseReason, Connection, Stage};
+use crate::encode_error::EncodeError;
+use crate::handover::Accepted;
+use crate::id::ConnectionId;
+use crate::message_processor::MessageProcessor;
+use crate::outbox::{Encoded, Settled, Unasked, Verdict};
+use crate::protocol::{After, Peer, Protocol, Refusal};
+use crate::reason::{DropReason, PauseReason};
+
+/// New sockets a cycle, so that a storm of connections does not hold up those that are there.
+const SOCKETS_PER_CYCLE: usize = 256;
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// Takes accepted sockets out of the hand-over.
+    pub(super) fn take_new_sockets(&mut self) {
+        for _ in 0..SOCKETS_PER_CYCLE {
+            let Some(accepted) = self.links.handover.take() else { return };
+            self.open(accepted);
+        }
+    }
+
+    fn open(&mut self, accepted: Accepted<S::Socket>) {
+        let Accepted { mut socket, address } = accepted;
+        let slot = self.table.next_slot();
+        if let Err(error) = self.selector.register_read(&mut socket, slot) {
+            log::warn!("cannot watch the connection from {address}: {error}");
+            drop(socket);
+            self.links.metrics.accepted_unserved.add(1);
+            return self.links.handover.ended();
+        }
+        let (protocol, now) = (self.prototype.clone(), self.now);
+        self.table.insert(|id| Connection::new(id, address, socket, protocol, now));
+        self.links.metrics.open.add(1);
+        self.tell_opened(slot);
+        self.welcome_while_draining(slot);
+        self.rearm(slot);
+    }
+
+    fn tell_opened(&mut self, slot: u32) {
+        let Self { user, desk, table, .. } = self;
+        let Some(connection) = table.at(slot) else { return };
+        let peer = Peer { connection: connection.id, address: connection.address };
+        log::debug!("{} opened: {}", peer.connection, peer.address);
+        let told = super::process::guarded("opened", || user.opened(&peer, &desk.proxy));
+        self.links.metrics.panics.add(told.is_err() as usize);
+    }
+
+    /// True if there is room for one more answer in the connections' queues. Without it answers wait in the outbox.
+    pub(super) fn can_take_outbound(&self) -> bool {
+        self.segments.room() >= QUEUED_SEGMENTS
+    }
+
+    /// Takes what workers and proxies have written, and asks the user again if somebody said so.
+    pub(super) fn take_outbound(&mut self) {
+        for _ in 0..self.links.outbox.settled.len() {
+            if !self.can_take_outbound() {
+                break;
+            }
+            let Some(settled) = self.links.outbox.settled.pop() else { break };
+            self.take_settled(settled);
+        }
+        for _ in 0..self.links.outbox.unasked.len() {
+            if !self.can_take_outbound() {
+                break;
+            }
+            let Some(unasked) = self.links.outbox.unasked.pop() else { break };
+            self.take_unasked(unasked);
+        }
+        if self.links.outbox.take_resumed() {
+            self.waiters.resuming = true;
+        }
+    }
+
+    /// The slot of `id`, if that connection still lives.
+    fn find(&self, id: ConnectionId) -> Option<u32> {
+        let connection = self.table.at(id.slot())?;
+        (connection.id == id).then_some(id.slot())
+    }
+
+    fn take_settled(&mut self, settled: Settled) {
+        let Settled { connection: id, ticket, verdict } = settled;
+        let slot = self.find(id);
+        if let Some(connection) = slot.and_then(|slot| self.table.at_mut(slot)) {
+            self.desk.owed.unlink(&mut connection.owed, ticket);
+        }
+        self.desk.owed.retire(ticket);
+        self.resume_owed_room();
+        let Some(slot) = slot.filter(|slot| self.takes_replies(*slot)) else { return self.count_stale(&verdict) };
+        self.apply_verdict(slot, verdict);
+        self.reply_settled(slot);
+    }
+
+    /// False once a connection is past the replies it was owed: one that comes still is late.
+    fn takes_replies(&self, slot: u32) -> bool {
+        let ending = self.table.at(slot).and_then(|connection| connection.ending.as_ref());
+        ending.is_none_or(|ending| ending.stage == Stage::Owed)
+    }
+
+    fn apply_verdict(&mut self, slot: u32, verdict: Verdict) {
+        match verdict {
+            Verdict::Answered(encoded) => {
+                self.links.outbox.queued(slot, encoded.bytes);
+                self.queue(slot, encoded);
+            }
+            Verdict::Unanswered => {
+                log::debug!("a deferred reply was dropped unsent");
+                self.refuse(slot, CloseReason::Unanswered("a deferred reply was dropped".into()), Refusal::Unanswered);
+            }
+            Verdict::Failed(error) => self.refuse_failed(slot, error),
+        }
+    }
+
+    /// Refuses a connection whose answer did not fit.
+    pub(super) fn refuse_failed(&mut self, slot: u32, error: EncodeError) {
+        log::error!("an answer was not sent: {error}");
+        match error {
+            EncodeError::NoRoom { wanted } => {
+                let limit = self.settings.reply_max;
+                self.refuse(slot, CloseReason::NoRoom { wanted, limit }, Refusal::Overloaded);
+            }
+            other => self.refuse(slot, CloseReason::Unanswered(other.to_string()), Refusal::Unanswered),
+        }
+    }
+
+    /// One reply less is owed: the connection may go on, or go on ending.
+    fn reply_settled(&mut self, slot: u32) {
+        let Some(connection) = self.table.at(slot) else { return };
+        if P::IN_ORDER || connection.owed.count() < self.settings.owed_max {
+            self.unpause(slot, PauseReason::Owed);
+        }
+        self.advance_ending(slot);
+        self.drain_if_finished(slot);
+        self.rearm(slot);
+    }
+
+    fn take_unasked(&mut self, unasked: Unasked) {
+        let Unasked { connection: id, encoded } = unasked;
+        let slot = self.find(id).filter(|slot| self.table.at(*slot).is_some_and(|found| found.ending.is_none()));
+        let Some(slot) = slot else {
+            self.links.outbox.unqueued(id.slot(), encoded.bytes);
+            return self.count_stale(&Verdict::Answered(encoded));
+        };
+        self.queue(slot, encoded);
+        self.advance_ending(slot);
+        self.rearm(slot);
+    }
+
+    fn count_stale(&mut self, verdict: &Verdict) {
+        let bytes = if let Verdict::Answered(encoded) = verdict { encoded.bytes } else { 0 };
+        self.links.metrics.messages_dropped[DropReason::Stale as usize].add(1);
+        self.links.metrics.bytes_dropped[DropReason::Stale as usize].add(bytes);
+    }
+
+    /// Puts finished bytes behind what the connection has still to deliver. They are counted as undelivered already.
+    fn queue(&mut self, slot: u32, encoded: Encoded) {
+        let Encoded { segments, bytes, after } = encoded;
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        if connection.outbound.is_empty() {
+            connection.deadlines.write_moves(self.now);
+        }
+        for segment in segments {
+            let pushed = self.segments.push(&mut connection.outbound, segment);
+            debug_assert!(pushed.is_ok(), "room was checked before the answer was taken");
+        }
+        self.links.metrics.messages_out.add(1);
+        self.links.metrics.bytes_queued.add(bytes);
+        self.links.metrics.bytes_outbound.add(bytes);
+        self.enqueue_write(slot);
+        if after == After::Close {
+            self.begin_close(slot, CloseReason::Finished, None);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! One message to the user's processor, and what became of it.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Processor, Selector};
+use crate::connection::CloseReason;
+use crate::message_processor::MessageProcessor;
+use crate::outbox::Outcome;
+use crate::protocol::{After, Message, Peer, Protocol, Refusal};
+use crate::reason::{DropReason, PauseReason};
+
+/// A panic of the user's code was caught and logged.
+#[derive(Debug)]
+pub(super) struct Panicked;
+
+/// Calls the user's code; a panic ends that call alone.
+pub(super) fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        log::error!("the message processor panicked in `{what}`: {}", panic_text(panic.as_ref()));
+        Panicked
+    })
+}
+
+/// The text of a panic, if it has one.
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// Handles a message that lies in `bytes`, shared with whatever is behind it.
+    pub(super) fn process_shared(&mut self, slot: u32, layout: P::Layout, bytes: &[u8]) {
+        let last = self.answers_are_last();
+        let Self { user, desk, spares, table, .. } = self;
+        let Some(connection) = table.at(slot) else { return };
+        let peer = Peer { connection: connection.id, address: connection.address };
+        let exchange = exchange_of::<P>(&layout, last);
+        let message = Message::shared(peer, layout, bytes, spares);
+        let reply = desk.reply(peer.connection, exchange);
+        let panicked = guarded("process", || user.process(message, reply)).is_err();
+        self.account(slot, bytes.len(), panicked);
+    }
+
+    /// Handles the message in the first `consumed` bytes of the connection's own block.
+    pub(super) fn process_buffered(&mut self, slot: u32, layout: P::Layout, consumed: usize) {
+        let last = self.answers_are_last();
+        let Self { user, desk, spares, table, .. } = self;
+        let Some(connection) = table.at_mut(slot) else { return };
+        let peer = Peer { connection: connection.id, address: connection.address };
+        let exchange = exchange_of::<P>(&layout, last);
+        let message = match connection.inbound.is_whole(consumed) {
+            true => Message::whole(peer, layout, &mut connection.inbound),
+            false => Message::shared(peer, layout, &connection.inbound.live()[..consumed], spares),
+        };
+        let reply = desk.reply(peer.connection, exchange);
+        let panicked = guarded("process", || user.process(message, reply)).is_err();
+        self.links.metrics.bytes_buffered.sub(consumed);
+        self.consume_buffered(slot, consumed);
+        self.account(slot, consumed, panicked);
+    }
+
+    fn consume_buffered(&mut self, slot: u32, consumed: usize) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        // The block is gone if the user took the message with it.
+        let freed = match connection.inbound.tier() {
+            Some(_) => connection.inbound.consume(consumed),
+            None => None,
+        };
+        if connection.inbound.tier().is_none() {
+            self.forget_holder(slot);
+        }
+        self.put_inbound(freed);
+    }
+
+    fn account(&mut self, slot: u32, consumed: usize, panicked: bool) {
+        let metrics = &self.links.metrics;
+        metrics.messages_in.add(1);
+        metrics.bytes_processed.add(consumed);
+        metrics.panics.add(panicked as usize);
+        if let Some(connection) = self.table.at_mut(slot) {
+            connection.deadlines.message_ends();
+            connection.needs = 0;
+        }
+        self.apply_outcome(slot, panicked);
+    }
+
+    fn apply_outcome(&mut self, slot: u32, panicked: bool) {
+        match std::mem::replace(&mut self.desk.outcome, Outcome::Pending) {
+            Outcome::Sent { after, bytes } => {
+                self.links.metrics.messages_out.add(1);
+                self.links.metrics.bytes_queued.add(bytes);
+                self.links.metrics.bytes_outbound.add(bytes);
+                if after == After::Close {
+                    self.begin_close(slot, CloseReason::Finished, None);
+                }
+            }
+            Outcome::Deferred { ticket } => self.owe(slot, ticket),
+            Outcome::None => {}
+            Outcome::Close => self.begin_close(slot, CloseReason::User, None),
+            Outcome::Failed { error, rolled_back } => {
+                self.count_rolled_back(rolled_back);
+                self.refuse_failed(slot, error);
+            }
+            Outcome::Pending => {
+                // A panic in the middle of `send` leaves half an answer behind.
+                let rolled_back = self.desk.out.roll_back();
+                self.count_rolled_back(rolled_back);
+                let why = if panicked { "the message processor panicked" } else { "the reply was dropped unused" };
+                self.refuse(slot, CloseReason::Unanswered(why.into()), Refusal::Unanswered);
+            }
+        }
+    }
+
+    fn count_rolled_back(&mut self, bytes: usize) {
+        self.links.metrics.messages_dropped[DropReason::RolledBack as usize].add(1);
+        self.links.metrics.bytes_dropped[DropReason::RolledBack as usize].add(bytes);
+    }
+
+    fn owe(&mut self, slot: u32, ticket: u32) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        self.desk.owed.link(&mut connection.owed, ticket);
+        if P::IN_ORDER || connection.owed.count() >= self.settings.owed_max {
+            self.pause(slot, PauseReason::Owed);
+        }
+    }
+}
+
+fn exchange_of<P: Protocol>(layout: &P::Layout, last: bool) -> P::Exchange {
+    let exchange = P::exchange(layout);
+    if last { P::last(exchange) } else { exchange }
+}

@@ -1,0 +1,334 @@
+//! `read_from_sockets`: turns of reading and decoding, one connection after the other.
+//!
+//! Between messages a connection is read into the scratch, which all share, and decoded there: a small request that is
+//! whole never needs a block. What is left unfinished moves into a block of its own, and the rest of that message is
+//! read straight into it.
+
+use std::io::{self, Read};
+use std::mem;
+
+use super::{Processor, Selector};
+use crate::connection::{CloseReason, Connection};
+use crate::message_processor::MessageProcessor;
+use crate::protocol::{Decode, Protocol, ProtocolError, Refusal};
+use crate::reason::{DropReason, PauseReason};
+
+/// What is left of a connection's turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+/// Whether a turn goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Again,
+    Stop,
+}
+
+/// Where a read came to.
+enum Got {
+    Bytes(usize),
+    End,
+    Nothing,
+    Failed(io::ErrorKind),
+}
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// Gives each connection that has something to read or decode one turn.
+    pub(super) fn read_from_sockets(&mut self) {
+        for _ in 0..self.run.len() {
+            let Some(slot) = self.run.pop_front() else { break };
+            self.turn(slot);
+        }
+    }
+
+    fn turn(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        connection.flags.on_run = false;
+        if connection.ending.is_some() {
+            return self.linger_turn(slot);
+        }
+        self.clear_pause(slot, PauseReason::Turn);
+        let mut budget = Budget { messages: self.settings.turn.messages, bytes: self.settings.turn.bytes };
+        while self.step(slot, &mut budget) == Step::Again {}
+        self.flush(slot);
+        self.requeue(slot);
+        self.advance_ending(slot);
+        self.drain_if_finished(slot);
+        self.rearm(slot);
+    }
+
+    fn step(&mut self, slot: u32, budget: &mut Budget) -> Step {
+        let Some(connection) = self.table.at(slot) else { return Step::Stop };
+        if !connection.paused.is_empty() || !connection.has_input() {
+            return Step::Stop;
+        }
+        if connection.flags.undecoded {
+            return self.decode_buffered(slot, budget);
+        }
+        if budget.bytes == 0 {
+            self.pause(slot, PauseReason::Turn);
+            return Step::Stop;
+        }
+        match connection.inbound.tier() {
+            None => self.read_into_scratch(slot, budget),
+            Some(_) => self.read_into_block(slot, budget),
+        }
+    }
+
+    /// The budget was used up: comes again after the others, if there is more to do.
+    fn requeue(&mut self, slot: u32) {
+        let Some(connection) = self.table.at(slot).filter(|connection| connection.paused.has(PauseReason::Turn)) else {
+            return;
+        };
+        match connection.has_input() {
+            true => self.enqueue_run(slot),
+            false => {
+                self.clear_pause(slot, PauseReason::Turn);
+            }
+        }
+    }
+
+    fn read_into_scratch(&mut self, slot: u32, budget: &mut Budget) -> Step {
+        let Some(window) = self.scratch_window(slot) else { return Step::Stop };
+        let mut scratch = mem::take(&mut self.scratch);
+        let window = window.min(scratch.len());
+        let step = match self.read(slot, &mut scratch[..window], budget) {
+            Got::Bytes(count) => {
+                let rest = self.decode_scratch(slot, &mut scratch[..count], budget);
+                self.store_rest(slot, &scratch[rest.clone()]);
+                Step::Again
+            }
+            other => self.no_bytes(slot, other),
+        };
+        self.scratch = scratch;
+        step
+    }
+
+    fn read_into_block(&mut self, slot: u32, budget: &mut Budget) -> Step {
+        if !self.make_room(slot) {
+            return Step::Stop;
+        }
+        let Some(connection) = self.table.at_mut(slot) else { return Step::Stop };
+        let mut inbound = mem::take(&mut connection.inbound);
+        let room = inbound.room_mut(connection.needs);
+        let window = room.len().min(budget.bytes.max(1));
+        let got = self.read(slot, &mut room[..window], budget);
+        if let Got::Bytes(count) = got {
+            inbound.fill(count);
+        }
+        let Some(connection) = self.table.at_mut(slot) else { return Step::Stop };
+        connection.inbound = inbound;
+        match got {
+            Got::Bytes(count) => {
+                connection.flags.undecoded = true;
+                connection.deadlines.message_grows(self.now, count);
+                self.links.metrics.bytes_buffered.add(count);
+                self.note_received(slot, count);
+                Step::Again
+            }
+            other => self.no_bytes(slot, other),
+        }
+    }
+
+    /// One `read`. A short one means that nothing more had arrived; only the end of the stream may still be behind it.
+    fn read(&mut self, slot: u32, window: &mut [u8], budget: &mut Budget) -> Got {
+        let Some(connection) = self.table.at_mut(slot) else { return Got::Nothing };
+        loop {
+            return match connection.socket.read(window) {
+                Ok(0) => Got::End,
+                Ok(count) => {
+                    if count < window.len() && !connection.flags.read_closed {
+                        connection.flags.readable = false;
+                    }
+                    connection.deadlines.touch(self.now);
+                    budget.bytes = budget.bytes.saturating_sub(count);
+                    self.links.metrics.bytes_in.add(count);
+                    Got::Bytes(count)
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    connection.flags.readable = false;
+                    Got::Nothing
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Got::Failed(error.kind()),
+            };
+        }
+    }
+
+    fn no_bytes(&mut self, slot: u32, got: Got) -> Step {
+        match got {
+            Got::End => self.end_of_stream(slot),
+            Got::Failed(kind) => self.socket_failed(slot, kind),
+            Got::Bytes(_) | Got::Nothing => {}
+        }
+        Step::Stop
+    }
+
+    /// The peer will say nothing more. What it is owed still goes out.
+    fn end_of_stream(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        connection.flags.end_read = true;
+        connection.flags.readable = false;
+        let reason = match connection.inbound.buffered() {
+            0 => CloseReason::PeerClosed,
+            bytes => CloseReason::PeerIncomplete { bytes },
+        };
+        self.begin_close(slot, reason, None);
+    }
+
+    /// Decodes and handles what lies in the scratch; returns what has to be kept of it.
+    fn decode_scratch(&mut self, slot: u32, bytes: &mut [u8], budget: &mut Budget) -> std::ops::Range<usize> {
+        let mut at = 0;
+        while at < bytes.len() && self.may_decode(slot, bytes.len() - at, budget) {
+            let Some(connection) = self.table.at_mut(slot) else { break };
+            match checked_decode(&mut connection.protocol, &mut bytes[at..]) {
+                Ok(Decode::Complete { consumed, layout }) => {
+                    let message = at..at + consumed;
+                    at += consumed;
+                    budget.messages -= 1;
+                    self.process_shared(slot, layout, &bytes[message]);
+                }
+                Ok(Decode::Partial { needs, keep }) => {
+                    self.note_partial(slot, needs, bytes.len() - at, keep);
+                    return at..at + keep;
+                }
+                Err(error) => {
+                    self.drop_inbound(DropReason::Refused, bytes.len() - at);
+                    self.refuse_protocol(slot, error);
+                    return 0..0;
+                }
+            }
+        }
+        if at < bytes.len() {
+            self.keep_undecoded(slot);
+        }
+        at..bytes.len()
+    }
+
+    /// Decodes and handles what lies in the connection's own block.
+    fn decode_buffered(&mut self, slot: u32, budget: &mut Budget) -> Step {
+        let Some(connection) = self.table.at(slot) else { return Step::Stop };
+        let buffered = connection.inbound.buffered();
+        if !self.may_decode(slot, buffered, budget) {
+            return Step::Stop;
+        }
+        let Some(Connection { protocol, inbound, .. }) = self.table.at_mut(slot) else { return Step::Stop };
+        match checked_decode(protocol, inbound.live_mut()) {
+            Ok(Decode::Complete { consumed, layout }) => {
+                budget.messages -= 1;
+                self.process_buffered(slot, layout, consumed);
+                let Some(connection) = self.table.at_mut(slot) else { return Step::Stop };
+                connection.flags.undecoded = connection.inbound.buffered() > 0;
+            }
+            Ok(Decode::Partial { needs, keep }) => self.keep_partial(slot, needs, keep),
+            Err(error) => {
+                self.release_inbound(slot, DropReason::Refused);
+                self.refuse_protocol(slot, error);
+            }
+        }
+        Step::Again
+    }
+
+    fn refuse_protocol(&mut self, slot: u32, error: ProtocolError) {
+        self.refuse(slot, CloseReason::Protocol(error.clone()), Refusal::Protocol(error));
+    }
+
+    /// Keeps the unfinished message in its block, without the framing that was read already.
+    fn keep_partial(&mut self, slot: u32, needs: Option<usize>, keep: usize) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        connection.flags.undecoded = false;
+        let before = connection.inbound.buffered();
+        connection.inbound.keep(keep);
+        self.links.metrics.bytes_buffered.sub(before - keep);
+        self.note_partial(slot, needs, before, keep);
+        if keep == 0 {
+            self.release_inbound(slot, DropReason::Incomplete);
+        }
+    }
+
+    /// A message is not whole: counts its framing, remembers what it needs, and lets the protocol speak.
+    fn note_partial(&mut self, slot: u32, needs: Option<usize>, had: usize, keep: usize) {
+        self.links.metrics.bytes_framing.add(had - keep);
+        let (desk, now) = (&mut self.desk, self.now);
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        connection.needs = needs.unwrap_or(0);
+        if connection.deadlines.received() == 0 {
+            connection.deadlines.message_grows(now, had);
+        }
+        desk.out.begin();
+        connection.protocol.interim(&mut desk.out);
+        let said = desk.out.finish().unwrap_or_else(|_| {
+            desk.out.roll_back();
+            0
+        });
+        self.links.metrics.bytes_queued.add(said);
+        self.links.metrics.bytes_outbound.add(said);
+    }
+
+    fn keep_undecoded(&mut self, slot: u32) {
+        if let Some(connection) = self.table.at_mut(slot) {
+            connection.flags.undecoded = connection.ending.is_none();
+        }
+    }
+
+    /// Moves what is left of the scratch into a block of the connection's own.
+    fn store_rest(&mut self, slot: u32, rest: &[u8]) {
+        if rest.is_empty() {
+            return;
+        }
+        let Some(connection) = self.table.at(slot) else {
+            return self.drop_inbound(DropReason::Undecoded, rest.len());
+        };
+        if connection.ending.is_some() {
+            return self.drop_inbound(DropReason::AfterClose, rest.len());
+        }
+        let needs = connection.needs;
+        let block = self.block_for_rest(rest.len(), needs);
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        let Some(mut block) = block else {
+            // The window was chosen so that this does not happen; if it does, one connection ends, not the server.
+            self.drop_inbound(DropReason::Incomplete, rest.len());
+            let (wanted, limit) = (rest.len(), 0);
+            return self.refuse(slot, CloseReason::NoRoom { wanted, limit }, Refusal::Overloaded);
+        };
+        block.truncate(0);
+        block.push(rest);
+        connection.inbound.adopt(block);
+        self.links.metrics.bytes_buffered.add(rest.len());
+        self.note_holder(slot, rest.len());
+    }
+
+    pub(super) fn drop_inbound(&mut self, reason: DropReason, bytes: usize) {
+        self.links.metrics.bytes_dropped[reason as usize].add(bytes);
+    }
+
+    /// Gives the connection's block up with whatever it holds.
+    pub(super) fn release_inbound(&mut self, slot: u32, reason: DropReason) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        let bytes = connection.inbound.buffered();
+        let block = connection.inbound.release();
+        connection.flags.undecoded = false;
+        connection.deadlines.message_ends();
+        self.links.metrics.bytes_buffered.sub(bytes);
+        self.drop_inbound(reason, bytes);
+        self.forget_holder(slot);
+        self.put_inbound(block);
+    }
+}
+
+/// Asks the protocol, and does not believe a third party's arithmetic.
+fn checked_decode<P: Protocol>(protocol: &mut P, bytes: &mut [u8]) -> Result<Decode<P::Layout>, ProtocolError> {
+    let length = bytes.len();
+    let decoded = protocol.decode(bytes)?;
+    let (sane, what) = match &decoded {
+        Decode::Complete { consumed, .. } => ((1..=length).contains(consumed), "consumed"),
+        Decode::Partial { keep, .. } => (*keep <= length, "kept"),
+    };
+    match sane {
+        true => Ok(decoded),
+        false => Err(ProtocolError::new(format!("the decoder {what} other than what the {length} bytes it had allow"))),
+    }
+}

@@ -1,0 +1,136 @@
+//! How the server ends: `Serving -> Draining -> Stopped`. Only the processor moves it.
+
+use std::time::Instant;
+
+use super::{Processor, Selector};
+use crate::connection::CloseReason;
+use crate::control::{Finish, Shutdown};
+use crate::message_processor::MessageProcessor;
+use crate::protocol::Protocol;
+
+/// Where the server stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Connections come and go.
+    Serving,
+    /// Connections finish what they have begun.
+    Draining {
+        /// When the grace is over. `None` once it is.
+        until: Option<Instant>,
+        request: Shutdown,
+    },
+    /// Every connection has closed and none will come.
+    Stopped,
+}
+
+impl Phase {
+    /// The operating system has failed: no grace is of any use.
+    pub(super) fn broken(now: Instant) -> Self {
+        let request = Shutdown { grace: std::time::Duration::ZERO, finish: Finish::Answer };
+        Self::Draining { until: Some(now), request }
+    }
+
+    /// When the grace is over.
+    pub(super) fn until(&self) -> Option<Instant> {
+        match self {
+            Self::Draining { until, .. } => *until,
+            _ => None,
+        }
+    }
+}
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// True if there is a request, or a newer one, that the cycle has not seen; or if the end has come.
+    pub(super) fn shutdown_is_new(&self) -> bool {
+        match (&self.phase, self.links.control.shutdown()) {
+            (Phase::Serving, Some(_)) => true,
+            (Phase::Draining { request, .. }, Some(newer)) => *request != newer || self.is_finished(),
+            (Phase::Draining { .. }, None) => self.is_finished(),
+            _ => false,
+        }
+    }
+
+    /// Begins to drain, or shortens the grace.
+    pub(super) fn observe_shutdown(&mut self) {
+        let Some(newer) = self.links.control.shutdown() else { return };
+        match &mut self.phase {
+            Phase::Serving => {
+                log::info!("going down: {} connections open, grace {:?}", self.table.iter().count(), newer.grace);
+                self.phase = Phase::Draining { until: Some(self.now + newer.grace), request: newer };
+                self.table.slots().for_each(|slot| self.begin_drain(slot));
+            }
+            Phase::Draining { until, request } if *request != newer => {
+                *request = newer;
+                *until = until.map(|until| until.min(self.now + newer.grace));
+            }
+            _ => {}
+        }
+    }
+
+    /// True if each answer is to be the last of its connection.
+    pub(super) fn answers_are_last(&self) -> bool {
+        matches!(self.phase, Phase::Draining { request: Shutdown { finish: Finish::Answer, .. }, .. })
+    }
+
+    /// A connection that comes while the server goes down was accepted before: it gets one look for what it has sent.
+    pub(super) fn welcome_while_draining(&mut self, slot: u32) {
+        if matches!(self.phase, Phase::Draining { .. }) {
+            self.look_once_more(slot);
+        }
+    }
+
+    fn begin_drain(&mut self, slot: u32) {
+        let Some(connection) = self.table.at(slot) else { return };
+        let untouched = connection.is_idle() && !connection.has_input() && connection.ending.is_none();
+        match self.answers_are_last() {
+            true if untouched => self.close_now(slot, CloseReason::Shutdown),
+            true => {}
+            false => self.look_once_more(slot),
+        }
+    }
+
+    /// The connection is read at least once more, until its socket would block.
+    fn look_once_more(&mut self, slot: u32) {
+        if let Some(connection) = self.table.at_mut(slot) {
+            connection.flags.readable = true;
+        }
+        self.enqueue_run(slot);
+    }
+
+    /// While the server goes down: ends a connection that has finished what it may.
+    pub(super) fn drain_if_finished(&mut self, slot: u32) {
+        let Phase::Draining { request, .. } = self.phase else { return };
+        let Some(connection) = self.table.at(slot) else { return };
+        if connection.ending.is_some() || connection.has_input() || !connection.paused.is_empty() {
+            return;
+        }
+        // What is not whole may still become so, unless only what was already sent counts.
+        let waits_for_rest = request.finish == Finish::Answer && connection.inbound.buffered() > 0;
+        if !waits_for_rest {
+            self.begin_close(slot, CloseReason::Shutdown, None);
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.table.is_empty() && self.links.handover.is_over()
+    }
+
+    /// Ends the drain when nothing is left, or when the grace is over.
+    pub(super) fn advance_shutdown(&mut self) {
+        let Phase::Draining { until, .. } = &mut self.phase else { return };
+        if until.is_some_and(|until| self.now >= until) {
+            *until = None;
+            log::debug!("the grace is over");
+        }
+        if self.phase.until().is_none() {
+            self.table.slots().for_each(|slot| self.close_now(slot, CloseReason::Shutdown));
+            while self.links.handover.take().is_some() {
+                self.links.metrics.accepted_unserved.add(1);
+                self.links.handover.ended();
+            }
+        }
+        if self.is_finished() {
+            self.phase = Phase::Stopped;
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What is over: each connection's next deadline, and what happens when it has passed.
+
+use super::{Processor, Selector};
+use crate::connection::{CloseReason, Connection, Expiry, Pending, Stage};
+use crate::message_processor::MessageProcessor;
+use crate::protocol::{Protocol, Refusal};
+use crate::reason::DropReason;
+use std::time::Instant;
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// Looks at every connection whose timer came out. A deadline that has moved meanwhile is only set again.
+    pub(super) fn expire_timers(&mut self) {
+        while let Some(slot) = self.wheel.pop_expired(self.now) {
+            match self.next_deadline(slot) {
+                Some((due, expiry)) if due <= self.now => self.expire(slot, expiry),
+                Some((due, _)) => self.wheel.set(slot, due),
+                None => {}
+            }
+        }
+    }
+
+    /// Makes sure that the connection's timer comes out in time. Later deadlines need no call: the timer that is set
+    /// comes out too early and looks again.
+    pub(super) fn rearm(&mut self, slot: u32) {
+        let Some((due, _)) = self.next_deadline(slot) else { return };
+        if self.wheel.due(slot).is_none_or(|set| due < set) {
+            self.wheel.set(slot, due);
+        }
+    }
+
+    fn next_deadline(&self, slot: u32) -> Option<(Instant, Expiry)> {
+        let connection = self.table.at(slot)?;
+        let owed_since = self.desk.owed.oldest(&connection.owed).filter(|_| waits_for_replies(connection));
+        let pending = Pending { owed_since, ending: connection.ending.is_some() };
+        connection.deadlines.next(&self.settings.timeouts, pending)
+    }
+
+    fn expire(&mut self, slot: u32, expiry: Expiry) {
+        let (now, timeouts) = (self.now, self.settings.timeouts);
+        let Some(connection) = self.table.at(slot) else { return };
+        let deadlines = &connection.deadlines;
+        match expiry {
+            Expiry::Idle => self.close_now(slot, CloseReason::Idle(timeouts.idle)),
+            Expiry::Message => {
+                let (bytes, elapsed) = (deadlines.received(), deadlines.message_elapsed(now));
+                self.release_inbound(slot, DropReason::Incomplete);
+                self.refuse(slot, CloseReason::TooSlow { bytes, elapsed }, Refusal::TooSlow);
+            }
+            Expiry::WriteStall => {
+                let since = deadlines.write_waits_since().unwrap_or(now);
+                let (elapsed, undelivered) = (now.saturating_duration_since(since), connection.outbound.bytes());
+                self.close_now(slot, CloseReason::WriteStalled { elapsed, undelivered });
+            }
+            Expiry::Reply => self.give_up_replies(slot),
+            Expiry::Linger => self.close_now(slot, CloseReason::Finished),
+        }
+        self.rearm(slot);
+    }
+
+    /// A reply did not come: nothing more is waited for, whatever is owed besides.
+    fn give_up_replies(&mut self, slot: u32) {
+        let limit = self.settings.timeouts.reply;
+        self.refuse(slot, CloseReason::ReplyTimeout(limit), Refusal::Overloaded);
+        if let Some(ending) = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut()) {
+            ending.gave_up_replies = true;
+        }
+    }
+}
+
+/// True unless the connection has given up waiting, or is past it.
+fn waits_for_replies<K, P>(connection: &Connection<K, P>) -> bool {
+    connection.ending.as_ref().is_none_or(|ending| ending.stage == Stage::Owed && !ending.gave_up_replies)
+}

@@ -1,0 +1,180 @@
+//! `write_to_sockets`: deliver, and watch for room only where a socket pushed back.
+//!
+//! The answers of a turn leave in one vectored write at its end. What a socket does not take moves to the connection's
+//! queue, and only then does the connection get a write interest; it loses it when the queue is empty.
+
+use std::io::{self, IoSlice, Write};
+
+use super::{Processor, Selector};
+use crate::message_processor::MessageProcessor;
+use crate::protocol::Protocol;
+use crate::reason::PauseReason;
+
+/// Slices of one vectored write.
+const SLICES: usize = 64;
+
+/// How a write went.
+struct Wrote {
+    bytes: usize,
+    /// The socket took less than it was given.
+    full: bool,
+}
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// Delivers what waits in the connections' queues, where sockets have room or something was added.
+    pub(super) fn write_to_sockets(&mut self) {
+        for _ in 0..self.dirty.len() {
+            let Some(slot) = self.dirty.pop_front() else { break };
+            let Some(connection) = self.table.at_mut(slot) else { continue };
+            connection.flags.on_write = false;
+            self.deliver(slot);
+            self.rearm(slot);
+        }
+    }
+
+    /// Puts the connection into the queue of those to be written.
+    pub(super) fn enqueue_write(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        if !connection.outbound.is_empty() && !connection.flags.on_write {
+            connection.flags.on_write = true;
+            self.dirty.push_back(slot);
+        }
+    }
+
+    /// Sends the answers of this turn; what the socket does not take waits in the connection's queue.
+    pub(super) fn flush(&mut self, slot: u32) {
+        if self.desk.out.is_empty() {
+            return;
+        }
+        let staged = self.desk.out.len();
+        let delivered = self.write_staged(slot);
+        self.links.metrics.bytes_out.add(delivered);
+        self.links.metrics.bytes_outbound.sub(delivered);
+        if delivered < staged {
+            self.links.outbox.queued(slot, staged - delivered);
+        }
+        self.settle_staged(slot, delivered);
+        if delivered < staged {
+            self.wait_for_socket(slot);
+        }
+    }
+
+    /// Writes past the queue if that is empty: its order comes first.
+    fn write_staged(&mut self, slot: u32) -> usize {
+        let Self { table, desk, .. } = self;
+        let Some(connection) = table.at_mut(slot).filter(|connection| connection.outbound.is_empty()) else { return 0 };
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = desk.out.gather(&mut slices);
+        match write(&mut connection.socket, &slices[..count]) {
+            Ok(wrote) => wrote.bytes,
+            Err(kind) => {
+                self.socket_failed(slot, kind);
+                0
+            }
+        }
+    }
+
+    fn settle_staged(&mut self, slot: u32, delivered: usize) {
+        let Self { table, desk, segments, waiters, links, .. } = self;
+        let mut lost = 0;
+        let mut connection = table.at_mut(slot);
+        desk.out.settle(delivered, |segment| {
+            let bytes = segment.len();
+            waiters.note_reserve(slot, &segment);
+            let queued = match &mut connection {
+                Some(connection) => segments.push(&mut connection.outbound, segment).is_ok(),
+                None => false,
+            };
+            lost += if queued { 0 } else { bytes };
+        });
+        if lost > 0 {
+            // The connection ended in between, with everything it was to be given.
+            links.metrics.bytes_outbound.sub(lost);
+            links.metrics.bytes_dropped[crate::reason::DropReason::Undelivered as usize].add(lost);
+            links.outbox.unqueued(slot, lost);
+        }
+    }
+
+    /// The socket pushed back: asks to hear of room, and holds the connection's input if too much waits already.
+    fn wait_for_socket(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot).filter(|connection| !connection.outbound.is_empty()) else {
+            return;
+        };
+        if connection.deadlines.write_waits_since().is_none() {
+            connection.deadlines.write_moves(self.now);
+        }
+        if !connection.flags.write_interest {
+            connection.flags.write_interest = true;
+            if let Err(error) = self.selector.set_write(&mut connection.socket, slot, true) {
+                return self.socket_failed(slot, error.kind());
+            }
+        }
+        self.hold_if_high(slot);
+    }
+
+    /// Writes the connection's queue until it is empty or the socket pushes back.
+    pub(super) fn deliver(&mut self, slot: u32) {
+        loop {
+            let Some(connection) = self.table.at_mut(slot) else { return };
+            if connection.outbound.is_empty() {
+                return self.delivered_all(slot);
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.segments.gather(&connection.outbound, &mut slices);
+            let wrote = match write(&mut connection.socket, &slices[..count]) {
+                Ok(wrote) => wrote,
+                Err(kind) => return self.socket_failed(slot, kind),
+            };
+            self.count_delivered(slot, wrote.bytes);
+            if wrote.full {
+                return self.wait_for_socket(slot);
+            }
+        }
+    }
+
+    fn count_delivered(&mut self, slot: u32, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let Self { table, segments, desk, links, now, .. } = self;
+        let Some(connection) = table.at_mut(slot) else { return };
+        segments.advance(&mut connection.outbound, bytes, |segment| desk.out.recycle(segment));
+        connection.deadlines.write_moves(*now);
+        links.outbox.unqueued(slot, bytes);
+        links.metrics.bytes_out.add(bytes);
+        links.metrics.bytes_outbound.sub(bytes);
+        self.release_if_low(slot);
+    }
+
+    fn delivered_all(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        connection.deadlines.write_ends(self.now);
+        if connection.flags.write_interest {
+            connection.flags.write_interest = false;
+            if let Err(error) = self.selector.set_write(&mut connection.socket, slot, false) {
+                return self.socket_failed(slot, error.kind());
+            }
+        }
+        self.unpause(slot, PauseReason::OutboundHigh);
+        self.advance_ending(slot);
+        self.drain_if_finished(slot);
+    }
+}
+
+/// One write: vectored only if there is more than one slice. An error that is not `WouldBlock` is the socket's end.
+fn write(socket: &mut impl Write, slices: &[IoSlice<'_>]) -> Result<Wrote, io::ErrorKind> {
+    let total: usize = slices.iter().map(|slice| slice.len()).sum();
+    loop {
+        let result = match slices {
+            [one] => socket.write(one),
+            several => socket.write_vectored(several),
+        };
+        return match result {
+            Ok(0) if total > 0 => Err(io::ErrorKind::WriteZero),
+            Ok(bytes) => Ok(Wrote { bytes, full: bytes < total }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Wrote { bytes: 0, full: true }),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Err(error.kind()),
+        };
+    }
+}
