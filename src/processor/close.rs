@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use super::process::guarded;
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Ending, Stage};
 use crate::message_processor::MessageProcessor;
@@ -68,14 +69,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(refusal) = connection.ending.as_mut().and_then(|ending| ending.refusal.take()) else { return };
         let out = &mut self.desk.out;
         out.begin();
-        P::refuse(&refusal, out);
+        let spoken = guarded("refuse", || P::refuse(&refusal, out));
         match out.finish() {
-            Ok(bytes) => {
+            Ok(bytes) if spoken.is_ok() => {
                 self.links.metrics.bytes_queued.add(bytes);
                 self.links.metrics.bytes_outbound.add(bytes);
             }
             // Without room for last words the connection ends without them.
-            Err(_) => {
+            _ => {
                 out.roll_back();
             }
         }

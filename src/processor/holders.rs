@@ -1,4 +1,10 @@
-//! Who holds the inbound blocks of one tier, and how much each received of late.
+//! Who holds inbound blocks, how much each received of late, and who gives one up when nobody else does.
+
+use super::{Processor, Selector};
+use crate::connection::{CloseReason, HolderAt};
+use crate::message_processor::MessageProcessor;
+use crate::protocol::{Protocol, Refusal};
+use crate::reason::DropReason;
 
 /// The holders of one tier's blocks. Their number is bounded by the number of blocks.
 #[derive(Debug, Default)]
@@ -66,6 +72,52 @@ impl Holders {
             }
         }
         least.map(|(_, _, slot)| slot)
+    }
+}
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    fn second_of_now(&self) -> u32 {
+        self.second as u32
+    }
+
+    /// The connection has a block now.
+    pub(super) fn note_holder(&mut self, slot: u32, bytes: usize) {
+        let second = self.second_of_now();
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        let Some(tier) = connection.inbound.tier() else { return };
+        let index = self.holders[tier].add(slot, bytes, second);
+        connection.holder = Some(HolderAt { tier: tier as u8, index });
+    }
+
+    /// The connection received bytes into its block.
+    pub(super) fn note_received(&mut self, slot: u32, bytes: usize) {
+        let second = self.second_of_now();
+        if let Some(at) = self.table.at(slot).and_then(|connection| connection.holder) {
+            self.holders[at.tier as usize].receive(at.index, bytes, second);
+        }
+    }
+
+    /// The connection has no block any more.
+    pub(super) fn forget_holder(&mut self, slot: u32) {
+        let Some(at) = self.table.at_mut(slot).and_then(|connection| connection.holder.take()) else { return };
+        if let Some(moved) = self.holders[at.tier as usize].remove(at.index) {
+            if let Some(connection) = self.table.at_mut(moved) {
+                connection.holder = Some(at);
+            }
+        }
+    }
+
+    /// Evicts the holder that received least, unless it waits for the server itself.
+    pub(super) fn evict_least(&mut self, tier: usize, for_slot: u32) -> bool {
+        let (second, table) = (self.second_of_now(), &self.table);
+        let waits_for_peer = |slot: u32| table.at(slot).is_some_and(|connection| !connection.paused.by_server());
+        let victim = self.holders[tier].least(second, |slot| slot != for_slot && waits_for_peer(slot));
+        let Some(slot) = victim else { return false };
+        let bytes = self.table.at(slot).map_or(0, |connection| connection.inbound.buffered());
+        self.links.metrics.evictions[tier].add(1);
+        self.release_inbound(slot, DropReason::Incomplete);
+        self.refuse(slot, CloseReason::EvictedInbound { bytes }, Refusal::Overloaded);
+        true
     }
 }
 

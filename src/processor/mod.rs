@@ -8,12 +8,17 @@
 //! | `process` | one message to the user's processor, and what became of it |
 //! | `write` | `write_to_sockets`: deliver, and ask for room only when pushed back |
 //! | `backpressure` | pause reasons: set, cleared, resumed |
-//! | `waiters`, `holders` | who waits for a block, who has one, and who gives it up |
+//! | `blocks` | which inbound blocks a connection may have |
+//! | `waiters` | who waits in line for one, and is served one by one |
+//! | `holders` | who has one, and who gives it up |
+//! | `answer_room` | reserves, encoders in line, and whose output is given up |
 //! | `timeouts` | what is over |
 //! | `close` | how connections end |
 //! | `shutdown` | how the server ends |
 
+mod answer_room;
 mod backpressure;
+mod blocks;
 mod close;
 mod holders;
 mod intake;
@@ -41,6 +46,7 @@ use crate::outbox::{Desk, Outbox, Owed};
 use crate::protocol::Protocol;
 use crate::timer::Wheel;
 
+use answer_room::OutputFamine;
 use holders::Holders;
 pub use selector::{Readiness, Selector};
 pub(crate) use settings::Settings;
@@ -87,6 +93,7 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     /// Slots with something to write.
     dirty: VecDeque<u32>,
     waiters: Waiters,
+    famine: OutputFamine,
     holders: [Holders; TIERS],
     phase: Phase,
     now: Instant,
@@ -119,6 +126,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             run: VecDeque::with_capacity(max),
             dirty: VecDeque::with_capacity(max),
             waiters: Waiters::new(max),
+            famine: OutputFamine::default(),
             holders: Default::default(),
             phase: Phase::Serving,
             now,

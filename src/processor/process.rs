@@ -17,7 +17,7 @@ pub(super) struct Panicked;
 /// Calls the user's code; a panic ends that call alone.
 pub(super) fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        log::error!("the message processor panicked in `{what}`: {}", panic_text(panic.as_ref()));
+        log::error!("caught a panic in `{what}`: {}", panic_text(panic.as_ref()));
         Panicked
     })
 }

@@ -7,6 +7,7 @@
 use std::io::{self, Read};
 use std::mem;
 
+use super::process::{Panicked, guarded};
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
@@ -259,11 +260,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             connection.deadlines.message_grows(now, had);
         }
         desk.out.begin();
-        connection.protocol.interim(&mut desk.out);
-        let said = desk.out.finish().unwrap_or_else(|_| {
-            desk.out.roll_back();
-            0
-        });
+        let spoken = guarded("interim", || connection.protocol.interim(&mut desk.out));
+        let said = match (spoken, desk.out.finish()) {
+            (Ok(()), Ok(bytes)) => bytes,
+            // Nobody waits for it in earnest (RFC 9110 section 10.1.1): without room it stays unsaid.
+            _ => {
+                desk.out.roll_back();
+                0
+            }
+        };
         self.links.metrics.bytes_queued.add(said);
         self.links.metrics.bytes_outbound.add(said);
     }
@@ -319,10 +324,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 }
 
-/// Asks the protocol, and does not believe a third party's arithmetic.
+/// Asks the protocol, and believes neither a third party's arithmetic nor that it never panics: LAW one peer.
 fn checked_decode<P: Protocol>(protocol: &mut P, bytes: &mut [u8]) -> Result<Decode<P::Layout>, ProtocolError> {
     let length = bytes.len();
-    let decoded = protocol.decode(bytes)?;
+    let decoded = guarded("decode", || protocol.decode(bytes));
+    let decoded = decoded.unwrap_or_else(|Panicked| Err(ProtocolError::new("the decoder panicked")))?;
     let (sane, what) = match &decoded {
         Decode::Complete { consumed, .. } => ((1..=length).contains(consumed), "consumed"),
         Decode::Partial { keep, .. } => (*keep <= length, "kept"),

@@ -75,12 +75,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn settle_staged(&mut self, slot: u32, delivered: usize) {
-        let Self { table, desk, segments, waiters, links, .. } = self;
+        let Self { table, desk, segments, famine, links, .. } = self;
         let mut lost = 0;
         let mut connection = table.at_mut(slot);
         desk.out.settle(delivered, |segment| {
             let bytes = segment.len();
-            waiters.note_reserve(slot, &segment);
+            famine.note_reserve(slot, &segment);
             let queued = match &mut connection {
                 Some(connection) => segments.push(&mut connection.outbound, segment).is_ok(),
                 None => false,

@@ -1,0 +1,126 @@
+//! Which inbound blocks a connection may have.
+//!
+//! The processor is the only one who leases from the inbound pool, so what it finds free stays free until it takes it. A
+//! partial message leaves the last block of a tier to the missing spare: a message that its user wants to keep comes first.
+
+use super::waiters::Wants;
+use super::{Processor, Selector};
+use crate::buffer::{Block, TIERS};
+use crate::connection::CloseReason;
+use crate::message_processor::MessageProcessor;
+use crate::protocol::{Protocol, Refusal};
+use crate::reason::DropReason;
+
+/// The small tier. Its blocks are never waited for as long as a partial message holds one.
+pub(super) const SMALL: usize = 0;
+/// The medium tier.
+pub(super) const MEDIUM: usize = 1;
+/// The large tier.
+pub(super) const LARGE: usize = 2;
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// How much may be read into the scratch: no more than what finds a block if it stays unfinished. `None`: the
+    /// connection waits.
+    pub(super) fn scratch_window(&mut self, slot: u32) -> Option<usize> {
+        let capacity = |tier: usize| self.links.inbound.tiers()[tier].capacity();
+        let (small, medium) = (capacity(SMALL), capacity(MEDIUM));
+        let has_small = self.has_rest(SMALL, slot);
+        if self.waiters.blocks[MEDIUM].is_empty() && self.has_rest(MEDIUM, slot) && self.find_spare(medium, slot) {
+            return Some(medium);
+        }
+        if has_small && self.find_spare(small, slot) {
+            return Some(small);
+        }
+        self.stand_in_line(slot, SMALL, Wants::Spare);
+        None
+    }
+
+    /// True if a block for an unfinished rest is at hand.
+    pub(super) fn has_rest(&mut self, tier: usize, slot: u32) -> bool {
+        while !self.rests.has(tier) {
+            match self.lease_partial(tier) {
+                Some(block) => drop(self.rests.accept(block)),
+                None if tier == SMALL && self.evict_least(SMALL, slot) => {}
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// The block for `length` bytes of an unfinished message that may need `needs` in the end.
+    pub(super) fn block_for_rest(&mut self, length: usize, needs: usize) -> Option<Block> {
+        let capacity = |tier: usize| self.links.inbound.tiers()[tier].capacity();
+        if length <= capacity(SMALL) {
+            return self.rests.take(SMALL).or_else(|| self.rests.take(MEDIUM));
+        }
+        // More has arrived than a small block holds: the tier that the known length needs, so that it is copied once.
+        let copied_once = needs > capacity(MEDIUM) && self.waiters.blocks[LARGE].is_empty();
+        let large = if copied_once { self.lease_partial(LARGE) } else { None };
+        large.or_else(|| self.rests.take(MEDIUM))
+    }
+
+    /// A block for a partial message, unless it is the last and the tier's spare is missing.
+    pub(super) fn lease_partial(&mut self, tier: usize) -> Option<Block> {
+        let spare_missing = usize::from(!self.spares.has(tier));
+        if self.inbound.available(tier) > spare_missing { self.inbound.lease(tier) } else { None }
+    }
+
+    /// True if the message of at most `available` bytes can be copied, should its user want to keep it.
+    pub(super) fn has_spare(&mut self, slot: u32, available: usize) -> bool {
+        if self.find_spare(available, slot) {
+            return true;
+        }
+        let tier = self.links.inbound.tier_for(available).unwrap_or(LARGE);
+        self.stand_in_line(slot, tier, Wants::Spare);
+        false
+    }
+
+    pub(super) fn find_spare(&mut self, bytes: usize, slot: u32) -> bool {
+        let smallest = self.links.inbound.tier_for(bytes).unwrap_or(LARGE);
+        let Self { spares, inbound, .. } = self;
+        if (smallest..TIERS).any(|tier| spares.refill(tier, inbound)) {
+            return true;
+        }
+        smallest == SMALL && self.evict_least(SMALL, slot) && self.spares.refill(SMALL, &mut self.inbound)
+    }
+
+    /// Makes room in the connection's block: moves to a larger one when this one is full. False: it waits, or it ends.
+    pub(super) fn make_room(&mut self, slot: u32) -> bool {
+        let Some(connection) = self.table.at_mut(slot) else { return false };
+        if !connection.inbound.room_mut(connection.needs).is_empty() {
+            return true;
+        }
+        let wanted = connection.needs.max(connection.inbound.buffered() + 1);
+        let larger = connection.inbound.tier().map_or(SMALL, |tier| tier + 1);
+        let target = self.links.inbound.tier_for(wanted).map(|tier| tier.max(larger)).filter(|tier| *tier < TIERS);
+        let Some(target) = target else {
+            let limit = self.links.inbound.tiers()[LARGE].capacity();
+            self.release_inbound(slot, DropReason::Refused);
+            self.refuse(slot, CloseReason::NoRoom { wanted, limit }, Refusal::Overloaded);
+            return false;
+        };
+        let block = if self.waiters.blocks[target].is_empty() { self.lease_partial(target) } else { None };
+        match block {
+            Some(block) => self.promote(slot, block),
+            None => self.stand_in_line(slot, target, Wants::Promotion),
+        }
+        self.table.at(slot).is_some_and(|connection| connection.paused.is_empty())
+    }
+
+    pub(super) fn promote(&mut self, slot: u32, block: Block) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        let smaller = connection.inbound.promote(block);
+        let bytes = connection.inbound.buffered();
+        self.links.metrics.promotions.add(1);
+        self.forget_holder(slot);
+        self.note_holder(slot, bytes);
+        self.put_inbound(smaller);
+    }
+
+    /// Brings an inbound block home: first to a missing spare, then to the pool.
+    pub(super) fn put_inbound(&mut self, block: Option<Block>) {
+        if let Some(block) = block.and_then(|block| self.spares.accept(block)) {
+            self.inbound.put(block);
+        }
+    }
+}
