@@ -21,6 +21,8 @@ mod backpressure;
 mod blocks;
 mod close;
 mod holders;
+#[cfg(feature = "sim")]
+mod inspect;
 mod intake;
 mod process;
 mod read;
@@ -48,6 +50,8 @@ use crate::timer::Wheel;
 
 use answer_room::OutputFamine;
 use holders::Holders;
+#[cfg(feature = "sim")]
+pub(crate) use inspect::{Inspected, Overview};
 pub use selector::{Readiness, Selector};
 pub(crate) use settings::Settings;
 pub use settings::{Turn, Watermarks};

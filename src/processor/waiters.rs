@@ -54,6 +54,13 @@ impl Waiters {
         let blocks = [line(), line(), line()];
         Self { blocks, answer_room: line(), owed_room: line(), not_ready: line(), ..Self::default() }
     }
+
+    /// Places taken in the longest line.
+    #[cfg(feature = "sim")]
+    pub(super) fn longest(&self) -> usize {
+        let lines = self.blocks.iter().chain([&self.answer_room, &self.owed_room, &self.not_ready]);
+        lines.map(VecDeque::len).max().unwrap_or(0)
+    }
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {

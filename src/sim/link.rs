@@ -64,6 +64,8 @@ pub(super) struct Link {
     /// The peer has closed altogether: what reaches it is answered by a reset.
     hung_up: bool,
     end: Option<End>,
+    /// The slot in which the peer's end of stream arrived, until somebody has asked.
+    new_end: Option<u32>,
 }
 
 /// What the peer does.
@@ -88,6 +90,7 @@ impl Link {
             server_gone: false,
             hung_up: false,
             end: None,
+            new_end: None,
         }
     }
 
@@ -165,6 +168,7 @@ impl Link {
         if self.fin == Fin::Sent && self.in_flight.is_empty() && (count == 0 || random.chance(500)) {
             counts.hidden_ends += u64::from(count > 0);
             self.fin = Fin::Arrived;
+            self.new_end = self.interest.slot;
         }
         self.interest.read_edge = true;
     }
@@ -323,6 +327,11 @@ impl Link {
 
     pub(super) fn deregister(&mut self) {
         self.interest = Interest::default();
+    }
+
+    /// The slot in which the peer's end of stream has arrived since the last call.
+    pub(super) fn take_new_end(&mut self) -> Option<u32> {
+        self.new_end.take()
     }
 
     pub(super) fn slot(&self) -> Option<u32> {

@@ -1,5 +1,6 @@
 //! All simulated connections, the clock, and what is going to happen.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,8 +51,9 @@ pub(crate) struct Sleep {
     pub(crate) slept: bool,
     /// It had no timeout, nothing was left to happen, and nobody could have woken it.
     pub(crate) for_ever: bool,
-    /// Selects in a row between which nothing happened at all.
+    /// Selects in a row between which nothing happened at all, and since when.
     pub(crate) idle: u32,
+    pub(crate) idle_since: Duration,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,25 @@ pub(super) struct State {
     pub(super) oversleep_max: Duration,
     /// What the server did and a real selector would have punished.
     pub(super) misuse: Option<String>,
+    /// True while others have left work for the processor.
+    pub(super) left: Probe,
     schedule: Schedule,
+}
+
+/// A question that the network asks from time to time.
+#[derive(Default)]
+pub(super) struct Probe(Option<Box<dyn Fn() -> bool + Send>>);
+
+impl Probe {
+    pub(super) fn ask(&self) -> bool {
+        self.0.as_ref().is_some_and(|question| question())
+    }
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Probe")
+    }
 }
 
 impl Network {
@@ -87,6 +107,7 @@ impl Network {
             happened: 0,
             oversleep_max: Duration::ZERO,
             misuse: None,
+            left: Probe::default(),
             schedule: Schedule::default(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -135,6 +156,21 @@ impl Network {
         self.lock().oversleep_max = max;
     }
 
+    pub(super) fn oversleep_max(&self) -> Duration {
+        self.lock().oversleep_max
+    }
+
+    /// Ends the sleep that the server is in at `at`, for nothing.
+    pub(super) fn wake_at(&self, at: Duration) {
+        let network = self.clone();
+        self.after(at.saturating_sub(self.elapsed()), move || network.lock().woken = true);
+    }
+
+    /// Asks `left` whenever the server goes on sleeping: it must not while others have left work for it.
+    pub(super) fn watch_sleep(&self, left: impl Fn() -> bool + Send + 'static) {
+        self.lock().left = Probe(Some(Box::new(left)));
+    }
+
     /// What the network did so far.
     pub fn counts(&self) -> NetworkCounts {
         self.lock().counts
@@ -148,7 +184,10 @@ impl Network {
 
     /// Forgets everything that is still to happen.
     pub fn stop(&self) {
-        let forgotten = self.lock().schedule.clear();
+        let forgotten = {
+            let mut state = self.lock();
+            (state.schedule.clear(), std::mem::take(&mut state.left))
+        };
         // Dropped here, without the lock: an action may own what uses the network when it goes.
         drop(forgotten);
     }

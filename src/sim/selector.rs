@@ -60,6 +60,9 @@ impl SimSelector {
     fn pass_time(&mut self, until: Option<Duration>) -> bool {
         let mut state = self.network.lock();
         state.sleep.slept = true;
+        if state.left.ask() {
+            state.misuse = Some("the processor sleeps although others have left work for it".into());
+        }
         match (state.next_at(), until) {
             (Some(next), until) if until.is_none_or(|until| next <= until) => {
                 state.now = state.now.max(next);
@@ -82,8 +85,11 @@ impl SimSelector {
     fn begin(&mut self) {
         let mut state = self.network.lock();
         let happened = state.happened;
-        let idle = if happened == 0 { state.sleep.idle + 1 } else { 0 };
-        state.sleep = super::network::Sleep { slept: false, for_ever: false, idle };
+        let (idle, idle_since) = match happened {
+            0 => (state.sleep.idle + 1, state.sleep.idle_since),
+            _ => (0, state.now),
+        };
+        state.sleep = super::network::Sleep { slept: false, for_ever: false, idle, idle_since };
         state.happened = 0;
     }
 }
