@@ -73,9 +73,10 @@ pub struct Report {
 
 impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
     /// A server that has started and waits for its first connection. Everything that the network does is drawn from
-    /// `seed`.
-    pub fn new(seed: u64, config: Config, protocol: P, processor: M) -> Self {
+    /// `seed`. `processor` makes the message processor; it may keep the network, to act later.
+    pub fn new(seed: u64, config: Config, protocol: P, processor: impl FnOnce(Network) -> M) -> Self {
         let network = Network::new(seed);
+        let processor = processor(network.clone());
         let shared = share(&config, &network);
         let sightings = Arc::new(Mutex::new(Sightings::default()));
         let watched = Watched::new(processor, network.clone(), Arc::clone(&sightings));
@@ -130,6 +131,12 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
     /// How many connections are open, as the message processor was told.
     pub fn open(&self) -> usize {
         self.sightings.lock().open()
+    }
+
+    /// What every open connection is doing, a line each: for whoever looks for the cause of a failure.
+    pub fn describe(&self) -> String {
+        let lines = self.overview.connections.iter().map(|connection| format!("{connection:?}"));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Counts an event of the test's own.
