@@ -24,6 +24,7 @@ mod holders;
 #[cfg(feature = "sim")]
 mod inspect;
 mod intake;
+mod mio_selector;
 mod process;
 mod read;
 mod selector;
@@ -52,6 +53,7 @@ use answer_room::OutputFamine;
 use holders::Holders;
 #[cfg(feature = "sim")]
 pub(crate) use inspect::{Inspected, Overview};
+pub(crate) use mio_selector::MioSelector;
 pub use selector::{Readiness, Selector};
 pub(crate) use settings::Settings;
 pub use settings::{Turn, Watermarks};

@@ -4,6 +4,7 @@
 //! [`Http1`](http1::Http1) are built in; a third party writes its own against the same two traits.
 
 mod codec;
+pub mod http1;
 pub mod length_prefixed;
 mod message;
 

@@ -7,7 +7,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Config;
 use super::network::State;
 use crate::buffer::{SharedPool, TIERS};
 use crate::connection::Stage;
@@ -16,6 +15,7 @@ use crate::metrics::Snapshot;
 use crate::outbox::Outbox;
 use crate::processor::{Inspected, Overview};
 use crate::reason::PauseReason;
+use crate::server::Config;
 
 /// A law of the server's that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

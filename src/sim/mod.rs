@@ -4,7 +4,6 @@
 //! than it would outside, and is drawn from one seed: what failed once fails again, in the same way.
 
 mod clock;
-mod config;
 mod laws;
 mod link;
 mod listener;
@@ -20,7 +19,6 @@ mod socket;
 mod watch;
 mod weather;
 
-pub use config::Config;
 pub use laws::Broken;
 pub use listener::SimListener;
 pub use network::{Network, NetworkCounts};

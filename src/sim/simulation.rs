@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::laws::{Breach, Broken, Laws, Scene, check_home};
 use super::watch::{Sightings, Watched};
-use super::{Closed, Config, Network, Seen, SimListener, SimPeer, SimSelector, SimSocket, Weather};
+use super::{Closed, Network, Seen, SimListener, SimPeer, SimSelector, SimSocket, Weather};
 use crate::buffer::{Line, SharedPool, Tier, reserve};
 use crate::clock::WallClock;
 use crate::control::{Control, Finish, Shutdown};
@@ -19,6 +19,7 @@ use crate::metrics::{Metrics, Snapshot};
 use crate::outbox::{Outbox, WriteProxy};
 use crate::processor::{Links, Overview, Processor};
 use crate::protocol::Protocol;
+use crate::server::{Config, ConfigError};
 use crate::wake::WakeFlag;
 
 /// More cycles than any simulation needs: from here on it will never end.
@@ -74,7 +75,16 @@ pub struct Report {
 impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
     /// A server that has started and waits for its first connection. Everything that the network does is drawn from
     /// `seed`. `processor` makes the message processor; it may keep the network, to act later.
-    pub fn new(seed: u64, config: Config, protocol: P, processor: impl FnOnce(Network) -> M) -> Self {
+    ///
+    /// # Errors
+    /// A real server would not start with this `config` either.
+    pub fn new(
+        seed: u64,
+        config: Config,
+        protocol: P,
+        processor: impl FnOnce(Network) -> M,
+    ) -> Result<Self, ConfigError> {
+        config.validate(protocol.message_max())?;
         let network = Network::new(seed);
         let processor = processor(network.clone());
         let shared = share(&config, &network);
@@ -83,7 +93,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         let selector = SimSelector::new(network.clone());
         let mut processor = Processor::new(selector, protocol, watched, config.settings(), shared.links());
         processor.start();
-        Self {
+        Ok(Self {
             seed,
             config,
             network,
@@ -95,7 +105,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
             seen: Seen::default(),
             cycles: 0,
             running: true,
-        }
+        })
     }
 
     /// The network, its clock, and what is going to happen in it.
@@ -282,9 +292,7 @@ fn share(config: &Config, network: &Network) -> Shared {
     let wake = Arc::new(network.wake_flag());
     let accepter = Arc::new(WakeFlag::never_asleep());
     let metrics = Arc::new(Metrics::default());
-    // One block a tier more than configured: the spares.
-    let with_spare = config.inbound.map(|tier| crate::TierConfig { count: tier.count + 1, ..tier });
-    let inbound = SharedPool::new(with_spare, Line::new(Arc::clone(&wake)));
+    let inbound = SharedPool::new(config.inbound_with_spares(), Line::new(Arc::clone(&wake)));
     let outbound = SharedPool::new(config.outbound, Line::new(Arc::clone(&wake)));
     let clock = Arc::new(WallClock::default());
     let reserve = reserve(config.reply_max, outbound.line());

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate::sim::{Config, Network, Random, Reading, SimListener, SimPeer, Weather};
-use sluicegate::{HEADROOM, TierConfig, Timeouts, Turn, Watermarks, WriteProxy};
+use sluicegate::sim::{Network, Random, Reading, SimListener, SimPeer, Weather};
+use sluicegate::{Config, HEADROOM, TierConfig, Timeouts, Turn, Watermarks, WriteProxy};
 
 use super::user::release;
 use super::wire::{Answer, Wire};
@@ -50,21 +50,21 @@ pub fn config(random: &mut Random, temper: Temper) -> Config {
     let high = random.pick(&[600, 3000, 20_000]);
     let owed_max = random.pick(&[1, 2, 64]);
     let connections_max = random.between(2, 8);
-    Config {
-        connections_max,
-        handover_max: random.between(1, connections_max),
-        inbound,
-        outbound,
-        reply_max: 1024 + random.below(1024),
-        scratch: random.pick(&[HEADROOM, 600, sizes[2] + HEADROOM]),
-        turn: Turn { messages: random.pick(&[1, 2, 64]), bytes: random.pick(&[1, 100, 5000, 256 << 10]) },
-        watermarks: Watermarks { high, low: high / random.between(2, 5) },
-        timeouts: timeouts(random, temper),
-        owed_max,
-        owed_total_max: owed_max * random.pick(&[1, 2, 10]),
-        unasked_max: random.pick(&[1, 3, 100]),
-        segments_max: random.pick(&[20, 40, 1000]),
-    }
+    let mut config = Config::default();
+    config.connections_max = connections_max;
+    config.handover_max = random.between(1, connections_max);
+    config.inbound = inbound;
+    config.outbound = outbound;
+    config.reply_max = 1024 + random.below(1024);
+    config.scratch = random.pick(&[HEADROOM, 600, sizes[2] + HEADROOM]);
+    config.turn = Turn { messages: random.pick(&[1, 2, 64]), bytes: random.pick(&[1, 100, 5000, 256 << 10]) };
+    config.watermarks = Watermarks { high, low: high / random.between(2, 5) };
+    config.timeouts = timeouts(random, temper);
+    config.owed_max = owed_max;
+    config.owed_total_max = owed_max * random.pick(&[1, 2, 10]);
+    config.unasked_max = random.pick(&[1, 3, 100]);
+    config.segments_max = random.pick(&[20, 40, 1000]);
+    config
 }
 
 fn timeouts(random: &mut Random, temper: Temper) -> Timeouts {
@@ -246,7 +246,7 @@ impl<P: Wire + Sync> Director<P> {
                 let world = director.world.lock();
                 let index = random.below(world.records.len());
                 let record = world.records.get(index);
-                record.and_then(|record| Some((index, record.connection?, record.unasked.len(), record.closed)))
+                record.and_then(|record| Some((index, record.connection?, record.unasked.len(), record.closed.is_some())))
             };
             let Some((index, connection, serial, closed)) = chosen else { return };
             let sent = director.proxy.send(connection, Answer::copied(unasked(index, serial, length)));

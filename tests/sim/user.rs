@@ -112,10 +112,10 @@ impl<P: Wire> MessageProcessor<P> for User<P> {
         }
     }
 
-    fn closed(&mut self, connection: ConnectionId, _: &CloseReason) {
+    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
         let mut world = self.world.lock();
         let closed = world.records.iter_mut().find(|record| record.connection == Some(connection));
-        closed.into_iter().for_each(|record| record.closed = true);
+        closed.into_iter().for_each(|record| record.closed = Some(reason.kind()));
         if self.random.chance(5) {
             drop(world);
             panic!("planned: in closed");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sluicegate::sim::{End, SimPeer};
-use sluicegate::{ConnectionId, Deferred, Message};
+use sluicegate::{CloseKind, ConnectionId, Deferred, Message};
 
 use super::wire::{Frame, Wire};
 
@@ -89,6 +89,19 @@ pub struct Request {
     pub end: usize,
 }
 
+/// Ends that leave nothing behind: what was owed and undelivered comes first.
+const IN_ORDER: [CloseKind; 9] = [
+    CloseKind::PeerClosed,
+    CloseKind::PeerIncomplete,
+    CloseKind::Finished,
+    CloseKind::User,
+    CloseKind::Protocol,
+    CloseKind::Idle,
+    CloseKind::TooSlow,
+    CloseKind::Unanswered,
+    CloseKind::EvictedInbound,
+];
+
 /// Bytes before the filler of a request.
 pub const REQUEST_HEAD: usize = 17;
 /// Bytes before the filler of an answer.
@@ -137,7 +150,7 @@ pub struct Record {
     pub processed: usize,
     /// Unasked messages that were taken for it: their lengths.
     pub unasked: Vec<usize>,
-    pub closed: bool,
+    pub closed: Option<CloseKind>,
     pub reading: Read,
 }
 
@@ -164,7 +177,7 @@ impl Record {
             rude: false,
             processed: 0,
             unasked: Vec::new(),
-            closed: false,
+            closed: None,
             reading: Read::default(),
         }
     }
@@ -262,6 +275,8 @@ pub struct World<P: Wire> {
     pub not_ready: bool,
     /// `ready` said yes and no message has come since.
     pub promised: bool,
+    /// Nothing was held when the end began.
+    pub all_released: bool,
     /// From now on everything is answered at once and nothing is held.
     pub healed: bool,
     /// The first thing that was wrong.
@@ -281,6 +296,7 @@ impl<P: Wire> World<P> {
             next_held: 0,
             not_ready: false,
             promised: false,
+            all_released: false,
             healed: false,
             wrong: None,
             seen: Vec::new(),
@@ -325,13 +341,19 @@ impl<P: Wire> World<P> {
         self.next_held
     }
 
+    /// Notes whether anything is held, when the end begins.
+    pub fn note_released(&mut self) {
+        self.all_released = self.held.is_empty();
+    }
+
     /// Checks what holds for peers whose connection has ended in order: they got everything that was coming to them.
     pub fn check_finished(&mut self) {
         self.read_all();
         for index in 0..self.records.len() {
             let record = &self.records[index];
             let missing = record.expected().count() - record.reading.answers.len().min(record.expected().count());
-            if record.closed && record.peer.end() == Some(End::Finished) && missing > 0 && !record.rude {
+            let in_order = record.closed.is_some_and(|kind| IN_ORDER.contains(&kind));
+            if in_order && record.peer.end() == Some(End::Finished) && missing > 0 && !record.rude {
                 self.wrong(format!("peer {index}: {missing} answers are missing and the stream has ended in order"));
             }
         }

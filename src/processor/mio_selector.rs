@@ -1,0 +1,170 @@
+//! The real operating system behind [`Selector`]: one `mio::Poll`, sockets of `mio::net`.
+
+use std::io;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::selector::{Readiness, Selector};
+use crate::poll::{poll_once, wake_flag};
+use crate::wake::WakeFlag;
+
+/// How many events one `select` takes from the kernel; the others stay there for the next.
+const EVENTS_MAX: usize = 1024;
+/// The token of the waker. Slots are `u32`, and the table is smaller than that.
+const WAKER: Token = Token(u32::MAX as usize);
+
+/// [`Selector`] by mio: epoll on Linux, kqueue on macOS.
+///
+/// One `Poll`, because a thread can sleep in one place only; registering one socket with two of them is an error.
+#[derive(Debug)]
+pub(crate) struct MioSelector {
+    poll: Poll,
+    events: Events,
+}
+
+impl MioSelector {
+    /// A selector, and the flag that gets its thread out of [`select`](Selector::select).
+    ///
+    /// # Errors
+    /// The process may not open more descriptors.
+    pub(crate) fn new() -> io::Result<(Self, Arc<WakeFlag>)> {
+        let poll = Poll::new()?;
+        let wake = wake_flag(&poll, WAKER)?;
+        Ok((Self { poll, events: Events::with_capacity(EVENTS_MAX) }, wake))
+    }
+
+    /// Bytes that one batch of events takes, here and as [`Readiness`], for the memory ceiling.
+    pub(crate) fn memory() -> u64 {
+        (EVENTS_MAX * (size_of::<Event>() + size_of::<Readiness>())) as u64
+    }
+}
+
+impl From<&Event> for Readiness {
+    fn from(event: &Event) -> Self {
+        let read_closed = event.is_read_closed();
+        Self {
+            slot: event.token().0 as u32,
+            // A hang-up alone is also something to read: the end of the stream.
+            readable: event.is_readable() || read_closed,
+            writable: event.is_writable(),
+            read_closed,
+            error: event.is_error(),
+        }
+    }
+}
+
+impl Selector for MioSelector {
+    type Socket = TcpStream;
+
+    fn register_read(&mut self, socket: &mut TcpStream, slot: u32) -> io::Result<()> {
+        self.poll.registry().register(socket, Token(slot as usize), Interest::READABLE)
+    }
+
+    fn set_write(&mut self, socket: &mut TcpStream, slot: u32, on: bool) -> io::Result<()> {
+        // Registering again arms the edge again: what is ready at this moment is reported.
+        let interest = if on { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        self.poll.registry().reregister(socket, Token(slot as usize), interest)
+    }
+
+    fn shutdown_write(&mut self, socket: &mut TcpStream) -> io::Result<()> {
+        socket.shutdown(Shutdown::Write)
+    }
+
+    fn deregister(&mut self, socket: &mut TcpStream) -> io::Result<()> {
+        self.poll.registry().deregister(socket)
+    }
+
+    fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
+        poll_once(&mut self.poll, &mut self.events, timeout)?;
+        ready.extend(self.events.iter().filter(|event| event.token() != WAKER).map(Readiness::from));
+        Ok(())
+    }
+
+    fn now(&mut self) -> Instant {
+        Instant::now()
+    }
+
+    fn unix_seconds(&mut self) -> u64 {
+        // A clock before 1970 is a clock that was never set.
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net;
+
+    const LONG: Option<Duration> = Some(Duration::from_secs(10));
+
+    /// A socket in a selector, under slot 7, and its peer.
+    fn connected() -> (MioSelector, TcpStream, net::TcpStream) {
+        let (mut selector, _) = MioSelector::new().expect("a poll");
+        let listener = net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let peer = net::TcpStream::connect(listener.local_addr().expect("its address")).expect("a peer");
+        let (socket, _) = listener.accept().expect("its socket");
+        socket.set_nonblocking(true).expect("non-blocking");
+        let mut socket = TcpStream::from_std(socket);
+        selector.register_read(&mut socket, 7).expect("registered");
+        (selector, socket, peer)
+    }
+
+    fn select(selector: &mut MioSelector, timeout: Option<Duration>) -> Vec<Readiness> {
+        let mut ready = Vec::new();
+        selector.select(timeout, &mut ready).expect("select works");
+        ready
+    }
+
+    #[test]
+    fn bytes_raise_one_edge_and_an_idle_socket_that_could_be_written_none() {
+        let (mut selector, mut socket, mut peer) = connected();
+        peer.write_all(b"ab").expect("sent");
+        assert_eq!(select(&mut selector, LONG), [Readiness { slot: 7, readable: true, ..Readiness::default() }]);
+        assert_eq!(select(&mut selector, Some(Duration::ZERO)), [], "reported once");
+        let mut bytes = [0; 8];
+        assert_eq!(socket.read(&mut bytes).expect("what arrived"), 2);
+    }
+
+    #[test]
+    fn a_write_interest_reports_at_once_and_goes_again() {
+        let (mut selector, mut socket, _peer) = connected();
+        selector.set_write(&mut socket, 7, true).expect("on");
+        assert_eq!(select(&mut selector, LONG), [Readiness { slot: 7, writable: true, ..Readiness::default() }]);
+        selector.set_write(&mut socket, 7, false).expect("off");
+        assert_eq!(select(&mut selector, Some(Duration::ZERO)), []);
+        selector.set_write(&mut socket, 7, true).expect("on again");
+        assert!(select(&mut selector, LONG)[0].writable, "also when nothing has changed since");
+    }
+
+    #[test]
+    fn the_end_of_the_stream_is_said_with_the_bytes_before_it() {
+        let (mut selector, mut socket, mut peer) = connected();
+        peer.write_all(b"last").expect("sent");
+        peer.shutdown(Shutdown::Write).expect("half-closed");
+        let mut seen = Readiness::default();
+        while !seen.read_closed {
+            seen = *select(&mut selector, LONG).last().expect("an edge before the timeout");
+        }
+        assert!(seen.readable && !seen.error, "{seen:?}");
+        selector.shutdown_write(&mut socket).expect("the other side too");
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).expect("the peer reads our end");
+        selector.deregister(&mut socket).expect("forgotten");
+        assert_eq!(select(&mut selector, Some(Duration::ZERO)), []);
+    }
+
+    #[test]
+    fn a_wake_ends_the_sleep_and_is_no_socket() {
+        let (mut selector, wake) = MioSelector::new().expect("a poll");
+        wake.fall_asleep();
+        wake.wake();
+        assert_eq!(select(&mut selector, None), [], "woken, and nothing is ready");
+        assert_eq!(select(&mut selector, Some(Duration::ZERO)), []);
+    }
+}

@@ -1,0 +1,124 @@
+//! The chunked coding (RFC 9112 section 7.1), taken off in place.
+//!
+//! The data of the chunks is moved together behind the head, once; their framing is gone as soon as it was read. So a
+//! body of one-byte chunks needs no more memory than any other body, and an endless chunk extension needs none.
+
+use super::framing::body_too_long;
+use super::{grammar, limits::Limits, malformed};
+use crate::protocol::ProtocolError;
+
+/// The state between two bytes of a chunked body.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Chunks {
+    /// Of the current chunk: as far as its digits were read, then what is missing of its data.
+    size: u32,
+    /// Bytes of framing so far.
+    framing: u32,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    FirstDigit,
+    Digits {
+        seen: u8,
+    },
+    /// White space behind the size; only an extension may follow it.
+    Space,
+    Extension,
+    SizeLineFeed,
+    Data,
+    DataReturn,
+    DataLineFeed,
+    Done,
+}
+
+/// Where the body and the bytes not yet read lie in the buffer.
+pub(super) struct Window {
+    pub(super) body_start: usize,
+    /// Where the next byte of data goes.
+    pub(super) body_end: usize,
+    /// What is read next; never before `body_end`.
+    pub(super) unread: usize,
+}
+
+impl Chunks {
+    /// Reads all there is, at most up to the end of the last chunk's line. True when that was reached: the trailer
+    /// section begins at `unread`.
+    pub(super) fn read(&mut self, bytes: &mut [u8], at: &mut Window, limits: &Limits) -> Result<bool, ProtocolError> {
+        while at.unread < bytes.len() && self.phase != Phase::Done {
+            if self.phase == Phase::Data {
+                self.move_data(bytes, at);
+                continue;
+            }
+            let byte = bytes[at.unread];
+            at.unread += 1;
+            self.framing += 1;
+            if self.framing > limits.chunk_framing_max {
+                let what = format!("chunk framing is over chunk_framing_max = {} bytes", limits.chunk_framing_max);
+                return Err(malformed(what));
+            }
+            self.phase = self.framing_byte(byte, (at.body_end - at.body_start) as u64, limits)?;
+        }
+        Ok(self.phase == Phase::Done)
+    }
+
+    /// As much of the current chunk as has arrived.
+    fn move_data(&mut self, bytes: &mut [u8], at: &mut Window) {
+        let length = (bytes.len() - at.unread).min(self.size as usize);
+        // Equal when the data came in pieces: then it is where it belongs already.
+        if at.unread != at.body_end {
+            bytes.copy_within(at.unread..at.unread + length, at.body_end);
+        }
+        at.body_end += length;
+        at.unread += length;
+        self.size -= length as u32;
+        if self.size == 0 {
+            self.phase = Phase::DataReturn;
+        }
+    }
+
+    /// Every line end must be CR LF, in extensions too: there a lone LF has been the door of smuggling attacks.
+    fn framing_byte(&mut self, byte: u8, body: u64, limits: &Limits) -> Result<Phase, ProtocolError> {
+        match (self.phase, byte) {
+            (Phase::FirstDigit, _) => self.digit(byte, 1, body, limits),
+            (Phase::Digits { .. } | Phase::Extension, b'\r') => Ok(Phase::SizeLineFeed),
+            (Phase::Digits { .. } | Phase::Space, b';') => Ok(Phase::Extension),
+            // RFC 9112 section 7.1.1: "bad" white space, allowed before the extension's semicolon only.
+            (Phase::Digits { .. } | Phase::Space, b' ' | b'\t') => Ok(Phase::Space),
+            (Phase::Digits { seen }, _) => self.digit(byte, seen + 1, body, limits),
+            // Unknown extensions must be ignored, and all are unknown; so their inner grammar does not matter.
+            (Phase::Extension, _) if grammar::is_field_byte(byte) => Ok(Phase::Extension),
+            (Phase::SizeLineFeed, b'\n') if self.size == 0 => Ok(Phase::Done),
+            (Phase::SizeLineFeed, b'\n') => Ok(Phase::Data),
+            (Phase::DataReturn, b'\r') => Ok(Phase::DataLineFeed),
+            (Phase::DataLineFeed, b'\n') => Ok(Phase::FirstDigit),
+            (Phase::DataReturn | Phase::DataLineFeed, _) => {
+                Err(malformed("chunk data does not end where its size says"))
+            }
+            _ => Err(malformed("chunk-size line is not well-formed")),
+        }
+    }
+
+    fn digit(&mut self, byte: u8, seen: u8, body: u64, limits: &Limits) -> Result<Phase, ProtocolError> {
+        /// Leading zeros are allowed; beyond 64 bits readers differ in what they do.
+        const DIGITS_MAX: u8 = 16;
+        let Some(digit) = char::from(byte).to_digit(16) else {
+            return Err(malformed("chunk size is not hexadecimal"));
+        };
+        if seen > DIGITS_MAX {
+            return Err(malformed(format!("chunk size has more than {DIGITS_MAX} digits")));
+        }
+        if seen == 1 {
+            self.size = 0;
+        }
+        let size = u64::from(self.size) * 16 + u64::from(digit);
+        // Refused at the first digit that is too much, so `size` never outgrows its type.
+        if body + size > u64::from(limits.body_max) {
+            return Err(body_too_long(body + size, limits));
+        }
+        self.size = size as u32;
+        Ok(Phase::Digits { seen })
+    }
+}

@@ -1,0 +1,184 @@
+//! What a whole head says: validated, and boiled down to the layout and the framing of the body.
+
+use std::mem::MaybeUninit;
+
+use httparse::Header;
+
+use super::framing::{self, BodyFields, Framing};
+use super::search::RequestLine;
+use super::{grammar, layout::Layout, limits::Limits, malformed};
+use crate::protocol::ProtocolError;
+
+/// A head that was found to be good.
+pub(super) struct Head {
+    /// With the ends of body and trailers still at the end of the head.
+    pub(super) layout: Layout,
+    pub(super) framing: Framing,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub(super) expects_continue: bool,
+}
+
+/// What can be judged only by the whole head. The answer depends on no piece's end, for it is given once.
+///
+/// Reads `head`, which ends with its empty line, and of which the request line was read before.
+pub(super) fn read(head: &[u8], line: &RequestLine, limits: &Limits) -> Result<Head, ProtocolError> {
+    let mut facts = Facts::default();
+    for field in parse(head, &mut [const { MaybeUninit::uninit() }; Limits::FIELDS_MAX as usize])? {
+        facts.add(field.name.as_bytes(), field.value)?;
+    }
+    facts.check(line.version10)?;
+
+    let framing = framing::of_request(line.version10, &facts.body, limits)?;
+    let method = line.method(head);
+    // A body of CONNECT or TRACE has no meaning (RFC 9110 sections 9.3.6 and 9.3.8), so that some readers pass over it
+    // and some take it for the next request.
+    if matches!(method, b"CONNECT" | b"TRACE") && framing != Framing::Length(0) {
+        return Err(malformed("CONNECT or TRACE with a body"));
+    }
+    let connect = method == b"CONNECT";
+    let layout = Layout {
+        start: 0,
+        target_end: line.target_end,
+        head_end: head.len() as u32,
+        body_end: head.len() as u32,
+        trailers_end: head.len() as u32,
+        method_len: line.method_len,
+        version10: line.version10,
+        head_request: method == b"HEAD",
+        connect,
+        // A client may send the tunnel's bytes before it has an answer (RFC 9110 section 9.3.6). There will be no
+        // tunnel, so they must not be read as a request.
+        keep_alive: facts.keep_alive(line.version10) && !connect,
+    };
+    // In HTTP/1.0 the expectation must be ignored (RFC 9110 section 10.1.1).
+    let expects_continue = facts.expects_continue && !line.version10 && framing != Framing::Length(0);
+    Ok(Head { layout, framing, expects_continue })
+}
+
+/// Reads a trailer section, which ends with its empty line.
+pub(super) fn check_trailers(section: &[u8]) -> Result<(), ProtocolError> {
+    let mut fields = [httparse::EMPTY_HEADER; Limits::FIELDS_MAX as usize];
+    match httparse::parse_headers(section, &mut fields) {
+        Ok(httparse::Status::Complete((length, fields))) if length == section.len() => {
+            match fields.iter().find(|field| !may_trail(field.name)) {
+                None => Ok(()),
+                Some(_) => Err(malformed("a trailer field that must stand in the head")),
+            }
+        }
+        _ => Err(malformed("trailer fields are not well-formed")),
+    }
+}
+
+/// Fields that frame, route, authenticate or steer the request are not allowed behind its body (RFC 9110 section
+/// 6.5.1). They may be ignored as well; refused, for who merges them into the head later is deceived.
+fn may_trail(name: &str) -> bool {
+    const FORBIDDEN: [&str; 18] = [
+        "authorization",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "cookie",
+        "expect",
+        "host",
+        "keep-alive",
+        "max-forwards",
+        "proxy-authorization",
+        "range",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    !FORBIDDEN.iter().any(|forbidden| forbidden.eq_ignore_ascii_case(name))
+}
+
+fn parse<'h, 'b>(
+    head: &'b [u8],
+    fields: &'h mut [MaybeUninit<Header<'b>>],
+) -> Result<&'h mut [Header<'b>], ProtocolError> {
+    // The request line is read once more here, in a few nanoseconds: two parsers that agree are worth that.
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, fields) {
+        // Both must have found the same end, or one of them is wrong.
+        Ok(httparse::Status::Complete(length)) if length == head.len() => Ok(request.headers),
+        // Here fall bare CR, NUL and other controls, white space before the colon, and folded lines (RFC 9112 section
+        // 5).
+        Err(error) => Err(malformed(format!("malformed head: {error}"))),
+        Ok(_) => Err(malformed("malformed head")),
+    }
+}
+
+/// What the fields of a head say that the server itself must know, collected in one pass over them. Counts, where a
+/// field must not come twice; the judgement is made at the end.
+#[derive(Default)]
+struct Facts<'a> {
+    body: BodyFields<'a>,
+    hosts: u32,
+    host: &'a [u8],
+    close: bool,
+    stay: bool,
+    expects_continue: bool,
+    expects_other: bool,
+}
+
+impl<'a> Facts<'a> {
+    fn add(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), ProtocolError> {
+        // By length first: most fields are none of these, and need no comparison then.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                self.hosts += 1;
+                self.host = value;
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                let known = value.eq_ignore_ascii_case(b"100-continue");
+                self.expects_continue |= known;
+                self.expects_other |= !known;
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => self.connection(value)?,
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.body.content_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.body.transfer_encoding(value),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Connection = #connection-option (RFC 9110 section 7.6.1); empty elements are allowed in a list.
+    fn connection(&mut self, value: &[u8]) -> Result<(), ProtocolError> {
+        for option in grammar::list(value).filter(|option| !option.is_empty()) {
+            let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
+            if !grammar::is_token(option) {
+                return Err(malformed("Connection is not a list of tokens"));
+            }
+            // Who forwards a request removes what Connection names: naming these makes it another request on the way.
+            if is("host") || is("content-length") || is("transfer-encoding") {
+                return Err(malformed("Connection names a field that the request cannot be read without"));
+            }
+            self.close |= is("close");
+            self.stay |= is("keep-alive");
+        }
+        Ok(())
+    }
+
+    fn check(&self, version10: bool) -> Result<(), ProtocolError> {
+        // RFC 9112 section 3.2: 400 for none in HTTP/1.1, for more than one, and for an invalid one.
+        if self.hosts > 1 || (self.hosts == 0 && !version10) {
+            return Err(malformed(format!("{} Host fields", self.hosts)));
+        }
+        // HTTP/1.0 need not have one, but what it has must be good.
+        if self.hosts == 1 && !grammar::is_authority(self.host) {
+            return Err(malformed("Host is not a host"));
+        }
+        if self.expects_other && !version10 {
+            return Err(ProtocolError::with_status(417, "an expectation other than 100-continue"));
+        }
+        Ok(())
+    }
+
+    /// RFC 9112 section 9.3; `close` is stronger than `keep-alive`.
+    fn keep_alive(&self, version10: bool) -> bool {
+        !self.close && (!version10 || self.stay)
+    }
+}

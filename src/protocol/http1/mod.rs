@@ -1,0 +1,241 @@
+//! HTTP/1.1 and HTTP/1.0 (RFC 9110, RFC 9112), without a socket.
+//!
+//! A request's way through the files: [`Http1`] is the state between two calls; `search` finds the end of the head,
+//! `head` validates it, `framing` says where the body ends, `chunked` joins chunks. What comes out is a [`Layout`],
+//! which [`RequestView`] lays over the bytes. A [`Response`] goes the way back.
+//!
+//! Where the RFCs leave a choice, what two readers could read in two ways is refused: this server may stand behind a
+//! proxy that chose differently, and the difference is what request smuggling lives on.
+
+mod chunked;
+mod framing;
+mod grammar;
+mod head;
+mod layout;
+mod limits;
+mod lines;
+mod request;
+mod response;
+mod search;
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+pub use layout::Layout;
+pub use limits::Limits;
+pub use request::{Headers, RequestView, Version};
+pub use response::{Body, Exchange, InvalidHeader, Response};
+
+use self::chunked::{Chunks, Window};
+use self::framing::Framing;
+use self::search::{FieldSearch, HeadSearch};
+use super::codec::{Decode, Protocol, ProtocolError, Refusal};
+use crate::buffer::Outbound;
+
+/// How many empty lines before a request are passed over. Some clients send one behind a body (RFC 9112 section 2.2).
+const EMPTY_LINES_MAX: u8 = 4;
+
+/// The HTTP/1 protocol. The value is the parse state of one connection.
+#[derive(Debug, Clone, Default)]
+pub struct Http1 {
+    limits: Limits,
+    state: State,
+    /// Empty lines that preceded the request that is being read.
+    empty_lines: u8,
+    /// Somebody waits for `100 Continue`.
+    continue_due: bool,
+}
+
+/// What is being read. Positions are relative to the first byte of the request.
+#[derive(Debug, Clone)]
+enum State {
+    /// The head, as far as it was searched for its end.
+    Head(HeadSearch),
+    /// A body of known length; the layout is final.
+    Body(Layout),
+    /// Chunks; the layout's `body_end` is where the data joined so far ends. `fields` are those of the head.
+    Chunked { layout: Layout, chunks: Chunks, fields: u32 },
+    /// What follows the last chunk.
+    Trailers { layout: Layout, search: FieldSearch },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Head(HeadSearch::default())
+    }
+}
+
+impl Http1 {
+    /// The protocol with other limits than the default ones.
+    #[must_use]
+    pub fn with_limits(limits: Limits) -> Self {
+        Self { limits: limits.clamped(), ..Self::default() }
+    }
+
+    /// How many bytes of empty lines are at the front. They are no part of any message.
+    fn skip_empty_lines(&mut self, bytes: &[u8]) -> Result<usize, ProtocolError> {
+        let mut skipped = 0;
+        while bytes[skipped..].starts_with(b"\r\n") {
+            skipped += 2;
+            self.empty_lines += 1;
+            if self.empty_lines > EMPTY_LINES_MAX {
+                return Err(malformed(format!("more than {EMPTY_LINES_MAX} empty lines before a request")));
+            }
+        }
+        Ok(skipped)
+    }
+
+    /// Decodes `bytes`, which begin with a request.
+    fn decode_request(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
+        // Where bytes begin that the state of this call has not seen; only the joined body of chunks makes it differ
+        // from the start of what the state describes.
+        let mut unread = None;
+        loop {
+            match &mut self.state {
+                State::Head(search) => {
+                    let Some(end) = search.find_end(bytes, &self.limits)? else {
+                        return Ok(Decode::Partial { needs: None, keep: bytes.len() });
+                    };
+                    let head = head::read(&bytes[..end], search.line(), &self.limits)?;
+                    let fields = search.field_count();
+                    self.continue_due = head.expects_continue;
+                    self.state = State::after_head(head.layout, head.framing, fields);
+                }
+                State::Body(layout) => {
+                    let (layout, end) = (*layout, layout.body_end as usize);
+                    if bytes.len() < end {
+                        self.body_began(bytes.len() > layout.head_end as usize);
+                        return Ok(Decode::Partial { needs: Some(end), keep: bytes.len() });
+                    }
+                    return Ok(self.complete(end, layout));
+                }
+                State::Chunked { layout, chunks, fields } => {
+                    let (body_start, body_end) = (layout.head_end as usize, layout.body_end as usize);
+                    let mut window = Window { body_start, body_end, unread: body_end };
+                    let done = chunks.read(bytes, &mut window, &self.limits)?;
+                    layout.body_end = window.body_end as u32;
+                    if !done {
+                        let (keep, began) = (window.body_end, window.unread > body_end);
+                        self.body_began(began);
+                        return Ok(Decode::Partial { needs: None, keep });
+                    }
+                    unread = Some(window.unread);
+                    self.state = State::Trailers { layout: *layout, search: FieldSearch::from(0, *fields) };
+                }
+                State::Trailers { .. } => return self.decode_trailers(bytes, unread),
+            }
+        }
+    }
+
+    /// The trailer section lies behind the joined body or, in the call that found it, at `unread`. It is moved behind
+    /// the body; what follows it in `bytes` is not.
+    fn decode_trailers(&mut self, bytes: &mut [u8], unread: Option<usize>) -> Result<Decode<Layout>, ProtocolError> {
+        let State::Trailers { layout, search } = &mut self.state else {
+            return Err(malformed("no trailers to read"));
+        };
+        self.continue_due = false;
+        let body_end = layout.body_end as usize;
+        let start = unread.unwrap_or(body_end);
+        // Head and trailers share one limit. The empty line that ends the section is free: every chunked body has one.
+        let len_max = self.limits.head_max as usize - (layout.head_end - layout.start) as usize + 2;
+        let section = &bytes[start..];
+        let Some(length) = search.find_end(section, len_max, &self.limits)? else {
+            let keep = body_end + section.len();
+            bytes.copy_within(start.., body_end);
+            return Ok(Decode::Partial { needs: None, keep });
+        };
+        if length > 2 {
+            head::check_trailers(&section[..length])?;
+        }
+        bytes.copy_within(start..start + length, body_end);
+        let layout = Layout { trailers_end: (body_end + length - 2) as u32, ..*layout };
+        Ok(self.complete(start + length, layout))
+    }
+
+    fn complete(&mut self, consumed: usize, layout: Layout) -> Decode<Layout> {
+        self.state = State::default();
+        self.empty_lines = 0;
+        self.continue_due = false;
+        Decode::Complete { consumed, layout }
+    }
+
+    /// A client that did not wait for `100 Continue` needs none (RFC 9110 section 10.1.1).
+    fn body_began(&mut self, began: bool) {
+        self.continue_due &= !began;
+    }
+}
+
+impl State {
+    fn after_head(layout: Layout, framing: Framing, fields: u32) -> Self {
+        match framing {
+            Framing::Length(length) => {
+                let end = layout.head_end + length;
+                Self::Body(Layout { body_end: end, trailers_end: end, ..layout })
+            }
+            Framing::Chunked => Self::Chunked { layout, chunks: Chunks::default(), fields },
+        }
+    }
+
+    fn is_before_request(&self, bytes: &[u8]) -> bool {
+        matches!(self, Self::Head(_)) && bytes.first() == Some(&b'\r')
+    }
+}
+
+impl Protocol for Http1 {
+    type Layout = Layout;
+    type Exchange = Exchange;
+    const IN_ORDER: bool = true;
+
+    fn message_max(&self) -> usize {
+        self.limits.head_max as usize + self.limits.body_max as usize
+    }
+
+    fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
+        // No request begins with CR, so looking at the first byte is enough to know whether empty lines are in front.
+        let skipped = if self.state.is_before_request(bytes) { self.skip_empty_lines(bytes)? } else { 0 };
+        let rest = &mut bytes[skipped..];
+        if matches!(rest, [] | [b'\r']) && matches!(self.state, State::Head(_)) {
+            let keep = rest.len();
+            bytes.copy_within(skipped.., 0);
+            return Ok(Decode::Partial { needs: None, keep });
+        }
+        let decoded = self.decode_request(rest)?;
+        if skipped == 0 {
+            return Ok(decoded);
+        }
+        Ok(match decoded {
+            // The empty lines go, so that positions stay relative to the request.
+            Decode::Partial { needs, keep } => {
+                bytes.copy_within(skipped..skipped + keep, 0);
+                Decode::Partial { needs, keep }
+            }
+            // Nothing moves here: the next request must follow directly.
+            Decode::Complete { consumed, layout } => {
+                Decode::Complete { consumed: skipped + consumed, layout: layout.shifted(skipped) }
+            }
+        })
+    }
+
+    fn exchange(layout: &Layout) -> Exchange {
+        Exchange::of(layout)
+    }
+
+    fn last(exchange: Exchange) -> Exchange {
+        exchange.last()
+    }
+
+    fn interim(&mut self, out: &mut Outbound) {
+        if std::mem::take(&mut self.continue_due) {
+            out.put_static(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+    }
+
+    fn refuse(why: &Refusal, out: &mut Outbound) {
+        response::refuse(why, out);
+    }
+}
+
+fn malformed(what: impl Into<String>) -> ProtocolError {
+    ProtocolError::with_status(400, what)
+}

@@ -1,0 +1,185 @@
+//! A request as its processor reads it.
+
+use std::fmt;
+
+use super::layout::Layout;
+use super::{Http1, grammar, search};
+use crate::protocol::Message;
+
+/// The two versions that are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+/// A request: its layout laid over its bytes. Nothing is copied, and nothing was: the parts are slices of what arrived.
+#[derive(Clone, Copy)]
+pub struct RequestView<'a> {
+    layout: &'a Layout,
+    bytes: &'a [u8],
+}
+
+impl<'a> RequestView<'a> {
+    /// `bytes` are those of the message for which the layout was made.
+    #[must_use]
+    pub fn new(layout: &'a Layout, bytes: &'a [u8]) -> Self {
+        Self { layout, bytes }
+    }
+
+    /// The method, as it was written: methods are case-sensitive (RFC 9110 section 9.1).
+    #[must_use]
+    pub fn method(&self) -> &'a str {
+        text(&self.bytes[self.layout.method()])
+    }
+
+    /// The request target, as it was written: mostly a path and a query, nothing decoded (RFC 9112 section 3.2).
+    #[must_use]
+    pub fn target(&self) -> &'a str {
+        text(&self.bytes[self.layout.target()])
+    }
+
+    /// The host that was asked, with its port if there is one. A target that names a host takes precedence over the
+    /// Host field (RFC 9112 section 3.2.2). `None` only with HTTP/1.0.
+    #[must_use]
+    pub fn host(&self) -> Option<&'a str> {
+        let target = &self.bytes[self.layout.target()];
+        let authority = if self.layout.connect { Some(target) } else { search::absolute_authority(target) };
+        authority.or_else(|| self.header("host")).map(text)
+    }
+
+    /// The version of the request line.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        if self.layout.version10 { Version::Http10 } else { Version::Http11 }
+    }
+
+    /// Whether the client wants to send more requests on this connection.
+    #[must_use]
+    pub fn keep_alive(&self) -> bool {
+        self.layout.keep_alive
+    }
+
+    /// The value of the first field of this name, whatever its case, without white space around it. It has no controls,
+    /// but may have bytes beyond ASCII.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers().find(|(seen, _)| seen.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// All fields of the head, in their order, as name and value.
+    #[must_use]
+    pub fn headers(&self) -> Headers<'a> {
+        Headers { lines: &self.bytes[self.layout.fields()] }
+    }
+
+    /// The body; empty if there is none. The chunks of a chunked body are already joined.
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        &self.bytes[self.layout.body()]
+    }
+
+    /// The fields behind a chunked body. They never mix with those of the head: their sender may not be who sent the
+    /// head (RFC 9110 section 6.5.1).
+    #[must_use]
+    pub fn trailers(&self) -> Headers<'a> {
+        Headers { lines: &self.bytes[self.layout.trailers()] }
+    }
+
+    /// The head as it arrived, from the request line to the empty line.
+    #[must_use]
+    pub fn head(&self) -> &'a [u8] {
+        &self.bytes[self.layout.head()]
+    }
+}
+
+impl fmt::Debug for RequestView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestView")
+            .field("method", &self.method())
+            .field("target", &self.target())
+            .field("version", &self.version())
+            .field("body_len", &self.body().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Only for what was validated to be ASCII; the fallback is never seen.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The fields of a head or a trailer section, as name and value. Walks the bytes; each step is a search for a line end.
+#[derive(Debug, Clone)]
+pub struct Headers<'a> {
+    /// Whole validated lines: `name ":" OWS value OWS CRLF`.
+    lines: &'a [u8],
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = (&'a str, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let colon = self.lines.iter().position(|&byte| byte == b':')?;
+        let (name, rest) = self.lines.split_at(colon);
+        let end = search::find_line_feed(rest)?;
+        self.lines = &rest[end + 1..];
+        // From behind the colon to before the CR.
+        Some((text(name), grammar::trim(rest.get(1..end - 1)?)))
+    }
+}
+
+/// What a processor asks of an HTTP request; the same as [`RequestView`] says.
+impl Message<'_, Http1> {
+    /// All of it, as a view that can be copied.
+    pub fn request(&self) -> RequestView<'_> {
+        RequestView::new(self.layout(), self.bytes())
+    }
+
+    /// The method, as it was written. See [`RequestView::method`].
+    pub fn method(&self) -> &str {
+        self.request().method()
+    }
+
+    /// The request target, as it was written. See [`RequestView::target`].
+    pub fn target(&self) -> &str {
+        self.request().target()
+    }
+
+    /// The host that was asked. See [`RequestView::host`].
+    pub fn host(&self) -> Option<&str> {
+        self.request().host()
+    }
+
+    /// The version of the request line.
+    pub fn version(&self) -> Version {
+        self.request().version()
+    }
+
+    /// The value of the first field of this name. See [`RequestView::header`].
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.request().header(name)
+    }
+
+    /// All fields of the head, in their order.
+    pub fn headers(&self) -> Headers<'_> {
+        self.request().headers()
+    }
+
+    /// The body; empty if there is none.
+    pub fn body(&self) -> &[u8] {
+        self.request().body()
+    }
+
+    /// The fields behind a chunked body. See [`RequestView::trailers`].
+    pub fn trailers(&self) -> Headers<'_> {
+        self.request().trailers()
+    }
+
+    /// The head as it arrived, from the request line to the empty line.
+    pub fn head(&self) -> &[u8] {
+        self.request().head()
+    }
+}

@@ -1,0 +1,304 @@
+//! Answers, and how they are written.
+//!
+//! The fields that frame an answer (Content-Length, Connection, Date) are the server's; those of the user are checked
+//! when they are set. So an answer is always exactly one answer on the wire.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::layout::Layout;
+use super::lines::Lines;
+use super::{Http1, grammar, status};
+use crate::buffer::Outbound;
+use crate::encode_error::EncodeError;
+use crate::protocol::codec::{After, Encode, Refusal};
+
+/// What an answer must know of its request. Small, and free of the request's bytes: it waits where the answer is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exchange {
+    head_request: bool,
+    connect: bool,
+    keep_alive: bool,
+    version10: bool,
+}
+
+impl Exchange {
+    pub(super) fn of(layout: &Layout) -> Self {
+        Self {
+            head_request: layout.head_request,
+            connect: layout.connect,
+            keep_alive: layout.keep_alive,
+            version10: layout.version10,
+        }
+    }
+
+    /// Whether the connection goes on after the answer, as far as the client is concerned.
+    #[must_use]
+    pub fn keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    pub(super) fn last(self) -> Self {
+        Self { keep_alive: false, ..self }
+    }
+}
+
+/// An answer to one request.
+///
+/// ```
+/// use sluicegate::http1::Response;
+///
+/// # fn main() -> Result<(), sluicegate::http1::InvalidHeader> {
+/// let answer = Response::new(201).header("Location", "/things/7")?.content_type("text/plain").body("made\n");
+/// # let _ = answer;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Response<'b> {
+    status: u16,
+    close: bool,
+    lines: Lines,
+    body: Body<'b>,
+}
+
+impl<'b> Response<'b> {
+    /// An answer with this status and no body.
+    ///
+    /// A final answer has a status from 200 to 599 (RFC 9110 section 15); anything else is written as 500.
+    pub fn new(status: u16) -> Self {
+        let status = if (200..600).contains(&status) { status } else { 500 };
+        Self { status, close: false, lines: Lines::default(), body: Body::default() }
+    }
+
+    /// An answer `200 OK` with this body.
+    pub fn ok(body: impl Into<Body<'b>>) -> Self {
+        Self::new(200).body(body)
+    }
+
+    /// Sets the body, in place of any before. 204 and 304 have none, whatever is set here, and neither has 205.
+    pub fn body(mut self, body: impl Into<Body<'b>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Appends a field. Fields of the same name are not replaced.
+    ///
+    /// # Errors The name is not a token, the value has a control character (CR, LF, NUL, ...), or the field is one of
+    /// those that the server writes itself.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
+        let value = value.as_ref();
+        if !grammar::is_token(name.as_bytes()) {
+            return Err(InvalidHeader::Name);
+        }
+        if !value.iter().copied().all(grammar::is_field_byte) {
+            return Err(InvalidHeader::Value);
+        }
+        if OWNED.iter().any(|owned| owned.eq_ignore_ascii_case(name)) {
+            return Err(InvalidHeader::Owned);
+        }
+        self.lines.push(name.as_bytes(), value);
+        Ok(self)
+    }
+
+    /// Appends a `Content-Type`, for types that stand in the program's text; others go through
+    /// [`header`](Self::header).
+    ///
+    /// # Panics
+    /// The text has a control character.
+    pub fn content_type(mut self, value: &'static str) -> Self {
+        assert!(value.bytes().all(grammar::is_field_byte), "a content type has no control characters");
+        self.lines.push(b"Content-Type", value.as_bytes());
+        self
+    }
+
+    /// Ends the connection with this answer.
+    pub fn close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+/// Fields that say where an answer ends or how the connection goes on, and `Date`, which every answer has.
+const OWNED: [&str; 8] = [
+    "Content-Length",
+    "Transfer-Encoding",
+    "Connection",
+    "Date",
+    "Keep-Alive",
+    "Trailer",
+    "Upgrade",
+    "Proxy-Connection",
+];
+
+/// Why a field can't be part of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidHeader {
+    /// The name is not a token (RFC 9110 section 5.1).
+    Name,
+    /// The value has a control character. With a line end in it, one answer would become two.
+    Value,
+    /// The server writes this field itself.
+    Owned,
+}
+
+impl fmt::Display for InvalidHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Name => "the name of the field is not a token",
+            Self::Value => "the value of the field has a control character",
+            Self::Owned => "the server writes this field itself",
+        })
+    }
+}
+
+impl std::error::Error for InvalidHeader {}
+
+/// The body of an answer. Static and shared bodies are not copied when that is worth it, and may be of any size.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Body<'b> {
+    /// Copied when the answer is written.
+    Borrowed(&'b [u8]),
+    /// Copied when the answer is written.
+    Owned(Vec<u8>),
+    /// Part of the program.
+    Static(&'static [u8]),
+    /// Shared with other answers, or with a cache.
+    Shared(Arc<[u8]>),
+}
+
+impl Body<'static> {
+    /// A body that is part of the program and need not be copied. (`From` can't know that a slice lives for ever.)
+    #[must_use]
+    pub fn from_static(bytes: &'static (impl AsRef<[u8]> + ?Sized)) -> Self {
+        Self::Static(bytes.as_ref())
+    }
+}
+
+impl Body<'_> {
+    /// Its length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Borrowed(bytes) | Self::Static(bytes) => bytes.len(),
+            Self::Owned(bytes) => bytes.len(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
+
+    /// True when it has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn copied_len(&self) -> usize {
+        match self {
+            Self::Borrowed(_) | Self::Owned(_) => self.len(),
+            Self::Static(_) | Self::Shared(_) => 0,
+        }
+    }
+
+    fn write(self, out: &mut Outbound) {
+        match self {
+            Self::Borrowed(bytes) => out.put(bytes),
+            Self::Owned(bytes) => out.put(&bytes),
+            Self::Static(bytes) => out.put_static(bytes),
+            Self::Shared(bytes) => out.put_shared(bytes),
+        }
+    }
+}
+
+impl Default for Body<'_> {
+    fn default() -> Self {
+        Self::Static(&[])
+    }
+}
+
+impl<'b, T: AsRef<[u8]> + ?Sized> From<&'b T> for Body<'b> {
+    fn from(bytes: &'b T) -> Self {
+        Self::Borrowed(bytes.as_ref())
+    }
+}
+
+impl From<Vec<u8>> for Body<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Owned(bytes)
+    }
+}
+
+impl From<String> for Body<'_> {
+    fn from(text: String) -> Self {
+        Self::Owned(text.into_bytes())
+    }
+}
+
+impl From<Arc<[u8]>> for Body<'_> {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Self::Shared(bytes)
+    }
+}
+
+impl<'b> Encode<Response<'b>> for Http1 {
+    fn encode(exchange: Exchange, response: Response<'b>, out: &mut Outbound) -> Result<After, EncodeError> {
+        let Response { status, close, lines, body } = response;
+        let keep_open = exchange.keep_alive && !close;
+        // A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
+        let tunnel = exchange.connect && status < 300;
+        let has_body = !(exchange.head_request || tunnel || bodiless(status));
+        let copied = if has_body { body.copied_len() } else { 0 };
+
+        // The server's own lines are put together here; what the user set is already in its final form.
+        let mut head = Lines::default();
+        head.status(status);
+        head.push(b"Date", &out.date());
+        match status {
+            // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user
+            // knows.
+            204 | 304 => {}
+            _ if tunnel => {}
+            // RFC 9110 section 15.3.6: no content, and said so.
+            205 => head.content_length(0),
+            // Also for HEAD: what GET would have (RFC 9110 section 9.3.2).
+            _ => head.content_length(body.len()),
+        }
+        if !keep_open {
+            head.push(b"Connection", b"close");
+        } else if exchange.version10 {
+            head.push(b"Connection", b"keep-alive");
+        }
+
+        // Said at once, so that head and copied body lie in one block and leave in one piece.
+        out.expect(head.len() + lines.len() + 2 + copied);
+        head.write(out);
+        lines.write_with_end(out);
+        if has_body {
+            body.write(out);
+        }
+        Ok(if keep_open { After::KeepOpen } else { After::Close })
+    }
+}
+
+/// RFC 9112 section 6.3 step 1, and RFC 9110 section 15.3.6 for 205.
+fn bodiless(status: u16) -> bool {
+    matches!(status, 204 | 205 | 304)
+}
+
+/// The last words before a connection is closed.
+pub(super) fn refuse(why: &Refusal, out: &mut Outbound) {
+    let status = match why {
+        Refusal::Protocol(error) if error.status() == 0 => 400,
+        Refusal::Protocol(error) => error.status(),
+        Refusal::TooSlow => 408,
+        Refusal::Overloaded | Refusal::ShuttingDown => 503,
+        Refusal::Unanswered => 500,
+    };
+    // The request was not read, or not to its end: what it was is not known.
+    let exchange = Exchange { head_request: false, connect: false, keep_alive: false, version10: false };
+    let words = Response::new(status).content_type("text/plain").body(status::refusal(status));
+    // Can't fail by itself: `out` remembers what did not fit.
+    let _ = Http1::encode(exchange, words, out);
+}

@@ -1,0 +1,171 @@
+//! The small promises of the protocol as a whole. What a peer can send is in `tests/data/http1`.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::protocol::codec::{After, Encode};
+
+fn decoded(request: &str) -> (Exchange, Layout) {
+    let mut bytes = request.as_bytes().to_vec();
+    match Http1::default().decode(&mut bytes) {
+        Ok(Decode::Complete { layout, .. }) => (Http1::exchange(&layout), layout),
+        other => panic!("{request:?}: {other:?}"),
+    }
+}
+
+fn answer(request: &str, response: Response<'_>) -> (String, After) {
+    let mut out = Outbound::detached();
+    let after = Http1::encode(decoded(request).0, response, &mut out).unwrap();
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    // The date differs with the clock.
+    let (before, rest) = text.split_once("Date: ").unwrap();
+    (format!("{before}{}", &rest["Sun, 06 Nov 1994 08:49:37 GMT\r\n".len()..]), after)
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn what_each_connection_and_message_holds_is_small() {
+    assert!(size_of::<Http1>() < 100, "{}", size_of::<Http1>());
+    assert!(size_of::<Layout>() < 64, "{}", size_of::<Layout>());
+    assert!(size_of::<Exchange>() <= 4);
+}
+
+#[test]
+fn a_plain_answer() {
+    let (text, after) = answer(GET, Response::ok("hello").content_type("text/plain"));
+    assert_eq!(text, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nhello");
+    assert_eq!(after, After::KeepOpen);
+}
+
+#[test]
+fn answers_say_whether_the_connection_goes_on() {
+    let close = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let stay = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n";
+    let asked_to_close = "GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n";
+    assert_eq!(answer(asked_to_close, Response::ok("")), (close.into(), After::Close));
+    assert_eq!(answer(GET, Response::ok("").close()), (close.into(), After::Close));
+    assert_eq!(answer("GET / HTTP/1.0\r\n\r\n", Response::ok("")), (close.into(), After::Close));
+    let asked_to_stay = "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n";
+    assert_eq!(answer(asked_to_stay, Response::ok("")), (stay.into(), After::KeepOpen));
+    let both = "GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n";
+    assert_eq!(answer(both, Response::ok("")), (close.into(), After::Close));
+    assert!(!Http1::last(decoded(GET).0).keep_alive());
+}
+
+#[test]
+fn answers_without_content() {
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+    assert_eq!(answer(HEAD, Response::ok("hello")).0, ok);
+    assert_eq!(answer(GET, Response::new(204).body("hello")).0, "HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(answer(GET, Response::new(304).body("hello")).0, "HTTP/1.1 304 Not Modified\r\n\r\n");
+    assert_eq!(answer(GET, Response::new(205).body("x")).0, "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n");
+    let connect = "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n";
+    assert_eq!(answer(connect, Response::ok("x")).0, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+    assert!(
+        answer(connect, Response::new(405).body("x")).0.ends_with("Content-Length: 1\r\nConnection: close\r\n\r\nx")
+    );
+}
+
+#[test]
+fn an_answer_is_final_and_has_a_status_line() {
+    assert!(answer(GET, Response::new(100)).0.starts_with("HTTP/1.1 500 Internal Server Error\r\n"));
+    assert!(answer(GET, Response::new(599)).0.starts_with("HTTP/1.1 599 \r\n"));
+}
+
+#[test]
+fn response_splitting_is_impossible() {
+    let header = |name: &str, value: &str| Response::new(200).header(name, value).map(|_| ());
+    for value in ["a\r\nSet-Cookie: x", "a\rb", "a\nb", "a\0b", "a\x7f", "\x1b"] {
+        assert_eq!(header("X", value), Err(InvalidHeader::Value), "{value:?}");
+    }
+    for name in ["", "a b", "a:", "a\r\n", "a\0", "\u{e4}"] {
+        assert_eq!(header(name, "a"), Err(InvalidHeader::Name), "{name:?}");
+    }
+    for name in ["content-length", "Transfer-Encoding", "CONNECTION", "date"] {
+        assert_eq!(header(name, "1"), Err(InvalidHeader::Owned), "{name:?}");
+    }
+    assert_eq!(header("X", "tab\tand \u{e4}"), Ok(()));
+}
+
+#[test]
+fn every_kind_of_body_is_written() {
+    let shared: Arc<[u8]> = Arc::from(&b"hello"[..]);
+    let kinds: [Body<'_>; 5] = [
+        "hello".into(),
+        vec![b'h', b'e', b'l', b'l', b'o'].into(),
+        String::from("hello").into(),
+        shared.into(),
+        Body::from_static("hello"),
+    ];
+    for body in kinds {
+        assert!(answer(GET, Response::ok(body)).0.ends_with("Content-Length: 5\r\n\r\nhello"));
+    }
+}
+
+#[test]
+fn refusals_close_and_say_why_in_general_words() {
+    let refused = |why| {
+        let mut out = Outbound::detached();
+        Http1::refuse(&why, &mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    };
+    let cases = [
+        (Refusal::Protocol(ProtocolError::new("secret")), "HTTP/1.1 400 Bad Request\r\n"),
+        (
+            Refusal::Protocol(ProtocolError::with_status(431, "secret")),
+            "HTTP/1.1 431 Request Header Fields Too Large\r\n",
+        ),
+        (Refusal::TooSlow, "HTTP/1.1 408 Request Timeout\r\n"),
+        (Refusal::Overloaded, "HTTP/1.1 503 Service Unavailable\r\n"),
+        (Refusal::ShuttingDown, "HTTP/1.1 503 Service Unavailable\r\n"),
+        (Refusal::Unanswered, "HTTP/1.1 500 Internal Server Error\r\n"),
+    ];
+    for (why, line) in cases {
+        let text = refused(why);
+        assert!(text.starts_with(line) && text.contains("\r\nConnection: close\r\n"), "{text}");
+        assert!(text.contains("\r\nDate: ") && !text.contains("secret"), "{text}");
+    }
+}
+
+#[test]
+fn continue_is_said_once_and_only_to_who_waits() {
+    let said = |pieces: &[&str]| {
+        let (mut http, mut out, mut bytes) = (Http1::default(), Outbound::detached(), Vec::new());
+        for piece in pieces {
+            bytes.extend_from_slice(piece.as_bytes());
+            match http.decode(&mut bytes).unwrap() {
+                Decode::Partial { keep, .. } => bytes.truncate(keep),
+                Decode::Complete { .. } => break,
+            }
+            http.interim(&mut out);
+        }
+        String::from_utf8(out.to_vec()).unwrap()
+    };
+    let head = |version: &str, body: &str| {
+        format!("PUT / HTTP/{version}\r\nHost: a\r\nExpect: 100-Continue\r\n{body}\r\n\r\n")
+    };
+    let (length, chunked) = (head("1.1", "Content-Length: 2"), head("1.1", "Transfer-Encoding: chunked"));
+    let hundred = "HTTP/1.1 100 Continue\r\n\r\n";
+    assert_eq!(said(&[&length, "o", "k"]), hundred);
+    assert_eq!(said(&[&chunked, "2", "\r\nok\r\n"]), hundred);
+    assert_eq!(said(&[&length[..20], &length[20..], "ok"]), hundred);
+    // The body is already coming, there is none, or the client is too old to have asked.
+    assert_eq!(said(&[&format!("{length}o"), "k"]), "");
+    assert_eq!(said(&[&format!("{chunked}2"), "\r\n"]), "");
+    assert_eq!(said(&[&head("1.1", "Content-Length: 0")]), "");
+    assert_eq!(said(&[&head("1.0", "Content-Length: 2"), "ok"]), "");
+}
+
+#[test]
+fn a_target_that_names_a_host_wins_over_the_field() {
+    let host = |request: &str| {
+        let layout = decoded(request).1;
+        RequestView::new(&layout, request.as_bytes()).host().map(String::from)
+    };
+    assert_eq!(host(GET).as_deref(), Some("a"));
+    assert_eq!(host("GET http://b:8/x HTTP/1.1\r\nHost: a\r\n\r\n").as_deref(), Some("b:8"));
+    assert_eq!(host("CONNECT c:1 HTTP/1.1\r\nHost: a\r\n\r\n").as_deref(), Some("c:1"));
+    assert_eq!(host("GET / HTTP/1.0\r\n\r\n"), None);
+}

@@ -1,0 +1,285 @@
+//! The memory ceiling: what the server can take at most, as a sum of named rows.
+
+use std::fmt;
+
+use super::config::{Config, INBOUND, OUTBOUND, TierNames};
+use super::error::ConfigError;
+use super::resident::{KernelBuffers, PROGRAM_GROWTH, resident_at_start};
+use super::units::Bytes;
+use crate::buffer::{HEADROOM, Segments, TierConfig};
+use crate::handover::Handover;
+use crate::metrics::Metrics;
+use crate::outbox::{OutboxLimits, Reply};
+use crate::processor::{MioSelector, Processor, Selector};
+use crate::protocol::{Message, Protocol};
+use crate::timer::Wheel;
+
+/// The most memory that a server takes, whatever its peers do: a sum of rows that were counted before it started.
+///
+/// `Display` is a table, a line a row. What is not in the sum is said below it: the kernel's socket buffers, and the
+/// state of the user's own processor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryCeiling {
+    rows: Vec<CeilingRow>,
+    kernel: KernelBuffers,
+}
+
+/// One row of the [`MemoryCeiling`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CeilingRow {
+    name: &'static str,
+    bytes: u64,
+    how: String,
+    lever: Option<Lever>,
+}
+
+/// The setting that a row grows with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lever {
+    setting: &'static str,
+    value: usize,
+    /// Bytes that one less of it saves.
+    each: u64,
+}
+
+impl CeilingRow {
+    fn new(name: &'static str, bytes: u64, how: impl Into<String>) -> Self {
+        Self { name, bytes, how: how.into(), lever: None }
+    }
+
+    /// A row of `count` equal parts, as many as `setting` says.
+    fn of_each(name: &'static str, bytes: u64, setting: &'static str, count: usize, how: impl Into<String>) -> Self {
+        Self::new(name, bytes, how).grows_with(setting, count, bytes / count.max(1) as u64)
+    }
+
+    fn grows_with(self, setting: &'static str, value: usize, each: u64) -> Self {
+        Self { lever: Some(Lever { setting, value, each }), ..self }
+    }
+
+    /// What the memory is for.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How many bytes that are at most.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How that was computed.
+    pub fn how(&self) -> &str {
+        &self.how
+    }
+}
+
+impl MemoryCeiling {
+    /// The ceiling of a server with `config`, started now.
+    pub(super) fn of<P: Protocol>(config: &Config) -> Self {
+        let mut rows = Vec::new();
+        rows.extend(pool_rows(["inbound small", "inbound medium", "inbound large"], &INBOUND, &config.inbound));
+        rows.extend(pool_rows(["outbound small", "outbound medium", "outbound large"], &OUTBOUND, &config.outbound));
+        rows.extend(processor_rows::<P>(config));
+        rows.extend(queue_rows(config));
+        rows.extend(program_rows(config));
+        Self { rows, kernel: KernelBuffers::of(config.connections_max) }
+    }
+
+    /// The sum of all rows, in bytes.
+    pub fn total(&self) -> u64 {
+        self.rows.iter().map(CeilingRow::bytes).sum()
+    }
+
+    /// The rows, in the order in which they are shown.
+    pub fn rows(&self) -> std::slice::Iter<'_, CeilingRow> {
+        self.rows.iter()
+    }
+
+    /// Refuses a ceiling over `memory_max`.
+    ///
+    /// # Errors
+    /// It is; the error names the largest row that a setting changes, and how far that would have to go down.
+    pub(super) fn check(&self, memory_max: Option<u64>) -> Result<(), ConfigError> {
+        let total = self.total();
+        let Some((limit, excess)) = memory_max.and_then(|limit| Some((limit, total.checked_sub(limit)?))) else {
+            return Ok(());
+        };
+        if excess == 0 {
+            return Ok(());
+        }
+        let what = format!(
+            "is {} ({limit} bytes), but the memory ceiling is {}, {} more: {}",
+            Bytes(limit),
+            Bytes(total),
+            Bytes(excess),
+            self.advice(excess)
+        );
+        Err(ConfigError::new("memory_max", what))
+    }
+
+    /// What to lower to save `excess` bytes.
+    fn advice(&self, excess: u64) -> String {
+        let levers = self.rows.iter().filter_map(|row| Some((row, row.lever?)));
+        let Some((row, Lever { setting, value, each })) = levers.max_by_key(|(row, _)| row.bytes) else {
+            return "raise it".into();
+        };
+        let (name, bytes) = (row.name, Bytes(row.bytes));
+        match (value as u64).saturating_sub(excess.div_ceil(each.max(1))) {
+            0 => format!("lower several settings, beginning with {setting} = {value}: the row {name:?} takes {bytes}"),
+            left => format!("lower {setting} from {value} to {left}: the row {name:?} takes most, {bytes}"),
+        }
+    }
+
+    /// What is not in the sum, a line each.
+    fn notes(&self) -> [String; 2] {
+        [
+            format!("not counted: socket buffers in the kernel, {}", self.kernel),
+            "not counted: the state of your own message processor, and what it shares with answers".into(),
+        ]
+    }
+
+    /// The table, line by line.
+    pub(super) fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        let line =
+            |name: &str, bytes, how: &str| format!("{name:<18}{:>10}  {how}", Bytes(bytes)).trim_end().to_owned();
+        let rows = self.rows.iter().map(move |row| line(row.name, row.bytes, &row.how));
+        rows.chain([line("total", self.total(), "")]).chain(self.notes())
+    }
+}
+
+/// The table: a line a row, the total, and what is not in it.
+impl fmt::Display for MemoryCeiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+impl<'a> IntoIterator for &'a MemoryCeiling {
+    type Item = &'a CeilingRow;
+    type IntoIter = std::slice::Iter<'a, CeilingRow>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.rows()
+    }
+}
+
+/// The most of a server's memory: its blocks.
+fn pool_rows<'a>(
+    names: [&'static str; 3],
+    settings: &'a [TierNames; 3],
+    tiers: &'a [TierConfig; 3],
+) -> impl Iterator<Item = CeilingRow> + 'a {
+    names.into_iter().zip(settings.iter().zip(tiers)).map(|(name, (setting, tier))| {
+        let TierConfig { size, count } = *tier;
+        let how = format!("{count} x ({} + {HEADROOM} B)", Bytes(size as u64));
+        CeilingRow::of_each(name, tier.memory(), setting.count, count, how)
+    })
+}
+
+/// A processor whose user does not matter: what it takes for a connection depends on the protocol only.
+type AnyProcessor<P> = Processor<MioSelector, P, fn(Message<'_, P>, Reply<'_, P>)>;
+
+fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 6] {
+    let Config { connections_max, reply_max, scratch, segments_max, .. } = *config;
+    let one_block = |size| TierConfig { size, count: 1 }.memory();
+    let each = |name, bytes: u64, setting, count: usize| {
+        let how = format!("{count} x {}", Bytes(bytes / count.max(1) as u64));
+        CeilingRow::of_each(name, bytes, setting, count, how)
+    };
+    let spares: u64 =
+        config.inbound_with_spares().iter().zip(&config.inbound).map(|(all, own)| all.memory() - own.memory()).sum();
+    let table = AnyProcessor::<P>::table_memory(connections_max);
+    [
+        CeilingRow::new("reserves", 2 * one_block(reply_max), "2 x reply_max: the processor's, the workers'")
+            .grows_with("reply_max", reply_max, 2),
+        CeilingRow::new("spares", spares, "one more inbound block a tier, to copy what users keep"),
+        CeilingRow::new("scratch", one_block(scratch), "one block to read into and decode in")
+            .grows_with("scratch", scratch, 1),
+        each("connection table", table, "connections_max", connections_max),
+        each("timers", Wheel::memory(connections_max) as u64, "connections_max", connections_max),
+        each("outbound segments", Segments::memory(segments_max), "segments_max", segments_max),
+    ]
+}
+
+fn queue_rows(config: &Config) -> [CeilingRow; 4] {
+    let Config { handover_max, owed_total_max, unasked_max, connections_max, .. } = *config;
+    let nothing = OutboxLimits { connections_max: 0, owed_total_max: 0, unasked_max: 0, ..config.outbox_limits() };
+    let handover = Handover::<<MioSelector as Selector>::Socket>::memory(handover_max);
+    let owed = OutboxLimits { owed_total_max, ..nothing }.memory();
+    let unasked = OutboxLimits { unasked_max, ..nothing }.memory();
+    let gauges = OutboxLimits { connections_max, ..nothing }.memory();
+    let blocks: usize = config.inbound.iter().chain(&config.outbound).map(|tier| tier.count).sum();
+    // Each block has a place on the way home and one in the processor's own list, and may have a holder.
+    let holder = 32;
+    let lists = (blocks * (2 * size_of::<Box<[u8]>>() + size_of::<usize>() + holder)) as u64;
+    let row = CeilingRow::of_each;
+    let accepted = format!("{handover_max} sockets on their way to the processor");
+    let replies = format!("{owed_total_max} deferred replies and their segments");
+    let messages = format!("{unasked_max} messages and their segments");
+    [
+        row("queue: accepted", handover, "handover_max", handover_max, accepted),
+        row("queue: replies", owed, "owed_total_max", owed_total_max, replies),
+        row("queue: unasked", unasked, "unasked_max", unasked_max, messages),
+        CeilingRow::new(
+            "lists",
+            gauges + lists + MioSelector::memory(),
+            format!("{blocks} blocks free or held, {connections_max} gauges of output, events of one sleep"),
+        ),
+    ]
+}
+
+fn program_rows(config: &Config) -> [CeilingRow; 4] {
+    let Config { processor_stack, accepter_stack, .. } = *config;
+    let (resident, source) = resident_at_start();
+    let stack = |name, setting, size: usize| {
+        CeilingRow::new(name, size as u64, "as its thread was started with").grows_with(setting, size, 1)
+    };
+    [
+        CeilingRow::new("metrics", size_of::<Metrics>() as u64, "counters and gauges"),
+        stack("stack: processor", "processor_stack", processor_stack),
+        stack("stack: accepter", "accepter_stack", accepter_stack),
+        CeilingRow::new(
+            "program",
+            resident + PROGRAM_GROWTH,
+            format!("{} {source} + {}", Bytes(resident), Bytes(PROGRAM_GROWTH)),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ceiling(rows: Vec<CeilingRow>) -> MemoryCeiling {
+        MemoryCeiling { rows, kernel: KernelBuffers::of(1) }
+    }
+
+    #[test]
+    fn a_ceiling_over_the_limit_says_what_to_lower_and_how_far() {
+        let rows = vec![
+            CeilingRow::of_each("small", 1000, "inbound[0].count", 10, "10 x 100 B"),
+            CeilingRow::of_each("large", 8000, "inbound[2].count", 8, "8 x 1000 B"),
+            CeilingRow::new("program", 9000, "can't be lowered"),
+        ];
+        let ceiling = ceiling(rows);
+        assert_eq!(ceiling.check(None), Ok(()));
+        assert_eq!(ceiling.check(Some(18_000)), Ok(()));
+        let error = ceiling.check(Some(17_999)).expect_err("a byte too much");
+        assert_eq!(error.setting(), "memory_max");
+        assert!(error.to_string().contains("lower inbound[2].count from 8 to 7: the row \"large\""), "{error}");
+        let error = ceiling.check(Some(16_000)).expect_err("two blocks too much");
+        assert!(error.to_string().contains("from 8 to 6"), "{error}");
+        let error = ceiling.check(Some(1000)).expect_err("more than that row");
+        assert!(error.to_string().contains("several settings, beginning with inbound[2].count = 8"), "{error}");
+    }
+
+    #[test]
+    fn the_table_has_a_line_a_row_and_the_sum() {
+        let rows = vec![CeilingRow::new("one", 4 << 10, "a block"), CeilingRow::new("two", 1 << 20, "another")];
+        let text = ceiling(rows).to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "one                    4 KiB  a block");
+        assert_eq!(lines[1], "two                    1 MiB  another");
+        assert_eq!(lines[2], "total                1.0 MiB");
+        assert!(lines[3..].iter().all(|line| line.starts_with("not counted: ")), "{text}");
+    }
+}

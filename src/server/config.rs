@@ -1,0 +1,307 @@
+//! Everything that can be turned, in one place, and what must hold between the settings.
+
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::units::Bytes;
+use crate::buffer::{HEADROOM, TIERS, TierConfig};
+use crate::connection::Timeouts;
+use crate::outbox::OutboxLimits;
+use crate::processor::{Settings, Turn, Watermarks};
+
+/// Counts beyond this are mistakes; up to it, no sum of the ceiling overflows and every place has its `u32`.
+const COUNT_MAX: usize = 1 << 28;
+/// Sizes in bytes beyond this are mistakes.
+const SIZE_MAX: usize = 1 << 30;
+/// What the server has to say itself must fit an answer.
+const SMALLEST_REPLY: usize = 1 << 10;
+/// A smaller scratch block saves nothing and costs a read for each little piece.
+const SMALLEST_SCRATCH: usize = 512;
+/// The least stack that a thread with a logger in it gets along with.
+const SMALLEST_STACK: usize = 64 << 10;
+/// Longer than any connection lives, and short enough to be added to any time.
+pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The names of the settings of one tier.
+pub(super) struct TierNames {
+    pub(super) count: &'static str,
+    size: &'static str,
+}
+
+pub(super) const INBOUND: [TierNames; TIERS] = [
+    TierNames { count: "inbound[0].count", size: "inbound[0].size" },
+    TierNames { count: "inbound[1].count", size: "inbound[1].size" },
+    TierNames { count: "inbound[2].count", size: "inbound[2].size" },
+];
+pub(super) const OUTBOUND: [TierNames; TIERS] = [
+    TierNames { count: "outbound[0].count", size: "outbound[0].size" },
+    TierNames { count: "outbound[1].count", size: "outbound[1].size" },
+    TierNames { count: "outbound[2].count", size: "outbound[2].size" },
+];
+
+/// Everything that can be turned. `Config::default()` is a server of at most 128 MiB for 16,384 connections.
+///
+/// Settings say how much of something there is; what it costs is in the [`MemoryCeiling`](crate::MemoryCeiling).
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Connections at once, from `accept` until their socket is closed. At the limit peers wait in the kernel's backlog.
+    /// Default 16,384.
+    pub connections_max: usize,
+    /// Accepted connections that may wait for the processor thread. Default 1024.
+    pub handover_max: usize,
+    /// Peers that may wait in the kernel before they are accepted. The kernel may lower it (`net.core.somaxconn`).
+    /// Has no effect on a listener that was made elsewhere. Default 4096.
+    pub backlog: usize,
+    /// The blocks for messages that are not whole yet, smallest tier first. The largest must hold the protocol's longest
+    /// message. Default 1024 of 4 KiB, 128 of 128 KiB, 16 of 1 MiB.
+    pub inbound: [TierConfig; TIERS],
+    /// The blocks for answers that were not delivered yet, smallest tier first. Default as [`inbound`](Self::inbound).
+    pub outbound: [TierConfig; TIERS],
+    /// Bytes of one answer that are copied; shared and static bodies have no limit. Default 1 MiB + 64 KiB.
+    pub reply_max: usize,
+    /// Bytes of the one block that small messages are read into and decoded in. No more of it is used than a
+    /// block of the medium inbound tier holds. Default 64 KiB.
+    pub scratch: usize,
+    /// How much one connection may do before the others have their turn.
+    pub turn: Turn,
+    /// Where undelivered answers stop a connection's messages, and where they let it go on.
+    pub watermarks: Watermarks,
+    /// How long anything may take.
+    pub timeouts: Timeouts,
+    /// Deferred replies that one connection may be owed at once, where the protocol lets more than one be. Default 64.
+    pub owed_max: usize,
+    /// Deferred replies that may be owed at once, over all connections. Default 16,384.
+    pub owed_total_max: usize,
+    /// Unasked messages that may wait for the processor thread. Default 4096.
+    pub unasked_max: usize,
+    /// Pieces of undelivered answers, over all connections: a block, or a shared or static body. Default 32,768.
+    pub segments_max: usize,
+    /// The server refuses to start when its memory ceiling is over so many bytes. Default: no limit.
+    pub memory_max: Option<u64>,
+    /// Bytes of stack of the processor thread, on which the user's processor runs. Default 2 MiB.
+    pub processor_stack: usize,
+    /// Bytes of stack of the accepter thread. Default 256 KiB.
+    pub accepter_stack: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let tiers = [
+            TierConfig { size: 4 << 10, count: 1024 },
+            TierConfig { size: 128 << 10, count: 128 },
+            TierConfig { size: 1 << 20, count: 16 },
+        ];
+        Self {
+            connections_max: 16 << 10,
+            handover_max: 1024,
+            backlog: 4096,
+            inbound: tiers,
+            outbound: tiers,
+            reply_max: (1 << 20) + (64 << 10),
+            scratch: 64 << 10,
+            turn: Turn::default(),
+            watermarks: Watermarks::default(),
+            timeouts: Timeouts::default(),
+            owed_max: 64,
+            owed_total_max: 16 << 10,
+            unasked_max: 4096,
+            segments_max: 32 << 10,
+            memory_max: None,
+            processor_stack: 2 << 20,
+            accepter_stack: 256 << 10,
+        }
+    }
+}
+
+impl Config {
+    /// Checks that the settings can be used, with each other and with a protocol whose longest message has `message_max`
+    /// bytes ([`Protocol::message_max`](crate::Protocol::message_max)). The server does this by itself.
+    ///
+    /// # Errors
+    /// The first setting that can't be used; what is wrong with it, and what to do.
+    pub fn validate(&self, message_max: usize) -> Result<(), ConfigError> {
+        self.check_counts()?;
+        check_tiers(&INBOUND, &self.inbound)?;
+        check_tiers(&OUTBOUND, &self.outbound)?;
+        self.check_sizes(message_max)?;
+        self.check_times()
+    }
+
+    fn check_counts(&self) -> Result<(), ConfigError> {
+        check_range("connections_max", self.connections_max, 1, COUNT_MAX)?;
+        check_range("handover_max", self.handover_max, 1, COUNT_MAX)?;
+        check_range("backlog", self.backlog, 1, COUNT_MAX)?;
+        check_range("turn.messages", self.turn.messages, 1, usize::MAX)?;
+        check_range("owed_max", self.owed_max, 1, COUNT_MAX)?;
+        check_range("owed_total_max", self.owed_total_max, 1, COUNT_MAX)?;
+        check_range("unasked_max", self.unasked_max, 1, COUNT_MAX)?;
+        check_range("segments_max", self.segments_max, 1, COUNT_MAX)?;
+        if self.owed_max > self.owed_total_max {
+            let what = format!(
+                "is {}, more than all connections together ({}): lower it to that, or raise owed_total_max",
+                self.owed_max, self.owed_total_max
+            );
+            return Err(ConfigError::new("owed_max", what));
+        }
+        Ok(())
+    }
+
+    fn check_sizes(&self, message_max: usize) -> Result<(), ConfigError> {
+        check_range("reply_max", self.reply_max, SMALLEST_REPLY, SIZE_MAX)?;
+        check_range("turn.bytes", self.turn.bytes, 1, usize::MAX)?;
+        check_range("processor_stack", self.processor_stack, SMALLEST_STACK, SIZE_MAX)?;
+        check_range("accepter_stack", self.accepter_stack, SMALLEST_STACK, SIZE_MAX)?;
+        let largest = self.inbound[TIERS - 1].size + HEADROOM;
+        if largest < message_max {
+            let what = format!(
+                "the largest block holds {largest} bytes, but the protocol's longest message has {message_max}: \
+                 raise its size to at least {}, or lower the protocol's limit",
+                message_max - HEADROOM
+            );
+            return Err(ConfigError::new("inbound[2].size", what));
+        }
+        check_range("scratch", self.scratch, SMALLEST_SCRATCH, SIZE_MAX)?;
+        check_range("watermarks.high", self.watermarks.high, 1, usize::MAX)?;
+        if self.watermarks.low >= self.watermarks.high {
+            let Watermarks { high, low } = self.watermarks;
+            let what = format!("is {low}, which is not below watermarks.high = {high}: a quarter of that works well");
+            return Err(ConfigError::new("watermarks.low", what));
+        }
+        Ok(())
+    }
+
+    fn check_times(&self) -> Result<(), ConfigError> {
+        let Timeouts { idle, message, message_rate: _, write_stall, reply, linger, linger_bytes, famine } =
+            self.timeouts;
+        let at_most = |setting, time: Duration| match time > LONGEST {
+            true => Err(ConfigError::new(setting, format!("is {time:?}; the longest is {LONGEST:?}"))),
+            false => Ok(()),
+        };
+        at_most("timeouts.idle", idle)?;
+        at_most("timeouts.message", message)?;
+        at_most("timeouts.write_stall", write_stall)?;
+        at_most("timeouts.reply", reply)?;
+        at_most("timeouts.linger", linger)?;
+        at_most("timeouts.famine", famine)?;
+        let not_zero = |setting, zero: bool, why: &str| match zero {
+            true => Err(ConfigError::new(setting, format!("is zero, and can't be switched off: {why}"))),
+            false => Ok(()),
+        };
+        let reset = "a connection that is closed while its peer still sends is reset, and its last answer is lost";
+        not_zero("timeouts.linger", linger.is_zero(), reset)?;
+        not_zero("timeouts.linger_bytes", linger_bytes == 0, reset)?;
+        not_zero("timeouts.famine", famine.is_zero(), "whoever waits for a block would evict the others at once")
+    }
+
+    /// The inbound tiers as the processor needs them: with one block more each, the spares. A message that its user wants
+    /// to keep, and that shares its block with others, is copied into one.
+    pub(crate) fn inbound_with_spares(&self) -> [TierConfig; TIERS] {
+        self.inbound.map(|TierConfig { size, count }| TierConfig { size, count: count + 1 })
+    }
+
+    /// What the processor thread is told.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            connections_max: self.connections_max,
+            turn: self.turn,
+            watermarks: self.watermarks,
+            timeouts: self.timeouts,
+            scratch: self.scratch,
+            owed_max: self.owed_max,
+            owed_total_max: self.owed_total_max,
+            reply_max: self.reply_max,
+            segments_max: self.segments_max,
+        }
+    }
+
+    /// The bounds of the queues between the user's threads and the processor.
+    pub(crate) fn outbox_limits(&self) -> OutboxLimits {
+        OutboxLimits {
+            connections_max: self.connections_max,
+            owed_total_max: self.owed_total_max,
+            unasked_max: self.unasked_max,
+            reply_max: self.reply_max,
+            outbound_high: self.watermarks.high,
+        }
+    }
+}
+
+fn check_range(setting: &'static str, value: usize, least: usize, most: usize) -> Result<(), ConfigError> {
+    if value < least {
+        return Err(ConfigError::new(setting, format!("is {value}: raise it to at least {least}")));
+    }
+    if value > most {
+        return Err(ConfigError::new(setting, format!("is {value}: lower it to at most {most}")));
+    }
+    Ok(())
+}
+
+fn check_tiers(names: &[TierNames; TIERS], tiers: &[TierConfig; TIERS]) -> Result<(), ConfigError> {
+    for (names, tier) in names.iter().zip(tiers) {
+        check_range(names.count, tier.count, 1, COUNT_MAX)?;
+        check_range(names.size, tier.size, 1, SIZE_MAX)?;
+    }
+    for (names, pair) in names[1..].iter().zip(tiers.windows(2)) {
+        if pair[1].size <= pair[0].size {
+            let [smaller, larger] = [pair[0].size, pair[1].size].map(|size| Bytes(size as u64));
+            let what = format!("is {larger}: make it larger than the tier before it, which has {smaller}");
+            return Err(ConfigError::new(names.size, what));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with the defaults after `change`.
+    fn wrong(change: impl FnOnce(&mut Config)) -> ConfigError {
+        let mut config = Config::default();
+        change(&mut config);
+        config.validate(1 << 20).expect_err("refused")
+    }
+
+    #[test]
+    fn the_defaults_hold_together() {
+        assert_eq!(Config::default().validate((1 << 20) + HEADROOM), Ok(()));
+    }
+
+    #[test]
+    fn the_largest_block_must_hold_the_longest_message() {
+        let error = Config::default().validate((2 << 20) + HEADROOM).expect_err("too long");
+        assert_eq!(error.setting(), "inbound[2].size");
+        assert!(error.to_string().contains("at least 2097152"), "{error}");
+    }
+
+    #[test]
+    fn every_error_names_its_setting() {
+        let errors = [
+            (wrong(|config| config.connections_max = 0), "connections_max"),
+            (wrong(|config| config.handover_max = 0), "handover_max"),
+            (wrong(|config| config.backlog = usize::MAX), "backlog"),
+            (wrong(|config| config.inbound[1].count = 0), "inbound[1].count"),
+            (wrong(|config| config.inbound[1].size = 4 << 10), "inbound[1].size"),
+            (wrong(|config| config.outbound[2].size = usize::MAX), "outbound[2].size"),
+            (wrong(|config| config.reply_max = 10), "reply_max"),
+            (wrong(|config| config.scratch = 0), "scratch"),
+            (wrong(|config| config.turn.bytes = 0), "turn.bytes"),
+            (wrong(|config| config.turn.messages = 0), "turn.messages"),
+            (wrong(|config| config.watermarks.low = config.watermarks.high), "watermarks.low"),
+            (wrong(|config| config.owed_max = 1 << 20), "owed_max"),
+            (wrong(|config| config.owed_total_max = 0), "owed_total_max"),
+            (wrong(|config| config.unasked_max = 0), "unasked_max"),
+            (wrong(|config| config.segments_max = 0), "segments_max"),
+            (wrong(|config| config.timeouts.idle = Duration::MAX), "timeouts.idle"),
+            (wrong(|config| config.timeouts.linger = Duration::ZERO), "timeouts.linger"),
+            (wrong(|config| config.timeouts.linger_bytes = 0), "timeouts.linger_bytes"),
+            (wrong(|config| config.timeouts.famine = Duration::ZERO), "timeouts.famine"),
+            (wrong(|config| config.accepter_stack = 0), "accepter_stack"),
+        ];
+        for (error, setting) in errors {
+            assert_eq!(error.setting(), setting, "{error}");
+            assert!(error.to_string().starts_with(setting), "{error}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The listening socket.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use super::error::explain;
+
+/// Binds the first address of `addresses` that can be bound.
+///
+/// # Errors
+/// The last reason why none could; it names its address.
+pub(super) fn bind(addresses: impl ToSocketAddrs + fmt::Debug, backlog: i32) -> io::Result<TcpListener> {
+    let named = format!("{addresses:?}");
+    let resolved = addresses.to_socket_addrs().map_err(|error| explain(format!("cannot bind {named}"), error))?;
+    let mut last = None;
+    for address in resolved {
+        match listen(address, backlog) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(explain(format!("cannot bind {address}"), error)),
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        explain(format!("cannot bind {named}"), io::Error::new(io::ErrorKind::AddrNotAvailable, "it has no address"))
+    }))
+}
+
+fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // So that a server can be started again while connections of the last one are still in TIME_WAIT. On Windows the
+    // option means something else: others could take the port away.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    let listener = socket.into();
+    prepare(&listener)?;
+    Ok(listener)
+}
+
+/// Makes `listener` non-blocking and sets what its connections inherit.
+///
+/// # Errors
+/// The kernel refused one of the options.
+pub(super) fn prepare(listener: &TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let socket = SockRef::from(listener);
+    // Answers leave at once; all of a turn are gathered into one write anyway.
+    socket.set_tcp_nodelay(true)?;
+    // Urgent bytes are bytes like all others. Apart from the stream they would raise edges with nothing to read.
+    socket.set_out_of_band_inline(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn connections_inherit_what_the_listener_was_told() {
+        let listener = bind("127.0.0.1:0", 16).expect("a port");
+        let _peer = TcpStream::connect(listener.local_addr().expect("its address")).expect("connected");
+        let mut listener = mio::net::TcpListener::from_std(listener);
+        let mut poll = mio::Poll::new().expect("a poll");
+        poll.registry().register(&mut listener, mio::Token(0), mio::Interest::READABLE).expect("registered");
+        poll.poll(&mut mio::Events::with_capacity(1), None).expect("the peer is there");
+        let (socket, _) = listener.accept().expect("its socket");
+        let socket = SockRef::from(&socket);
+        assert!(socket.tcp_nodelay().expect("known"), "TCP_NODELAY");
+        assert!(socket.out_of_band_inline().expect("known"), "SO_OOBINLINE");
+        assert!(socket.nonblocking().expect("known"), "O_NONBLOCK");
+    }
+
+    #[test]
+    fn the_error_names_the_address_and_the_reason() {
+        let taken = bind("127.0.0.1:0", 16).expect("a port");
+        let address = taken.local_addr().expect("its address");
+        let error = bind(address, 16).expect_err("one listener a port");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(error.to_string(), format!("cannot bind {address}: address already in use"));
+        let error = bind("no port in here", 16).expect_err("not an address");
+        assert!(error.to_string().contains("\"no port in here\""), "{error}");
+        let error = bind(&[][..], 16).expect_err("no address");
+        assert!(error.to_string().ends_with("it has no address"), "{error}");
+    }
+}

@@ -1,0 +1,119 @@
+//! The outermost room: binds, counts the memory, and makes the two threads and what lies between them.
+//!
+//! Nothing else in the crate makes a thread or a queue between threads (except workers, which are made by the user).
+//!
+//! - `config`, `ceiling`: every setting, and what all of them cost;
+//! - `builder`, `listener`: from settings to a bound server;
+//! - `launch`, `running`: from a bound server to two threads, and to their end.
+
+mod builder;
+mod ceiling;
+mod config;
+mod error;
+mod launch;
+mod limits;
+mod listener;
+mod resident;
+mod running;
+mod units;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+
+use crate::message_processor::MessageProcessor;
+use crate::outbox::Reply;
+use crate::protocol::{Message, Protocol};
+
+pub use builder::Builder;
+pub use ceiling::{CeilingRow, MemoryCeiling};
+pub use config::Config;
+pub use error::ConfigError;
+pub use running::{Meter, Running, Stopper};
+
+/// A server that is bound and counted, and not started yet.
+///
+/// Peers can connect already and wait in the kernel's backlog. [`serve`](Self::serve) and [`run`](Self::run) start it and
+/// stay until its end; [`start`](Self::start) returns a [`Running`].
+#[must_use = "a server answers nobody until it is started"]
+pub struct Server<P: Protocol> {
+    listener: TcpListener,
+    address: SocketAddr,
+    protocol: P,
+    config: Config,
+    ceiling: MemoryCeiling,
+}
+
+impl<P: Protocol> Server<P> {
+    /// Binds a server with the default settings to the first of the addresses that can be bound.
+    ///
+    /// # Errors
+    /// As [`Builder::bind`].
+    pub fn bind(addresses: impl ToSocketAddrs + fmt::Debug, protocol: P) -> io::Result<Self> {
+        Self::builder(protocol).bind(addresses)
+    }
+
+    /// A server with the default settings behind a listener that was bound elsewhere.
+    ///
+    /// # Errors
+    /// As [`Builder::from_listener`].
+    pub fn from_listener(listener: TcpListener, protocol: P) -> io::Result<Self> {
+        Self::builder(protocol).from_listener(listener)
+    }
+
+    /// A server with other settings: [`Builder::bind`] ends it.
+    pub fn builder(protocol: P) -> Builder<P> {
+        Builder::new(protocol)
+    }
+
+    /// Where it listens; the real port if it was bound to port 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The most memory it will take, row by row. Logged at start as well.
+    pub fn memory_ceiling(&self) -> &MemoryCeiling {
+        &self.ceiling
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Handles each message with `process`, on the processor thread, which must not block. Stays until the server has
+    /// ended; as nobody holds a way to end it, that is when one of its threads has failed.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and as [`Running::join`].
+    // The bound is `FnMut` and not `MessageProcessor`, because only so does the compiler infer the closure's types.
+    pub fn serve<F>(self, process: F) -> io::Result<()>
+    where
+        F: FnMut(Message<'_, P>, Reply<'_, P>) + Send + 'static,
+    {
+        self.run(process)
+    }
+
+    /// Handles the messages with `processor`, on the processor thread. Stays until the server has ended.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and as [`Running::join`].
+    pub fn run(self, processor: impl MessageProcessor<P> + 'static) -> io::Result<()> {
+        self.start(processor)?.join().map(drop)
+    }
+
+    /// Starts the two threads and returns. Raises the process's soft limit of open descriptors, and logs the memory
+    /// ceiling.
+    ///
+    /// # Errors
+    /// The process may not open more descriptors, or start more threads.
+    pub fn start(self, processor: impl MessageProcessor<P> + 'static) -> io::Result<Running<P>> {
+        launch::launch(self, processor)
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Server<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).field("config", &self.config).finish_non_exhaustive()
+    }
+}
