@@ -85,13 +85,16 @@ impl Laws {
     fn check_liveness(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
         let sleep = scene.network.sleep;
         if self.busy && sleep.slept {
-            return Err(("liveness", "the processor slept although work was left in its queues".into()));
+            return Err(("liveness", "the processor slept although it had left work undone".into()));
         }
         if sleep.idle > IDLE_SELECTS_MAX && scene.network.now - sleep.idle_since < IDLE_SELECT_LEAST * sleep.idle {
             return Err(("liveness", format!("the processor spins: {} cycles without any effect", sleep.idle)));
         }
         let left = scene.waiting > 0 || (scene.outbox.has_work() && scene.overview.takes_outbound);
-        self.busy = left || scene.overview.queues != [0, 0];
+        // Whoever waits for a reply while none is owed to anybody is to be looked at in the next cycle.
+        let waits_for_nothing = |connection: &Inspected| connection.paused.has(PauseReason::Owed) && scene.overview.owed == 0;
+        let idle_waiter = scene.overview.connections.iter().any(waits_for_nothing);
+        self.busy = left || idle_waiter || scene.overview.queues != [0, 0];
         match &scene.network.misuse {
             Some(misuse) => Err(("selector", misuse.clone())),
             None => Ok(()),
@@ -191,9 +194,6 @@ impl Scene<'_> {
         let room = link.is_some_and(|link| link.is_silent_and_writable());
         if connection.queued > 0 && !connection.on_write && (!connection.write_interest || room) {
             return breach("liveness", "it has something to deliver and nobody will try any more");
-        }
-        if connection.paused.has(PauseReason::Owed) && connection.owed == 0 && self.overview.owed == 0 {
-            return breach("liveness", "it waits for a reply and none is owed");
         }
         if connection.overdue > OVERDUE_MAX {
             return breach("liveness", &format!("its deadline has passed {:?} ago", connection.overdue));
