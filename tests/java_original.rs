@@ -246,7 +246,8 @@ fn fault_9_an_idle_server_sleeps_and_a_request_does_not_wait_for_a_clock() {
     let cycles = busy.metrics().cycles;
     assert!(cycles <= 3 * asked + 10, "{cycles} cycles for {asked} requests: it spins");
     rests.ask_for("/again");
-    drop((finish(idle), finish(busy)));
+    finish(idle);
+    finish(busy);
 }
 
 /// Tells the test who has come, and by which proxy they are reached.
@@ -307,7 +308,7 @@ fn fault_9_the_case_of_a_field_name_does_not_matter() {
         |_| {},
         |request: Message<'_, Http1>, reply: Reply<'_, Http1>| {
             let seen = request.header("X-Thing").unwrap_or(b"nothing");
-            reply.send(Response::ok(&[seen, b" ", request.body()].concat()));
+            reply.send(Response::ok([seen, b" ", request.body()].concat()));
         },
     );
     let mut client = Client::connect(running.local_addr());
