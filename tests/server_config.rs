@@ -47,7 +47,7 @@ fn the_default_ceiling_is_at_most_128_mib_and_the_sum_of_its_rows() {
     assert_eq!(ceiling.total(), ceiling.rows().map(|row| row.bytes()).sum::<u64>());
     let names: HashSet<_> = ceiling.rows().map(|row| row.name()).collect();
     assert_eq!(names.len(), ceiling.rows().len(), "each name once");
-    for name in ["inbound small", "outbound large", "reserves", "scratch", "connection table", "timers", "program"] {
+    for name in ["inbound small", "outbound large", "reserves", "spares", "scratch", "timers", "metrics", "program"] {
         assert!(names.contains(name), "{name} is missing in\n{ceiling}");
     }
     assert!(ceiling.rows().all(|row| row.bytes() > 0 && !row.how().is_empty()), "{ceiling}");

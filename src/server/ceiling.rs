@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{OutboxLimits, Reply};
 use crate::processor::{MioSelector, Processor, Selector};
 use crate::protocol::{Message, Protocol};
+use crate::timer::Wheel;
 
 /// The most memory that a server takes, whatever its peers do: a sum of rows that were counted before it started.
 ///
@@ -169,9 +170,7 @@ fn pool_rows<'a>(
 ) -> impl Iterator<Item = CeilingRow> + 'a {
     names.into_iter().zip(settings.iter().zip(tiers)).map(|(name, (setting, tier))| {
         let TierConfig { size, count } = *tier;
-        // The spare of `Message::into_owned` is one of the inbound blocks, no block of its own.
-        let spare = if name.starts_with("inbound") { ", one of them the spare" } else { "" };
-        let how = format!("{count} x ({} + {HEADROOM} B){spare}", Bytes(size as u64));
+        let how = format!("{count} x ({} + {HEADROOM} B)", Bytes(size as u64));
         CeilingRow::of_each(name, tier.memory(), setting.count, count, how)
     })
 }
@@ -179,28 +178,26 @@ fn pool_rows<'a>(
 /// A processor whose user does not matter: what it takes for a connection depends on the protocol only.
 type AnyProcessor<P> = Processor<MioSelector, P, fn(Message<'_, P>, Reply<'_, P>)>;
 
-fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 5] {
+fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 6] {
     let Config { connections_max, reply_max, scratch, segments_max, .. } = *config;
     let one_block = |size| TierConfig { size, count: 1 }.memory();
     let each = |name, bytes: u64, setting, count: usize| {
         let how = format!("{count} x {}", Bytes(bytes / count.max(1) as u64));
         CeilingRow::of_each(name, bytes, setting, count, how)
     };
+    let spares: u64 =
+        config.inbound_with_spares().iter().zip(&config.inbound).map(|(all, own)| all.memory() - own.memory()).sum();
     let table = AnyProcessor::<P>::table_memory(connections_max);
     [
         CeilingRow::new("reserves", 2 * one_block(reply_max), "2 x reply_max: the processor's, the workers'")
             .grows_with("reply_max", reply_max, 2),
+        CeilingRow::new("spares", spares, "one more inbound block a tier, to copy what users keep"),
         CeilingRow::new("scratch", one_block(scratch), "one block to read into and decode in")
             .grows_with("scratch", scratch, 1),
         each("connection table", table, "connections_max", connections_max),
-        each("timers", timer_memory(connections_max), "connections_max", connections_max),
+        each("timers", Wheel::memory(connections_max) as u64, "connections_max", connections_max),
         each("outbound segments", Segments::memory(segments_max), "segments_max", segments_max),
     ]
-}
-
-/// What the wheel of timers takes.
-fn timer_memory(connections_max: usize) -> u64 {
-    (1025 * 4 + connections_max * 16) as u64
 }
 
 fn queue_rows(config: &Config) -> [CeilingRow; 4] {
@@ -211,8 +208,9 @@ fn queue_rows(config: &Config) -> [CeilingRow; 4] {
     let unasked = OutboxLimits { unasked_max, ..nothing }.memory();
     let gauges = OutboxLimits { connections_max, ..nothing }.memory();
     let blocks: usize = config.inbound.iter().chain(&config.outbound).map(|tier| tier.count).sum();
-    // Each block has a place on the way home, and one in the processor's own list.
-    let lists = (blocks * (2 * size_of::<Box<[u8]>>() + size_of::<usize>())) as u64;
+    // Each block has a place on the way home and one in the processor's own list, and may have a holder.
+    let holder = 32;
+    let lists = (blocks * (2 * size_of::<Box<[u8]>>() + size_of::<usize>() + holder)) as u64;
     let row = CeilingRow::of_each;
     let accepted = format!("{handover_max} sockets on their way to the processor");
     let replies = format!("{owed_total_max} deferred replies and their segments");
@@ -224,7 +222,7 @@ fn queue_rows(config: &Config) -> [CeilingRow; 4] {
         CeilingRow::new(
             "lists",
             gauges + lists + MioSelector::memory(),
-            format!("{blocks} free blocks, {connections_max} gauges of output, events of one sleep"),
+            format!("{blocks} blocks free or held, {connections_max} gauges of output, events of one sleep"),
         ),
     ]
 }

@@ -15,8 +15,8 @@ const COUNT_MAX: usize = 1 << 28;
 const SIZE_MAX: usize = 1 << 30;
 /// What the server has to say itself must fit an answer.
 const SMALLEST_REPLY: usize = 1 << 10;
-/// A smaller scratch block saves nothing; and one of this size fits every block, because of their headroom.
-const SMALLEST_SCRATCH: usize = HEADROOM;
+/// A smaller scratch block saves nothing and costs a read for each little piece.
+const SMALLEST_SCRATCH: usize = 512;
 /// The least stack that a thread with a logger in it gets along with.
 const SMALLEST_STACK: usize = 64 << 10;
 /// Longer than any connection lives, and short enough to be added to any time.
@@ -60,7 +60,8 @@ pub struct Config {
     pub outbound: [TierConfig; TIERS],
     /// Bytes of one answer that are copied; shared and static bodies have no limit. Default 1 MiB + 64 KiB.
     pub reply_max: usize,
-    /// Bytes of the one block that small messages are read into and decoded in. Default 64 KiB.
+    /// Bytes of the one block that small messages are read into and decoded in. No more of it is used than a
+    /// block of the medium inbound tier holds. Default 64 KiB.
     pub scratch: usize,
     /// How much one connection may do before the others have their turn.
     pub turn: Turn,
@@ -161,13 +162,6 @@ impl Config {
             return Err(ConfigError::new("inbound[2].size", what));
         }
         check_range("scratch", self.scratch, SMALLEST_SCRATCH, SIZE_MAX)?;
-        if self.scratch > largest {
-            let what = format!(
-                "is {}, but the unfinished rest of it must fit the largest inbound block of {largest}: lower it to that",
-                self.scratch
-            );
-            return Err(ConfigError::new("scratch", what));
-        }
         check_range("watermarks.high", self.watermarks.high, 1, usize::MAX)?;
         if self.watermarks.low >= self.watermarks.high {
             let Watermarks { high, low } = self.watermarks;
@@ -198,6 +192,12 @@ impl Config {
         not_zero("timeouts.linger", linger.is_zero(), reset)?;
         not_zero("timeouts.linger_bytes", linger_bytes == 0, reset)?;
         not_zero("timeouts.famine", famine.is_zero(), "whoever waits for a block would evict the others at once")
+    }
+
+    /// The inbound tiers as the processor needs them: with one block more each, the spares. A message that its user wants
+    /// to keep, and that shares its block with others, is copied into one.
+    pub(crate) fn inbound_with_spares(&self) -> [TierConfig; TIERS] {
+        self.inbound.map(|TierConfig { size, count }| TierConfig { size, count: count + 1 })
     }
 
     /// What the processor thread is told.
@@ -285,7 +285,7 @@ mod tests {
             (wrong(|config| config.inbound[1].size = 4 << 10), "inbound[1].size"),
             (wrong(|config| config.outbound[2].size = usize::MAX), "outbound[2].size"),
             (wrong(|config| config.reply_max = 10), "reply_max"),
-            (wrong(|config| config.scratch = 2 << 20), "scratch"),
+            (wrong(|config| config.scratch = 0), "scratch"),
             (wrong(|config| config.turn.bytes = 0), "turn.bytes"),
             (wrong(|config| config.turn.messages = 0), "turn.messages"),
             (wrong(|config| config.watermarks.low = config.watermarks.high), "watermarks.low"),

@@ -74,7 +74,7 @@ fn shared(config: &Config, now: u64, accepter: Arc<WakeFlag>, processor: Arc<Wak
             Arc::clone(&processor),
         ),
         control: Control::new(accepter, Arc::clone(&processor)),
-        inbound: pool(config.inbound),
+        inbound: pool(config.inbound_with_spares()),
         outbox,
         metrics,
     }
@@ -98,8 +98,7 @@ where
     let settings = config.settings();
     spawn(PROCESSOR, config.processor_stack, move || {
         // Before the processor, so that it is dropped after it.
-        let departure = departure;
-        departure.outbox.claim_processor_thread();
+        let _departure = departure;
         Processor::new(selector, protocol, user, settings, links).run();
     })
 }
