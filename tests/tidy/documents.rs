@@ -20,7 +20,12 @@ struct Span<'a> {
 /// - After a file and a colon, it is a function that is defined in that file; several are separated by commas.
 /// - Any other single name, or names joined by `::`, is an identifier that the code uses.
 /// - What has blanks or operators in it is a quotation, and is not checked.
-pub fn unknown_names(document: &str, sources: &[Source], exists: impl Fn(&str) -> bool, foreign: &[&str]) -> Vec<String> {
+pub fn unknown_names(
+    document: &str,
+    sources: &[Source],
+    exists: impl Fn(&str) -> bool,
+    foreign: &[&str],
+) -> Vec<String> {
     let known = Known::of(sources);
     let spans = spans(document);
     let mut complaints = Vec::new();
@@ -203,7 +208,11 @@ fn a_default_that_is_not_the_codes_is_refused() {
     let changed = [("max", bytes(1 << 20)), ("new", count(16_384))];
     assert_eq!(
         wrong_defaults(&rows, &changed),
-        ["`max` is 1 MiB and not 64 KiB", "`new` is not in the table; its default is 16,384", "there is no setting `old`"]
+        [
+            "`max` is 1 MiB and not 64 KiB",
+            "`new` is not in the table; its default is 16,384",
+            "there is no setting `old`"
+        ]
     );
 }
 

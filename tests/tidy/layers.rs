@@ -147,8 +147,10 @@ fn a_row_knows_those_above_it_only() {
     assert_eq!(upward("src/buffer/tier.rs", "use crate::id::Id; use super::block::Block; use crate::buffer::X;"), none);
     assert_eq!(
         upward("src/buffer/tier.rs", "\nuse crate::processor::Turn;"),
-        ["src/buffer/tier.rs:2: `crate::processor::Turn`: `buffer` is in the row `memory`, which does not know `threads` \
-          below it"]
+        [
+            "src/buffer/tier.rs:2: `crate::processor::Turn`: `buffer` is in the row `memory`, which does not know `threads` \
+          below it"
+        ]
     );
     for text in [
         "fn f() { crate::processor::turn() }",
@@ -182,8 +184,12 @@ fn every_module_has_a_row_and_every_row_its_modules() {
 
 #[test]
 fn siblings_inside_of_a_module_can_be_kept_apart() {
-    let check = |text| between_siblings("protocol", &["http1", "lines"], &[Source::new("src/protocol/http1/head.rs", text)]);
-    assert_eq!(check("use super::framing::X; use crate::protocol::codec::Y; use super::super::codec;"), Vec::<String>::new());
+    let check =
+        |text| between_siblings("protocol", &["http1", "lines"], &[Source::new("src/protocol/http1/head.rs", text)]);
+    assert_eq!(
+        check("use super::framing::X; use crate::protocol::codec::Y; use super::super::codec;"),
+        Vec::<String>::new()
+    );
     assert_eq!(
         check("use super::super::lines::X;"),
         ["src/protocol/http1/head.rs:1: `http1` and `lines` do not know each other"]

@@ -42,7 +42,8 @@ fn a_long_file_is_refused() {
 
 #[test]
 fn a_long_function_is_refused() {
-    let text = "trait T {\n    fn short(&self, call: fn(u8) -> u8);\n}\n\nfn long(\n    a: u8,\n) {\n    if a {\n    }\n}\n";
+    let text =
+        "trait T {\n    fn short(&self, call: fn(u8) -> u8);\n}\n\nfn long(\n    a: u8,\n) {\n    if a {\n    }\n}\n";
     let source = Source::new("src/a.rs", text);
     assert_eq!(long_functions(&source, 6), Vec::<String>::new());
     assert_eq!(long_functions(&source, 5), ["src/a.rs:5: fn long has 6 lines, the limit is 5"]);

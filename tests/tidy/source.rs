@@ -174,6 +174,8 @@ fn literal_end(bytes: &[u8], at: usize) -> usize {
         [b'r', b'"' | b'#', ..] if !inside_word => at + raw_string(rest, 1),
         [b'b', b'r', b'"' | b'#', ..] if !inside_word => at + raw_string(rest, 2),
         [b'"', ..] => at + quoted(rest, b'"'),
+        [b'b', b'"', ..] if !inside_word => at + 1 + quoted(&rest[1..], b'"'),
+        [b'b', b'\'', ..] if !inside_word => at + 1 + quoted(&rest[1..], b'\''),
         // A character, and not a lifetime: an escape, or a quote behind one character.
         [b'\'', b'\\', ..] => at + quoted(rest, b'\''),
         [b'\'', first, ..] if *first != b'\'' => {
