@@ -1,4 +1,45 @@
-//! STUB
+//! TCP servers that cannot be pushed over: two threads, one cycle, a fixed amount of memory.
+//!
+//! An accepter thread hands sockets to a processor thread. The processor sleeps in one selector and does everything else
+//! in one cycle of fixed order: it reads, cuts messages out of the bytes, lends each to your [`MessageProcessor`], and
+//! writes the answers. Every byte that a peer can make the server hold has a place that was counted at start; the sum is
+//! printed ([`MemoryCeiling`]) and never exceeded. A full place pushes back through TCP to the peer who fills it, and
+//! nothing that was accepted is lost.
+//!
+//! # A server
+//!
+//! ```no_run
+//! use sluicegate::{
+//!     Server,
+//!     http1::{Http1, Response},
+//! };
+//!
+//! fn main() -> std::io::Result<()> {
+//!     Server::bind("127.0.0.1:8080", Http1::default())?
+//!         .serve(|request, reply| reply.send(Response::ok(request.body())))
+//! }
+//! ```
+//!
+//! The closure runs on the processor thread and must not block. What takes long goes to [`Workers`], or is answered
+//! later through [`Reply::defer`].
+//!
+//! # The layers
+//!
+//! Data flows one way: `socket -> Inbound -> Protocol::decode -> Message -> MessageProcessor -> Reply -> Outbound ->
+//! socket`. From the outside in:
+//!
+//! - **Server.** [`Server`] and [`Builder`] check a [`Config`] and start the two threads; [`Running`] is the handle to
+//!   them: numbers, shutdown, a [`WriteProxy`].
+//! - **Your code.** [`MessageProcessor`] is the one page to read. A [`Message`] is lent for the length of the call and
+//!   can be made your own; a [`Reply`] answers now, a [`Deferred`] later from any thread, a [`WriteProxy`] unasked.
+//! - **Protocols.** [`http1`] and [`LengthPrefixed`] are built in. Both are written against the public traits
+//!   [`Protocol`] and [`Encode`], sans-IO, and so is yours.
+//! - **Memory.** [`Outbound`] is where answers are written; [`TierConfig`] says how many blocks of which size there are.
+//! - **The seam.** [`Selector`] is what the processor needs of the operating system. The simulator (feature `sim`) puts
+//!   another one there, with bytes in any pieces, resets, slow peers and jumps of the clock from a seed.
+//!
+//! ARCHITECTURE.md in the repository tells the whole design.
+
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

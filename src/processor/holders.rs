@@ -1,10 +1,11 @@
 //! Who holds inbound blocks, how much each received of late, and who gives one up when nobody else does.
 
+use super::blocks::SMALL;
 use super::{Processor, Selector};
-use crate::connection::{CloseReason, HolderAt};
+use crate::connection::{CloseReason, Connection, HolderAt};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::{Protocol, Refusal};
-use crate::reason::DropReason;
+use crate::reason::{DropReason, PauseReason};
 
 /// The holders of one tier's blocks. Their number is bounded by the number of blocks.
 #[derive(Debug, Default)]
@@ -107,11 +108,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Evicts the holder that received least, unless it waits for the server itself.
+    /// Evicts the holder that received least of late; false if there is none that may be evicted.
     pub(super) fn evict_least(&mut self, tier: usize, for_slot: u32) -> bool {
         let (second, table) = (self.second_of_now(), &self.table);
-        let waits_for_peer = |slot: u32| table.at(slot).is_some_and(|connection| !connection.paused.by_server());
-        let victim = self.holders[tier].least(second, |slot| slot != for_slot && waits_for_peer(slot));
+        let may_evict = |slot: u32| slot != for_slot && table.at(slot).is_some_and(|found| is_evictable(tier, found));
+        let victim = self.holders[tier].least(second, may_evict);
         let Some(slot) = victim else { return false };
         let bytes = self.table.at(slot).map_or(0, |connection| connection.inbound.buffered());
         self.links.metrics.evictions[tier].add(1);
@@ -119,6 +120,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.refuse(slot, CloseReason::EvictedInbound { bytes }, Refusal::Overloaded);
         true
     }
+}
+
+/// A connection that waits for the server is not evicted for it. One that waits in line for a larger block still gives a
+/// small one up: otherwise whoever claims large messages could hold all small blocks, and those are never waited for.
+fn is_evictable<K, P>(tier: usize, connection: &Connection<K, P>) -> bool {
+    let mut paused = connection.paused;
+    if tier == SMALL && !connection.flags.undecoded {
+        paused.clear(PauseReason::NoBlocks);
+    }
+    !paused.by_server()
 }
 
 #[cfg(test)]
