@@ -53,6 +53,7 @@ mod handover;
 mod id;
 mod message_processor;
 mod metrics;
+mod offload;
 mod outbox;
 mod poll;
 mod processor;
@@ -69,6 +70,7 @@ pub use encode_error::EncodeError;
 pub use id::ConnectionId;
 pub use message_processor::MessageProcessor;
 pub use metrics::{Metrics, Snapshot};
+pub use offload::{Offload, Workers};
 pub use outbox::{Deferred, Reply, SendError, WriteProxy};
 pub use processor::{Readiness, Selector, Turn, Watermarks};
 pub use protocol::{

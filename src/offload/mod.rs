@@ -1,0 +1,192 @@
+//! Workers: a bounded pool of threads for closures that may block.
+//!
+//! To the processor, [`Offload`] is a [`MessageProcessor`] like any other. It owns each message, defers its reply, and
+//! leaves both in a bounded [queue](jobs) from which the threads take them. A full queue says "not ready", so that the
+//! connections wait instead of the memory growing.
+
+mod jobs;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::message_processor::MessageProcessor;
+use crate::outbox::{Deferred, Reply, WriteProxy};
+use crate::protocol::{Message, Protocol};
+
+use jobs::{Job, Jobs};
+
+/// How many threads run the user's closure, and how many messages may wait for them.
+///
+/// ```
+/// use sluicegate::Workers;
+///
+/// let workers = Workers { threads: 8, ..Workers::default() };
+/// assert!(workers.validate().is_ok());
+/// assert!(Workers::new(0, 64).validate().is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// Threads; at least 1, by default 4. One message at a time runs on each.
+    pub threads: usize,
+    /// Messages that may wait for a thread; at least 1, by default 256. With so many waiting, connections are not
+    /// decoded until a thread takes one. Each of them holds a block of the inbound pool.
+    pub queue: usize,
+    /// Bytes of stack for each thread, by default 2 MiB. They count in the memory ceiling.
+    pub stack_size: usize,
+    /// How long the end of the server waits for threads that are still in the user's closure, by default 5 s. Those that
+    /// need longer are left behind, and the log says how many.
+    pub join_timeout: Duration,
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self { threads: 4, queue: 256, stack_size: 2 << 20, join_timeout: Duration::from_secs(5) }
+    }
+}
+
+impl Workers {
+    /// So many threads and so many places to wait; everything else as by default.
+    pub fn new(threads: usize, queue: usize) -> Self {
+        Self { threads, queue, ..Self::default() }
+    }
+
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] when there is no thread or no place to wait; the text names which.
+    pub fn validate(&self) -> io::Result<()> {
+        let refuse = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        match (self.threads, self.queue) {
+            (0, _) => refuse("workers.threads is 0: at least one thread is needed to answer"),
+            (_, 0) => refuse("workers.queue is 0: at least one message must be able to wait"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes that the queue and the threads' stacks take, for the memory ceiling. The blocks of waiting messages are
+    /// counted with their pool.
+    pub fn memory<P: Protocol>(&self) -> u64 {
+        let queue = (self.queue as u64).saturating_mul(size_of::<Job<P>>() as u64);
+        let stacks = (self.threads as u64).saturating_mul(self.stack_size as u64);
+        queue.saturating_add(stacks)
+    }
+}
+
+/// A [`MessageProcessor`] that runs a closure on [`Workers`]. The closure may block.
+///
+/// Messages are taken in the order in which they were decoded. Where order matters
+/// ([`Protocol::IN_ORDER`]) a connection's next message is decoded only after its answer, so its answers keep their
+/// order. For other protocols the threads run a connection's messages side by side, and the answers leave in the order
+/// in which they are given; with one thread, that is the order of the messages.
+///
+/// A panic in the closure is caught and logged; its message counts as not answered (HTTP: 500), and the thread goes on
+/// with the next one. What the closure shares must therefore bear to be left in the middle, as after any caught panic.
+///
+/// When it is dropped, messages that no thread has begun are given up unanswered, and each thread finishes the one it
+/// is at; [`Workers::join_timeout`] bounds how long the drop waits for that.
+pub struct Offload<P: Protocol> {
+    jobs: Arc<Jobs<P>>,
+    threads: Vec<JoinHandle<()>>,
+    join_timeout: Duration,
+}
+
+impl<P: Protocol> Offload<P> {
+    /// Starts the threads. `work` is given each message as its own, and the reply that is owed to it.
+    ///
+    /// # Errors
+    /// The numbers are not [valid](Workers::validate), or a thread can't be started: then none is left running.
+    pub fn new<F>(workers: Workers, work: F) -> io::Result<Self>
+    where
+        F: Fn(Message<'static, P>, Deferred<P>) + Send + Sync + 'static,
+    {
+        workers.validate()?;
+        let jobs = Arc::new(Jobs::new(workers.queue)?);
+        // From here on an early return ends the threads that run already.
+        let mut offload = Self { jobs, threads: Vec::new(), join_timeout: workers.join_timeout };
+        let work = Arc::new(work);
+        for number in 1..=workers.threads {
+            let jobs = Arc::clone(&offload.jobs);
+            let work = Arc::clone(&work);
+            let on_duty = jobs.report_for_duty();
+            // The system shows the first 15 bytes of a name.
+            let builder = thread::Builder::new().name(format!("sluicegate-w{number}")).stack_size(workers.stack_size);
+            let spawned = builder.spawn(move || {
+                let _on_duty = on_duty;
+                run(&jobs, &*work);
+            });
+            let explain = |error: io::Error| {
+                let what = format!("worker thread {number} of {} can't be started: {error}", workers.threads);
+                io::Error::new(error.kind(), what)
+            };
+            offload.threads.push(spawned.map_err(explain)?);
+        }
+        Ok(offload)
+    }
+}
+
+/// One thread's life.
+fn run<P: Protocol>(jobs: &Jobs<P>, work: &impl Fn(Message<'static, P>, Deferred<P>)) {
+    while let Some((message, reply)) = jobs.take() {
+        let connection = reply.connection();
+        // Unwinding drops the reply, which thereby settles as unanswered, and brings the message's block home.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(message, reply))) {
+            jobs.count_panic();
+            log::error!("a worker panicked over a message of connection {connection}: {}", said(&*panic));
+        }
+    }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
+}
+
+impl<P: Protocol> MessageProcessor<P> for Offload<P> {
+    fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>) {
+        if let Some((_, reply)) = self.jobs.put((message.into_owned(), reply.defer())) {
+            // Only a wrapper that does not pass `ready` on comes here. Growing would break the memory ceiling.
+            log::error!("connection {}: the workers' queue is full and `ready` was not asked", reply.connection());
+        }
+    }
+
+    fn started(&mut self, proxy: &WriteProxy<P>) {
+        self.jobs.connect(proxy);
+    }
+
+    /// The processor thread alone puts messages into the queue, so a place that is free now is free until it is used.
+    fn ready(&mut self) -> bool {
+        self.jobs.has_room()
+    }
+}
+
+impl<P: Protocol> Drop for Offload<P> {
+    fn drop(&mut self) {
+        // Given up before the threads are waited for: their peers need not wait along.
+        drop(self.jobs.close());
+        let left = self.jobs.wait_for_end(self.join_timeout);
+        if left > 0 {
+            // Dropping the handles detaches the threads; they end with the closure's return.
+            log::warn!("{left} worker threads are still busy after {:?} and are left behind", self.join_timeout);
+            return;
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                log::error!("a worker thread ended by a panic outside of the closure");
+            }
+        }
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Offload<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offload").field("threads", &self.threads.len()).finish_non_exhaustive()
+    }
+}
