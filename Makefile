@@ -10,8 +10,9 @@ check: ## everything that has to be green: what CI runs
 test: ## all tests
 	cargo test
 
-sim: ## the simulation; SEED=n replays one seed
-	SEED=$(SEED) cargo test --release --test sim -- --nocapture
+sim: ## the simulation; SEED=n runs one seed again, SEEDS=n [FROM=n] runs more and others
+	$(if $(SEED),SLUICEGATE_SEED=$(SEED)) $(if $(SEEDS),SLUICEGATE_SEEDS=$(SEEDS)) $(if $(FROM),SLUICEGATE_SEEDS_FROM=$(FROM)) \
+		cargo test --release --test sim -- --nocapture
 
 fuzz: ## a minute of each fuzz target; needs cargo-fuzz and a nightly toolchain
 	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done

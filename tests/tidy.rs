@@ -89,7 +89,7 @@ const SANS_IO: &[(&str, &[&str])] = &[
 ];
 
 /// Names in ARCHITECTURE.md that are not the crate's own.
-const FOREIGN: &[&str] = &[];
+const FOREIGN: &[&str] = &["Date"];
 
 fn assert_tidy(complaints: Vec<String>) {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
