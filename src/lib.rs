@@ -55,6 +55,7 @@ mod message_processor;
 mod metrics;
 mod offload;
 mod outbox;
+mod panics;
 mod poll;
 mod processor;
 mod protocol;

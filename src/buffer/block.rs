@@ -27,11 +27,6 @@ impl Block {
         self.len
     }
 
-    /// True when nothing is filled.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// How many bytes it can hold, the headroom included.
     pub fn capacity(&self) -> usize {
         self.bytes.len()

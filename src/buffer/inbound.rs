@@ -148,9 +148,4 @@ impl Spares {
         block.push(bytes);
         block
     }
-
-    /// Gives all spares up.
-    pub fn release(&mut self) -> impl Iterator<Item = Block> + '_ {
-        self.blocks.iter_mut().filter_map(Option::take)
-    }
 }

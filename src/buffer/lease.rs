@@ -56,10 +56,11 @@ impl Source {
                 let take = || pick(pool, wanted, segments_left, |tier| pool.tiers()[tier].lease());
                 let line = pool.line();
                 // Whoever is not in the line must not take a block from those who are.
-                if !*standing && !line.has_encoders() {
-                    if let Some(block) = take() {
-                        return Some(block);
-                    }
+                if !*standing
+                    && !line.has_encoders()
+                    && let Some(block) = take()
+                {
+                    return Some(block);
                 }
                 let reserve = reserve.as_ref()?;
                 if !*standing {
@@ -115,10 +116,10 @@ fn pick(
     pool: &SharedPool,
     wanted: usize,
     segments_left: usize,
-    mut lease: impl FnMut(usize) -> Option<Block>,
+    lease: impl FnMut(usize) -> Option<Block>,
 ) -> Option<Block> {
     let fitting = pool.tier_for(wanted).unwrap_or(TIERS - 1);
     let affordable = |tier: &usize| wanted.div_ceil(pool.tiers()[*tier].size() + HEADROOM) <= segments_left;
     let smaller = (0..fitting).rev().filter(affordable);
-    (fitting..TIERS).filter(affordable).chain(smaller).find_map(|tier| lease(tier))
+    (fitting..TIERS).filter(affordable).chain(smaller).find_map(lease)
 }

@@ -166,10 +166,10 @@ impl Outbound {
         if self.answer.failure.is_some() {
             return;
         }
-        if let Some(Segment::Block { block, .. }) = self.segments.get_mut(prefix.segment) {
-            if let Some(place) = block.filled_mut().get_mut(prefix.at..prefix.at + N) {
-                place.copy_from_slice(&bytes);
-            }
+        if let Some(Segment::Block { block, .. }) = self.segments.get_mut(prefix.segment)
+            && let Some(place) = block.filled_mut().get_mut(prefix.at..prefix.at + N)
+        {
+            place.copy_from_slice(&bytes);
         }
     }
 

@@ -209,10 +209,10 @@ impl Segments {
         let mut node = queue.head;
         while node != NONE {
             let Node { segment, next } = &mut self.nodes[node as usize];
-            if let Some(Segment::Block { block, start }) = segment {
-                if block.tier() == RESERVE {
-                    return !replace_reserve(block, start, pool);
-                }
+            if let Some(Segment::Block { block, start }) = segment
+                && block.tier() == RESERVE
+            {
+                return !replace_reserve(block, start, pool);
             }
             node = *next;
         }

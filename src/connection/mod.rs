@@ -65,8 +65,6 @@ pub(crate) struct Flags {
     pub(crate) on_run: bool,
     /// It is in the queue of those to be written.
     pub(crate) on_write: bool,
-    /// It stands in a line for blocks.
-    pub(crate) in_line: bool,
 }
 
 /// How a connection ends.

@@ -8,16 +8,15 @@ mod jobs;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{Deferred, Reply, WriteProxy};
+use crate::panics::guarded;
 use crate::protocol::{Message, Protocol};
 
 use jobs::{Job, Jobs};
@@ -136,17 +135,10 @@ fn run<P: Protocol>(jobs: &Jobs<P>, work: &impl Fn(Message<'static, P>, Deferred
     while let Some((message, reply)) = jobs.take() {
         let connection = reply.connection();
         // Unwinding drops the reply, which thereby settles as unanswered, and brings the message's block home.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(message, reply))) {
+        if guarded(format_args!("a worker, for connection {connection}"), || work(message, reply)).is_err() {
             jobs.count_panic();
-            log::error!("a worker panicked over a message of connection {connection}: {}", said(&*panic));
         }
     }
-}
-
-/// What a panic said.
-fn said(panic: &(dyn Any + Send)) -> &str {
-    let literal = panic.downcast_ref::<&str>().copied();
-    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
 }
 
 impl<P: Protocol> MessageProcessor<P> for Offload<P> {

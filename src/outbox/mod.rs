@@ -191,7 +191,7 @@ impl Outbox {
 
     /// True once after someone called `resume` for a connection that waited.
     pub(crate) fn take_resumed(&self) -> bool {
-        self.resumed.load(SeqCst) && self.resumed.swap(false, SeqCst)
+        self.is_resumed() && self.resumed.swap(false, SeqCst)
     }
 
     fn resume(&self) {
@@ -201,9 +201,14 @@ impl Outbox {
         }
     }
 
-    /// True if a cycle would find something here.
+    /// True if answers or messages wait to be taken.
     pub(crate) fn has_work(&self) -> bool {
-        !self.settled.is_empty() || !self.unasked.is_empty() || self.resumed.load(SeqCst)
+        !self.settled.is_empty() || !self.unasked.is_empty()
+    }
+
+    /// True if someone called `resume` and it was not taken yet.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.resumed.load(SeqCst)
     }
 
     /// True while the workers' reserve is whole.

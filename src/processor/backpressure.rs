@@ -5,6 +5,7 @@ use super::read::Budget;
 use super::{Processor, Selector};
 use crate::connection::Connection;
 use crate::message_processor::MessageProcessor;
+use crate::panics::guarded;
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
@@ -120,7 +121,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn user_is_ready(&mut self, slot: u32) -> bool {
         let user = &mut self.user;
-        let mut ready = || super::process::guarded("ready", || user.ready());
+        let mut ready = || guarded("ready", || user.ready());
         let answer = match ready() {
             Ok(false) => {
                 // Whoever resumes between the first no and this flag is seen by the second question.
@@ -129,7 +130,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             }
             answer => answer,
         };
-        self.links.metrics.panics.add(answer.is_err() as usize);
+        self.links.metrics.panics.add_shared(answer.is_err() as usize);
         // A panic is no refusal: the message is handed over, and what happens to it there is its own affair.
         if answer.unwrap_or(true) {
             return true;

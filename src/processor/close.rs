@@ -2,10 +2,10 @@
 
 use std::io::{self, Read};
 
-use super::process::guarded;
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Ending, Stage};
 use crate::message_processor::MessageProcessor;
+use crate::panics::guarded;
 use crate::protocol::{Protocol, Refusal};
 use crate::reason::{CloseKind, DropReason, PauseReason};
 
@@ -160,8 +160,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.links.handover.ended();
         log::debug!("{id} closed: {address}: {reason}");
         let user = &mut self.user;
-        let told = super::process::guarded("closed", || user.closed(id, &reason));
-        self.links.metrics.panics.add(told.is_err() as usize);
+        let told = guarded("closed", || user.closed(id, &reason));
+        self.links.metrics.panics.add_shared(told.is_err() as usize);
     }
 }
 

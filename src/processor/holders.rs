@@ -101,10 +101,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// The connection has no block any more.
     pub(super) fn forget_holder(&mut self, slot: u32) {
         let Some(at) = self.table.at_mut(slot).and_then(|connection| connection.holder.take()) else { return };
-        if let Some(moved) = self.holders[at.tier as usize].remove(at.index) {
-            if let Some(connection) = self.table.at_mut(moved) {
-                connection.holder = Some(at);
-            }
+        if let Some(moved) = self.holders[at.tier as usize].remove(at.index)
+            && let Some(connection) = self.table.at_mut(moved)
+        {
+            connection.holder = Some(at);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::handover::Accepted;
 use crate::id::ConnectionId;
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{Encoded, Settled, Unasked, Verdict};
+use crate::panics::guarded;
 use crate::protocol::{After, Peer, Protocol, Refusal};
 use crate::reason::{DropReason, PauseReason};
 
@@ -45,8 +46,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = table.at(slot) else { return };
         let peer = Peer { connection: connection.id, address: connection.address };
         log::debug!("{} opened: {}", peer.connection, peer.address);
-        let told = super::process::guarded("opened", || user.opened(&peer, &desk.proxy));
-        self.links.metrics.panics.add(told.is_err() as usize);
+        let told = guarded("opened", || user.opened(&peer, &desk.proxy));
+        self.links.metrics.panics.add_shared(told.is_err() as usize);
     }
 
     /// True if there is room for one more answer in the connections' queues. Without it answers wait in the outbox.

@@ -44,6 +44,7 @@ use crate::handover::Handover;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Metrics;
 use crate::outbox::{Desk, Outbox, Owed};
+use crate::panics::{Panicked, guarded};
 use crate::protocol::Protocol;
 use crate::timer::Wheel;
 
@@ -150,15 +151,24 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// Runs cycles until the server has stopped and every connection has closed.
-    pub(crate) fn run(&mut self) {
+    pub(crate) fn run(mut self) {
         self.start();
         while self.cycle() {}
-        self.stop();
+        self.end();
     }
 
-    /// After the last cycle: sends away encoders that still wait for room.
-    pub(crate) fn stop(&mut self) {
-        self.links.outbox.pool.line().close();
+    /// After the last cycle: sends away encoders that still wait for room, ends the user's processor and brings every
+    /// block home.
+    pub(crate) fn end(self) {
+        let Self { user, links, desk, segments, table, spares, rests, .. } = self;
+        links.outbox.pool.line().close();
+        // Ends workers, who settle what they hold.
+        drop(user);
+        drop((desk, segments, table, spares, rests));
+        while links.outbox.settled.pop().is_some() {}
+        while links.outbox.unasked.pop().is_some() {}
+        // Outbound, other threads of the user's may be writing still; inbound, nobody else leases.
+        debug_assert!(links.inbound.all_home(), "LAW home is broken: {:?}", links.inbound);
     }
 
     /// Makes the calling thread the processor's. Once, before the first cycle.
@@ -166,7 +176,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.links.outbox.claim_processor_thread();
         self.set_wall_clock();
         let Self { user, desk, .. } = self;
-        self.links.metrics.panics.add(process::guarded("started", || user.started(&desk.proxy)).is_err() as usize);
+        self.links.metrics.panics.add_shared(guarded("started", || user.started(&desk.proxy)).is_err() as usize);
     }
 
     /// One cycle: sleep until there is work, then all of it in this order. False once the server has stopped.
@@ -221,6 +231,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn left_by_others(&self) -> bool {
         self.links.handover.has_work()
             || (self.links.outbox.has_work() && self.can_take_outbound())
+            || self.links.outbox.is_resumed()
             || self.shutdown_is_new()
             || self.could_relieve()
     }
@@ -249,10 +260,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn end_cycle(&mut self) {
         let (user, now) = (&mut self.user, self.now);
-        match process::guarded("cycle_end", || user.cycle_end(now)) {
+        match guarded("cycle_end", || user.cycle_end(now)) {
             Ok(due) => self.user_due = due,
-            Err(process::Panicked) => {
-                self.links.metrics.panics.add(1);
+            Err(Panicked) => {
+                self.links.metrics.panics.add_shared(1);
                 self.user_due = None;
             }
         }

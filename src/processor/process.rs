@@ -1,32 +1,12 @@
 //! One message to the user's processor, and what became of it.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::{Processor, Selector};
 use crate::connection::CloseReason;
 use crate::message_processor::MessageProcessor;
 use crate::outbox::Outcome;
+use crate::panics::guarded;
 use crate::protocol::{After, Message, Peer, Protocol, Refusal};
 use crate::reason::{DropReason, PauseReason};
-
-/// A panic of the user's code was caught and logged.
-#[derive(Debug)]
-pub(super) struct Panicked;
-
-/// Calls the user's code; a panic ends that call alone.
-pub(super) fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Panicked> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        log::error!("caught a panic in `{what}`: {}", panic_text(panic.as_ref()));
-        Panicked
-    })
-}
-
-/// The text of a panic, if it has one.
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Handles a message that lies in `bytes`, shared with whatever is behind it.
@@ -77,7 +57,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let metrics = &self.links.metrics;
         metrics.messages_in.add(1);
         metrics.bytes_processed.add(consumed);
-        metrics.panics.add(panicked as usize);
+        metrics.panics.add_shared(panicked as usize);
         if let Some(connection) = self.table.at_mut(slot) {
             connection.deadlines.message_ends();
             connection.needs = 0;

@@ -7,10 +7,10 @@
 use std::io::{self, Read};
 use std::mem;
 
-use super::process::{Panicked, guarded};
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
+use crate::panics::{Panicked, guarded};
 use crate::protocol::{Decode, Protocol, ProtocolError, Refusal};
 use crate::reason::{DropReason, PauseReason};
 

@@ -9,6 +9,7 @@ use super::units::Bytes;
 use crate::buffer::{HEADROOM, Segments, TierConfig};
 use crate::handover::Handover;
 use crate::metrics::Metrics;
+use crate::offload::Workers;
 use crate::outbox::{OutboxLimits, Reply};
 use crate::processor::{MioSelector, Processor, Selector};
 use crate::protocol::{Message, Protocol};
@@ -82,6 +83,13 @@ impl MemoryCeiling {
         rows.extend(queue_rows(config));
         rows.extend(program_rows(config));
         Self { rows, kernel: KernelBuffers::of(config.connections_max) }
+    }
+
+    /// Adds what a pool of workers takes.
+    pub(super) fn add_workers<P: Protocol>(&mut self, workers: &Workers) {
+        let Workers { threads, queue, stack_size, .. } = *workers;
+        let how = format!("{queue} messages wait, {threads} threads with a stack of {}", Bytes(stack_size as u64));
+        self.rows.push(CeilingRow::of_each("workers", workers.memory::<P>(), "workers.threads", threads, how));
     }
 
     /// The sum of all rows, in bytes.

@@ -1,6 +1,5 @@
 //! Errors of the start that say what to do.
 
-use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -84,12 +83,6 @@ fn reason(error: &io::Error) -> String {
     let words = text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words);
     let mut letters = words.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
-}
-
-/// What a thread said when it panicked.
-pub(super) fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }
 
 #[cfg(test)]

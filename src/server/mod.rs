@@ -22,7 +22,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 use crate::message_processor::MessageProcessor;
-use crate::outbox::Reply;
+use crate::offload::{Offload, Workers};
+use crate::outbox::{Deferred, Reply};
 use crate::protocol::{Message, Protocol};
 
 pub use builder::Builder;
@@ -100,6 +101,33 @@ impl<P: Protocol> Server<P> {
     /// As [`start`](Self::start), and as [`Running::join`].
     pub fn run(self, processor: impl MessageProcessor<P> + 'static) -> io::Result<()> {
         self.start(processor)?.join().map(drop)
+    }
+
+    /// Handles each message with `work` on a pool of `workers`, where it may block. Stays until the server has ended.
+    ///
+    /// # Errors
+    /// As [`start_on`](Self::start_on), and as [`Running::join`].
+    pub fn serve_on<F>(self, workers: Workers, work: F) -> io::Result<()>
+    where
+        F: Fn(Message<'static, P>, Deferred<P>) + Send + Sync + 'static,
+    {
+        self.start_on(workers, work)?.join().map(drop)
+    }
+
+    /// Starts the two threads and the `workers`, and returns. The workers' queue and stacks become rows of the memory
+    /// ceiling.
+    ///
+    /// # Errors
+    /// The ceiling is over `memory_max` with the workers in it; their settings make no sense; and as
+    /// [`start`](Self::start).
+    pub fn start_on<F>(mut self, workers: Workers, work: F) -> io::Result<Running<P>>
+    where
+        F: Fn(Message<'static, P>, Deferred<P>) + Send + Sync + 'static,
+    {
+        workers.validate()?;
+        self.ceiling.add_workers::<P>(&workers);
+        self.ceiling.check(self.config.memory_max)?;
+        self.start(Offload::new(workers, work)?)
     }
 
     /// Starts the two threads and returns. Raises the process's soft limit of open descriptors, and logs the memory

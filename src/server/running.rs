@@ -11,13 +11,14 @@ use mio::net::TcpStream;
 
 use super::MemoryCeiling;
 use super::config::LONGEST;
-use super::error::{explain, panic_text};
+use super::error::explain;
 use super::launch::AT_ONCE;
 use crate::buffer::{SharedPool, Tier};
 use crate::control::{Control, Finish, Shutdown};
 use crate::handover::Handover;
 use crate::metrics::{Metrics, Snapshot};
 use crate::outbox::{Outbox, WriteProxy};
+use crate::panics::panic_text;
 use crate::protocol::Protocol;
 
 /// What the two threads share with each other and with whoever started them.

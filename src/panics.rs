@@ -1,0 +1,41 @@
+//! Panics of code that is not ours: caught at the call, logged, and the end of that call alone.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A panic was caught and logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Panicked;
+
+/// Calls code of the user's or of a third party's protocol.
+///
+/// What it was called with may be left half changed. The callers give up what the panic could have left so: the answer that
+/// was begun is rolled back, the parse state ends with its connection. The user's own state is the user's to keep sane.
+pub(crate) fn guarded<T>(what: impl fmt::Display, call: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        log::error!("caught a panic in `{what}`: {}", panic_text(panic.as_ref()));
+        Panicked
+    })
+}
+
+/// What a panic said, if it said something.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_its_call_alone() {
+        assert_eq!(guarded("test", || 1), Ok(1));
+        let caught = guarded("test", || -> i32 { panic!("on purpose {}", 1) });
+        assert_eq!(caught, Err(Panicked));
+        let panic = catch_unwind(|| panic!("on purpose {}", 2)).expect_err("it panics");
+        assert_eq!(panic_text(panic.as_ref()), "on purpose 2");
+        assert_eq!(panic_text(&7), "no message");
+    }
+}
