@@ -32,7 +32,8 @@ const ROWS: &[Row] = &[
     Row { name: "one peer", modules: &["connection"] },
     Row { name: "the user's trait", modules: &["message_processor"] },
     Row { name: "threads", modules: &["accepter", "offload", "processor"] },
-    Row { name: "around it all", modules: &["server", "sim"] },
+    Row { name: "around it all", modules: &["server"] },
+    Row { name: "a simulated world", modules: &["sim"] },
 ];
 
 const LINES_MAX: usize = 500;
