@@ -148,11 +148,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.push_waiter(|waiters| &mut waiters.owed_room, waiter, PauseReason::Owed);
     }
 
-    /// A reply was settled: one connection that waited because too many were owed goes on.
+    /// Replies were settled: of the connections that waited because too many were owed, as many go on as there is room
+    /// for. Those that defer nothing leave their room to the next, in the next cycle.
     pub(super) fn resume_owed_room(&mut self) {
-        while let Some(waiter) = self.waiters.owed_room.pop_front() {
+        let mut room = self.desk.owed.room();
+        while room > 0 {
+            let Some(waiter) = self.waiters.owed_room.pop_front() else { return };
             if self.still_waits(&waiter, PauseReason::Owed) {
-                return self.unpause(waiter.id.slot(), PauseReason::Owed);
+                room -= 1;
+                self.unpause(waiter.id.slot(), PauseReason::Owed);
             }
         }
     }

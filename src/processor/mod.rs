@@ -21,6 +21,8 @@ mod backpressure;
 mod blocks;
 mod close;
 mod holders;
+#[cfg(feature = "sim")]
+mod inspect;
 mod intake;
 mod mio_selector;
 mod process;
@@ -50,6 +52,8 @@ use crate::timer::Wheel;
 
 use answer_room::OutputFamine;
 use holders::Holders;
+#[cfg(feature = "sim")]
+pub(crate) use inspect::{Inspected, Overview};
 pub(crate) use mio_selector::MioSelector;
 pub use selector::{Readiness, Selector};
 pub(crate) use settings::Settings;
