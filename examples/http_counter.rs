@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --example http_counter
-//! curl http://127.0.0.1:8081/apples    # /apples was asked for 1 times
+//! curl http://127.0.0.1:8081/apples    # /apples: 1
 //! curl http://127.0.0.1:8081/slow      # the same, half a second later; meanwhile others are answered
 //! ```
 
@@ -59,7 +59,7 @@ impl Counter {
         let target = if known { target } else { "(another target)" };
         let count = self.counts.entry(target.to_owned()).or_default();
         *count += 1;
-        format!("{target} was asked for {count} times\n")
+        format!("{target}: {count}\n")
     }
 }
 

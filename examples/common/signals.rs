@@ -41,7 +41,7 @@ pub fn serve_until_signal<P: Protocol>(running: Running<P>, grace: Duration) -> 
 fn goodbye(numbers: &Snapshot) {
     let Snapshot { accepted, messages_in, messages_out, bytes_in, bytes_out, .. } = numbers;
     log::info!(
-        "goodbye: {accepted} connections, {messages_in} messages in ({bytes_in} bytes), \
-         {messages_out} out ({bytes_out} bytes)"
+        "goodbye; connections: {accepted}, messages in: {messages_in} ({bytes_in} bytes), \
+         out: {messages_out} ({bytes_out} bytes)"
     );
 }
