@@ -49,9 +49,11 @@ fn run<P: Wire + Sync>(seed: u64) -> Result<Seen, String> {
     let healed = random.chance(700);
     let mut report = play(simulation, &director, healed, grace, finish)?;
     let mut world = world.lock();
+    // On the processor thread a deferred answer may find no room.
+    let sure = seed % 5 != 0;
     // Unless something was thrown away on purpose: who was closed in order got everything.
     let kept = report.metrics.dropped_for(DropReason::Undelivered) + report.metrics.messages_dropped[DropReason::Stale as usize];
-    if kept == 0 && world.all_released {
+    if sure && kept == 0 && world.all_released {
         world.check_finished();
     }
     let seen = &mut report.seen;
@@ -71,9 +73,10 @@ fn set_up<P: Wire + Sync>(
     world: Arc<Mutex<World<P>>>,
     patience: Duration,
 ) -> (Simulation<P, User<P>>, Director<P>) {
-    let simulation = Simulation::new(seed, config.clone(), protocol.clone(), |network| User {
+    let simulation = Simulation::new(seed, config.clone(), protocol.clone(), |network, workers| User {
         world: Arc::clone(&world),
-        network,
+        network: network.clone(),
+        workers: (seed % 5 != 0).then(|| workers.clone()),
         random: Random::new(seed ^ 0xfeed),
         patience,
         due: None,
@@ -83,6 +86,7 @@ fn set_up<P: Wire + Sync>(
         world,
         network: simulation.network().clone(),
         listener: simulation.listener(),
+        workers: simulation.workers(),
         proxy: simulation.proxy(),
         protocol,
         temper,
@@ -100,7 +104,9 @@ fn play<P: Wire + Sync>(
 ) -> Result<Report, String> {
     let text = |broken: Broken| broken.to_string();
     let world = &director.world;
-    simulation.run_for(SHOW).map_err(text)?;
+    if let Err(broken) = simulation.run_for(SHOW) {
+        return Err(format!("{broken}\n{}", simulation.describe()));
+    }
     world.lock().read_all();
     if healed {
         director.heal();
@@ -109,7 +115,8 @@ fn play<P: Wire + Sync>(
             world.read_all();
             world.wrong.is_some() || world.records.iter().all(|record| record.closed.is_some() || record.is_complete())
         };
-        let complete = simulation.run_until(Duration::from_secs(900), done).map_err(text)?;
+        let complete = simulation.run_until(Duration::from_secs(900), done);
+        let complete = complete.map_err(|broken| format!("{broken}\n{}", simulation.describe()))?;
         if !complete && director.temper.patient {
             let incomplete = incomplete(&world.lock());
             return Err(format!(

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sluicegate::sim::{Broken, Network, SimPeer, Simulation, Weather};
-use sluicegate::{Config, Deferred, LengthPrefixed, Message, MessageProcessor, Reply};
+use sluicegate::sim::{Broken, Network, SimPeer, SimWorkers, Simulation, Weather};
+use sluicegate::{Config, Deferred, TierConfig, LengthPrefixed, Message, MessageProcessor, Reply};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -14,7 +14,7 @@ type Promises = Arc<Mutex<Vec<Deferred<LengthPrefixed>>>>;
 /// A simulation of `config` whose user is made of the network.
 fn simulation<M: MessageProcessor<LengthPrefixed>>(
     config: Config,
-    user: impl FnOnce(Network) -> M,
+    user: impl FnOnce(&Network, &SimWorkers) -> M,
 ) -> Simulation<LengthPrefixed, M> {
     let protocol = LengthPrefixed::new(config.inbound[2].size);
     Simulation::new(1, config, protocol, user).expect("the settings hold together")
@@ -53,7 +53,7 @@ fn liveness_room_for_a_reply_goes_on_to_the_next_who_waits() -> Result<(), Broke
     let mut config = Config::default();
     (config.owed_max, config.owed_total_max) = (1, 1);
     let promises = Promises::default();
-    let mut simulation = simulation(config, |_| patient_user(&promises));
+    let mut simulation = simulation(config, |_, _| patient_user(&promises));
     let peers: Vec<_> = (0..4).filter_map(|_| simulation.connect(Weather::calm())).collect();
     peers[0].send(&frame(b"later"));
     simulation.run_for(SECOND)?;
@@ -63,5 +63,21 @@ fn liveness_room_for_a_reply_goes_on_to_the_next_who_waits() -> Result<(), Broke
     simulation.run_for(SECOND)?;
     assert_eq!(received(&peers[0]), [b"at last"]);
     peers[1..].iter().for_each(|peer| assert_eq!(received(peer), [b"now"]));
+    Ok(())
+}
+
+/// One medium block was set aside for the rests of what is read, one for messages that their user keeps: with a count of
+/// one, whoever needed one for a longer message waited for ever.
+#[test]
+fn liveness_the_block_set_aside_for_rests_is_given_to_whoever_waits() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.inbound = [(32, 4), (300, 1), (1500, 1)].map(|(size, count)| TierConfig { size, count });
+    config.scratch = 544;
+    let promises = Promises::default();
+    let mut simulation = simulation(config, |_, _| patient_user(&promises));
+    let peers: Vec<_> = (0..2).filter_map(|_| simulation.connect(Weather::calm())).collect();
+    peers.iter().for_each(|peer| assert!(peer.send(&frame(&[b'a'; 700]))));
+    simulation.run_for(SECOND)?;
+    peers.iter().for_each(|peer| assert_eq!(received(peer), [[b'a'; 700]]));
     Ok(())
 }

@@ -65,6 +65,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.inbound.available(tier) > spare_missing { self.inbound.lease(tier) } else { None }
     }
 
+    /// A block for a message that outgrew its own. The one that was set aside for rests is for partial messages, too: it is
+    /// not kept from those who wait.
+    pub(super) fn block_for_promotion(&mut self, tier: usize) -> Option<Block> {
+        self.lease_partial(tier).or_else(|| self.rests.take(tier))
+    }
+
     /// True if the message of at most `available` bytes can be copied, should its user want to keep it.
     pub(super) fn has_spare(&mut self, slot: u32, available: usize) -> bool {
         if self.find_spare(available, slot) {
@@ -99,7 +105,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.refuse(slot, CloseReason::NoRoom { wanted, limit }, Refusal::Overloaded);
             return false;
         };
-        let block = if self.waiters.blocks[target].is_empty() { self.lease_partial(target) } else { None };
+        let block = if self.waiters.blocks[target].is_empty() { self.block_for_promotion(target) } else { None };
         match block {
             Some(block) => self.promote(slot, block),
             None => self.stand_in_line(slot, target, Wants::Promotion),

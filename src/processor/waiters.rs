@@ -132,7 +132,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let spare = |tier: usize| self.spares.has(tier) || self.inbound.available(tier) > 0;
         match front.wants {
             _ if !self.still_waits(front, PauseReason::NoBlocks) => true,
-            Wants::Promotion => partial(tier),
+            Wants::Promotion => self.rests.has(tier) || partial(tier),
             Wants::Spare => (tier..TIERS).any(spare) && (tier != SMALL || self.rests.has(SMALL) || partial(SMALL)),
         }
     }
@@ -154,7 +154,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 continue;
             }
             match front.wants {
-                Wants::Promotion => match self.lease_partial(tier) {
+                Wants::Promotion => match self.block_for_promotion(tier) {
                     Some(block) => self.promote(slot, block),
                     None if self.evict_when_due(tier, front) => continue,
                     None => return,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate::sim::{Network, Random, Reading, SimListener, SimPeer, Weather};
+use sluicegate::sim::{Network, Random, Reading, SimListener, SimPeer, SimWorkers, Weather};
 use sluicegate::{Config, HEADROOM, TierConfig, Timeouts, Turn, Watermarks, WriteProxy};
 
 use super::user::release;
@@ -91,6 +91,7 @@ pub struct Director<P: Wire> {
     pub world: Shared<P>,
     pub network: Network,
     pub listener: SimListener,
+    pub workers: SimWorkers,
     pub proxy: WriteProxy<P>,
     pub protocol: P,
     pub temper: Temper,
@@ -103,6 +104,7 @@ impl<P: Wire> Clone for Director<P> {
             world: Arc::clone(&self.world),
             network: self.network.clone(),
             listener: self.listener.clone(),
+            workers: self.workers.clone(),
             proxy: self.proxy.clone(),
             protocol: self.protocol.clone(),
             ..*self
@@ -274,7 +276,10 @@ impl<P: Wire + Sync> Director<P> {
             (peers, world.held.keys().copied().collect::<Vec<_>>())
         };
         peers.iter().for_each(|peer| peer.set_reading(Reading::Free));
-        held.into_iter().for_each(|held| release(&self.world, held));
+        for held in held {
+            let world = Arc::clone(&self.world);
+            self.workers.after(Duration::ZERO, move || release(&world, held));
+        }
         self.proxy.resume();
     }
 }
