@@ -47,7 +47,7 @@ pub(super) type Breach = (&'static str, String);
 const IDLE_SELECTS_MAX: u32 = 200;
 const IDLE_SELECT_LEAST: Duration = Duration::from_millis(2);
 /// By how much a deadline may pass before its connection is looked at: a tick of the timer wheel, and then some.
-const OVERDUE_MAX: Duration = Duration::from_millis(40);
+const OVERDUE_MAX: Duration = Duration::from_millis(50);
 
 /// What the checks remember from one cycle to the next.
 #[derive(Debug, Default)]
@@ -198,7 +198,7 @@ impl Scene<'_> {
         if connection.queued > 0 && !connection.on_write && (!connection.write_interest || room) {
             return breach("liveness", "it has something to deliver and nobody will try any more");
         }
-        if connection.overdue > OVERDUE_MAX {
+        if connection.overdue > OVERDUE_MAX + self.network.oversleep_max {
             return breach("liveness", &format!("its deadline has passed {:?} ago", connection.overdue));
         }
         self.check_output(connection)
