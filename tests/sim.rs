@@ -52,7 +52,8 @@ fn run<P: Wire + Sync>(seed: u64) -> Result<Seen, String> {
     // On the processor thread a deferred answer may find no room.
     let sure = seed % 5 != 0;
     // Unless something was thrown away on purpose: who was closed in order got everything.
-    let kept = report.metrics.dropped_for(DropReason::Undelivered) + report.metrics.messages_dropped[DropReason::Stale as usize];
+    let kept = report.metrics.dropped_for(DropReason::Undelivered)
+        + report.metrics.messages_dropped[DropReason::Stale as usize];
     if sure && kept == 0 && world.all_released {
         world.check_finished();
     }

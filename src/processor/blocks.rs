@@ -31,7 +31,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if has_small && self.find_spare(small, slot) {
             return Some(small);
         }
-        self.stand_in_line(slot, SMALL, Wants::Spare);
+        self.stand_in_line(slot, SMALL, Wants::Rest);
         None
     }
 
