@@ -36,6 +36,7 @@ fn run<P: Wire + Sync>(seed: u64) -> Result<Seen, String> {
     let mut random = Random::new(seed);
     let temper = Temper::drawn(&mut random);
     let config = config(&mut random, temper);
+    if env::var("SLUICEGATE_SEED").is_ok() { println!("{config:#?}"); }
     let protocol = P::new(config.inbound[2].size + HEADROOM);
     let world = Arc::new(Mutex::new(World::<P>::new()));
     let patience = Duration::from_millis(random.pick(&[1, 100, 3000]));
@@ -92,6 +93,7 @@ fn set_up<P: Wire + Sync>(
         protocol,
         temper,
         answer_max: config.reply_max - P::OVERHEAD,
+        turn_bytes: config.turn.bytes,
     };
     (simulation, director)
 }
@@ -209,7 +211,9 @@ fn run_all(from: u64, until: u64) -> (Seen, Vec<(u64, String)>) {
                     if seed >= until {
                         break;
                     }
+                    let t0 = Instant::now();
                     let result = run_seed(seed);
+                    if let (Ok(s), true) = (&result, env::var("SLOW").is_ok()) { println!("T {:?} {seed} {:?}", t0.elapsed().as_micros(), s.iter().filter(|s|s.0.starts_with('#')).collect::<Vec<_>>()); }
                     let mut results = results.lock();
                     match result {
                         Ok(seen) => results.0.merge(&seen),
