@@ -30,10 +30,8 @@ impl Wire for Http1 {
     const ANSWER_OVERHEAD: usize = 150;
 
     fn new(message_max: usize) -> Self {
-        let mut limits = Limits::default();
-        limits.head_max = HEAD_MAX as u32;
-        limits.body_max = (message_max - HEAD_MAX) as u32;
-        Self::with_limits(limits)
+        let body_max = (message_max - HEAD_MAX) as u32;
+        Self::with_limits(Limits { head_max: HEAD_MAX as u32, body_max, ..Limits::default() })
     }
 
     fn payload_max(message_max: usize) -> usize {
@@ -52,7 +50,8 @@ impl Wire for Http1 {
         }
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{expect}Transfer-Encoding: chunked\r\n\r\n");
         let mut framed = head.into_bytes();
-        let size = random.pick(&[1, 10, 1000]);
+        // Not so small that the framing is over its limit.
+        let size = random.pick(&[1, 10, 1000]).max(payload.len() / 500);
         for chunk in payload.chunks(size) {
             framed.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
             framed.extend(chunk);

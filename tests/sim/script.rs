@@ -152,6 +152,15 @@ impl<P: Wire> Director<P> {
         });
     }
 
+    /// Peers that come when the server is about to be told to go down.
+    pub fn arrange_latecomers(&self, random: &mut Random) {
+        for _ in 0..random.below(3) {
+            if let Some(peer) = self.listener.connect(Weather::calm()) {
+                self.admit(peer, Weather::calm(), random.fork());
+            }
+        }
+    }
+
     fn admit(&self, peer: SimPeer, weather: Weather, mut random: Random) {
         let (plan, mut stream) = self.plan(self.patience_for(weather), &mut random);
         let mut malformed = false;

@@ -341,6 +341,22 @@ impl<P: Wire> World<P> {
         Some((index, serial, request))
     }
 
+    /// LAW one peer: where nobody misbehaves and nothing is over in time, nobody is closed but for want of memory.
+    pub fn check_manners(&mut self, famine: bool) {
+        for index in 0..self.records.len() {
+            let record = &self.records[index];
+            let excused = match record.closed {
+                None => true,
+                Some(CloseKind::PeerClosed | CloseKind::PeerIncomplete) => record.finished,
+                Some(CloseKind::EvictedInbound | CloseKind::EvictedOutbound | CloseKind::NoRoom) => famine,
+                Some(_) => false,
+            };
+            if !excused {
+                self.wrong(format!("LAW one peer: peer {index} did nothing wrong and was closed: {:?}", record.closed));
+            }
+        }
+    }
+
     pub fn hold(&mut self, held: Held<P>) -> u64 {
         self.next_held += 1;
         self.held.insert(self.next_held, held);
