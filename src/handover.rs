@@ -87,6 +87,12 @@ impl<K> Handover<K> {
         self.processor.wake();
     }
 
+    /// True once nothing more will be put.
+    #[cfg(feature = "sim")]
+    pub fn is_finished(&self) -> bool {
+        self.finished.load(SeqCst)
+    }
+
     /// True when the accepter has stopped and the queue is empty: no connection will come any more.
     pub fn is_over(&self) -> bool {
         self.finished.load(SeqCst) && self.queue.is_empty()

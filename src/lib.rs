@@ -61,6 +61,8 @@ mod processor;
 mod protocol;
 mod reason;
 mod server;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod timer;
 mod wake;
 
@@ -80,3 +82,10 @@ pub use protocol::{
 pub use reason::{CloseKind, DropReason, PauseReason};
 pub use server::{Builder, CeilingRow, Config, ConfigError, MemoryCeiling, Meter, Running, Server, Stopper};
 pub use wake::WakeFlag;
+
+/// What the crate's own benches measure by itself. Not part of the interface: it may change with any version.
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::buffer::{Block, Line, Pool, SharedPool, Tier};
+}

@@ -13,15 +13,13 @@ mod pool;
 mod segments;
 mod tier;
 
+pub use block::Block;
+pub use line::Line;
 pub use outbound::{Outbound, Prefix};
-pub use pool::{HEADROOM, TIERS};
-pub use tier::TierConfig;
+pub use pool::{HEADROOM, Pool, SharedPool, TIERS};
+pub use tier::{Tier, TierConfig};
 
-pub(crate) use block::Block;
 pub(crate) use inbound::{Inbound, Spares};
 pub(crate) use lease::{RESERVE, reserve};
-pub(crate) use line::Line;
 pub(crate) use outbound::QUEUED_SEGMENTS;
-pub(crate) use pool::{Pool, SharedPool};
 pub(crate) use segments::{Queue, Segment, Segments};
-pub(crate) use tier::Tier;

@@ -46,7 +46,7 @@ impl SharedPool {
 
     /// LAW home: true when every block is free, except those that messages of the user's hold.
     pub fn all_home(&self) -> bool {
-        self.tiers.iter().all(|tier| tier.in_use() == tier.kept())
+        self.tiers.iter().all(|tier| tier.in_use() <= tier.kept())
     }
 
     /// Bytes that could still be leased, roughly: other threads lease too.

@@ -55,7 +55,12 @@ impl Owed {
 
     /// True if one more reply can be deferred.
     pub(crate) fn has_room(&self) -> bool {
-        self.outstanding < self.max
+        self.room() > 0
+    }
+
+    /// How many more replies can be deferred.
+    pub(crate) fn room(&self) -> usize {
+        self.max - self.outstanding
     }
 
     /// Replies that were deferred and not settled yet.

@@ -20,12 +20,11 @@ const FREE_SHARE: usize = 8;
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Puts the connection into the queue of those to be read, if it may run and there is something to do.
     pub(super) fn enqueue_run(&mut self, slot: u32) {
-        let Some(connection) = self.table.at_mut(slot) else { return };
+        let Some(connection) = self.table.at(slot) else { return };
         let may_run = connection.paused.is_empty() || connection.paused.has(PauseReason::Turn);
         let lingers = connection.ending.is_some();
-        if !connection.flags.on_run && connection.has_input() && (may_run || lingers) {
-            connection.flags.on_run = true;
-            self.run.push_back(slot);
+        if connection.has_input() && (may_run || lingers) {
+            self.run.push(slot);
         }
     }
 
@@ -148,11 +147,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.push_waiter(|waiters| &mut waiters.owed_room, waiter, PauseReason::Owed);
     }
 
-    /// A reply was settled: one connection that waited because too many were owed goes on.
+    /// Replies were settled: of the connections that waited because too many were owed, as many go on as there is room
+    /// for. Those that defer nothing leave their room to the next, in the next cycle.
     pub(super) fn resume_owed_room(&mut self) {
-        while let Some(waiter) = self.waiters.owed_room.pop_front() {
+        let mut room = self.desk.owed.room();
+        while room > 0 {
+            let Some(waiter) = self.waiters.owed_room.pop_front() else { return };
             if self.still_waits(&waiter, PauseReason::Owed) {
-                return self.unpause(waiter.id.slot(), PauseReason::Owed);
+                room -= 1;
+                self.unpause(waiter.id.slot(), PauseReason::Owed);
             }
         }
     }

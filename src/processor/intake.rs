@@ -89,7 +89,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.desk.owed.unlink(&mut connection.owed, ticket);
         }
         self.desk.owed.retire(ticket);
-        self.resume_owed_room();
         let Some(slot) = slot.filter(|slot| self.takes_replies(*slot)) else { return self.count_stale(&verdict) };
         self.apply_verdict(slot, verdict);
         self.reply_settled(slot);

@@ -28,7 +28,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    fn next_deadline(&self, slot: u32) -> Option<(Instant, Expiry)> {
+    pub(super) fn next_deadline(&self, slot: u32) -> Option<(Instant, Expiry)> {
         let connection = self.table.at(slot)?;
         let owed_since = self.desk.owed.oldest(&connection.owed).filter(|_| waits_for_replies(connection));
         let pending = Pending { owed_since, ending: connection.ending.is_some() };

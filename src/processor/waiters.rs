@@ -54,6 +54,13 @@ impl Waiters {
         let blocks = [line(), line(), line()];
         Self { blocks, answer_room: line(), owed_room: line(), not_ready: line(), ..Self::default() }
     }
+
+    /// Places taken in the longest line.
+    #[cfg(feature = "sim")]
+    pub(super) fn longest(&self) -> usize {
+        let lines = self.blocks.iter().chain([&self.answer_room, &self.owed_room, &self.not_ready]);
+        lines.map(VecDeque::len).max().unwrap_or(0)
+    }
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
@@ -96,6 +103,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn relieve_waiters(&mut self) {
         (0..TIERS).for_each(|tier| self.relieve_tier(tier));
         self.relieve_outbound();
+        self.resume_owed_room();
         self.resume_one_not_ready();
     }
 
@@ -113,7 +121,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn could_relieve(&self) -> bool {
         let blocks = (0..TIERS).any(|tier| self.could_serve(tier));
         let answers = !self.waiters.answer_room.is_empty() && self.answer_room_is_back();
-        blocks || answers || self.waiters.resuming || self.encoder_waits_unseen()
+        let owed = !self.waiters.owed_room.is_empty() && self.desk.owed.has_room();
+        blocks || answers || owed || self.waiters.resuming || self.encoder_waits_unseen()
     }
 
     /// True if the first in line would be served, or is gone.

@@ -27,7 +27,11 @@ impl Case {
 
 /// All cases, by name.
 pub fn all() -> Vec<Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/http1");
+    all_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/http1"))
+}
+
+/// The same, for a crate that lies elsewhere.
+pub fn all_in(folder: &Path) -> Vec<Case> {
     let mut cases: Vec<Case> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -1,0 +1,25 @@
+# The menu. `make` alone prints it.
+.PHONY: help check test sim fuzz bench doc
+
+help: ## print this menu
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+
+check: ## everything that has to be green: what CI runs
+	.ci/run
+
+test: ## all tests
+	cargo test
+
+sim: ## the simulation; SEED=n runs one seed again, SEEDS=n [FROM=n] runs more and others
+	$(if $(SEED),SLUICEGATE_SEED=$(SEED)) $(if $(SEEDS),SLUICEGATE_SEEDS=$(SEEDS)) $(if $(FROM),SLUICEGATE_SEEDS_FROM=$(FROM)) \
+		cargo test --release --test sim -- --nocapture
+
+fuzz: ## a minute of each fuzz target; needs cargo-fuzz and a nightly toolchain
+	cd fuzz && cargo run --example seeds
+	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
+
+bench: ## all in-process benches
+	cargo bench
+
+doc: ## the documentation of the crate, warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --open

@@ -1,0 +1,95 @@
+//! What a simulation looks at between two cycles. Nothing here changes anything.
+
+use std::time::{Duration, Instant};
+
+use super::{Processor, Selector};
+use crate::buffer::TIERS;
+use crate::connection::{Connection, Stage};
+use crate::id::ConnectionId;
+use crate::message_processor::MessageProcessor;
+use crate::protocol::Protocol;
+use crate::reason::Paused;
+
+/// The processor between two cycles.
+#[derive(Debug, Default)]
+pub(crate) struct Overview {
+    pub(crate) connections: Vec<Inspected>,
+    pub(crate) now: Option<Instant>,
+    /// Entries in the queues of those to be read and of those to be written.
+    pub(crate) queues: [usize; 2],
+    /// Places taken in the longest line.
+    pub(crate) longest_line: usize,
+    /// Replies that were deferred and not settled yet.
+    pub(crate) owed: usize,
+    pub(crate) segments: usize,
+    /// Inbound blocks that the processor itself has set aside, by tier.
+    pub(crate) set_aside: [usize; TIERS],
+    /// It takes what others left in the outbox; false while there is no room for it.
+    pub(crate) takes_outbound: bool,
+}
+
+/// One connection between two cycles.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inspected {
+    pub(crate) id: ConnectionId,
+    pub(crate) paused: Paused,
+    pub(crate) stage: Option<Stage>,
+    /// The tier of the block that it holds.
+    pub(crate) tier: Option<usize>,
+    pub(crate) buffered: usize,
+    pub(crate) queued: usize,
+    pub(crate) owed: usize,
+    pub(crate) readable: bool,
+    pub(crate) undecoded: bool,
+    pub(crate) end_read: bool,
+    pub(crate) on_run: bool,
+    pub(crate) on_write: bool,
+    pub(crate) write_interest: bool,
+    /// How old its unfinished message is, without the time that it stood still.
+    pub(crate) message_age: Duration,
+    /// By how much its next deadline has passed.
+    pub(crate) overdue: Duration,
+}
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// Looks at everything; what `overview` held before is replaced.
+    pub(crate) fn inspect(&self, overview: &mut Overview) {
+        overview.connections.clear();
+        overview.connections.extend(self.table.iter().map(|connection| self.inspect_connection(connection)));
+        overview.now = Some(self.now);
+        overview.queues = [self.run.len(), self.dirty.len()];
+        overview.longest_line = self.waiters.longest();
+        overview.owed = self.desk.owed.outstanding();
+        overview.segments = self.settings.segments_max - self.segments.room();
+        overview.set_aside =
+            [0, 1, 2].map(|tier| usize::from(self.spares.has(tier)) + usize::from(self.rests.has(tier)));
+        overview.takes_outbound = self.can_take_outbound();
+    }
+
+    fn inspect_connection(&self, connection: &Connection<S::Socket, P>) -> Inspected {
+        let (flags, deadlines) = (&connection.flags, &connection.deadlines);
+        let deadline = self.next_deadline(connection.id.slot());
+        Inspected {
+            id: connection.id,
+            paused: connection.paused,
+            stage: connection.ending.as_ref().map(|ending| ending.stage),
+            tier: connection.inbound.tier(),
+            buffered: connection.inbound.buffered(),
+            queued: connection.outbound.bytes(),
+            owed: connection.owed.count(),
+            readable: flags.readable,
+            undecoded: flags.undecoded,
+            end_read: flags.end_read,
+            on_run: self.run.contains(connection.id.slot()),
+            on_write: self.dirty.contains(connection.id.slot()),
+            write_interest: flags.write_interest,
+            message_age: deadlines.message_elapsed(deadlines.paused_since().unwrap_or(self.now)),
+            overdue: deadline.map_or(Duration::ZERO, |(due, _)| self.now.saturating_duration_since(due)),
+        }
+    }
+
+    /// LAW ledger, with the sums over all connections.
+    pub(crate) fn inspect_ledger(&self) -> Result<(), String> {
+        self.check_ledger()
+    }
+}

@@ -1,0 +1,233 @@
+//! The laws, checked after every cycle.
+//!
+//! Each check here was seen to fail on a bug that was planted for it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::network::State;
+use crate::buffer::{SharedPool, TIERS};
+use crate::connection::Stage;
+use crate::id::ConnectionId;
+use crate::metrics::Snapshot;
+use crate::outbox::Outbox;
+use crate::processor::{Inspected, Overview};
+use crate::reason::PauseReason;
+use crate::server::Config;
+
+/// A law of the server's that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The law's name, as ARCHITECTURE.md has it.
+    pub law: &'static str,
+    /// What was found.
+    pub what: String,
+    /// The seed of the simulation: with it the same happens again.
+    pub seed: u64,
+    /// When it was found, since the start.
+    pub at: Duration,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { law, what, seed, at } = self;
+        write!(f, "LAW {law} is broken at {at:?} of seed {seed}: {what}")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// A law and how it was broken.
+pub(super) type Breach = (&'static str, String);
+
+/// Selects in a row between which nothing happened, from which on the server spins, if they also came in quick
+/// succession.
+const IDLE_SELECTS_MAX: u32 = 200;
+const IDLE_SELECT_LEAST: Duration = Duration::from_millis(2);
+/// By how much a deadline may pass before its connection is looked at: a tick of the timer wheel, and then some.
+const OVERDUE_MAX: Duration = Duration::from_millis(40);
+
+/// What the checks remember from one cycle to the next.
+#[derive(Debug, Default)]
+pub(super) struct Laws {
+    /// There was work left: the next select must not sleep.
+    busy: bool,
+    last: Option<Instant>,
+    /// The age of each connection's unfinished message, and whether it stood still.
+    ages: BTreeMap<ConnectionId, (Duration, bool)>,
+}
+
+/// What the checks look at.
+pub(super) struct Scene<'a> {
+    pub(super) config: &'a Config,
+    pub(super) overview: &'a Overview,
+    pub(super) metrics: &'a Snapshot,
+    pub(super) outbox: &'a Outbox,
+    pub(super) inbound: &'a Arc<SharedPool>,
+    pub(super) network: &'a State,
+    /// Accepted connections that wait for the processor.
+    pub(super) waiting: usize,
+}
+
+impl Laws {
+    /// Checks everything that holds between two cycles.
+    pub(super) fn check(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
+        self.check_liveness(scene)?;
+        self.check_clocks(scene)?;
+        scene.check_memory()?;
+        scene.check_books()?;
+        scene.overview.connections.iter().try_for_each(|connection| scene.check_connection(connection))
+    }
+
+    /// LAW liveness: work that is left is never slept on, and what is not worked on is not looked at again and again.
+    fn check_liveness(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
+        let sleep = scene.network.sleep;
+        if self.busy && sleep.slept {
+            return Err(("liveness", "the processor slept although it had left work undone".into()));
+        }
+        if sleep.idle > IDLE_SELECTS_MAX && scene.network.now - sleep.idle_since < IDLE_SELECT_LEAST * sleep.idle {
+            return Err(("liveness", format!("the processor spins: {} cycles without any effect", sleep.idle)));
+        }
+        let left = scene.waiting > 0 || (scene.outbox.has_work() && scene.overview.takes_outbound);
+        // Whoever waits for a reply while none is owed to anybody is to be looked at in the next cycle.
+        let waits_for_nothing =
+            |connection: &Inspected| connection.paused.has(PauseReason::Owed) && scene.overview.owed == 0;
+        let idle_waiter = scene.overview.connections.iter().any(waits_for_nothing);
+        self.busy = left || idle_waiter || scene.overview.queues != [0, 0];
+        match &scene.network.misuse {
+            Some(misuse) => Err(("selector", misuse.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// LAW clocks: a message does not age while the pause set is not empty, and never faster than the clock.
+    fn check_clocks(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
+        let now = scene.overview.now.unwrap_or(scene.network.start);
+        let passed = now.saturating_duration_since(self.last.replace(now).unwrap_or(now));
+        let mut ages = BTreeMap::new();
+        for connection in &scene.overview.connections {
+            let (age, stood_still) = self.ages.get(&connection.id).copied().unwrap_or_default();
+            let most = age + if stood_still { Duration::ZERO } else { passed };
+            if connection.message_age > most {
+                let (id, age) = (connection.id, connection.message_age);
+                return Err(("clocks", format!("the message of {id} is {age:?} old and can't be more than {most:?}")));
+            }
+            ages.insert(connection.id, (connection.message_age, !connection.paused.is_empty()));
+        }
+        self.ages = ages;
+        Ok(())
+    }
+}
+
+impl Scene<'_> {
+    /// LAW memory: nothing is more than was counted at start.
+    fn check_memory(&self) -> Result<(), Breach> {
+        let Self { config, overview, .. } = self;
+        let bounds = [
+            ("connections", overview.connections.len(), config.connections_max),
+            ("connections in the run queue", overview.queues[0], config.connections_max),
+            ("connections in the write queue", overview.queues[1], config.connections_max),
+            ("places in a line", overview.longest_line, config.connections_max),
+            ("replies owed", overview.owed, config.owed_total_max),
+            ("segments", overview.segments, config.segments_max),
+        ];
+        let pools = [("inbound", self.inbound), ("outbound", &self.outbox.pool)];
+        let blocks = pools.iter().flat_map(|(name, pool)| {
+            pool.tiers().iter().map(move |tier| (*name, tier.in_use().max(tier.high_water()), tier.count()))
+        });
+        match bounds.into_iter().chain(blocks).find(|(_, count, max)| count > max) {
+            Some((what, count, max)) => Err(("memory", format!("{what}: {count}, and the bound is {max}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// LAW ledger, beyond the sums of bytes: connections, blocks, pauses and undelivered bytes are where the counters
+    /// say.
+    fn check_books(&self) -> Result<(), Breach> {
+        let Self { overview, metrics, .. } = self;
+        let ended = metrics.closed_total() + metrics.accepted_unserved;
+        let accounted = metrics.open + ended + self.waiting as u64;
+        if metrics.accepted != accounted {
+            let what = format!("{} connections were accepted, {accounted} are accounted for", metrics.accepted);
+            return Err(("ledger", what));
+        }
+        for (tier, home) in self.inbound.tiers().iter().enumerate() {
+            let held = overview.connections.iter().filter(|connection| connection.tier == Some(tier)).count();
+            let accounted = held + overview.set_aside[tier] + home.kept();
+            if home.in_use() != accounted {
+                let what = format!("{} inbound blocks of tier {tier} are in use, {accounted} are held", home.in_use());
+                return Err(("ledger", what));
+            }
+        }
+        for reason in PauseReason::ALL {
+            let paused = overview.connections.iter().filter(|connection| connection.paused.has(*reason)).count();
+            let counted = metrics.paused[*reason as usize];
+            if counted != paused as u64 {
+                return Err(("ledger", format!("{paused} connections are paused for {reason}, {counted} are counted")));
+            }
+        }
+        let owed: usize = overview.connections.iter().map(|connection| connection.owed).sum();
+        if owed > overview.owed {
+            return Err(("ledger", format!("{owed} replies are owed, {} are counted", overview.owed)));
+        }
+        Ok(())
+    }
+
+    /// What holds for each connection.
+    fn check_connection(&self, connection: &Inspected) -> Result<(), Breach> {
+        let breach = |law, what: &str| Err((law, format!("{}: {what}", connection.id)));
+        let reads = connection.stage.is_none() || matches!(connection.stage, Some(Stage::Lingering { .. }));
+        let runs = connection.paused.is_empty() || connection.paused.has(PauseReason::Turn);
+        let has_input = connection.readable || connection.undecoded;
+        let link = self.network.links.iter().find(|link| link.slot() == Some(connection.id.slot()));
+        let forgotten = link.is_some_and(|link| link.is_silent_and_readable());
+        if forgotten && !connection.readable && !connection.end_read {
+            return breach("liveness", "its socket has something to read and nobody will look any more");
+        }
+        if connection.stage.is_none() && runs && has_input && !connection.on_run {
+            return breach("liveness", "it may run, it has something to do, and is not in the run queue");
+        }
+        if reads && connection.stage.is_some() && connection.readable && !connection.on_run {
+            return breach("liveness", "it lingers with something to read and is not in the run queue");
+        }
+        let room = link.is_some_and(|link| link.is_silent_and_writable());
+        if connection.queued > 0 && !connection.on_write && (!connection.write_interest || room) {
+            return breach("liveness", "it has something to deliver and nobody will try any more");
+        }
+        if connection.overdue > OVERDUE_MAX {
+            return breach("liveness", &format!("its deadline has passed {:?} ago", connection.overdue));
+        }
+        self.check_output(connection)
+    }
+
+    /// LAW memory: what waits for one peer is bounded, and the shared gauge says the same as its queue.
+    fn check_output(&self, connection: &Inspected) -> Result<(), Breach> {
+        let undelivered = self.outbox.undelivered(connection.id.slot()) as usize;
+        let on_its_way = !self.outbox.unasked.is_empty();
+        if undelivered < connection.queued || (undelivered != connection.queued && !on_its_way) {
+            let what = format!("{}: {} bytes are queued, {undelivered} are counted", connection.id, connection.queued);
+            return Err(("ledger", what));
+        }
+        // One answer on top, the last words, and whatever was owed already when the mark was reached.
+        let answers = 2 + self.config.owed_max;
+        let most = self.config.watermarks.high + answers * self.config.reply_max;
+        if undelivered > most {
+            let what = format!("{}: {undelivered} bytes wait for it, the bound is {most}", connection.id);
+            return Err(("memory", what));
+        }
+        Ok(())
+    }
+}
+
+/// LAW home: nothing is in use any more once everybody has gone.
+pub(super) fn check_home(inbound: &SharedPool, outbound: &SharedPool, reserve_in_use: usize) -> Result<(), Breach> {
+    let away = |pool: &SharedPool| pool.tiers().iter().map(|tier| tier.in_use()).collect::<Vec<_>>();
+    if inbound.all_home() && outbound.all_home() && reserve_in_use == 0 {
+        return Ok(());
+    }
+    let (inbound, outbound) = (away(inbound), away(outbound));
+    debug_assert_eq!(inbound.len(), TIERS);
+    Err(("home", format!("blocks still in use: inbound {inbound:?}, outbound {outbound:?}, reserve {reserve_in_use}")))
+}

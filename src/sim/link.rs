@@ -1,0 +1,386 @@
+//! One simulated connection: both directions, both ends, as the kernel between them would see it.
+//!
+//! Pure state: time and chance come from the caller. Modelled on what Linux does, down to the traps: an end of stream
+//! that hides behind a short read, a reset that is reported once and then looks like an end, a socket whose closing with
+//! unread bytes destroys what it wrote last.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
+
+use super::pipe::Pipe;
+use super::{End, NetworkCounts, Random, Reading, Weather};
+use crate::processor::Readiness;
+
+/// How far the peer's end of stream has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fin {
+    NotSent,
+    Sent,
+    Arrived,
+}
+
+/// How far a reset has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    No,
+    /// It has arrived; the next call of the server's reports it.
+    Unreported,
+    /// It was reported; reads see an end, writes a broken pipe.
+    Reported,
+}
+
+/// What the server registered, and what it will be told by the next select.
+#[derive(Debug, Default)]
+struct Interest {
+    slot: Option<u32>,
+    write: bool,
+    /// Something came that can be read, or the end.
+    read_edge: bool,
+    /// There may be room to write again.
+    write_edge: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) address: SocketAddr,
+    pub(super) weather: Weather,
+    pub(super) reading: Reading,
+    /// An event for the next arrival is in the schedule.
+    pub(super) arrival_arranged: bool,
+    /// An event for the peer's next read is in the schedule.
+    pub(super) drain_arranged: bool,
+    interest: Interest,
+    in_flight: Pipe,
+    arrived: Pipe,
+    fin: Fin,
+    broken: Broken,
+    outgoing: Pipe,
+    received: Pipe,
+    received_total: usize,
+    /// A write found too little room; the next room raises an edge.
+    wants_room: bool,
+    server_finished: bool,
+    server_gone: bool,
+    /// The peer has closed altogether: what reaches it is answered by a reset.
+    hung_up: bool,
+    end: Option<End>,
+    /// The slot in which the peer's end of stream arrived, until somebody has asked.
+    new_end: Option<u32>,
+}
+
+/// What the peer does.
+impl Link {
+    pub(super) fn new(address: SocketAddr, weather: Weather) -> Self {
+        Self {
+            address,
+            weather,
+            reading: Reading::Free,
+            arrival_arranged: false,
+            drain_arranged: false,
+            interest: Interest::default(),
+            in_flight: Pipe::default(),
+            arrived: Pipe::default(),
+            fin: Fin::NotSent,
+            broken: Broken::No,
+            outgoing: Pipe::default(),
+            received: Pipe::default(),
+            received_total: 0,
+            wants_room: false,
+            server_finished: false,
+            server_gone: false,
+            hung_up: false,
+            end: None,
+            new_end: None,
+        }
+    }
+
+    /// Sends; false if the connection can take nothing more from this peer.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> bool {
+        let open = self.fin == Fin::NotSent && self.broken == Broken::No && self.end != Some(End::Reset);
+        if open {
+            self.in_flight.push(bytes);
+        }
+        open
+    }
+
+    pub(super) fn finish(&mut self) {
+        if self.fin == Fin::NotSent {
+            self.fin = Fin::Sent;
+        }
+    }
+
+    pub(super) fn hang_up(&mut self) {
+        self.finish();
+        self.hung_up = true;
+    }
+
+    pub(super) fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    pub(super) fn received_total(&self) -> usize {
+        self.received_total
+    }
+
+    pub(super) fn take_received(&mut self) -> Vec<u8> {
+        let mut taken = Vec::new();
+        self.received.pour(usize::MAX, |bytes| taken.extend_from_slice(bytes));
+        taken
+    }
+
+    /// Bytes that the peer sent and the server has not read yet.
+    pub(super) fn unread(&self) -> usize {
+        self.in_flight.len() + self.arrived.len()
+    }
+
+    /// Bytes that the server wrote and the peer has not read yet.
+    pub(super) fn untaken(&self) -> usize {
+        self.outgoing.len()
+    }
+}
+
+/// What happens in between.
+impl Link {
+    /// True if something is still on its way to the server and would get in.
+    pub(super) fn can_arrive(&self) -> bool {
+        let room = self.server_gone || self.arrived.len() < self.weather.receive_buffer;
+        let coming = !self.in_flight.is_empty() || self.fin == Fin::Sent;
+        self.broken == Broken::No && coming && (room || self.in_flight.is_empty())
+    }
+
+    /// The next piece arrives.
+    pub(super) fn arrive(&mut self, random: &mut Random, counts: &mut NetworkCounts) {
+        if self.broken != Broken::No {
+            return;
+        }
+        if self.server_gone && !self.in_flight.is_empty() {
+            // Nobody is there to read it: the kernel answers with a reset.
+            return self.reset_peer(counts);
+        }
+        let piece = random.between(1, self.weather.piece_max.clamp(1, 1 << 20));
+        let count = piece.min(self.in_flight.len()).min(self.weather.receive_buffer - self.arrived.len());
+        let Self { in_flight, arrived, .. } = self;
+        in_flight.pour(count, |bytes| arrived.push(bytes));
+        if count > 0 && !self.in_flight.is_empty() && self.arrived.len() == self.weather.receive_buffer {
+            counts.windows_closed += 1;
+        }
+        // The end may come in one packet with the last bytes, and then has no edge of its own.
+        if self.fin == Fin::Sent && self.in_flight.is_empty() && (count == 0 || random.chance(500)) {
+            counts.hidden_ends += u64::from(count > 0);
+            self.fin = Fin::Arrived;
+            self.new_end = self.interest.slot;
+        }
+        self.interest.read_edge = true;
+    }
+
+    /// The peer breaks the connection.
+    pub(super) fn reset(&mut self, random: &mut Random, counts: &mut NetworkCounts) {
+        if self.broken != Broken::No || self.end == Some(End::Reset) {
+            return;
+        }
+        counts.resets += 1;
+        self.broken = Broken::Unreported;
+        self.in_flight.clear();
+        self.outgoing.clear();
+        // Linux still delivers what had arrived, others do not.
+        if random.chance(500) {
+            self.arrived.clear();
+        }
+        self.end = Some(End::Reset);
+        (self.interest.read_edge, self.interest.write_edge) = (true, true);
+    }
+
+    /// True if the peer has something to take, and is willing.
+    pub(super) fn can_drain(&self) -> bool {
+        let coming = !self.outgoing.is_empty() || self.server_gone || self.server_finished;
+        let willing = self.hung_up || self.reading != Reading::Stalled;
+        coming && willing && self.end.is_none()
+    }
+
+    /// The peer takes some of what was written to it; true if that broke the connection.
+    pub(super) fn drain(&mut self, random: &mut Random) -> bool {
+        if self.end.is_some() || (self.reading == Reading::Stalled && !self.hung_up) {
+            return false;
+        }
+        if self.hung_up && !self.outgoing.is_empty() {
+            return true;
+        }
+        let most = match self.reading {
+            Reading::Slow { bytes, .. } => bytes.max(1),
+            _ => self.weather.piece_max.clamp(1, 1 << 20),
+        };
+        let count = random.between(1, most).min(self.outgoing.len());
+        let Self { outgoing, received, .. } = self;
+        outgoing.pour(count, |bytes| received.push(bytes));
+        self.received_total += count;
+        if self.wants_room && self.is_writable() {
+            self.wants_room = false;
+            self.interest.write_edge = true;
+        }
+        if self.outgoing.is_empty() && (self.server_finished || self.server_gone) {
+            self.end = Some(End::Finished);
+        }
+        false
+    }
+
+    /// The server's kernel breaks the connection: what the peer has not read yet is lost.
+    fn reset_peer(&mut self, counts: &mut NetworkCounts) {
+        counts.lost_by_close += self.outgoing.clear() as u64;
+        self.in_flight.clear();
+        if self.end.is_none() {
+            self.end = Some(End::Reset);
+        }
+    }
+}
+
+/// What the server does.
+impl Link {
+    pub(super) fn read(&mut self, place: &mut [u8]) -> io::Result<usize> {
+        match (self.arrived.is_empty(), self.broken) {
+            (false, _) => Ok(self.arrived.read(place)),
+            (true, Broken::Unreported) => {
+                self.broken = Broken::Reported;
+                Err(ErrorKind::ConnectionReset.into())
+            }
+            (true, Broken::Reported) => Ok(0),
+            (true, Broken::No) if self.fin == Fin::Arrived || place.is_empty() => Ok(0),
+            (true, Broken::No) => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    pub(super) fn write(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        random: &mut Random,
+        counts: &mut NetworkCounts,
+    ) -> io::Result<usize> {
+        if self.broken == Broken::Unreported {
+            self.broken = Broken::Reported;
+            return Err(
+                if self.fin == Fin::Arrived { ErrorKind::BrokenPipe } else { ErrorKind::ConnectionReset }.into()
+            );
+        }
+        if self.broken == Broken::Reported || self.server_finished {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
+        let room = self.weather.send_buffer.saturating_sub(self.outgoing.len());
+        if wanted == 0 {
+            return Ok(0);
+        }
+        if room == 0 {
+            counts.full_writes += 1;
+            self.wants_room = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let mut count = wanted.min(room);
+        if random.chance(self.weather.short_writes) {
+            count = random.between(1, count);
+        }
+        self.take_written(slices, count);
+        if count < wanted {
+            counts.short_writes += 1;
+            // As the kernel does: whoever was cut short is told about room, also about room that is there already.
+            self.interest.write_edge |= self.is_writable();
+            self.wants_room = !self.is_writable();
+        }
+        Ok(count)
+    }
+
+    fn take_written(&mut self, slices: &[IoSlice<'_>], mut count: usize) {
+        for slice in slices {
+            let step = slice.len().min(count);
+            self.outgoing.push(&slice[..step]);
+            count -= step;
+        }
+    }
+
+    pub(super) fn shutdown_write(&mut self) -> io::Result<()> {
+        match self.broken {
+            Broken::No => {
+                self.server_finished = true;
+                Ok(())
+            }
+            _ => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// The server drops its socket. With unread bytes in it, the kernel answers with a reset instead of an end.
+    pub(super) fn close(&mut self, counts: &mut NetworkCounts) {
+        self.server_gone = true;
+        self.interest = Interest::default();
+        if self.arrived.clear() > 0 {
+            self.reset_peer(counts);
+        }
+    }
+
+    pub(super) fn register(&mut self, slot: u32) {
+        self.interest.slot = Some(slot);
+        self.interest.read_edge = self.is_readable();
+    }
+
+    pub(super) fn set_write(&mut self, on: bool) {
+        self.interest.write = on;
+        self.interest.write_edge = on && self.is_writable();
+        self.wants_room |= on && !self.is_writable();
+    }
+
+    pub(super) fn deregister(&mut self) {
+        self.interest = Interest::default();
+    }
+
+    /// The slot in which the peer's end of stream has arrived since the last call.
+    pub(super) fn take_new_end(&mut self) -> Option<u32> {
+        self.new_end.take()
+    }
+
+    pub(super) fn slot(&self) -> Option<u32> {
+        self.interest.slot
+    }
+
+    /// True if the server would find something by reading that no edge will tell it about any more.
+    pub(super) fn is_silent_and_readable(&self) -> bool {
+        self.is_readable() && !self.interest.read_edge
+    }
+
+    /// True if the server could write and no edge will tell it so any more.
+    pub(super) fn is_silent_and_writable(&self) -> bool {
+        self.is_writable() && !self.interest.write_edge
+    }
+
+    fn is_readable(&self) -> bool {
+        !self.arrived.is_empty() || self.fin == Fin::Arrived || self.broken != Broken::No
+    }
+
+    /// As Linux has it: only with a third of the buffer free, so that a writer is not woken for each byte.
+    fn is_writable(&self) -> bool {
+        let free = self.weather.send_buffer.saturating_sub(self.outgoing.len());
+        free * 3 >= self.weather.send_buffer || self.broken != Broken::No || self.server_finished
+    }
+
+    /// True if the next select has something to say.
+    pub(super) fn has_edge(&self) -> bool {
+        let Interest { slot, write, read_edge, write_edge } = self.interest;
+        slot.is_some() && (read_edge || (write && write_edge))
+    }
+
+    /// What select says, once per edge. What is true without an edge of its own may be said along with it, or not.
+    pub(super) fn report(&mut self, random: &mut Random) -> Option<Readiness> {
+        let slot = self.interest.slot?;
+        let along = random.chance(500);
+        let readable = self.is_readable() && (self.interest.read_edge || along);
+        let writable = self.interest.write && self.is_writable() && (self.interest.write_edge || along);
+        let error = self.broken == Broken::Unreported;
+        let read_closed = self.fin == Fin::Arrived || self.broken != Broken::No;
+        self.interest.read_edge = false;
+        self.interest.write_edge &= !self.interest.write;
+        (readable || writable).then_some(Readiness { slot, readable, writable, read_closed, error })
+    }
+
+    /// What select says for nothing.
+    pub(super) fn report_spurious(&mut self, random: &mut Random) -> Option<Readiness> {
+        let slot = self.interest.slot.filter(|_| random.chance(self.weather.spurious))?;
+        let writable = self.interest.write && random.chance(500);
+        Some(Readiness { slot, readable: true, writable, ..Readiness::default() })
+    }
+}

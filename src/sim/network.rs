@@ -1,0 +1,280 @@
+//! All simulated connections, the clock, and what is going to happen.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::link::Link;
+use super::schedule::{Action, Event, Schedule};
+use super::{Random, SimPeer, SimSocket, Weather};
+use crate::wake::WakeFlag;
+
+/// What the network did, for a test that wants to know whether it has seen everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NetworkCounts {
+    /// Writes that took fewer bytes than they were given.
+    pub short_writes: u64,
+    /// Writes that took nothing, because the peer does not read.
+    pub full_writes: u64,
+    /// Connections that their peer broke.
+    pub resets: u64,
+    /// Ends of stream that came along with the last bytes, without an edge of their own.
+    pub hidden_ends: u64,
+    /// Times that bytes had to wait with their peer, because the server did not read.
+    pub windows_closed: u64,
+    /// Readiness that was reported for nothing.
+    pub spurious: u64,
+    /// Calls that were interrupted.
+    pub interruptions: u64,
+    /// Bytes that a peer never got because the server closed its socket with unread bytes in it.
+    pub lost_by_close: u64,
+    /// Times that the clock jumped.
+    pub jumps: u64,
+}
+
+/// A network of simulated connections with a clock of its own. A clone is another handle to the same network.
+///
+/// Nothing happens by itself: time passes when the server calls a socket, and when it sleeps in
+/// [`SimSelector`](super::SimSelector), then up to the next event at once. All chance comes from the seed.
+#[derive(Debug, Clone)]
+pub struct Network {
+    state: Arc<Mutex<State>>,
+}
+
+/// How often and how long the processor's thread slept in its selector.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sleep {
+    /// The last select found nothing to report and had leave to sleep.
+    pub(crate) slept: bool,
+    /// It had no timeout, nothing was left to happen, and nobody could have woken it.
+    pub(crate) for_ever: bool,
+    /// Selects in a row between which nothing happened at all, and since when.
+    pub(crate) idle: u32,
+    pub(crate) idle_since: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) start: Instant,
+    pub(super) now: Duration,
+    pub(super) random: Random,
+    pub(super) links: Vec<Link>,
+    pub(super) counts: NetworkCounts,
+    pub(super) sleep: Sleep,
+    /// Somebody used the processor's wake flag.
+    pub(super) woken: bool,
+    /// Counts everything that happens.
+    pub(super) happened: u64,
+    /// A sleep lasts at most this much longer than asked for.
+    pub(super) oversleep_max: Duration,
+    /// What the server did and a real selector would have punished.
+    pub(super) misuse: Option<String>,
+    /// True while others have left work for the processor.
+    pub(super) left: Probe,
+    schedule: Schedule,
+}
+
+/// A question that the network asks from time to time.
+#[derive(Default)]
+pub(super) struct Probe(Option<Box<dyn Fn() -> bool + Send>>);
+
+impl Probe {
+    pub(super) fn ask(&self) -> bool {
+        self.0.as_ref().is_some_and(|question| question())
+    }
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Probe")
+    }
+}
+
+impl Network {
+    /// A network in which everything is drawn from `seed`.
+    pub fn new(seed: u64) -> Self {
+        let state = State {
+            start: super::clock::start(),
+            now: Duration::ZERO,
+            random: Random::new(seed),
+            links: Vec::new(),
+            counts: NetworkCounts::default(),
+            sleep: Sleep::default(),
+            woken: false,
+            happened: 0,
+            oversleep_max: Duration::ZERO,
+            misuse: None,
+            left: Probe::default(),
+            schedule: Schedule::default(),
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// A new connection: the peer's end, and the socket as the server would have accepted it.
+    pub fn connect(&self, weather: Weather) -> (SimPeer, SimSocket) {
+        let mut state = self.lock();
+        let index = state.links.len();
+        let [.., high, low] = (index as u32).to_be_bytes();
+        state.links.push(Link::new(SocketAddr::from(([10, 0, high, low], 40_000)), weather));
+        drop(state);
+        (SimPeer::new(self.clone(), index), SimSocket::new(self.clone(), index))
+    }
+
+    /// Arranges that `act` is called after `delay` (at least a microsecond), as if by another thread: also in the middle
+    /// of a cycle.
+    pub fn after(&self, delay: Duration, act: impl FnOnce() + Send + 'static) {
+        // An action that arranges itself again must not stop the clock.
+        let delay = delay.max(Duration::from_micros(1));
+        let mut state = self.lock();
+        let at = state.now + delay;
+        state.schedule.add(at, Event::Act(Box::new(act)));
+    }
+
+    /// The time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.lock().now
+    }
+
+    /// The time now, as the server sees it.
+    pub fn now(&self) -> Instant {
+        let state = self.lock();
+        state.start + state.now
+    }
+
+    /// Moves the clock forward at once. What would have happened meanwhile happens late.
+    pub fn jump(&self, forward: Duration) {
+        let mut state = self.lock();
+        state.now += forward;
+        state.counts.jumps += 1;
+    }
+
+    /// Lets each sleep of the server's last up to `max` longer than it asked for.
+    pub fn set_oversleep(&self, max: Duration) {
+        self.lock().oversleep_max = max;
+    }
+
+    pub(super) fn oversleep_max(&self) -> Duration {
+        self.lock().oversleep_max
+    }
+
+    /// Ends the sleep that the server is in at `at`, for nothing.
+    pub(super) fn wake_at(&self, at: Duration) {
+        let network = self.clone();
+        self.after(at.saturating_sub(self.elapsed()), move || network.lock().woken = true);
+    }
+
+    /// Asks `left` whenever the server goes on sleeping: it must not while others have left work for it.
+    pub(super) fn watch_sleep(&self, left: impl Fn() -> bool + Send + 'static) {
+        self.lock().left = Probe(Some(Box::new(left)));
+    }
+
+    /// What the network did so far.
+    pub fn counts(&self) -> NetworkCounts {
+        self.lock().counts
+    }
+
+    /// A flag that wakes the server's thread out of its simulated sleep.
+    pub fn wake_flag(&self) -> WakeFlag {
+        let network = self.clone();
+        WakeFlag::new(move || network.lock().woken = true)
+    }
+
+    /// Forgets everything that is still to happen.
+    pub fn stop(&self) {
+        let forgotten = {
+            let mut state = self.lock();
+            (state.schedule.clear(), std::mem::take(&mut state.left))
+        };
+        // Dropped here, without the lock: an action may own what uses the network when it goes.
+        drop(forgotten);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Lets everything happen that is due.
+    pub(super) fn run_due(&self) {
+        // Actions run without the lock: they use the network themselves.
+        while let Some(act) = self.next_action() {
+            act();
+        }
+    }
+
+    fn next_action(&self) -> Option<Action> {
+        self.lock().next_action()
+    }
+
+    /// Lets the time of one call pass, and what happens in it.
+    pub(super) fn pass_call(&self, index: usize) {
+        let mut state = self.lock();
+        let call_max = state.links[index].weather.call_max;
+        if call_max > Duration::ZERO {
+            let passed = state.random.duration(call_max);
+            state.now += passed;
+        }
+        drop(state);
+        self.run_due();
+    }
+}
+
+impl State {
+    /// Runs what is due, up to the next action of somebody else, which the caller runs without the lock.
+    fn next_action(&mut self) -> Option<Action> {
+        while let Some(event) = self.schedule.pop_due(self.now) {
+            self.happened += 1;
+            match event {
+                Event::Act(act) => return Some(act),
+                Event::Arrive(index) => self.arrive(index),
+                Event::Drain(index) => self.drain(index),
+                Event::Reset(index) => self.links[index].reset(&mut self.random, &mut self.counts),
+            }
+        }
+        None
+    }
+
+    fn arrive(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        link.arrival_arranged = false;
+        link.arrive(&mut self.random, &mut self.counts);
+        self.arrange(index);
+    }
+
+    fn drain(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        link.drain_arranged = false;
+        if link.drain(&mut self.random) {
+            link.reset(&mut self.random, &mut self.counts);
+        }
+        self.arrange(index);
+    }
+
+    /// Arranges what the link is now waiting for. Called after everything that could have changed that.
+    pub(super) fn arrange(&mut self, index: usize) {
+        let Self { links, random, schedule, now, .. } = self;
+        let link = &mut links[index];
+        if link.can_arrive() && !link.arrival_arranged {
+            link.arrival_arranged = true;
+            schedule.add(*now + random.duration(link.weather.delay_max), Event::Arrive(index));
+        }
+        if link.can_drain() && !link.drain_arranged {
+            link.drain_arranged = true;
+            let delay = link.reading.delay(&link.weather, random);
+            schedule.add(*now + delay, Event::Drain(index));
+        }
+    }
+
+    /// Arranges the peer's reset.
+    pub(super) fn arrange_reset(&mut self, index: usize) {
+        let delay = self.random.duration(self.links[index].weather.delay_max);
+        self.schedule.add(self.now + delay, Event::Reset(index));
+    }
+
+    /// When something happens next.
+    pub(super) fn next_at(&self) -> Option<Duration> {
+        self.schedule.next_at()
+    }
+}

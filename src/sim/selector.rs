@@ -1,0 +1,149 @@
+//! The operating system of the simulation, as the processor sees it.
+
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use super::network::State;
+use super::{Network, SimSocket};
+use crate::processor::{Readiness, Selector};
+
+/// The [`Selector`] of a [`Network`]: keeps the contract that is written there, and uses every liberty that it leaves.
+///
+/// Readiness is reported in any order and not always all at once, sometimes for nothing, and by its edges only.
+#[derive(Debug)]
+pub struct SimSelector {
+    network: Network,
+}
+
+impl SimSelector {
+    /// The selector of `network`.
+    pub fn new(network: Network) -> Self {
+        Self { network }
+    }
+
+    /// Calls `act` for the socket's link, or reports that the socket is not registered.
+    fn registered(&mut self, socket: &SimSocket, act: impl FnOnce(&mut State)) -> io::Result<()> {
+        let mut state = self.network.lock();
+        if state.links[socket.index()].slot().is_none() {
+            state.misuse = Some("a socket was used with the selector that is not registered".into());
+            return Err(ErrorKind::NotFound.into());
+        }
+        act(&mut state);
+        Ok(())
+    }
+
+    /// Reports what is ready now; true if that ends the sleep.
+    fn report(&mut self, ready: &mut Vec<Readiness>) -> bool {
+        let before = ready.len();
+        let mut state = self.network.lock();
+        let State { links, random, counts, .. } = &mut *state;
+        let mut edges: Vec<_> = (0..links.len()).filter(|index| links[*index].has_edge()).collect();
+        // As with a real event buffer: some may have to wait for the next call, and the order is nobody's.
+        if edges.len() > 1 && random.chance(200) {
+            let drawn = random.below(edges.len());
+            edges.swap_remove(drawn);
+        }
+        if edges.len() > 1 && random.chance(500) {
+            edges.reverse();
+        }
+        ready.extend(edges.iter().filter_map(|index| links[*index].report(random)));
+        for link in links.iter_mut().filter(|link| link.slot().is_some() && link.weather.spurious > 0) {
+            let spurious = link.report_spurious(random);
+            counts.spurious += u64::from(spurious.is_some());
+            ready.extend(spurious);
+        }
+        state.happened += (ready.len() - before) as u64;
+        ready.len() > before || std::mem::take(&mut state.woken)
+    }
+
+    /// Moves the clock to whatever comes first; false if that is the end of the sleep.
+    fn pass_time(&mut self, until: Option<Duration>) -> bool {
+        let mut state = self.network.lock();
+        state.sleep.slept = true;
+        if state.left.ask() {
+            state.misuse = Some("the processor sleeps although others have left work for it".into());
+        }
+        match (state.next_at(), until) {
+            (Some(next), until) if until.is_none_or(|until| next <= until) => {
+                state.now = state.now.max(next);
+                true
+            }
+            (_, Some(until)) => {
+                let oversleep_max = state.oversleep_max;
+                let late = state.random.duration(oversleep_max);
+                state.now = state.now.max(until + late);
+                false
+            }
+            (_, None) => {
+                state.sleep.for_ever = true;
+                false
+            }
+        }
+    }
+
+    /// Keeps the books on sleep.
+    fn begin(&mut self) {
+        let mut state = self.network.lock();
+        let happened = state.happened;
+        let (idle, idle_since) = match happened {
+            0 => (state.sleep.idle + 1, state.sleep.idle_since),
+            _ => (0, state.now),
+        };
+        state.sleep = super::network::Sleep { slept: false, for_ever: false, idle, idle_since };
+        state.happened = 0;
+    }
+}
+
+impl Selector for SimSelector {
+    type Socket = SimSocket;
+
+    fn register_read(&mut self, socket: &mut SimSocket, slot: u32) -> io::Result<()> {
+        let mut state = self.network.lock();
+        let State { links, misuse, .. } = &mut *state;
+        let taken = links.iter().any(|link| link.slot() == Some(slot));
+        let link = &mut links[socket.index()];
+        if link.slot().is_some() || taken {
+            *misuse = Some(format!("slot {slot} was registered twice"));
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        link.register(slot);
+        Ok(())
+    }
+
+    fn set_write(&mut self, socket: &mut SimSocket, _slot: u32, on: bool) -> io::Result<()> {
+        let index = socket.index();
+        self.registered(socket, |state| state.links[index].set_write(on))
+    }
+
+    fn shutdown_write(&mut self, socket: &mut SimSocket) -> io::Result<()> {
+        let mut state = self.network.lock();
+        state.links[socket.index()].shutdown_write()?;
+        state.arrange(socket.index());
+        Ok(())
+    }
+
+    fn deregister(&mut self, socket: &mut SimSocket) -> io::Result<()> {
+        let index = socket.index();
+        self.registered(socket, |state| state.links[index].deregister())
+    }
+
+    fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
+        self.begin();
+        let until = timeout.map(|timeout| self.network.elapsed() + timeout);
+        self.network.run_due();
+        let mut on = timeout != Some(Duration::ZERO);
+        while !self.report(ready) && on {
+            on = self.pass_time(until);
+            self.network.run_due();
+        }
+        Ok(())
+    }
+
+    fn now(&mut self) -> Instant {
+        self.network.now()
+    }
+
+    fn unix_seconds(&mut self) -> u64 {
+        super::clock::START_UNIX_SECONDS + self.network.elapsed().as_secs()
+    }
+}

@@ -1,0 +1,119 @@
+//! Stands between the processor and the user's message processor and writes down what it sees.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::Network;
+use crate::connection::CloseReason;
+use crate::id::ConnectionId;
+use crate::message_processor::MessageProcessor;
+use crate::outbox::{Reply, WriteProxy};
+use crate::protocol::{Message, Peer, Protocol};
+use crate::reason::CloseKind;
+
+/// A connection that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its peer's address, as [`SimPeer::address`](super::SimPeer::address) says it.
+    pub address: SocketAddr,
+    /// Why it ended.
+    pub kind: CloseKind,
+    /// The same with its details, as the log would have it.
+    pub reason: String,
+    /// When, since the start.
+    pub at: Duration,
+}
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub(super) struct Sightings {
+    open: BTreeMap<ConnectionId, SocketAddr>,
+    newest: u64,
+    pub(super) opened: u64,
+    pub(super) closed: Vec<Closed>,
+    /// LAW ends once, broken.
+    pub(super) broken: Option<String>,
+}
+
+impl Sightings {
+    fn opens(&mut self, peer: &Peer) {
+        let id = peer.connection;
+        if id.generation() <= self.newest {
+            self.broken = Some(format!("{id:?} was opened after #{}", self.newest));
+        }
+        self.newest = id.generation();
+        self.opened += 1;
+        self.open.insert(id, peer.address);
+    }
+
+    fn closes(&mut self, connection: ConnectionId, reason: &CloseReason, at: Duration) {
+        match self.open.remove(&connection) {
+            None => self.broken = Some(format!("{connection:?} was closed and was not open: {reason}")),
+            Some(address) => {
+                let (kind, reason) = (reason.kind(), reason.to_string());
+                self.closed.push(Closed { connection, address, kind, reason, at });
+            }
+        }
+    }
+
+    fn speaks(&mut self, peer: &Peer) {
+        if self.open.get(&peer.connection) != Some(&peer.address) {
+            self.broken = Some(format!("a message came from {:?}, which is not open", peer.connection));
+        }
+    }
+
+    /// How many are open.
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
+    }
+}
+
+/// The user's message processor, watched.
+pub(super) struct Watched<M> {
+    user: M,
+    network: Network,
+    sightings: Arc<Mutex<Sightings>>,
+}
+
+impl<M> Watched<M> {
+    pub(super) fn new(user: M, network: Network, sightings: Arc<Mutex<Sightings>>) -> Self {
+        Self { user, network, sightings }
+    }
+}
+
+/// Everything is written down before the user's code is called: that may panic.
+impl<P: Protocol, M: MessageProcessor<P>> MessageProcessor<P> for Watched<M> {
+    fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>) {
+        self.sightings.lock().speaks(message.peer());
+        self.user.process(message, reply);
+    }
+
+    fn started(&mut self, proxy: &WriteProxy<P>) {
+        self.user.started(proxy);
+    }
+
+    fn opened(&mut self, peer: &Peer, proxy: &WriteProxy<P>) {
+        self.sightings.lock().opens(peer);
+        self.user.opened(peer, proxy);
+    }
+
+    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
+        let at = self.network.elapsed();
+        self.sightings.lock().closes(connection, reason, at);
+        self.user.closed(connection, reason);
+    }
+
+    fn ready(&mut self) -> bool {
+        self.user.ready()
+    }
+
+    fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
+        self.user.cycle_end(now)
+    }
+}

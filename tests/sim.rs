@@ -1,0 +1,218 @@
+//! The server in a simulated world: thousands of seeds, every law checked after every cycle.
+//!
+//! - `cargo test --test sim` runs the usual seeds and prints which.
+//! - `SLUICEGATE_SEED=123 cargo test --test sim` runs one again.
+//! - `SLUICEGATE_SEEDS=100000 SLUICEGATE_SEEDS_FROM=7 cargo test --release --test sim` runs more, and others.
+
+mod sim {
+    pub mod lines;
+    pub mod script;
+    pub mod user;
+    pub mod wire;
+    pub mod world;
+}
+
+use std::env;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use sim::lines::Lines;
+use sim::script::{Director, SHOW, Temper, config};
+use sim::user::User;
+use sim::wire::Wire;
+use sim::world::World;
+use sluicegate::sim::{Broken, Random, Report, Seen, Simulation};
+use sluicegate::{Config, DropReason, Finish, HEADROOM, LengthPrefixed};
+
+/// Seeds of a usual run.
+const SEEDS: u64 = 2000;
+
+/// One simulation from beginning to end.
+fn run<P: Wire + Sync>(seed: u64) -> Result<Seen, String> {
+    let mut random = Random::new(seed);
+    let temper = Temper::drawn(&mut random);
+    let config = config(&mut random, temper);
+    let protocol = P::new(config.inbound[2].size + HEADROOM);
+    let world = Arc::new(Mutex::new(World::<P>::new()));
+    let patience = Duration::from_millis(random.pick(&[1, 100, 3000]));
+    let (simulation, director) = set_up(seed, &config, temper, protocol, Arc::clone(&world), patience);
+    if random.chance(300) {
+        simulation.network().set_oversleep(Duration::from_millis(30));
+    }
+    director.arrange(&mut random);
+    let finish = random.pick(&[Finish::Answer, Finish::ReadOut]);
+    let grace = Duration::from_millis(random.pick(&[0, 10, 3000]));
+    let healed = random.chance(700);
+    let mut report = play(simulation, &director, healed, grace, finish)?;
+    let mut world = world.lock();
+    // Unless something was thrown away on purpose: who was closed in order got everything.
+    let kept = report.metrics.dropped_for(DropReason::Undelivered)
+        + report.metrics.messages_dropped[DropReason::Stale as usize];
+    if kept == 0 && world.all_released {
+        world.check_finished();
+    }
+    let seen = &mut report.seen;
+    world.seen.iter().for_each(|name| seen.add(name, 1));
+    match world.wrong.take() {
+        Some(wrong) => Err(wrong),
+        None => Ok(report.seen),
+    }
+}
+
+/// A server in its world, not yet begun. The user is made before the simulation, so that it gets the network later.
+fn set_up<P: Wire + Sync>(
+    seed: u64,
+    config: &Config,
+    temper: Temper,
+    protocol: P,
+    world: Arc<Mutex<World<P>>>,
+    patience: Duration,
+) -> (Simulation<P, User<P>>, Director<P>) {
+    let simulation = Simulation::new(seed, config.clone(), protocol.clone(), |network| User {
+        world: Arc::clone(&world),
+        network,
+        random: Random::new(seed ^ 0xfeed),
+        patience,
+        due: None,
+    });
+    let simulation = simulation.expect("the drawn settings hold together");
+    let director = Director {
+        world,
+        network: simulation.network().clone(),
+        listener: simulation.listener(),
+        proxy: simulation.proxy(),
+        protocol,
+        temper,
+        answer_max: config.reply_max - P::OVERHEAD,
+    };
+    (simulation, director)
+}
+
+fn play<P: Wire + Sync>(
+    mut simulation: Simulation<P, User<P>>,
+    director: &Director<P>,
+    healed: bool,
+    grace: Duration,
+    finish: Finish,
+) -> Result<Report, String> {
+    let text = |broken: Broken| broken.to_string();
+    let world = &director.world;
+    simulation.run_for(SHOW).map_err(text)?;
+    world.lock().read_all();
+    if healed {
+        director.heal();
+        let done = |_: &Simulation<P, User<P>>| {
+            let mut world = world.lock();
+            world.read_all();
+            world.wrong.is_some() || world.records.iter().all(|record| record.closed.is_some() || record.is_complete())
+        };
+        let complete = simulation.run_until(Duration::from_secs(900), done).map_err(text)?;
+        if !complete && director.temper.patient {
+            let incomplete = incomplete(&world.lock());
+            return Err(format!(
+                "LAW liveness: the world is healed, and still: {incomplete}\n{}",
+                simulation.describe()
+            ));
+        }
+    }
+    if let Some(wrong) = world.lock().wrong.take() {
+        return Err(wrong);
+    }
+    world.lock().note_released();
+    simulation.shutdown(grace, finish).map_err(text)
+}
+
+fn incomplete<P: Wire>(world: &World<P>) -> String {
+    let stuck = world.records.iter().enumerate().filter(|(_, record)| record.closed.is_none() && !record.is_complete());
+    let lines = stuck.map(|(index, record)| {
+        let (processed, whole) = (record.processed, record.whole());
+        format!(
+            "peer {index} has {} answers to {processed} processed of {whole} whole requests, {} of {} unasked; {} unread, {} untaken",
+            record.reading.answers.len(),
+            record.reading.unasked,
+            record.unasked.len(),
+            record.peer.unread(),
+            record.peer.untaken(),
+        )
+    });
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+/// Both protocols take their turn.
+fn run_seed(seed: u64) -> Result<Seen, String> {
+    let run = || if seed % 2 == 0 { run::<LengthPrefixed>(seed) } else { run::<Lines>(seed) };
+    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+        Err(format!("panic: {}", text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()))
+    })
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// Panics that belong to the play are not news.
+fn hush_planned_panics() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let text = info.payload_as_str().unwrap_or("");
+        if !text.starts_with("planned") {
+            usual(info);
+        }
+    }));
+}
+
+#[test]
+fn no_seed_breaks_a_law() {
+    hush_planned_panics();
+    if let Some(seed) = number("SLUICEGATE_SEED") {
+        let _ = env_logger::builder().is_test(false).try_init();
+        println!("seed {seed}");
+        run_seed(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        return;
+    }
+    let from = number("SLUICEGATE_SEEDS_FROM").unwrap_or(0);
+    let until = from + number("SLUICEGATE_SEEDS").unwrap_or(SEEDS);
+    println!("seeds {from} to {}", until - 1);
+    let started = Instant::now();
+    let (seen, failed) = run_all(from, until);
+    println!("{} seeds in {:?}", until - from, started.elapsed());
+    for (seed, what) in failed.iter().take(10) {
+        println!("seed {seed}: {what}\n    SLUICEGATE_SEED={seed} cargo test --test sim -- --nocapture");
+    }
+    assert!(failed.is_empty(), "{} of {} seeds failed, the first is {}", failed.len(), until - from, failed[0].0);
+    let missing = seen.missing();
+    let full = until - from >= SEEDS;
+    assert!(!full || missing.is_empty(), "never seen in a full run: {missing:?}");
+}
+
+fn run_all(from: u64, until: u64) -> (Seen, Vec<(u64, String)>) {
+    let next = AtomicU64::new(from);
+    let results = Mutex::new((Seen::default(), Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, |count| count.get()) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= until {
+                        break;
+                    }
+                    let result = run_seed(seed);
+                    let mut results = results.lock();
+                    match result {
+                        Ok(seen) => results.0.merge(&seen),
+                        Err(what) => results.1.push((seed, what)),
+                    }
+                }
+            });
+        }
+    });
+    let (seen, mut failed) = results.into_inner();
+    failed.sort();
+    (seen, failed)
+}

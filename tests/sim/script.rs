@@ -1,0 +1,281 @@
+//! What happens in one simulation, drawn from its seed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluicegate::sim::{Network, Random, Reading, SimListener, SimPeer, Weather};
+use sluicegate::{Config, HEADROOM, TierConfig, Timeouts, Turn, Watermarks, WriteProxy};
+
+use super::user::release;
+use super::wire::{Answer, Wire};
+use super::world::{ANSWER_HEAD, Act, REQUEST_HEAD, Record, Request, Shared, unasked};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+/// How long the crowd is at it.
+pub const SHOW: Duration = Duration::from_secs(6);
+
+/// The temper of one simulation.
+#[derive(Debug, Clone, Copy)]
+pub struct Temper {
+    /// Timeouts are far away: whatever hangs, hangs for ever.
+    pub patient: bool,
+    /// Blocks are few.
+    pub famine: bool,
+    /// Nobody misbehaves.
+    pub polite: bool,
+    /// The network is calm.
+    pub calm: bool,
+}
+
+impl Temper {
+    pub fn drawn(random: &mut Random) -> Self {
+        Self {
+            patient: random.chance(500),
+            famine: random.chance(600),
+            polite: random.chance(300),
+            calm: random.chance(200),
+        }
+    }
+}
+
+pub fn config(random: &mut Random, temper: Temper) -> Config {
+    let sizes = random.pick(&[[32, 300, 1500], [64, 500, 4000], [200, 201, 202]]);
+    let mut tiers = |most: [usize; 3]| {
+        let few = [random.between(1, 4), random.between(1, 3), random.between(1, 2)];
+        let counts = if temper.famine { few } else { most };
+        [0, 1, 2].map(|tier| TierConfig { size: sizes[tier], count: counts[tier] })
+    };
+    let (inbound, outbound) = (tiers([64, 32, 32]), tiers([500, 300, 100]));
+    let high = random.pick(&[600, 3000, 20_000]);
+    let owed_max = random.pick(&[1, 2, 64]);
+    let connections_max = random.between(2, 8);
+    let mut config = Config::default();
+    config.connections_max = connections_max;
+    config.handover_max = random.between(1, connections_max);
+    config.inbound = inbound;
+    config.outbound = outbound;
+    config.reply_max = 1024 + random.below(1024);
+    config.scratch = random.pick(&[HEADROOM, 600, sizes[2] + HEADROOM]);
+    config.turn = Turn { messages: random.pick(&[1, 2, 64]), bytes: random.pick(&[1, 100, 5000, 256 << 10]) };
+    config.watermarks = Watermarks { high, low: high / random.between(2, 5) };
+    config.timeouts = timeouts(random, temper);
+    config.owed_max = owed_max;
+    config.owed_total_max = owed_max * random.pick(&[1, 2, 10]);
+    config.unasked_max = random.pick(&[1, 3, 100]);
+    config.segments_max = random.pick(&[20, 40, 1000]);
+    config
+}
+
+fn timeouts(random: &mut Random, temper: Temper) -> Timeouts {
+    let famine = random.pick(&[SECOND / 20, SECOND, 3 * SECOND]);
+    if temper.patient {
+        let off = random.pick(&[Duration::ZERO, HOUR]);
+        return Timeouts { idle: off, message: off, write_stall: off, reply: off, famine, ..Timeouts::default() };
+    }
+    let mut limit = || random.pick(&[SECOND / 5, SECOND, 5 * SECOND]);
+    Timeouts {
+        idle: limit(),
+        message: limit(),
+        message_rate: 500,
+        write_stall: limit(),
+        reply: limit(),
+        linger: limit(),
+        linger_bytes: 1000,
+        famine,
+    }
+}
+
+/// Everything that the script needs to act later.
+pub struct Director<P: Wire> {
+    pub world: Shared<P>,
+    pub network: Network,
+    pub listener: SimListener,
+    pub proxy: WriteProxy<P>,
+    pub protocol: P,
+    pub temper: Temper,
+    pub answer_max: usize,
+}
+
+impl<P: Wire> Clone for Director<P> {
+    fn clone(&self) -> Self {
+        Self {
+            world: Arc::clone(&self.world),
+            network: self.network.clone(),
+            listener: self.listener.clone(),
+            proxy: self.proxy.clone(),
+            protocol: self.protocol.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<P: Wire + Sync> Director<P> {
+    /// Arranges all that will happen.
+    pub fn arrange(&self, random: &mut Random) {
+        for _ in 0..random.between(1, 9) {
+            self.arrange_peer(random.duration(SHOW / 2), random.fork(), 20);
+        }
+        for _ in 0..random.below(12) {
+            self.arrange_unasked(random.duration(SHOW), random.fork());
+        }
+        if random.chance(400) {
+            for _ in 0..random.between(1, 4) {
+                self.arrange_not_ready(random.duration(SHOW), random.duration(SECOND));
+            }
+        }
+        if random.chance(200) {
+            let (network, jump) = (self.network.clone(), random.duration(3 * SECOND));
+            self.network.after(random.duration(SHOW), move || network.jump(jump));
+        }
+    }
+
+    /// A peer comes, or tries again while there is no room.
+    fn arrange_peer(&self, after: Duration, mut random: Random, tries: usize) {
+        let director = self.clone();
+        self.network.after(after, move || {
+            let weather = if director.temper.calm { Weather::calm() } else { Weather::drawn(&mut random) };
+            match director.listener.connect(weather) {
+                Some(peer) => director.admit(peer, random),
+                None if tries > 0 => director.arrange_peer(random.duration(SECOND), random, tries - 1),
+                None => {}
+            }
+        });
+    }
+
+    fn admit(&self, peer: SimPeer, mut random: Random) {
+        let (plan, mut stream) = self.plan(&mut random);
+        let mut malformed = false;
+        if !self.temper.polite && random.chance(100) {
+            stream.extend(self.protocol.malformed(&mut random));
+            malformed = true;
+        }
+        let index = {
+            let mut world = self.world.lock();
+            let index = world.records.len();
+            world.by_address.insert(peer.address(), index);
+            let mut record = Record::new(peer.clone(), plan);
+            record.malformed = malformed;
+            world.records.push(record);
+            index
+        };
+        let mut at = Duration::ZERO;
+        // Mostly all at once, so that requests lie behind each other; sometimes drop by drop.
+        let piece = random.pick(&[usize::MAX, usize::MAX, 2000, 100, 30]);
+        let end = if !self.temper.polite && random.chance(200) { random.below(stream.len() + 1) } else { stream.len() };
+        for bytes in stream[..end].chunks(piece.min(end.max(1))) {
+            at += random.duration(SHOW / 20);
+            self.arrange_send(at, index, peer.clone(), bytes.to_vec());
+        }
+        self.arrange_manners(at, index, peer, &mut random);
+    }
+
+    /// The requests of one peer, and their bytes.
+    fn plan(&self, random: &mut Random) -> (Vec<Request>, Vec<u8>) {
+        let index = self.world.lock().records.len();
+        let longest = self.protocol.message_max() - P::OVERHEAD;
+        let (mut plan, mut stream) = (Vec::new(), Vec::new());
+        for serial in 0..random.pick(&[0, 1, 2, 5, 30]) {
+            let friendly = self.temper.polite || random.chance(850);
+            let act = if friendly { random.pick(&Act::FRIENDLY) } else { random.pick(&Act::ALL) };
+            let length = random.pick(&[REQUEST_HEAD, 40, 300, longest / 2, longest]).min(longest);
+            let most = self.answer_max;
+            let answer = random.pick(&[ANSWER_HEAD, 50, most / 2, most]);
+            let expects = random.chance(100);
+            let mut request = Request { act, length, answer, expects, end: 0 };
+            stream.extend(P::frame(&request.payload(index, serial), random));
+            request.end = stream.len();
+            plan.push(request);
+        }
+        (plan, stream)
+    }
+
+    fn arrange_send(&self, at: Duration, index: usize, peer: SimPeer, bytes: Vec<u8>) {
+        let world = Arc::clone(&self.world);
+        self.network.after(at, move || {
+            if peer.send(&bytes) {
+                world.lock().records[index].sent += bytes.len();
+            }
+        });
+    }
+
+    /// How the peer behaves besides.
+    fn arrange_manners(&self, sent_at: Duration, index: usize, peer: SimPeer, random: &mut Random) {
+        if random.chance(300) {
+            self.arrange_reading(random, &peer);
+        }
+        let until = sent_at + SECOND;
+        let world = Arc::clone(&self.world);
+        match random.below(if self.temper.polite { 4 } else { 10 }) {
+            0..3 => {}
+            3..6 => self.network.after(random.duration(until), move || {
+                peer.finish();
+                world.lock().records[index].finished = true;
+            }),
+            6 => self.network.after(random.duration(until), move || {
+                peer.hang_up();
+                world.lock().records[index].rude = true;
+            }),
+            7 => self.network.after(random.duration(until), move || {
+                peer.reset();
+                world.lock().records[index].rude = true;
+            }),
+            _ => {}
+        }
+    }
+
+    /// Reads slowly or not at all for a while.
+    fn arrange_reading(&self, random: &mut Random, peer: &SimPeer) {
+        let slow = Reading::Slow { bytes: random.pick(&[1, 50, 1000]), every: random.duration(SECOND / 10) };
+        let reading = if random.chance(500) { Reading::Stalled } else { slow };
+        let start = random.duration(SHOW / 4);
+        let (stalling, willing) = (peer.clone(), peer.clone());
+        self.network.after(start, move || stalling.set_reading(reading));
+        if random.chance(700) {
+            self.network.after(start + random.duration(SHOW / 2), move || willing.set_reading(Reading::Free));
+        }
+    }
+
+    /// Writes to somebody who did not ask: mostly one who is there.
+    fn arrange_unasked(&self, at: Duration, mut random: Random) {
+        let director = self.clone();
+        self.network.after(at, move || {
+            let most = director.answer_max;
+            let length = random.pick(&[ANSWER_HEAD, 100, most]);
+            let chosen = {
+                let world = director.world.lock();
+                let index = random.below(world.records.len());
+                let record = world.records.get(index);
+                record
+                    .and_then(|record| Some((index, record.connection?, record.unasked.len(), record.closed.is_some())))
+            };
+            let Some((index, connection, serial, closed)) = chosen else { return };
+            let sent = director.proxy.send(connection, Answer::copied(unasked(index, serial, length)));
+            if sent.is_ok() && !closed {
+                director.world.lock().records[index].unasked.push(length);
+            }
+        });
+    }
+
+    fn arrange_not_ready(&self, at: Duration, lasts: Duration) {
+        let (world, again, proxy) = (Arc::clone(&self.world), Arc::clone(&self.world), self.proxy.clone());
+        self.network.after(at, move || world.lock().not_ready = true);
+        self.network.after(at + lasts, move || {
+            again.lock().not_ready = false;
+            proxy.resume();
+        });
+    }
+
+    /// Makes everything good again: everybody reads, nothing is held, the user is ready.
+    pub fn heal(&self) {
+        let (peers, held) = {
+            let mut world = self.world.lock();
+            (world.healed, world.not_ready) = (true, false);
+            let peers: Vec<_> = world.records.iter().map(|record| record.peer.clone()).collect();
+            (peers, world.held.keys().copied().collect::<Vec<_>>())
+        };
+        peers.iter().for_each(|peer| peer.set_reading(Reading::Free));
+        held.into_iter().for_each(|held| release(&self.world, held));
+        self.proxy.resume();
+    }
+}

@@ -1,0 +1,145 @@
+//! The message processor of the simulated user: does what the requests say.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+use sluicegate::sim::{Network, Random};
+use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, Peer, Reply, WriteProxy};
+
+use super::wire::{Answer, Payload, Wire};
+use super::world::{Act, Held, Request, Shared, World};
+
+/// Longer than any answer may be.
+const TOO_LONG: usize = 100_000;
+
+pub struct User<P: Wire> {
+    pub world: Shared<P>,
+    pub network: Network,
+    pub random: Random,
+    /// How long a deferred answer or a kept message may take.
+    pub patience: Duration,
+    /// When `cycle_end` asked to run again.
+    pub due: Option<Instant>,
+}
+
+impl<P: Wire> User<P> {
+    /// Lets go of what is held, after a while.
+    fn release_later(&mut self, held: u64) {
+        let world = Arc::clone(&self.world);
+        let delay = self.random.duration(self.patience);
+        self.network.after(delay, move || release(&world, held));
+    }
+
+    fn defer(&mut self, held: Held<P>, request: Request) {
+        let healed = self.world.lock().healed;
+        let held = self.world.lock().hold(held);
+        if request.act != Act::DeferLong || healed {
+            self.release_later(held);
+        }
+    }
+
+    fn act(&mut self, message: Message<'_, P>, reply: Reply<'_, P>, index: usize, serial: usize, request: Request) {
+        let answer = || request.answer(index, serial);
+        match request.act {
+            Act::Send => reply.send(Answer::copied(answer())),
+            Act::Share => reply.send(Answer { payload: Payload::Shared(answer().into()), last: false }),
+            Act::Last => reply.send(Answer { payload: Payload::Copied(answer()), last: true }),
+            Act::Keep => {
+                let held = self.world.lock().hold(Held::Message(message.into_owned()));
+                self.release_later(held);
+                reply.send(Answer::copied(answer()));
+            }
+            Act::Defer | Act::DeferLong => self.defer(Held::Promise(reply.defer(), index, serial), request),
+            Act::DeferKept => {
+                let held = Held::Both(message.into_owned(), reply.defer(), index, serial);
+                self.defer(held, request);
+            }
+            Act::DeferDropped => drop(reply.defer()),
+            Act::None => reply.none(),
+            Act::Close => reply.close(),
+            Act::Panic => panic!("planned: in process"),
+            Act::PanicInAnswer => reply.send(Answer { payload: Payload::Bomb(answer()), last: false }),
+            Act::Drop => drop(reply),
+            Act::TooLong => reply.send(Answer::copied(vec![b'x'; TOO_LONG])),
+        }
+    }
+}
+
+/// Gives the answer that was promised, drops the message that was kept. Whoever calls this stands for another thread.
+pub fn release<P: Wire>(world: &Mutex<World<P>>, held: u64) {
+    let Some(held) = world.lock().held.remove(&held) else { return };
+    let (message, promise) = match held {
+        Held::Message(message) => (Some(message), None),
+        Held::Promise(reply, index, serial) => (None, Some((reply, index, serial))),
+        Held::Both(message, reply, index, serial) => (Some(message), Some((reply, index, serial))),
+    };
+    if let (Some(message), Some((_, index, serial))) = (&message, &promise) {
+        check_kept(world, message, *index, *serial);
+    }
+    if let Some((reply, index, serial)) = promise {
+        let answer = world.lock().records[index].plan[serial].answer(index, serial);
+        reply.send(Answer::copied(answer));
+    }
+    drop(message);
+}
+
+/// A kept message still says what it said.
+fn check_kept<P: Wire>(world: &Mutex<World<P>>, message: &Message<'static, P>, index: usize, serial: usize) {
+    let mut world = world.lock();
+    let payload = world.records[index].plan[serial].payload(index, serial);
+    if P::payload(message) != payload {
+        world.wrong(format!("peer {index}: request {serial} has changed while it was kept"));
+    }
+}
+
+impl<P: Wire> MessageProcessor<P> for User<P> {
+    fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>) {
+        let noted = self.world.lock().note_processed(message.peer().address, &P::payload(&message));
+        let Some((index, serial, request)) = noted else { return reply.close() };
+        self.act(message, reply, index, serial, request);
+    }
+
+    fn opened(&mut self, peer: &Peer, _: &WriteProxy<P>) {
+        let mut world = self.world.lock();
+        if let Some(index) = world.by_address.get(&peer.address).copied() {
+            world.records[index].connection = Some(peer.connection);
+        }
+        if self.random.chance(5) {
+            drop(world);
+            panic!("planned: in opened");
+        }
+    }
+
+    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
+        let mut world = self.world.lock();
+        let closed = world.records.iter_mut().find(|record| record.connection == Some(connection));
+        closed.into_iter().for_each(|record| record.closed = Some(reason.kind()));
+        if self.random.chance(5) {
+            drop(world);
+            panic!("planned: in closed");
+        }
+    }
+
+    fn ready(&mut self) -> bool {
+        let mut world = self.world.lock();
+        world.promised = !world.not_ready;
+        world.promised
+    }
+
+    fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
+        if self.due.is_some_and(|due| now >= due) || self.due.is_none() {
+            self.due = self.random.chance(50).then(|| now + self.random.duration(Duration::from_millis(300)));
+        }
+        self.due
+    }
+}
+
+impl<P: Wire> Drop for User<P> {
+    fn drop(&mut self) {
+        let held = std::mem::take(&mut self.world.lock().held);
+        // Without the lock: a dropped promise is a settled one.
+        drop(held);
+    }
+}

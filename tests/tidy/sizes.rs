@@ -1,0 +1,58 @@
+//! How long files and functions are, and that each file says what it is.
+
+use super::source::{Source, identifiers, item_end, line_of};
+
+/// Complains of a file of more than `lines_max` lines.
+pub fn long_file(source: &Source, lines_max: usize) -> Option<String> {
+    let lines = source.text.lines().count();
+    (lines > lines_max).then(|| {
+        format!("{}: {lines} lines, {} over the limit: which noun can move out?", source.path, lines - lines_max)
+    })
+}
+
+/// Complains of functions of more than `lines_max` lines, from the line with `fn` to the closing brace.
+pub fn long_functions(source: &Source, lines_max: usize) -> Vec<String> {
+    let code = &source.code;
+    let functions = identifiers(code).filter(|(_, word)| *word == "fn").filter_map(|(at, _)| {
+        // A type `fn(..)` has no name.
+        let name = identifiers(&code[at..]).nth(1).filter(|(next, _)| code[at + 2..at + next].trim().is_empty())?.1;
+        let lines = line_of(code, item_end(code, at) - 1) - line_of(code, at) + 1;
+        Some((at, name, lines))
+    });
+    let long = functions.filter(|(_, _, lines)| *lines > lines_max);
+    long.map(|(at, name, lines)| {
+        let line = line_of(code, at);
+        format!("{}:{line}: fn {name} has {lines} lines, the limit is {lines_max}", source.path)
+    })
+    .collect()
+}
+
+/// Complains of a file that does not begin by saying what it is.
+pub fn no_introduction(source: &Source) -> Option<String> {
+    let first = source.text.lines().next().unwrap_or("");
+    let says = first.strip_prefix("//!").is_some_and(|text| !text.trim().is_empty());
+    (!says).then(|| format!("{}:1: begins with {first:?} and not with `//! what it is`", source.path))
+}
+
+#[test]
+fn a_long_file_is_refused() {
+    assert_eq!(long_file(&Source::new("src/a.rs", "//! A.\nfn a() {}\n"), 2), None);
+    assert!(long_file(&Source::new("src/a.rs", "//! A.\nfn a() {}\n\n"), 2).is_some());
+}
+
+#[test]
+fn a_long_function_is_refused() {
+    let text =
+        "trait T {\n    fn short(&self, call: fn(u8) -> u8);\n}\n\nfn long(\n    a: u8,\n) {\n    if a {\n    }\n}\n";
+    let source = Source::new("src/a.rs", text);
+    assert_eq!(long_functions(&source, 6), Vec::<String>::new());
+    assert_eq!(long_functions(&source, 5), ["src/a.rs:5: fn long has 6 lines, the limit is 5"]);
+}
+
+#[test]
+fn a_file_that_does_not_say_what_it_is_is_refused() {
+    assert_eq!(no_introduction(&Source::new("src/a.rs", "//! A thing.\n")), None);
+    for text in ["", "//!\n", "// A thing.\n", "\n//! A thing.\n", "use std::io;\n//! A thing.\n"] {
+        assert!(no_introduction(&Source::new("src/a.rs", text)).is_some(), "{text:?}");
+    }
+}
