@@ -50,7 +50,8 @@ fn run<P: Wire + Sync>(seed: u64) -> Result<Seen, String> {
     let mut report = play(simulation, &director, healed, grace, finish)?;
     let mut world = world.lock();
     // Unless something was thrown away on purpose: who was closed in order got everything.
-    let kept = report.metrics.dropped_for(DropReason::Undelivered) + report.metrics.messages_dropped[DropReason::Stale as usize];
+    let kept = report.metrics.dropped_for(DropReason::Undelivered)
+        + report.metrics.messages_dropped[DropReason::Stale as usize];
     if kept == 0 && world.all_released {
         world.check_finished();
     }

@@ -246,7 +246,8 @@ impl<P: Wire + Sync> Director<P> {
                 let world = director.world.lock();
                 let index = random.below(world.records.len());
                 let record = world.records.get(index);
-                record.and_then(|record| Some((index, record.connection?, record.unasked.len(), record.closed.is_some())))
+                record
+                    .and_then(|record| Some((index, record.connection?, record.unasked.len(), record.closed.is_some())))
             };
             let Some((index, connection, serial, closed)) = chosen else { return };
             let sent = director.proxy.send(connection, Answer::copied(unasked(index, serial, length)));

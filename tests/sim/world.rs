@@ -241,7 +241,8 @@ impl Record {
         let Ok(serial) = serial else { return false };
         let Some(request) = self.plan.get(serial).filter(|request| request.act.answers()) else { return false };
         let asked = serial < self.processed;
-        let ordered = if P::IN_ORDER { self.next_in_order(reading) == Some(serial) } else { self.may_come(serial, reading) };
+        let ordered =
+            if P::IN_ORDER { self.next_in_order(reading) == Some(serial) } else { self.may_come(serial, reading) };
         reading.answers.push(serial);
         asked && ordered && *payload == request.answer(index, serial)
     }
