@@ -15,6 +15,7 @@ sim: ## the simulation; SEED=n runs one seed again, SEEDS=n [FROM=n] runs more a
 		cargo test --release --test sim -- --nocapture
 
 fuzz: ## a minute of each fuzz target; needs cargo-fuzz and a nightly toolchain
+	cd fuzz && cargo run --example seeds
 	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
 
 bench: ## all in-process benches

@@ -69,6 +69,8 @@ pub(crate) struct Accepter {
     /// How many peers may wait in the kernel's backlog.
     backlog: usize,
     back_off: BackOff,
+    /// Connections that were open before the last attempt to accept.
+    live: usize,
     handover: Arc<Handover<TcpStream>>,
     /// Behind `listener`: fields are dropped in this order, so nobody can connect any more when it says so.
     _finish: FinishOnDrop,
@@ -109,7 +111,7 @@ impl Accepter {
         let Entrance { poll, listener, wake } = entrance;
         let (events, back_off) = (Events::with_capacity(2), BackOff::default());
         let _finish = FinishOnDrop(Arc::clone(&handover));
-        Self { poll, listener, wake, events, control, metrics, backlog, back_off, handover, _finish }
+        Self { poll, listener, wake, events, control, metrics, backlog, back_off, live: 0, handover, _finish }
     }
 
     /// Accepts until the server goes down, then what the backlog still holds, then closes the listener and says that it
@@ -137,6 +139,8 @@ impl Accepter {
             if !self.handover.has_room() {
                 return Outcome::NoRoom;
             }
+            // Counted before the attempt: a connection that ends right after a failure must not be missed.
+            self.live = self.handover.live();
             match self.listener.accept() {
                 Ok((socket, address)) => {
                     failures = 0;
@@ -186,7 +190,7 @@ impl Accepter {
 
     /// Sleeps after a failure until its time is over, or a connection has ended: that frees what was lacking.
     fn wait_out_failure(&mut self) -> io::Result<()> {
-        let live = self.handover.live();
+        let live = self.live;
         let until = Instant::now() + self.back_off.delay;
         while !self.has_come(Awaited::FewerThan(live)) {
             // New peers end the sleep as well, but their turn has not come.

@@ -23,7 +23,7 @@ impl Block {
     }
 
     /// Filled bytes.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 

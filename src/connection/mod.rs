@@ -61,10 +61,6 @@ pub(crate) struct Flags {
     pub(crate) write_interest: bool,
     /// Inbound holds bytes that `decode` has not seen yet.
     pub(crate) undecoded: bool,
-    /// It is in the queue of those to be read.
-    pub(crate) on_run: bool,
-    /// It is in the queue of those to be written.
-    pub(crate) on_write: bool,
 }
 
 /// How a connection ends.

@@ -20,12 +20,11 @@ const FREE_SHARE: usize = 8;
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Puts the connection into the queue of those to be read, if it may run and there is something to do.
     pub(super) fn enqueue_run(&mut self, slot: u32) {
-        let Some(connection) = self.table.at_mut(slot) else { return };
+        let Some(connection) = self.table.at(slot) else { return };
         let may_run = connection.paused.is_empty() || connection.paused.has(PauseReason::Turn);
         let lingers = connection.ending.is_some();
-        if !connection.flags.on_run && connection.has_input() && (may_run || lingers) {
-            connection.flags.on_run = true;
-            self.run.push_back(slot);
+        if connection.has_input() && (may_run || lingers) {
+            self.run.push(slot);
         }
     }
 

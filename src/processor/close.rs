@@ -30,11 +30,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Makes sure that the end goes on in this cycle, also if another connection has its turn just now.
     pub(super) fn enqueue_ending(&mut self, slot: u32) {
-        let Some(connection) = self.table.at_mut(slot) else { return };
-        if !connection.flags.on_write {
-            connection.flags.on_write = true;
-            self.dirty.push_back(slot);
-        }
+        self.dirty.push(slot);
     }
 
     /// Takes the end of a connection as far as it goes. Not while another connection's answers are being gathered.

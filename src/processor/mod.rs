@@ -30,11 +30,11 @@ mod read;
 mod selector;
 mod settings;
 mod shutdown;
+mod slot_queue;
 mod timeouts;
 mod waiters;
 mod write;
 
-use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,6 +59,7 @@ pub use selector::{Readiness, Selector};
 pub(crate) use settings::Settings;
 pub use settings::{Turn, Watermarks};
 use shutdown::Phase;
+use slot_queue::SlotQueue;
 use waiters::Waiters;
 
 /// Free inbound blocks a tier that the processor keeps at hand; nobody else leases from that pool.
@@ -96,9 +97,9 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     scratch: Box<[u8]>,
     wheel: Wheel,
     /// Slots with something to read or decode.
-    run: VecDeque<u32>,
+    run: SlotQueue,
     /// Slots with something to write.
-    dirty: VecDeque<u32>,
+    dirty: SlotQueue,
     waiters: Waiters,
     famine: OutputFamine,
     holders: [Holders; TIERS],
@@ -130,8 +131,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             rests: Spares::default(),
             scratch: vec![0; settings.scratch].into_boxed_slice(),
             wheel: Wheel::new(now, max),
-            run: VecDeque::with_capacity(max),
-            dirty: VecDeque::with_capacity(max),
+            run: SlotQueue::new(max),
+            dirty: SlotQueue::new(max),
             waiters: Waiters::new(max),
             famine: OutputFamine::default(),
             holders: Default::default(),
@@ -149,7 +150,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Bytes that the connection table takes, with everything that grows with it, for the memory ceiling.
     pub(crate) fn table_memory(connections_max: usize) -> u64 {
-        let queues = 2 * size_of::<u32>() + Waiters::PER_CONNECTION;
+        let queues = 2 * SlotQueue::PER_SLOT + Waiters::PER_CONNECTION;
         let ending = size_of::<Ending>() + 16;
         Table::<Connection<S::Socket, P>>::memory(connections_max) + (connections_max * (queues + ending)) as u64
     }

@@ -40,14 +40,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Gives each connection that has something to read or decode one turn.
     pub(super) fn read_from_sockets(&mut self) {
         for _ in 0..self.run.len() {
-            let Some(slot) = self.run.pop_front() else { break };
+            let Some(slot) = self.run.pop() else { break };
             self.turn(slot);
         }
     }
 
     fn turn(&mut self, slot: u32) {
-        let Some(connection) = self.table.at_mut(slot) else { return };
-        connection.flags.on_run = false;
+        let Some(connection) = self.table.at(slot) else { return };
         if connection.ending.is_some() {
             return self.linger_turn(slot);
         }

@@ -24,9 +24,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Delivers what waits in the connections' queues, where sockets have room or something was added.
     pub(super) fn write_to_sockets(&mut self) {
         for _ in 0..self.dirty.len() {
-            let Some(slot) = self.dirty.pop_front() else { break };
-            let Some(connection) = self.table.at_mut(slot) else { continue };
-            connection.flags.on_write = false;
+            let Some(slot) = self.dirty.pop() else { break };
             self.deliver(slot);
             self.rearm(slot);
         }
@@ -34,10 +32,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Puts the connection into the queue of those to be written.
     pub(super) fn enqueue_write(&mut self, slot: u32) {
-        let Some(connection) = self.table.at_mut(slot) else { return };
-        if !connection.outbound.is_empty() && !connection.flags.on_write {
-            connection.flags.on_write = true;
-            self.dirty.push_back(slot);
+        if self.table.at(slot).is_some_and(|connection| !connection.outbound.is_empty()) {
+            self.dirty.push(slot);
         }
     }
 

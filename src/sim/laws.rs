@@ -92,7 +92,8 @@ impl Laws {
         }
         let left = scene.waiting > 0 || (scene.outbox.has_work() && scene.overview.takes_outbound);
         // Whoever waits for a reply while none is owed to anybody is to be looked at in the next cycle.
-        let waits_for_nothing = |connection: &Inspected| connection.paused.has(PauseReason::Owed) && scene.overview.owed == 0;
+        let waits_for_nothing =
+            |connection: &Inspected| connection.paused.has(PauseReason::Owed) && scene.overview.owed == 0;
         let idle_waiter = scene.overview.connections.iter().any(waits_for_nothing);
         self.busy = left || idle_waiter || scene.overview.queues != [0, 0];
         match &scene.network.misuse {

@@ -64,7 +64,9 @@ impl Seen {
     pub(super) fn note_counters(&mut self, metrics: &Snapshot, network: &NetworkCounts) {
         HALF_CLOSES.iter().for_each(|doing| self.add(format_args!("half-close while {doing}"), 0));
         CloseKind::ALL.iter().for_each(|kind| self.add(format_args!("close {kind}"), metrics.closed_by(*kind)));
-        PauseReason::ALL.iter().for_each(|reason| self.add(format_args!("pause {reason}"), metrics.pauses_for(*reason)));
+        PauseReason::ALL
+            .iter()
+            .for_each(|reason| self.add(format_args!("pause {reason}"), metrics.pauses_for(*reason)));
         for reason in DropReason::ALL {
             let dropped = metrics.dropped_for(*reason) + metrics.messages_dropped[*reason as usize];
             self.add(format_args!("drop {reason}"), dropped);

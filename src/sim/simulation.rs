@@ -208,10 +208,11 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         while self.step()? {}
         let took = self.network.elapsed() - start;
         // The processor looks at its clock once a cycle; a call of a socket in between takes its time.
-        if took > grace + Duration::from_millis(100) + self.network.oversleep_max() && self.network.counts().jumps == jumps {
+        if took > grace + Duration::from_millis(100) + self.network.oversleep_max()
+            && self.network.counts().jumps == jumps
+        {
             return Err(self.broken(("shutdown", format!("it took {took:?}, the grace was {grace:?}"))));
         }
-        self.processor.stop();
         self.end()
     }
 
@@ -229,7 +230,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         let (seed, elapsed, cycles) = (self.seed, self.network.elapsed(), self.cycles);
         let Self { processor, shared, network, seen, .. } = self;
         network.stop();
-        drop(processor);
+        processor.end();
         let Shared { outbox, inbound, reserve, .. } = shared;
         let outbound = Arc::clone(&outbox.pool);
         let away = reserve.in_use() + usize::from(!outbox.workers_reserve_whole());
@@ -297,8 +298,7 @@ fn share(config: &Config, network: &Network) -> Shared {
     let clock = Arc::new(WallClock::default());
     let reserve = reserve(config.reply_max, outbound.line());
     let outbox = Outbox::new(config.outbox_limits(), outbound, clock, Arc::clone(&wake), Arc::clone(&metrics));
-    let handover =
-        Handover::new(config.handover_max, config.connections_max, Arc::clone(&accepter), Arc::clone(&wake));
+    let handover = Handover::new(config.handover_max, config.connections_max, Arc::clone(&accepter), Arc::clone(&wake));
     let control = Control::new(accepter, wake);
     let takes_outbound = Arc::new(AtomicBool::new(true));
     let left = {

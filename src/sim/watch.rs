@@ -72,11 +72,6 @@ impl Sightings {
     pub(super) fn open(&self) -> usize {
         self.open.len()
     }
-
-    /// The address behind an open connection.
-    pub(super) fn address(&self, connection: ConnectionId) -> Option<SocketAddr> {
-        self.open.get(&connection).copied()
-    }
 }
 
 /// The user's message processor, watched.

@@ -1,0 +1,72 @@
+//! Which connections have their turn next.
+
+use std::collections::VecDeque;
+
+/// Slots in order of their turns, each at most once.
+///
+/// The queue knows slots, not connections: if a connection ends and its slot is used again, the newcomer takes the place
+/// that is there. So the queue is never longer than the connection table, whatever comes and goes.
+#[derive(Debug)]
+pub(super) struct SlotQueue {
+    queue: VecDeque<u32>,
+    /// A bit for each slot that is in the queue.
+    queued: Vec<u64>,
+}
+
+impl SlotQueue {
+    /// A queue for the slots below `max`.
+    pub(super) fn new(max: usize) -> Self {
+        Self { queue: VecDeque::with_capacity(max), queued: vec![0; max.div_ceil(64)] }
+    }
+
+    /// Bytes for each slot, rounded up, for the memory ceiling.
+    pub(super) const PER_SLOT: usize = size_of::<u32>() + 1;
+
+    /// Appends `slot`, unless it has its place already.
+    pub(super) fn push(&mut self, slot: u32) {
+        if !self.contains(slot) {
+            self.queued[slot as usize / 64] |= 1 << (slot % 64);
+            self.queue.push_back(slot);
+        }
+    }
+
+    /// Takes the first.
+    pub(super) fn pop(&mut self) -> Option<u32> {
+        let slot = self.queue.pop_front()?;
+        self.queued[slot as usize / 64] &= !(1 << (slot % 64));
+        Some(slot)
+    }
+
+    /// True if `slot` has its place.
+    pub(super) fn contains(&self, slot: u32) -> bool {
+        self.queued[slot as usize / 64] & (1 << (slot % 64)) != 0
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// True if there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_has_one_place_whoever_is_in_it() {
+        let mut queue = SlotQueue::new(100);
+        for slot in [99, 0, 64, 99, 0] {
+            queue.push(slot);
+        }
+        assert_eq!(queue.len(), 3);
+        assert_eq!([queue.pop(), queue.pop()], [Some(99), Some(0)]);
+        queue.push(99);
+        assert!(queue.contains(99) && !queue.contains(0));
+        assert_eq!([queue.pop(), queue.pop(), queue.pop()], [Some(64), Some(99), None]);
+    }
+}
