@@ -220,6 +220,7 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("timeouts.idle", seconds(timeouts.idle)),
         ("timeouts.message", seconds(timeouts.message)),
         ("timeouts.message_rate", bytes(timeouts.message_rate)),
+        ("timeouts.rate_grace", seconds(timeouts.rate_grace)),
         ("timeouts.write_stall", seconds(timeouts.write_stall)),
         ("timeouts.reply", seconds(timeouts.reply)),
         ("timeouts.linger", seconds(timeouts.linger)),

@@ -172,7 +172,7 @@ impl Config {
     }
 
     fn check_times(&self) -> Result<(), ConfigError> {
-        let Timeouts { idle, message, message_rate: _, write_stall, reply, linger, linger_bytes, famine } =
+        let Timeouts { idle, message, rate_grace, write_stall, reply, linger, linger_bytes, famine, .. } =
             self.timeouts;
         let at_most = |setting, time: Duration| match time > LONGEST {
             true => Err(ConfigError::new(setting, format!("is {time:?}; the longest is {LONGEST:?}"))),
@@ -180,6 +180,7 @@ impl Config {
         };
         at_most("timeouts.idle", idle)?;
         at_most("timeouts.message", message)?;
+        at_most("timeouts.rate_grace", rate_grace)?;
         at_most("timeouts.write_stall", write_stall)?;
         at_most("timeouts.reply", reply)?;
         at_most("timeouts.linger", linger)?;
