@@ -51,6 +51,9 @@ mod control;
 mod encode_error;
 mod handover;
 mod id;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod internals;
 mod message_processor;
 mod metrics;
 mod offload;
@@ -82,10 +85,3 @@ pub use protocol::{
 pub use reason::{CloseKind, DropReason, PauseReason};
 pub use server::{Builder, CeilingRow, Config, ConfigError, MemoryCeiling, Meter, Running, Server, Stopper};
 pub use wake::WakeFlag;
-
-/// What the crate's own benches measure by itself. Not part of the interface: it may change with any version.
-#[cfg(feature = "sim")]
-#[doc(hidden)]
-pub mod internals {
-    pub use crate::buffer::{Block, Line, Pool, SharedPool, Tier};
-}

@@ -34,6 +34,7 @@ const ROWS: &[Row] = &[
     Row { name: "threads", modules: &["accepter", "offload", "processor"] },
     Row { name: "around it all", modules: &["server"] },
     Row { name: "a simulated world", modules: &["sim"] },
+    Row { name: "for the benches", modules: &["internals"] },
 ];
 
 const LINES_MAX: usize = 500;
