@@ -31,7 +31,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if has_small && self.find_spare(small, slot) {
             return Some(small);
         }
-        self.stand_in_line(slot, SMALL, Wants::Spare);
+        self.stand_in_line(slot, SMALL, Wants::Rest);
         None
     }
 
@@ -63,6 +63,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn lease_partial(&mut self, tier: usize) -> Option<Block> {
         let spare_missing = usize::from(!self.spares.has(tier));
         if self.inbound.available(tier) > spare_missing { self.inbound.lease(tier) } else { None }
+    }
+
+    /// A block for a message that outgrew its own. The one that was set aside for rests is for partial messages, too: it is
+    /// not kept from those who wait.
+    pub(super) fn block_for_promotion(&mut self, tier: usize) -> Option<Block> {
+        self.lease_partial(tier).or_else(|| self.rests.take(tier))
     }
 
     /// True if the message of at most `available` bytes can be copied, should its user want to keep it.
@@ -99,7 +105,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.refuse(slot, CloseReason::NoRoom { wanted, limit }, self.overloaded());
             return false;
         };
-        let block = if self.waiters.blocks[target].is_empty() { self.lease_partial(target) } else { None };
+        let block = if self.waiters.blocks[target].is_empty() { self.block_for_promotion(target) } else { None };
         match block {
             Some(block) => self.promote(slot, block),
             None => self.stand_in_line(slot, target, Wants::Promotion),
