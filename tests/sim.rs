@@ -5,6 +5,7 @@
 //! - `SLUICEGATE_SEEDS=100000 SLUICEGATE_SEEDS_FROM=7 cargo test --release --test sim` runs more, and others.
 
 mod sim {
+    pub mod http;
     pub mod lines;
     pub mod script;
     pub mod user;
@@ -25,6 +26,7 @@ use sim::script::{Director, SHOW, Temper, config};
 use sim::user::User;
 use sim::wire::Wire;
 use sim::world::World;
+use sluicegate::http1::Http1;
 use sluicegate::sim::{Broken, Random, Report, Seen, Simulation};
 use sluicegate::{Config, DropReason, Finish, HEADROOM, LengthPrefixed};
 
@@ -32,13 +34,10 @@ use sluicegate::{Config, DropReason, Finish, HEADROOM, LengthPrefixed};
 const SEEDS: u64 = 2000;
 
 /// One simulation from beginning to end.
-fn run<P: Wire + Sync>(seed: u64) -> Result<Seen, String> {
+fn run<P: Wire>(seed: u64) -> Result<Seen, String> {
     let mut random = Random::new(seed);
     let temper = Temper::drawn(&mut random);
     let config = config(&mut random, temper);
-    if env::var("SLUICEGATE_SEED").is_ok() {
-        println!("{config:#?}");
-    }
     let protocol = P::new(config.inbound[2].size + HEADROOM);
     let world = Arc::new(Mutex::new(World::<P>::new()));
     let patience = Duration::from_millis(random.pick(&[1, 100, 3000]));
@@ -69,7 +68,7 @@ fn run<P: Wire + Sync>(seed: u64) -> Result<Seen, String> {
 }
 
 /// A server in its world, not yet begun. The user is made before the simulation, so that it gets the network later.
-fn set_up<P: Wire + Sync>(
+fn set_up<P: Wire>(
     seed: u64,
     config: &Config,
     temper: Temper,
@@ -94,13 +93,13 @@ fn set_up<P: Wire + Sync>(
         proxy: simulation.proxy(),
         protocol,
         temper,
-        answer_max: config.reply_max - P::OVERHEAD,
+        answer_max: config.reply_max - P::ANSWER_OVERHEAD,
         turn_bytes: config.turn.bytes,
     };
     (simulation, director)
 }
 
-fn play<P: Wire + Sync>(
+fn play<P: Wire>(
     mut simulation: Simulation<P, User<P>>,
     director: &Director<P>,
     healed: bool,
@@ -118,7 +117,7 @@ fn play<P: Wire + Sync>(
         let done = |_: &Simulation<P, User<P>>| {
             let mut world = world.lock();
             world.read_all();
-            world.wrong.is_some() || world.records.iter().all(|record| record.closed.is_some() || record.is_complete())
+            world.wrong.is_some() || world.records.iter().all(|record| record.is_gone() || record.is_complete())
         };
         let complete = simulation.run_until(Duration::from_secs(900), done);
         let complete = complete.map_err(|broken| format!("{broken}\n{}", simulation.describe()))?;
@@ -138,7 +137,7 @@ fn play<P: Wire + Sync>(
 }
 
 fn incomplete<P: Wire>(world: &World<P>) -> String {
-    let stuck = world.records.iter().enumerate().filter(|(_, record)| record.closed.is_none() && !record.is_complete());
+    let stuck = world.records.iter().enumerate().filter(|(_, record)| !record.is_gone() && !record.is_complete());
     let lines = stuck.map(|(index, record)| {
         let (processed, whole) = (record.processed, record.whole());
         format!(
@@ -153,9 +152,13 @@ fn incomplete<P: Wire>(world: &World<P>) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
-/// Both protocols take their turn.
+/// The protocols take turns.
 fn run_seed(seed: u64) -> Result<Seen, String> {
-    let run = || if seed % 2 == 0 { run::<LengthPrefixed>(seed) } else { run::<Lines>(seed) };
+    let run = || match seed % 3 {
+        0 => run::<LengthPrefixed>(seed),
+        1 => run::<Lines>(seed),
+        _ => run::<Http1>(seed),
+    };
     panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
         Err(format!("panic: {}", text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()))
@@ -213,15 +216,7 @@ fn run_all(from: u64, until: u64) -> (Seen, Vec<(u64, String)>) {
                     if seed >= until {
                         break;
                     }
-                    let t0 = Instant::now();
                     let result = run_seed(seed);
-                    if let (Ok(s), true) = (&result, env::var("SLOW").is_ok()) {
-                        println!(
-                            "T {:?} {seed} {:?}",
-                            t0.elapsed().as_micros(),
-                            s.iter().filter(|s| s.0.starts_with('#')).collect::<Vec<_>>()
-                        );
-                    }
                     let mut results = results.lock();
                     match result {
                         Ok(seen) => results.0.merge(&seen),

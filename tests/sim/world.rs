@@ -192,6 +192,11 @@ impl Record {
         (0..self.processed).filter(|serial| self.plan[*serial].act.answers())
     }
 
+    /// True if its connection has ended, or was never served.
+    pub fn is_gone(&self) -> bool {
+        self.closed.is_some() || (self.connection.is_none() && self.peer.end().is_some())
+    }
+
     /// True if it has everything that is coming to it.
     pub fn is_complete(&self) -> bool {
         self.processed == self.whole()
