@@ -70,7 +70,7 @@ mod timer;
 mod wake;
 
 pub use buffer::{HEADROOM, Outbound, Prefix, TIERS, TierConfig};
-pub use connection::{CloseReason, Timeouts};
+pub use connection::{CloseReason, Timeouts, WhenFull};
 pub use control::Finish;
 pub use encode_error::EncodeError;
 pub use id::ConnectionId;
@@ -78,7 +78,7 @@ pub use message_processor::MessageProcessor;
 pub use metrics::{Metrics, Snapshot};
 pub use offload::{Offload, Workers};
 pub use outbox::{Deferred, Reply, SendError, WriteProxy};
-pub use processor::{Readiness, Selector, Turn, Watermarks};
+pub use processor::{Admission, Readiness, Selector, Turn, Watermarks};
 pub use protocol::{
     After, Decode, Encode, LengthPrefixed, Message, Peer, Protocol, ProtocolError, Refusal, http1, length_prefixed,
 };
