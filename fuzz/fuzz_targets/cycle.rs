@@ -82,7 +82,7 @@ fuzz_target!(|input: &[u8]| {
 
 fn play<P: Wire>(world: &World, events: &[Event]) -> Result<(), Broken> {
     let desk = Desk::<P>::default();
-    let simulation = Simulation::new(u64::from(world.seed), config(world), P::small(), |_| desk.clone());
+    let simulation = Simulation::new(u64::from(world.seed), config(world), P::small(), |_, _| desk.clone());
     let mut stage = Stage { simulation: simulation.expect("good settings"), desk, clients: Vec::new() };
     events.iter().try_for_each(|event| stage.happens(event))?;
     stage.heal()?;
