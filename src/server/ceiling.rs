@@ -82,6 +82,8 @@ impl MemoryCeiling {
         rows.extend(processor_rows::<P>(config));
         rows.extend(queue_rows(config));
         rows.extend(program_rows(config));
+        // What is switched off takes nothing.
+        rows.retain(|row: &CeilingRow| row.bytes > 0);
         Self { rows, kernel: KernelBuffers::of(config.connections_max) }
     }
 
@@ -204,7 +206,7 @@ fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 7] {
         CeilingRow::new("scratch", one_block(scratch), "one block to read into and decode in")
             .grows_with("scratch", scratch, 1),
         each("connection table", table, "connections_max", connections_max),
-        CeilingRow::new("addresses", addresses, "counted only with admission.per_address_max"),
+        CeilingRow::new("addresses", addresses, "connections of each, for admission.per_address_max"),
         each("timers", Wheel::memory(connections_max) as u64, "connections_max", connections_max),
         each("outbound segments", Segments::memory(segments_max), "segments_max", segments_max),
     ]
