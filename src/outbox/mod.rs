@@ -103,6 +103,8 @@ pub(crate) struct Outbox {
     /// Some connection waits until `ready` is asked again.
     not_ready: AtomicBool,
     resumed: AtomicBool,
+    /// The server goes down and each answer is the last of its connection.
+    answers_are_last: AtomicBool,
     processor: OnceLock<ThreadId>,
     /// A simulation plays another thread.
     #[cfg(feature = "sim")]
@@ -129,6 +131,7 @@ impl Outbox {
             undelivered: (0..limits.connections_max).map(|_| AtomicU64::new(0)).collect(),
             not_ready: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
+            answers_are_last: AtomicBool::new(false),
             processor: OnceLock::new(),
             #[cfg(feature = "sim")]
             elsewhere: AtomicBool::new(false),
@@ -218,6 +221,15 @@ impl Outbox {
     /// True if someone called `resume` and it was not taken yet.
     pub(crate) fn is_resumed(&self) -> bool {
         self.resumed.load(SeqCst)
+    }
+
+    /// Says that each answer is the last of its connection from now on, also those that are owed already.
+    pub(crate) fn make_answers_last(&self) {
+        self.answers_are_last.store(true, SeqCst);
+    }
+
+    fn answers_are_last(&self) -> bool {
+        self.answers_are_last.load(SeqCst)
     }
 
     /// A simulation plays another thread from here on, or the processor's again.

@@ -8,7 +8,7 @@ use super::{Processor, Selector};
 use crate::buffer::{Block, TIERS};
 use crate::connection::CloseReason;
 use crate::message_processor::MessageProcessor;
-use crate::protocol::{Protocol, Refusal};
+use crate::protocol::Protocol;
 use crate::reason::DropReason;
 
 /// The small tier. Its blocks are never waited for as long as a partial message holds one.
@@ -102,7 +102,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(target) = target else {
             let limit = self.links.inbound.tiers()[LARGE].capacity();
             self.release_inbound(slot, DropReason::Refused);
-            self.refuse(slot, CloseReason::NoRoom { wanted, limit }, Refusal::Overloaded);
+            self.refuse(slot, CloseReason::NoRoom { wanted, limit }, self.overloaded());
             return false;
         };
         let block = if self.waiters.blocks[target].is_empty() { self.block_for_promotion(target) } else { None };

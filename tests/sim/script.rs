@@ -74,13 +74,15 @@ fn timeouts(random: &mut Random, temper: Temper) -> Timeouts {
     let famine = random.pick(&[SECOND / 20, SECOND, 3 * SECOND]);
     if temper.patient {
         let off = random.pick(&[Duration::ZERO, HOUR]);
-        return Timeouts { idle: off, message: off, write_stall: off, reply: off, famine, ..Timeouts::default() };
+        let limits = Timeouts { famine, ..Timeouts::default() };
+        return Timeouts { idle: off, message: off, rate_grace: off, write_stall: off, reply: off, ..limits };
     }
     let mut limit = || random.pick(&[SECOND / 5, SECOND, 5 * SECOND]);
     Timeouts {
         idle: limit(),
         message: limit(),
         message_rate: 500,
+        rate_grace: limit(),
         write_stall: limit(),
         reply: limit(),
         linger: limit(),
