@@ -36,6 +36,9 @@ fn run<P: Wire + Sync>(seed: u64) -> Result<Seen, String> {
     let mut random = Random::new(seed);
     let temper = Temper::drawn(&mut random);
     let config = config(&mut random, temper);
+    if env::var("SLUICEGATE_SEED").is_ok() {
+        println!("{config:#?}");
+    }
     let protocol = P::new(config.inbound[2].size + HEADROOM);
     let world = Arc::new(Mutex::new(World::<P>::new()));
     let patience = Duration::from_millis(random.pick(&[1, 100, 3000]));
@@ -49,10 +52,12 @@ fn run<P: Wire + Sync>(seed: u64) -> Result<Seen, String> {
     let healed = random.chance(700);
     let mut report = play(simulation, &director, healed, grace, finish)?;
     let mut world = world.lock();
+    // On the processor thread a deferred answer may find no room.
+    let sure = seed % 5 != 0;
     // Unless something was thrown away on purpose: who was closed in order got everything.
     let kept = report.metrics.dropped_for(DropReason::Undelivered)
         + report.metrics.messages_dropped[DropReason::Stale as usize];
-    if kept == 0 && world.all_released {
+    if sure && kept == 0 && world.all_released {
         world.check_finished();
     }
     let seen = &mut report.seen;
@@ -72,9 +77,10 @@ fn set_up<P: Wire + Sync>(
     world: Arc<Mutex<World<P>>>,
     patience: Duration,
 ) -> (Simulation<P, User<P>>, Director<P>) {
-    let simulation = Simulation::new(seed, config.clone(), protocol.clone(), |network| User {
+    let simulation = Simulation::new(seed, config.clone(), protocol.clone(), |network, workers| User {
         world: Arc::clone(&world),
-        network,
+        network: network.clone(),
+        workers: (seed % 5 != 0).then(|| workers.clone()),
         random: Random::new(seed ^ 0xfeed),
         patience,
         due: None,
@@ -84,10 +90,12 @@ fn set_up<P: Wire + Sync>(
         world,
         network: simulation.network().clone(),
         listener: simulation.listener(),
+        workers: simulation.workers(),
         proxy: simulation.proxy(),
         protocol,
         temper,
         answer_max: config.reply_max - P::OVERHEAD,
+        turn_bytes: config.turn.bytes,
     };
     (simulation, director)
 }
@@ -101,7 +109,9 @@ fn play<P: Wire + Sync>(
 ) -> Result<Report, String> {
     let text = |broken: Broken| broken.to_string();
     let world = &director.world;
-    simulation.run_for(SHOW).map_err(text)?;
+    if let Err(broken) = simulation.run_for(SHOW) {
+        return Err(format!("{broken}\n{}", simulation.describe()));
+    }
     world.lock().read_all();
     if healed {
         director.heal();
@@ -110,7 +120,8 @@ fn play<P: Wire + Sync>(
             world.read_all();
             world.wrong.is_some() || world.records.iter().all(|record| record.closed.is_some() || record.is_complete())
         };
-        let complete = simulation.run_until(Duration::from_secs(900), done).map_err(text)?;
+        let complete = simulation.run_until(Duration::from_secs(900), done);
+        let complete = complete.map_err(|broken| format!("{broken}\n{}", simulation.describe()))?;
         if !complete && director.temper.patient {
             let incomplete = incomplete(&world.lock());
             return Err(format!(
@@ -202,7 +213,15 @@ fn run_all(from: u64, until: u64) -> (Seen, Vec<(u64, String)>) {
                     if seed >= until {
                         break;
                     }
+                    let t0 = Instant::now();
                     let result = run_seed(seed);
+                    if let (Ok(s), true) = (&result, env::var("SLOW").is_ok()) {
+                        println!(
+                            "T {:?} {seed} {:?}",
+                            t0.elapsed().as_micros(),
+                            s.iter().filter(|s| s.0.starts_with('#')).collect::<Vec<_>>()
+                        );
+                    }
                     let mut results = results.lock();
                     match result {
                         Ok(seen) => results.0.merge(&seen),

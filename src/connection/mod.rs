@@ -6,6 +6,7 @@ mod close_reason;
 mod deadline;
 mod table;
 mod timeouts;
+mod when_full;
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -20,6 +21,7 @@ pub use close_reason::CloseReason;
 pub(crate) use deadline::{Deadlines, Expiry, Pending};
 pub(crate) use table::Table;
 pub use timeouts::Timeouts;
+pub use when_full::WhenFull;
 
 /// One connection.
 pub(crate) struct Connection<K, P> {
@@ -59,6 +61,8 @@ pub(crate) struct Flags {
     pub(crate) end_read: bool,
     /// The selector watches for room in the socket: it pushed back.
     pub(crate) write_interest: bool,
+    /// It is closed, not paused, when its peer takes its answers too slowly.
+    pub(crate) close_when_full: bool,
     /// Inbound holds bytes that `decode` has not seen yet.
     pub(crate) undecoded: bool,
 }

@@ -3,7 +3,7 @@
 
 use super::read::Budget;
 use super::{Processor, Selector};
-use crate::connection::Connection;
+use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
 use crate::panics::guarded;
 use crate::protocol::Protocol;
@@ -105,8 +105,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     pub(super) fn hold_if_high(&mut self, slot: u32) {
-        if self.table.at(slot).is_some_and(|connection| self.is_high(connection)) {
-            self.pause(slot, PauseReason::OutboundHigh);
+        let Some(connection) = self.table.at(slot).filter(|connection| self.is_high(connection)) else { return };
+        let undelivered = connection.outbound.bytes();
+        match connection.flags.close_when_full {
+            true => self.close_now(slot, CloseReason::OutboundFull { undelivered }),
+            false => self.pause(slot, PauseReason::OutboundHigh),
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) type Breach = (&'static str, String);
 const IDLE_SELECTS_MAX: u32 = 200;
 const IDLE_SELECT_LEAST: Duration = Duration::from_millis(2);
 /// By how much a deadline may pass before its connection is looked at: a tick of the timer wheel, and then some.
-const OVERDUE_MAX: Duration = Duration::from_millis(40);
+const OVERDUE_MAX: Duration = Duration::from_millis(50);
 
 /// What the checks remember from one cycle to the next.
 #[derive(Debug, Default)]
@@ -92,8 +92,10 @@ impl Laws {
         }
         let left = scene.waiting > 0 || (scene.outbox.has_work() && scene.overview.takes_outbound);
         // Whoever waits for a reply while none is owed to anybody is to be looked at in the next cycle.
-        let waits_for_nothing =
-            |connection: &Inspected| connection.paused.has(PauseReason::Owed) && scene.overview.owed == 0;
+        let waits_for_nothing = |connection: &Inspected| {
+            let waits = connection.stage.is_none() && connection.paused.has(PauseReason::Owed);
+            waits && scene.overview.owed == 0
+        };
         let idle_waiter = scene.overview.connections.iter().any(waits_for_nothing);
         self.busy = left || idle_waiter || scene.overview.queues != [0, 0];
         match &scene.network.misuse {
@@ -196,7 +198,7 @@ impl Scene<'_> {
         if connection.queued > 0 && !connection.on_write && (!connection.write_interest || room) {
             return breach("liveness", "it has something to deliver and nobody will try any more");
         }
-        if connection.overdue > OVERDUE_MAX {
+        if connection.overdue > OVERDUE_MAX + self.network.oversleep_max {
             return breach("liveness", &format!("its deadline has passed {:?} ago", connection.overdue));
         }
         self.check_output(connection)

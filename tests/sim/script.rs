@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate::sim::{Network, Random, Reading, SimListener, SimPeer, Weather};
+use sluicegate::sim::{Network, Random, Reading, SimListener, SimPeer, SimWorkers, Weather};
 use sluicegate::{Config, HEADROOM, TierConfig, Timeouts, Turn, Watermarks, WriteProxy};
 
 use super::user::release;
@@ -71,13 +71,15 @@ fn timeouts(random: &mut Random, temper: Temper) -> Timeouts {
     let famine = random.pick(&[SECOND / 20, SECOND, 3 * SECOND]);
     if temper.patient {
         let off = random.pick(&[Duration::ZERO, HOUR]);
-        return Timeouts { idle: off, message: off, write_stall: off, reply: off, famine, ..Timeouts::default() };
+        let limits = Timeouts { famine, ..Timeouts::default() };
+        return Timeouts { idle: off, message: off, rate_grace: off, write_stall: off, reply: off, ..limits };
     }
     let mut limit = || random.pick(&[SECOND / 5, SECOND, 5 * SECOND]);
     Timeouts {
         idle: limit(),
         message: limit(),
         message_rate: 500,
+        rate_grace: limit(),
         write_stall: limit(),
         reply: limit(),
         linger: limit(),
@@ -91,10 +93,12 @@ pub struct Director<P: Wire> {
     pub world: Shared<P>,
     pub network: Network,
     pub listener: SimListener,
+    pub workers: SimWorkers,
     pub proxy: WriteProxy<P>,
     pub protocol: P,
     pub temper: Temper,
     pub answer_max: usize,
+    pub turn_bytes: usize,
 }
 
 impl<P: Wire> Clone for Director<P> {
@@ -103,6 +107,7 @@ impl<P: Wire> Clone for Director<P> {
             world: Arc::clone(&self.world),
             network: self.network.clone(),
             listener: self.listener.clone(),
+            workers: self.workers.clone(),
             proxy: self.proxy.clone(),
             protocol: self.protocol.clone(),
             ..*self
@@ -136,15 +141,15 @@ impl<P: Wire + Sync> Director<P> {
         self.network.after(after, move || {
             let weather = if director.temper.calm { Weather::calm() } else { Weather::drawn(&mut random) };
             match director.listener.connect(weather) {
-                Some(peer) => director.admit(peer, random),
+                Some(peer) => director.admit(peer, weather, random),
                 None if tries > 0 => director.arrange_peer(random.duration(SECOND), random, tries - 1),
                 None => {}
             }
         });
     }
 
-    fn admit(&self, peer: SimPeer, mut random: Random) {
-        let (plan, mut stream) = self.plan(&mut random);
+    fn admit(&self, peer: SimPeer, weather: Weather, mut random: Random) {
+        let (plan, mut stream) = self.plan(self.patience_for(weather), &mut random);
         let mut malformed = false;
         if !self.temper.polite && random.chance(100) {
             stream.extend(self.protocol.malformed(&mut random));
@@ -170,11 +175,21 @@ impl<P: Wire + Sync> Director<P> {
         self.arrange_manners(at, index, peer, &mut random);
     }
 
+    /// How many bytes a peer may move in that weather, so that no simulation takes long.
+    fn patience_for(&self, weather: Weather) -> usize {
+        let smallest = [weather.piece_max, weather.send_buffer, weather.receive_buffer, self.turn_bytes];
+        match smallest.into_iter().min().unwrap_or(1) {
+            0..10 => 1500,
+            10..200 => 6000,
+            _ => 40_000,
+        }
+    }
+
     /// The requests of one peer, and their bytes.
-    fn plan(&self, random: &mut Random) -> (Vec<Request>, Vec<u8>) {
+    fn plan(&self, budget: usize, random: &mut Random) -> (Vec<Request>, Vec<u8>) {
         let index = self.world.lock().records.len();
         let longest = self.protocol.message_max() - P::OVERHEAD;
-        let (mut plan, mut stream) = (Vec::new(), Vec::new());
+        let (mut plan, mut stream, mut moved) = (Vec::new(), Vec::new(), 0);
         for serial in 0..random.pick(&[0, 1, 2, 5, 30]) {
             let friendly = self.temper.polite || random.chance(850);
             let act = if friendly { random.pick(&Act::FRIENDLY) } else { random.pick(&Act::ALL) };
@@ -182,6 +197,10 @@ impl<P: Wire + Sync> Director<P> {
             let most = self.answer_max;
             let answer = random.pick(&[ANSWER_HEAD, 50, most / 2, most]);
             let expects = random.chance(100);
+            moved += length + answer;
+            if moved > budget && serial > 0 {
+                break;
+            }
             let mut request = Request { act, length, answer, expects, end: 0 };
             stream.extend(P::frame(&request.payload(index, serial), random));
             request.end = stream.len();
@@ -275,7 +294,10 @@ impl<P: Wire + Sync> Director<P> {
             (peers, world.held.keys().copied().collect::<Vec<_>>())
         };
         peers.iter().for_each(|peer| peer.set_reading(Reading::Free));
-        held.into_iter().for_each(|held| release(&self.world, held));
+        for held in held {
+            let world = Arc::clone(&self.world);
+            self.workers.after(Duration::ZERO, move || release(&world, held));
+        }
         self.proxy.resume();
     }
 }

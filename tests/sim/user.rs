@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-use sluicegate::sim::{Network, Random};
+use sluicegate::sim::{Network, Random, SimWorkers};
 use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, Peer, Reply, WriteProxy};
 
 use super::wire::{Answer, Payload, Wire};
@@ -17,6 +17,8 @@ const TOO_LONG: usize = 100_000;
 pub struct User<P: Wire> {
     pub world: Shared<P>,
     pub network: Network,
+    /// Who answers what was deferred; without them the processor thread does it later.
+    pub workers: Option<SimWorkers>,
     pub random: Random,
     /// How long a deferred answer or a kept message may take.
     pub patience: Duration,
@@ -29,7 +31,10 @@ impl<P: Wire> User<P> {
     fn release_later(&mut self, held: u64) {
         let world = Arc::clone(&self.world);
         let delay = self.random.duration(self.patience);
-        self.network.after(delay, move || release(&world, held));
+        match &self.workers {
+            Some(workers) => workers.after(delay, move || release(&world, held)),
+            None => self.network.after(delay, move || release(&world, held)),
+        }
     }
 
     fn defer(&mut self, held: Held<P>, request: Request) {
