@@ -215,6 +215,22 @@ fn read_out_delivers_to_slow_readers_and_waits_for_what_is_owed() {
 }
 
 #[test]
+fn an_answer_that_is_under_way_is_delivered_to_its_last_byte() {
+    for finish in [Finish::Answer, Finish::ReadOut] {
+        let running = net::serve_narrow(Http1::default(), |_| {}, http);
+        let mut slow = Client::over(net::connect_narrow(running.local_addr()));
+        slow.send(post(&pattern(500_000, 1)));
+        let idle = Client::connect(running.local_addr());
+        until(&running, "it is made", |numbers| (numbers.open, numbers.messages_out) == (2, 1));
+        running.stopper().shutdown(GRACE, finish);
+        idle.ends();
+        assert!(slow.answer().body == pattern(500_000, 1));
+        slow.ends();
+        check_end(running.join().expect("nothing failed"));
+    }
+}
+
+#[test]
 fn an_answer_that_is_owed_is_delivered_before_the_end() {
     let (defer, deferred) = mpsc::channel();
     let user = move |request: Message<'_, Http1>, reply: Reply<'_, Http1>| {
