@@ -95,6 +95,7 @@ fn set_up<P: Wire>(
         temper,
         answer_max: config.reply_max - P::ANSWER_OVERHEAD,
         turn_bytes: config.turn.bytes,
+        few_segments: config.segments_max <= 40,
     };
     (simulation, director)
 }
@@ -129,7 +130,7 @@ fn play<P: Wire>(
         }
     }
     if director.temper.polite && director.temper.patient && simulation.network().counts().selector_failures == 0 {
-        world.lock().check_manners(director.temper.famine);
+        world.lock().check_manners(director.temper.famine || director.few_segments);
     }
     if let Some(wrong) = world.lock().wrong.take() {
         return Err(wrong);

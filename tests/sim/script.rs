@@ -102,6 +102,8 @@ pub struct Director<P: Wire> {
     pub temper: Temper,
     pub answer_max: usize,
     pub turn_bytes: usize,
+    /// Pieces of output may run out even where blocks do not.
+    pub few_segments: bool,
 }
 
 impl<P: Wire> Clone for Director<P> {
