@@ -80,6 +80,7 @@ fn set_up<P: Wire>(
         workers: (!seed.is_multiple_of(5)).then(|| workers.clone()),
         random: Random::new(seed ^ 0xfeed),
         patience,
+        closes_full: !temper.polite && seed.is_multiple_of(10),
         due: None,
         asked: network.now(),
         jumps: 0,
