@@ -133,6 +133,9 @@ fn play<P: Wire>(
     if director.temper.polite && director.temper.patient && simulation.network().counts().selector_failures == 0 {
         world.lock().check_manners(director.temper.famine || director.few_segments);
     }
+    if director.temper.calm && director.temper.patient && !director.temper.famine && !director.few_segments {
+        world.lock().check_refusals();
+    }
     if let Some(wrong) = world.lock().wrong.take() {
         return Err(wrong);
     }

@@ -243,6 +243,7 @@ impl<P: Wire> Director<P> {
     /// How the peer behaves besides.
     fn arrange_manners(&self, sent_at: Duration, index: usize, peer: SimPeer, random: &mut Random) {
         if random.chance(if self.temper.slow { 900 } else { 300 }) {
+            self.world.lock().records[index].slow = true;
             self.arrange_reading(random, &peer);
         }
         let until = sent_at + SECOND;
