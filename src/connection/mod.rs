@@ -39,6 +39,8 @@ pub(crate) struct Connection<K, P> {
     /// Its place among the holders of its block's tier.
     pub(crate) holder: Option<HolderAt>,
     pub(crate) paused: Paused,
+    /// Counts its waits in lines: a place in a line is valid only for the wait that it was taken for.
+    pub(crate) wait: u32,
     pub(crate) flags: Flags,
     pub(crate) ending: Option<Box<Ending>>,
 }
@@ -106,6 +108,7 @@ impl<K, P: Protocol> Connection<K, P> {
             needs: 0,
             holder: None,
             paused: Paused::NONE,
+            wait: 0,
             flags: Flags::default(),
             ending: None,
         }

@@ -51,6 +51,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !connection.paused.clear(reason) {
             return false;
         }
+        if matches!(reason, PauseReason::Owed | PauseReason::NoBlocks | PauseReason::NotReady) {
+            // Whatever ended the wait, its place in a line is void: the next wait takes a new one.
+            connection.wait = connection.wait.wrapping_add(1);
+        }
         self.links.metrics.paused[reason as usize].sub(1);
         let runs = connection.paused.is_empty();
         if runs {

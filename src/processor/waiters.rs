@@ -14,6 +14,7 @@ use crate::reason::PauseReason;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiter {
     pub(super) id: ConnectionId,
+    wait: u32,
     since: Instant,
     wants: Wants,
 }
@@ -110,14 +111,16 @@ fn line_for(wants: Wants) -> LineOf {
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// A place in a line for the connection in `slot`.
     pub(super) fn waiter(&self, slot: u32) -> Waiter {
-        let id = self.table.at(slot).map_or(ConnectionId::new(0, slot, 0), |connection| connection.id);
-        Waiter { id, since: self.now, wants: Wants::Spare }
+        let nobody = (ConnectionId::new(0, slot, 0), 0);
+        let (id, wait) = self.table.at(slot).map_or(nobody, |connection| (connection.id, connection.wait));
+        Waiter { id, wait, since: self.now, wants: Wants::Spare }
     }
 
-    /// True if it is still that connection, and it still waits for that reason.
+    /// True if it is still that connection, and it is still in that wait for that reason.
     pub(super) fn still_waits(&self, waiter: &Waiter, reason: PauseReason) -> bool {
         let Some(connection) = self.table.at(waiter.id.slot()) else { return false };
-        connection.id == waiter.id && connection.paused.has(reason) && connection.ending.is_none()
+        let same = (connection.id, connection.wait) == (waiter.id, waiter.wait);
+        same && connection.paused.has(reason) && connection.ending.is_none()
     }
 
     pub(super) fn stand_in_line(&mut self, slot: u32, tier: usize, wants: Wants) {

@@ -245,11 +245,6 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         let away = reserve.in_use() + usize::from(!outbox.workers_reserve_whole());
         drop(outbox);
         check_home(&inbound, &outbound, away).map_err(|(law, what)| Broken { law, what, seed, at: elapsed })?;
-        let mut seen = seen;
-        if std::env::var("SLOW").is_ok() {
-            seen.add("#cycles", cycles);
-            seen.add("#secs", elapsed.as_secs());
-        }
         Ok(Report { metrics, seen, closed, elapsed, cycles })
     }
 

@@ -26,6 +26,8 @@ pub struct Temper {
     pub polite: bool,
     /// The network is calm.
     pub calm: bool,
+    /// Most peers read slowly, if at all.
+    pub slow: bool,
 }
 
 impl Temper {
@@ -35,6 +37,7 @@ impl Temper {
             famine: random.chance(600),
             polite: random.chance(300),
             calm: random.chance(200),
+            slow: random.chance(200),
         }
     }
 }
@@ -42,7 +45,7 @@ impl Temper {
 pub fn config(random: &mut Random, temper: Temper) -> Config {
     let sizes = random.pick(&[[32, 300, 1500], [64, 500, 4000], [200, 201, 202]]);
     let mut tiers = |most: [usize; 3]| {
-        let few = [random.between(1, 4), random.between(1, 3), random.between(1, 2)];
+        let few = if random.chance(300) { [1; 3] } else { [4, 3, 2].map(|most| random.between(1, most)) };
         let counts = if temper.famine { few } else { most };
         [0, 1, 2].map(|tier| TierConfig { size: sizes[tier], count: counts[tier] })
     };
@@ -115,7 +118,7 @@ impl<P: Wire> Clone for Director<P> {
     }
 }
 
-impl<P: Wire + Sync> Director<P> {
+impl<P: Wire> Director<P> {
     /// Arranges all that will happen.
     pub fn arrange(&self, random: &mut Random) {
         for _ in 0..random.between(1, 9) {
@@ -139,13 +142,25 @@ impl<P: Wire + Sync> Director<P> {
     fn arrange_peer(&self, after: Duration, mut random: Random, tries: usize) {
         let director = self.clone();
         self.network.after(after, move || {
-            let weather = if director.temper.calm { Weather::calm() } else { Weather::drawn(&mut random) };
+            let mut weather = if director.temper.calm { Weather::calm() } else { Weather::drawn(&mut random) };
+            if director.temper.slow {
+                weather.send_buffer = random.pick(&[7, 64, 500]);
+            }
             match director.listener.connect(weather) {
                 Some(peer) => director.admit(peer, weather, random),
                 None if tries > 0 => director.arrange_peer(random.duration(SECOND), random, tries - 1),
                 None => {}
             }
         });
+    }
+
+    /// Peers that come when the server is about to be told to go down.
+    pub fn arrange_latecomers(&self, random: &mut Random) {
+        for _ in 0..random.below(3) {
+            if let Some(peer) = self.listener.connect(Weather::calm()) {
+                self.admit(peer, Weather::calm(), random.fork());
+            }
+        }
     }
 
     fn admit(&self, peer: SimPeer, weather: Weather, mut random: Random) {
@@ -188,7 +203,7 @@ impl<P: Wire + Sync> Director<P> {
     /// The requests of one peer, and their bytes.
     fn plan(&self, budget: usize, random: &mut Random) -> (Vec<Request>, Vec<u8>) {
         let index = self.world.lock().records.len();
-        let longest = self.protocol.message_max() - P::OVERHEAD;
+        let longest = P::payload_max(self.protocol.message_max());
         let (mut plan, mut stream, mut moved) = (Vec::new(), Vec::new(), 0);
         for serial in 0..random.pick(&[0, 1, 2, 5, 30]) {
             let friendly = self.temper.polite || random.chance(850);
@@ -220,7 +235,7 @@ impl<P: Wire + Sync> Director<P> {
 
     /// How the peer behaves besides.
     fn arrange_manners(&self, sent_at: Duration, index: usize, peer: SimPeer, random: &mut Random) {
-        if random.chance(300) {
+        if random.chance(if self.temper.slow { 900 } else { 300 }) {
             self.arrange_reading(random, &peer);
         }
         let until = sent_at + SECOND;
@@ -249,7 +264,12 @@ impl<P: Wire + Sync> Director<P> {
         let reading = if random.chance(500) { Reading::Stalled } else { slow };
         let start = random.duration(SHOW / 4);
         let (stalling, willing) = (peer.clone(), peer.clone());
-        self.network.after(start, move || stalling.set_reading(reading));
+        let world = Arc::clone(&self.world);
+        self.network.after(start, move || {
+            if !world.lock().healed {
+                stalling.set_reading(reading);
+            }
+        });
         if random.chance(700) {
             self.network.after(start + random.duration(SHOW / 2), move || willing.set_reading(Reading::Free));
         }
@@ -269,8 +289,8 @@ impl<P: Wire + Sync> Director<P> {
                     .and_then(|record| Some((index, record.connection?, record.unasked.len(), record.closed.is_some())))
             };
             let Some((index, connection, serial, closed)) = chosen else { return };
-            let sent = director.proxy.send(connection, Answer::copied(unasked(index, serial, length)));
-            if sent.is_ok() && !closed {
+            let sent = P::send_unasked(&director.proxy, connection, Answer::copied(unasked(index, serial, length)));
+            if sent && !closed {
                 director.world.lock().records[index].unasked.push(length);
             }
         });

@@ -13,6 +13,8 @@ use super::world::{Act, Held, Request, Shared, World};
 
 /// Longer than any answer may be.
 const TOO_LONG: usize = 100_000;
+/// By how much `cycle_end` may come late: a long sleep, and the calls of one cycle.
+const LATENESS: Duration = Duration::from_millis(100);
 
 pub struct User<P: Wire> {
     pub world: Shared<P>,
@@ -24,6 +26,9 @@ pub struct User<P: Wire> {
     pub patience: Duration,
     /// When `cycle_end` asked to run again.
     pub due: Option<Instant>,
+    /// When it did, and how often the clock had jumped by then.
+    pub asked: Instant,
+    pub jumps: u64,
 }
 
 impl<P: Wire> User<P> {
@@ -134,8 +139,16 @@ impl<P: Wire> MessageProcessor<P> for User<P> {
     }
 
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
-        if self.due.is_some_and(|due| now >= due) || self.due.is_none() {
-            self.due = self.random.chance(50).then(|| now + self.random.duration(Duration::from_millis(300)));
+        let jumps = self.network.counts().jumps;
+        if let Some(due) = self.due.take_if(|due| now >= *due) {
+            // A cycle has one `now`; the clock may have gone far beyond it while it asked.
+            if now > due.max(self.asked) + LATENESS && self.jumps == jumps {
+                self.world.lock().wrong("`cycle_end` was called later than it asked for".into());
+            }
+        }
+        if self.due.is_none() && self.random.chance(50) {
+            (self.asked, self.jumps) = (self.network.now(), jumps);
+            self.due = Some(now + self.random.duration(Duration::from_millis(300)));
         }
         self.due
     }
