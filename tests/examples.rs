@@ -261,23 +261,40 @@ fn custom_protocol_speaks_in_lines() {
     let unknown = "ERROR expected PING, ECHO <text> or QUIT\n";
     assert_eq!(rest(&mut peer), format!("PONG\nsome words\n\n{unknown}{unknown}BYE\n").as_bytes());
 
-    let mut bytewise = connect(address);
-    b"ECHO piece by piece\n".iter().for_each(|byte| bytewise.write_all(&[*byte]).expect("taken"));
-    // The second line is as long as a line can be, with its LF; the third is longer by one.
+    // With each PONG, the piece behind it has arrived as well.
+    let mut pieces = connect(address);
+    pieces.write_all(b"PING\nECHO pie").expect("taken");
+    assert_eq!(line(&mut pieces), "PONG\n");
+    pieces.write_all(b"ces\nPING\nECHO but its end").expect("taken");
+    assert_eq!([line(&mut pieces), line(&mut pieces)], ["pieces\n", "PONG\n"]);
+    pieces.write_all(b"\n").expect("taken");
+    assert_eq!(line(&mut pieces), "but its end\n");
+    // The first line is as long as a line can be, with its LF; the second is longer by one.
     let longest = [b"ECHO ", pattern_of_letters(8192 - 6).as_slice(), b"\n"].concat();
-    bytewise.write_all(&longest).expect("taken");
-    bytewise.write_all(&[b"x", longest.as_slice()].concat()).expect("taken");
-    let answers = [b"piece by piece\n", &longest[5..], b"ERROR the line is too long\n"].concat();
-    assert!(rest(&mut bytewise) == answers, "they differ");
+    pieces.write_all(&longest).expect("taken");
+    pieces.write_all(&[b"x", longest.as_slice()].concat()).expect("taken");
+    let answers = [&longest[5..], b"ERROR the line is too long\n"].concat();
+    assert!(rest(&mut pieces) == answers, "they differ");
 
     let mut half = connect(address);
     half.write_all(b"PING\nECHO la").expect("taken");
-    half.read_exact(&mut [0; 5]).expect("PONG");
+    assert_eq!(line(&mut half), "PONG\n");
     example.goes_down("TERM");
     half.write_all(b"te\n").expect("taken");
     assert_eq!(rest(&mut half), b"late\n");
-    drop((peer, bytewise, half));
-    example.ends().in_order(" out: 10 (8342 bytes)");
+    drop((peer, pieces, half));
+    example.ends().in_order(" out: 13 (8356 bytes)");
+}
+
+/// Reads one line and no further.
+fn line(peer: &mut TcpStream) -> String {
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        line.push(0);
+        let at = line.len() - 1;
+        peer.read_exact(&mut line[at..]).expect("a line");
+    }
+    String::from_utf8(line).expect("text")
 }
 
 fn pattern_of_letters(length: usize) -> Vec<u8> {
