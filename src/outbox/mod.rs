@@ -106,6 +106,9 @@ pub(crate) struct Outbox {
     /// The server goes down and each answer is the last of its connection.
     answers_are_last: AtomicBool,
     processor: OnceLock<ThreadId>,
+    /// A simulation plays another thread.
+    #[cfg(feature = "sim")]
+    elsewhere: AtomicBool,
 }
 
 impl Outbox {
@@ -130,6 +133,8 @@ impl Outbox {
             resumed: AtomicBool::new(false),
             answers_are_last: AtomicBool::new(false),
             processor: OnceLock::new(),
+            #[cfg(feature = "sim")]
+            elsewhere: AtomicBool::new(false),
         })
     }
 
@@ -139,6 +144,10 @@ impl Outbox {
     }
 
     fn on_processor_thread(&self) -> bool {
+        #[cfg(feature = "sim")]
+        if self.elsewhere.load(SeqCst) {
+            return false;
+        }
         self.processor.get() == Some(&thread::current().id())
     }
 
@@ -221,6 +230,19 @@ impl Outbox {
 
     fn answers_are_last(&self) -> bool {
         self.answers_are_last.load(SeqCst)
+    }
+
+    /// A simulation plays another thread from here on, or the processor's again.
+    #[cfg(feature = "sim")]
+    pub(crate) fn pretend_elsewhere(&self, elsewhere: bool) {
+        self.elsewhere.store(elsewhere, SeqCst);
+    }
+
+    /// True if an answer that is encoded now, on another thread, is sure not to wait for room.
+    #[cfg(feature = "sim")]
+    pub(crate) fn finds_room(&self) -> bool {
+        let holds_any = |tier: &&Arc<Tier>| tier.capacity() >= self.limits.reply_max && tier.available() > 0;
+        self.workers_reserve_whole() || self.pool.tiers().iter().any(|tier| holds_any(&tier))
     }
 
     /// True while the workers' reserve is whole.
