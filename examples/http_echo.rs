@@ -1,18 +1,105 @@
-//! tmp
-use sluicegate::{
-    Server,
-    http1::{Http1, Response},
-};
-fn main() -> std::io::Result<()> {
-    env_logger::init();
-    Server::bind("127.0.0.1:8080", Http1::default())?.serve(|request, reply| {
-        if request.target() == "/plaintext" {
-            return reply.send(Response::ok("Hello, World!").content_type("text/plain"));
+//! Says back what it is asked: an HTTP server to try things on, and to load.
+//!
+//! ```text
+//! cargo run --release --example http_echo
+//! curl -i http://127.0.0.1:8080/plaintext         # Hello, World!
+//! curl -i http://127.0.0.1:8080/any?thing=else    # the head of this request
+//! curl -i -d 'a body' http://127.0.0.1:8080/      # the body of this request
+//! ```
+
+#[path = "common/bytes.rs"]
+mod bytes;
+mod common;
+#[path = "common/signals.rs"]
+mod signals;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use sluicegate::http1::{Body, Http1, Response};
+use sluicegate::{Config, Message, Reply, Server, Workers};
+
+/// Answers GET /plaintext with "Hello, World!", a request that has a body with its body, and any other with its head.
+#[derive(Parser)]
+#[command(after_help = signals::HELP)]
+struct Args {
+    /// Where to listen; port 0 takes any free one
+    #[arg(default_value = "127.0.0.1:8080")]
+    addr: String,
+    /// Answer on so many worker threads; 0 answers on the processor thread
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    workers: usize,
+    /// Requests that may wait for a worker; with so many waiting, connections wait
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    worker_queue: usize,
+    /// Connections at once; further peers wait in the kernel's backlog
+    #[arg(long, value_name = "N", default_value_t = 16384)]
+    connections_max: usize,
+    /// Blocks of 4 KiB, 128 KiB and 1 MiB, for requests and again for answers: most of the memory
+    #[arg(long, value_name = "S,M,L", default_value = "1024,128,16", value_parser = parse_blocks)]
+    blocks: [usize; 3],
+    /// Refuse to start if the memory ceiling is over this, such as 128M or 1G
+    #[arg(long, value_name = "BYTES", value_parser = bytes::parse_bytes)]
+    memory_max: Option<u64>,
+    /// Seconds that a connection may say nothing between two requests; 0 is for ever
+    #[arg(long, value_name = "SECS", default_value_t = 60)]
+    idle_timeout: u64,
+    /// Seconds that connections have to finish when the server goes down
+    #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs())]
+    grace: u64,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    common::run("info", || serve(&args))
+}
+
+fn serve(args: &Args) -> io::Result<()> {
+    let server = Server::builder(Http1::default()).configure(|config| configure(config, args)).bind(&*args.addr)?;
+    let running = match args.workers {
+        // The request is lent for the call, and the answer goes straight into the processor's buffer.
+        0 => server.start(|request: Message<'_, Http1>, reply: Reply<'_, Http1>| reply.send(answer(&request)))?,
+        // A worker owns its request, and might take its time. This is all that changes.
+        threads => {
+            let workers = Workers::new(threads, args.worker_queue);
+            server.start_on(workers, |request, reply| reply.send(answer(&request)))?
         }
-        if request.body().is_empty() {
-            reply.send(Response::ok(request.head()))
-        } else {
-            reply.send(Response::ok(request.body()))
-        }
-    })
+    };
+    signals::serve_until_signal(running, Duration::from_secs(args.grace))
+}
+
+fn configure(config: &mut Config, args: &Args) {
+    config.connections_max = args.connections_max;
+    config.memory_max = args.memory_max;
+    config.timeouts.idle = Duration::from_secs(args.idle_timeout);
+    for pool in [&mut config.inbound, &mut config.outbound] {
+        pool.iter_mut().zip(args.blocks).for_each(|(tier, count)| tier.count = count);
+    }
+}
+
+/// The answer borrows from the request: what it echoes is copied once, into the block it leaves from.
+fn answer<'a>(request: &'a Message<'_, Http1>) -> Response<'a> {
+    let body = request.body();
+    if !body.is_empty() {
+        let answer = Response::ok(body);
+        return match request.header("Content-Type") {
+            Some(value) => answer.header("Content-Type", value).unwrap_or_else(|_| Response::ok(body)),
+            None => answer,
+        };
+    }
+    let body = match (request.target(), request.method()) {
+        ("/plaintext", "GET" | "HEAD") => Body::from_static("Hello, World!"),
+        _ => Body::from(request.head()),
+    };
+    Response::ok(body).content_type("text/plain")
+}
+
+fn parse_blocks(text: &str) -> Result<[usize; 3], String> {
+    let counts: Result<Vec<usize>, _> = text.split(',').map(str::parse).collect();
+    counts
+        .ok()
+        .and_then(|counts| counts.try_into().ok())
+        .ok_or_else(|| "expected three numbers such as 256,32,4".into())
 }

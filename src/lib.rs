@@ -51,6 +51,9 @@ mod control;
 mod encode_error;
 mod handover;
 mod id;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod internals;
 mod message_processor;
 mod metrics;
 mod offload;
@@ -67,7 +70,7 @@ mod timer;
 mod wake;
 
 pub use buffer::{HEADROOM, Outbound, Prefix, TIERS, TierConfig};
-pub use connection::{CloseReason, Timeouts};
+pub use connection::{CloseReason, Timeouts, WhenFull};
 pub use control::Finish;
 pub use encode_error::EncodeError;
 pub use id::ConnectionId;
@@ -75,17 +78,10 @@ pub use message_processor::MessageProcessor;
 pub use metrics::{Metrics, Snapshot};
 pub use offload::{Offload, Workers};
 pub use outbox::{Deferred, Reply, SendError, WriteProxy};
-pub use processor::{Readiness, Selector, Turn, Watermarks};
+pub use processor::{Admission, Readiness, Selector, Turn, Watermarks};
 pub use protocol::{
     After, Decode, Encode, LengthPrefixed, Message, Peer, Protocol, ProtocolError, Refusal, http1, length_prefixed,
 };
 pub use reason::{CloseKind, DropReason, PauseReason};
 pub use server::{Builder, CeilingRow, Config, ConfigError, MemoryCeiling, Meter, Running, Server, Stopper};
 pub use wake::WakeFlag;
-
-/// What the crate's own benches measure by itself. Not part of the interface: it may change with any version.
-#[cfg(feature = "sim")]
-#[doc(hidden)]
-pub mod internals {
-    pub use crate::buffer::{Block, Line, Pool, SharedPool, Tier};
-}

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::connection::CloseReason;
+use crate::connection::{CloseReason, WhenFull};
 use crate::id::ConnectionId;
 use crate::outbox::{Reply, WriteProxy};
 use crate::protocol::{Message, Peer, Protocol};
@@ -41,6 +41,13 @@ pub trait MessageProcessor<P: Protocol>: Send {
     /// A peer has connected. Every `opened` is followed by exactly one [`closed`](Self::closed).
     fn opened(&mut self, peer: &Peer, proxy: &WriteProxy<P>) {
         let _ = (peer, proxy);
+    }
+
+    /// Asked once, after [`opened`](Self::opened): what happens to this connection when its peer takes its answers so
+    /// slowly that [`Watermarks::high`](crate::Watermarks::high) is reached.
+    fn when_full(&mut self, peer: &Peer) -> WhenFull {
+        let _ = peer;
+        WhenFull::PauseReads
     }
 
     /// A connection has ended; nothing can be sent to it any more.

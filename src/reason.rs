@@ -61,6 +61,10 @@ counted_enum! {
         EvictedInbound => "evicted_inbound",
         /// Its undelivered output was the heaviest while others waited for room.
         EvictedOutbound => "evicted_outbound",
+        /// There were too many connections when it came.
+        Crowded => "crowded",
+        /// Its peer took its answers too slowly, and such connections were to be closed.
+        OutboundFull => "outbound_full",
         /// The server went down.
         Shutdown => "shutdown",
     }

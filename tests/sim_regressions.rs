@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sluicegate::sim::{Broken, Network, SimPeer, Simulation, Weather};
-use sluicegate::{Config, Deferred, LengthPrefixed, Message, MessageProcessor, Reply};
+use sluicegate::sim::{Broken, Network, SimPeer, SimWorkers, Simulation, Weather};
+use sluicegate::{Config, Deferred, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -14,7 +14,7 @@ type Promises = Arc<Mutex<Vec<Deferred<LengthPrefixed>>>>;
 /// A simulation of `config` whose user is made of the network.
 fn simulation<M: MessageProcessor<LengthPrefixed>>(
     config: Config,
-    user: impl FnOnce(Network) -> M,
+    user: impl FnOnce(&Network, &SimWorkers) -> M,
 ) -> Simulation<LengthPrefixed, M> {
     let protocol = LengthPrefixed::new(config.inbound[2].size);
     Simulation::new(1, config, protocol, user).expect("the settings hold together")
@@ -53,7 +53,7 @@ fn liveness_room_for_a_reply_goes_on_to_the_next_who_waits() -> Result<(), Broke
     let mut config = Config::default();
     (config.owed_max, config.owed_total_max) = (1, 1);
     let promises = Promises::default();
-    let mut simulation = simulation(config, |_| patient_user(&promises));
+    let mut simulation = simulation(config, |_, _| patient_user(&promises));
     let peers: Vec<_> = (0..4).filter_map(|_| simulation.connect(Weather::calm())).collect();
     peers[0].send(&frame(b"later"));
     simulation.run_for(SECOND)?;
@@ -63,5 +63,81 @@ fn liveness_room_for_a_reply_goes_on_to_the_next_who_waits() -> Result<(), Broke
     simulation.run_for(SECOND)?;
     assert_eq!(received(&peers[0]), [b"at last"]);
     peers[1..].iter().for_each(|peer| assert_eq!(received(peer), [b"now"]));
+    Ok(())
+}
+
+/// One medium block was set aside for the rests of what is read, one for messages that their user keeps: with a count of
+/// one, whoever needed one for a longer message waited for ever.
+#[test]
+fn liveness_the_block_set_aside_for_rests_is_given_to_whoever_waits() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.inbound = [(32, 4), (300, 1), (1500, 1)].map(|(size, count)| TierConfig { size, count });
+    config.scratch = 544;
+    let promises = Promises::default();
+    let mut simulation = simulation(config, |_, _| patient_user(&promises));
+    let peers: Vec<_> = (0..2).filter_map(|_| simulation.connect(Weather::calm())).collect();
+    peers.iter().for_each(|peer| assert!(peer.send(&frame(&[b'a'; 700]))));
+    simulation.run_for(SECOND)?;
+    peers.iter().for_each(|peer| assert_eq!(received(peer), [[b'a'; 700]]));
+    Ok(())
+}
+
+type Kept = Arc<Mutex<Vec<Message<'static, LengthPrefixed>>>>;
+
+/// Answers at once, and keeps each message that begins with `k`.
+fn keeping_user(kept: &Kept) -> impl FnMut(Message<'_, LengthPrefixed>, Reply<'_, LengthPrefixed>) + Send {
+    let kept = Arc::clone(kept);
+    move |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+        reply.send(&message.payload()[..1]);
+        if message.payload().starts_with(b"k") {
+            kept.lock().push(message.into_owned());
+        }
+    }
+}
+
+/// The only large block that could come free was held by a connection that waited for a spare, behind one that waited for
+/// that very block.
+#[test]
+fn liveness_who_waits_for_a_spare_does_not_stand_behind_who_waits_for_its_block() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.inbound = [(32, 4), (300, 2), (1500, 1)].map(|(size, count)| TierConfig { size, count });
+    config.scratch = 544;
+    let kept = Kept::default();
+    let mut simulation = simulation(config, |_, _| keeping_user(&kept));
+    let [holder, waiter] = [(); 2].map(|()| simulation.connect(Weather::calm()).expect("there is room"));
+    let (first, second) = (frame(&[b'k'; 1400]), frame(&[b'x'; 1400]));
+    holder.send(&[&first, &second[..200]].concat());
+    simulation.run_for(SECOND)?;
+    assert_eq!(kept.lock().len(), 1, "the spare is in use");
+    waiter.send(&frame(&[b'y'; 1400]));
+    simulation.run_for(SECOND / 10)?;
+    holder.send(&[&second[200..], &frame(b"z")].concat());
+    simulation.run_for(SECOND / 10)?;
+    kept.lock().clear();
+    simulation.run_for(SECOND / 2)?;
+    assert_eq!(received(&holder), [b"k", b"x", b"z"]);
+    assert_eq!(received(&waiter), [b"y"]);
+    Ok(())
+}
+
+/// A connection waited for a spare to hand its message over, and was not served while there was no block for a rest: it
+/// held the last one itself.
+#[test]
+fn liveness_who_waits_for_a_spare_needs_no_block_besides() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.inbound = [(32, 1), (300, 1), (1500, 1)].map(|(size, count)| TierConfig { size, count });
+    config.scratch = 544;
+    let kept = Kept::default();
+    let mut simulation = simulation(config, |_, _| keeping_user(&kept));
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    peer.send(&[frame(b"keep").repeat(8), frame(b"x")].concat());
+    simulation.run_for(SECOND)?;
+    let received_first = received(&peer).len();
+    assert!((1..8).contains(&received_first), "{received_first} answers: all spares are in use");
+    while received(&peer).last().is_none_or(|last| last != b"x") {
+        assert!(!kept.lock().is_empty(), "there is a spare, and nobody takes it");
+        kept.lock().clear();
+        simulation.run_for(SECOND)?;
+    }
     Ok(())
 }

@@ -34,6 +34,7 @@ const ROWS: &[Row] = &[
     Row { name: "threads", modules: &["accepter", "offload", "processor"] },
     Row { name: "around it all", modules: &["server"] },
     Row { name: "a simulated world", modules: &["sim"] },
+    Row { name: "for the benches", modules: &["internals"] },
 ];
 
 const LINES_MAX: usize = 500;
@@ -219,6 +220,7 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("timeouts.idle", seconds(timeouts.idle)),
         ("timeouts.message", seconds(timeouts.message)),
         ("timeouts.message_rate", bytes(timeouts.message_rate)),
+        ("timeouts.rate_grace", seconds(timeouts.rate_grace)),
         ("timeouts.write_stall", seconds(timeouts.write_stall)),
         ("timeouts.reply", seconds(timeouts.reply)),
         ("timeouts.linger", seconds(timeouts.linger)),

@@ -1,4 +1,5 @@
-//! Makes the corpora that fuzzing begins with, from the cases of the crate's tests: `cargo run --example seeds`.
+//! Makes the corpora that fuzzing begins with, most of them from the cases of the crate's tests: `cargo run --example
+//! seeds`.
 //!
 //! Writes `corpus/TARGET/CASE`. What is there already stays.
 
@@ -6,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use sluicegate::sim::Random;
 use sluicegate_fuzz::http1_cases::{self, Case};
 use sluicegate_fuzz::{SMALL_PAYLOAD_MAX, Settings};
 
@@ -14,6 +16,10 @@ const SEED_MAX: usize = 4096;
 
 /// The lengths of the pieces in which seeds are cut, behind their count.
 const PIECES: [&[u8]; 3] = [&[1, 2], &[2, 7, 1], &[3, 30, 1, 3]];
+
+/// Scripts of the cycle target, and bytes of the longest. Any bytes are one.
+const SCRIPTS: usize = 200;
+const SCRIPT_MAX: usize = 1024;
 
 fn main() -> io::Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -37,6 +43,11 @@ fn main() -> io::Result<()> {
             seed("decode_length_prefixed", &name, &[&settings, stream])?;
             seed("split_equivalence", &name, &[&settings, PIECES[index % PIECES.len()], stream])?;
         }
+    }
+    let mut random = Random::new(1);
+    for script in 0..SCRIPTS {
+        let length = random.between(64, SCRIPT_MAX);
+        seed("cycle", &format!("random_{script}"), &[&random.bytes(length)])?;
     }
     println!("{count} seeds");
     Ok(())

@@ -11,6 +11,10 @@ pub mod http1_cases;
 #[path = "../../tests/common/splits.rs"]
 pub mod splits;
 
+pub mod crowd;
+pub mod user;
+pub mod wire;
+
 use sluicegate::LengthPrefixed;
 use sluicegate::http1::{Http1, Limits};
 

@@ -117,6 +117,21 @@ impl Line {
         got
     }
 
+    /// A simulation plays an encoder that waits for room, or does no more. It wakes up by itself.
+    #[cfg(feature = "sim")]
+    pub(crate) fn pretend_wait(&self, waits: bool) {
+        if self.waiting.swap(waits, SeqCst) == waits {
+            return;
+        }
+        if waits {
+            self.encoders.fetch_add(1, SeqCst);
+            self.waits.fetch_add(1, SeqCst);
+            self.processor.wake();
+        } else {
+            self.encoders.fetch_sub(1, SeqCst);
+        }
+    }
+
     /// Sends everyone away: the server is going down.
     pub fn close(&self) {
         self.state.lock().closed = true;

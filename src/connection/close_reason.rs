@@ -64,6 +64,18 @@ pub enum CloseReason {
         /// How many bytes were still to be delivered.
         undelivered: usize,
     },
+    /// There were too many connections when it came.
+    Crowded {
+        /// How many there may be.
+        limit: usize,
+        /// True if that is the limit for one address, false if it is the one for all.
+        one_address: bool,
+    },
+    /// The peer took its answers too slowly, and such connections were to be closed.
+    OutboundFull {
+        /// How many bytes were still to be delivered.
+        undelivered: usize,
+    },
     /// The server went down.
     Shutdown,
 }
@@ -86,6 +98,8 @@ impl CloseReason {
             Self::NoRoom { .. } => CloseKind::NoRoom,
             Self::EvictedInbound { .. } => CloseKind::EvictedInbound,
             Self::EvictedOutbound { .. } => CloseKind::EvictedOutbound,
+            Self::Crowded { .. } => CloseKind::Crowded,
+            Self::OutboundFull { .. } => CloseKind::OutboundFull,
             Self::Shutdown => CloseKind::Shutdown,
         }
     }
@@ -115,6 +129,11 @@ impl fmt::Display for CloseReason {
             }
             Self::EvictedOutbound { undelivered } => {
                 write!(f, "evicted: others waited for room; {undelivered} bytes undelivered")
+            }
+            Self::Crowded { limit, one_address: true } => write!(f, "its address has more than {limit} connections"),
+            Self::Crowded { limit, one_address: false } => write!(f, "there are more than {limit} connections"),
+            Self::OutboundFull { undelivered } => {
+                write!(f, "the peer takes its answers too slowly; {undelivered} bytes undelivered")
             }
             Self::Shutdown => f.write_str("the server went down"),
         }

@@ -135,12 +135,14 @@ impl Deadlines {
         [linger, write, reply, message, idle].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
+    /// How long the unfinished message may take; zero for as long as it likes. The earlier of two limits counts: a base
+    /// and a second for each `message_rate` bytes, and the time in which a peer of that rate would have sent what came.
     fn message_limit(&self, timeouts: &Timeouts) -> Duration {
-        if timeouts.message.is_zero() {
-            return Duration::ZERO;
-        }
-        let earned = self.received.checked_div(timeouts.message_rate).unwrap_or(0);
-        timeouts.message + Duration::from_secs(earned as u64)
+        let earned = Duration::from_secs(self.received.checked_div(timeouts.message_rate).unwrap_or(0) as u64);
+        let asks_for_rate = timeouts.message_rate > 0 && !timeouts.rate_grace.is_zero();
+        let by_rate = asks_for_rate.then(|| timeouts.rate_grace.max(earned));
+        let by_base = (!timeouts.message.is_zero()).then(|| timeouts.message + earned);
+        by_rate.into_iter().chain(by_base).min().unwrap_or(Duration::ZERO)
     }
 }
 
@@ -153,7 +155,7 @@ mod tests {
 
     #[test]
     fn bytes_earn_a_message_time() {
-        let (now, timeouts) = (Instant::now(), Timeouts::default());
+        let (now, timeouts) = (Instant::now(), Timeouts { rate_grace: Duration::ZERO, ..Timeouts::default() });
         let mut deadlines = Deadlines::new(now);
         assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 60 * SECOND, Expiry::Idle)));
         deadlines.message_grows(now, 499);
@@ -163,8 +165,20 @@ mod tests {
     }
 
     #[test]
-    fn a_message_does_not_age_while_the_server_is_the_one_who_waits() {
+    fn a_message_must_keep_its_rate_once_the_grace_is_over() {
         let (now, timeouts) = (Instant::now(), Timeouts::default());
+        let mut deadlines = Deadlines::new(now);
+        deadlines.message_grows(now, 1);
+        assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 5 * SECOND, Expiry::Message)));
+        deadlines.message_grows(now, 4_999);
+        assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 10 * SECOND, Expiry::Message)));
+        let off = Timeouts { message: Duration::ZERO, rate_grace: Duration::ZERO, ..timeouts };
+        assert_eq!(deadlines.next(&off, CALM), None);
+    }
+
+    #[test]
+    fn a_message_does_not_age_while_the_server_is_the_one_who_waits() {
+        let (now, timeouts) = (Instant::now(), Timeouts { rate_grace: Duration::ZERO, ..Timeouts::default() });
         let mut deadlines = Deadlines::new(now);
         deadlines.message_grows(now, 1);
         deadlines.pause(now + 10 * SECOND);

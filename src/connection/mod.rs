@@ -6,6 +6,7 @@ mod close_reason;
 mod deadline;
 mod table;
 mod timeouts;
+mod when_full;
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -20,6 +21,7 @@ pub use close_reason::CloseReason;
 pub(crate) use deadline::{Deadlines, Expiry, Pending};
 pub(crate) use table::Table;
 pub use timeouts::Timeouts;
+pub use when_full::WhenFull;
 
 /// One connection.
 pub(crate) struct Connection<K, P> {
@@ -37,6 +39,8 @@ pub(crate) struct Connection<K, P> {
     /// Its place among the holders of its block's tier.
     pub(crate) holder: Option<HolderAt>,
     pub(crate) paused: Paused,
+    /// Counts its waits in lines: a place in a line is valid only for the wait that it was taken for.
+    pub(crate) wait: u32,
     pub(crate) flags: Flags,
     pub(crate) ending: Option<Box<Ending>>,
 }
@@ -59,6 +63,8 @@ pub(crate) struct Flags {
     pub(crate) end_read: bool,
     /// The selector watches for room in the socket: it pushed back.
     pub(crate) write_interest: bool,
+    /// It is closed, not paused, when its peer takes its answers too slowly.
+    pub(crate) close_when_full: bool,
     /// Inbound holds bytes that `decode` has not seen yet.
     pub(crate) undecoded: bool,
 }
@@ -102,6 +108,7 @@ impl<K, P: Protocol> Connection<K, P> {
             needs: 0,
             holder: None,
             paused: Paused::NONE,
+            wait: 0,
             flags: Flags::default(),
             ending: None,
         }

@@ -67,9 +67,14 @@ impl<C> Table<C> {
         self.slots.iter().flatten()
     }
 
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     /// True when no connection is left.
     pub(crate) fn is_empty(&self) -> bool {
-        self.free.len() == self.slots.len()
+        self.len() == 0
     }
 }
 

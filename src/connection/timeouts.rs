@@ -10,8 +10,12 @@ pub struct Timeouts {
     /// For a whole message from its first byte on, plus a second for each [`message_rate`](Self::message_rate) bytes
     /// that arrived. Stands still while the server is the one who waits. Zero: off.
     pub message: Duration,
-    /// Bytes that earn a message one more second. Zero: no bytes do.
+    /// Bytes that earn a message one more second; and the rate, in bytes a second, that it must have on average from
+    /// [`rate_grace`](Self::rate_grace) on. Zero: no bytes earn time, and no rate is asked for.
     pub message_rate: usize,
+    /// How long a message may be slower than [`message_rate`](Self::message_rate), from its first byte on. Zero: for as
+    /// long as [`message`](Self::message) allows.
+    pub rate_grace: Duration,
     /// Without the peer taking a byte of what waits for it. Zero: off.
     pub write_stall: Duration,
     /// For a deferred reply. Zero: off.
@@ -31,6 +35,7 @@ impl Default for Timeouts {
             idle: Duration::from_secs(60),
             message: Duration::from_secs(30),
             message_rate: 500,
+            rate_grace: Duration::from_secs(5),
             write_stall: Duration::from_secs(30),
             reply: Duration::from_secs(60),
             linger: Duration::from_secs(2),

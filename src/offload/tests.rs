@@ -1,3 +1,5 @@
+//! Workers, without a server around them.
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

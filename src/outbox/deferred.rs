@@ -34,8 +34,10 @@ impl<P: Protocol> Deferred<P> {
     {
         let mut out = self.outbox.outbound_of_reply();
         out.begin();
+        // The server may have begun to go down since the reply was deferred.
+        let exchange = if self.outbox.answers_are_last() { P::last(self.exchange) } else { self.exchange };
         // A panic in `encode` unwinds through here: `out` returns its blocks, and `Drop` settles unanswered.
-        let written = P::encode(self.exchange, item, &mut out);
+        let written = P::encode(exchange, item, &mut out);
         let verdict = match written.and_then(|after| Ok((after, out.finish()?))) {
             Ok((after, bytes)) => Verdict::Answered(Encoded { segments: out.into_segments(), bytes, after }),
             Err(error) => Verdict::Failed(error),

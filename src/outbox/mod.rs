@@ -103,7 +103,12 @@ pub(crate) struct Outbox {
     /// Some connection waits until `ready` is asked again.
     not_ready: AtomicBool,
     resumed: AtomicBool,
+    /// The server goes down and each answer is the last of its connection.
+    answers_are_last: AtomicBool,
     processor: OnceLock<ThreadId>,
+    /// A simulation plays another thread.
+    #[cfg(feature = "sim")]
+    elsewhere: AtomicBool,
 }
 
 impl Outbox {
@@ -126,7 +131,10 @@ impl Outbox {
             undelivered: (0..limits.connections_max).map(|_| AtomicU64::new(0)).collect(),
             not_ready: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
+            answers_are_last: AtomicBool::new(false),
             processor: OnceLock::new(),
+            #[cfg(feature = "sim")]
+            elsewhere: AtomicBool::new(false),
         })
     }
 
@@ -136,6 +144,10 @@ impl Outbox {
     }
 
     fn on_processor_thread(&self) -> bool {
+        #[cfg(feature = "sim")]
+        if self.elsewhere.load(SeqCst) {
+            return false;
+        }
         self.processor.get() == Some(&thread::current().id())
     }
 
@@ -209,6 +221,28 @@ impl Outbox {
     /// True if someone called `resume` and it was not taken yet.
     pub(crate) fn is_resumed(&self) -> bool {
         self.resumed.load(SeqCst)
+    }
+
+    /// Says that each answer is the last of its connection from now on, also those that are owed already.
+    pub(crate) fn make_answers_last(&self) {
+        self.answers_are_last.store(true, SeqCst);
+    }
+
+    fn answers_are_last(&self) -> bool {
+        self.answers_are_last.load(SeqCst)
+    }
+
+    /// A simulation plays another thread from here on, or the processor's again.
+    #[cfg(feature = "sim")]
+    pub(crate) fn pretend_elsewhere(&self, elsewhere: bool) {
+        self.elsewhere.store(elsewhere, SeqCst);
+    }
+
+    /// True if an answer that is encoded now, on another thread, is sure not to wait for room.
+    #[cfg(feature = "sim")]
+    pub(crate) fn finds_room(&self) -> bool {
+        let holds_any = |tier: &&Arc<Tier>| tier.capacity() >= self.limits.reply_max && tier.available() > 0;
+        self.workers_reserve_whole() || self.pool.tiers().iter().any(|tier| holds_any(&tier))
     }
 
     /// True while the workers' reserve is whole.

@@ -3,7 +3,7 @@
 
 use super::read::Budget;
 use super::{Processor, Selector};
-use crate::connection::Connection;
+use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
 use crate::panics::guarded;
 use crate::protocol::Protocol;
@@ -50,6 +50,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at_mut(slot) else { return false };
         if !connection.paused.clear(reason) {
             return false;
+        }
+        if matches!(reason, PauseReason::Owed | PauseReason::NoBlocks | PauseReason::NotReady) {
+            // Whatever ended the wait, its place in a line is void: the next wait takes a new one.
+            connection.wait = connection.wait.wrapping_add(1);
         }
         self.links.metrics.paused[reason as usize].sub(1);
         let runs = connection.paused.is_empty();
@@ -105,8 +109,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     pub(super) fn hold_if_high(&mut self, slot: u32) {
-        if self.table.at(slot).is_some_and(|connection| self.is_high(connection)) {
-            self.pause(slot, PauseReason::OutboundHigh);
+        let Some(connection) = self.table.at(slot).filter(|connection| self.is_high(connection)) else { return };
+        let undelivered = connection.outbound.bytes();
+        match connection.flags.close_when_full {
+            true => self.close_now(slot, CloseReason::OutboundFull { undelivered }),
+            false => self.pause(slot, PauseReason::OutboundHigh),
         }
     }
 

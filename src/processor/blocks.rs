@@ -8,7 +8,7 @@ use super::{Processor, Selector};
 use crate::buffer::{Block, TIERS};
 use crate::connection::CloseReason;
 use crate::message_processor::MessageProcessor;
-use crate::protocol::{Protocol, Refusal};
+use crate::protocol::Protocol;
 use crate::reason::DropReason;
 
 /// The small tier. Its blocks are never waited for as long as a partial message holds one.
@@ -31,7 +31,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if has_small && self.find_spare(small, slot) {
             return Some(small);
         }
-        self.stand_in_line(slot, SMALL, Wants::Spare);
+        self.stand_in_line(slot, SMALL, Wants::Rest);
         None
     }
 
@@ -65,6 +65,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.inbound.available(tier) > spare_missing { self.inbound.lease(tier) } else { None }
     }
 
+    /// A block for a message that outgrew its own. The one that was set aside for rests is for partial messages, too: it is
+    /// not kept from those who wait.
+    pub(super) fn block_for_promotion(&mut self, tier: usize) -> Option<Block> {
+        self.lease_partial(tier).or_else(|| self.rests.take(tier))
+    }
+
     /// True if the message of at most `available` bytes can be copied, should its user want to keep it.
     pub(super) fn has_spare(&mut self, slot: u32, available: usize) -> bool {
         if self.find_spare(available, slot) {
@@ -96,10 +102,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(target) = target else {
             let limit = self.links.inbound.tiers()[LARGE].capacity();
             self.release_inbound(slot, DropReason::Refused);
-            self.refuse(slot, CloseReason::NoRoom { wanted, limit }, Refusal::Overloaded);
+            self.refuse(slot, CloseReason::NoRoom { wanted, limit }, self.overloaded());
             return false;
         };
-        let block = if self.waiters.blocks[target].is_empty() { self.lease_partial(target) } else { None };
+        let block = if self.waiters.blocks[target].is_empty() { self.block_for_promotion(target) } else { None };
         match block {
             Some(block) => self.promote(slot, block),
             None => self.stand_in_line(slot, target, Wants::Promotion),

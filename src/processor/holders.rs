@@ -4,7 +4,7 @@ use super::blocks::SMALL;
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Connection, HolderAt};
 use crate::message_processor::MessageProcessor;
-use crate::protocol::{Protocol, Refusal};
+use crate::protocol::Protocol;
 use crate::reason::{DropReason, PauseReason};
 
 /// The holders of one tier's blocks. Their number is bounded by the number of blocks.
@@ -117,7 +117,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let bytes = self.table.at(slot).map_or(0, |connection| connection.inbound.buffered());
         self.links.metrics.evictions[tier].add(1);
         self.release_inbound(slot, DropReason::Incomplete);
-        self.refuse(slot, CloseReason::EvictedInbound { bytes }, Refusal::Overloaded);
+        self.refuse(slot, CloseReason::EvictedInbound { bytes }, self.overloaded());
         true
     }
 }

@@ -1,8 +1,11 @@
 //! What other threads left: new sockets, settled replies, unasked messages, and the word that the user is ready again.
 
-use super::{Processor, Selector};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{Admission, Processor, Selector};
 use crate::buffer::QUEUED_SEGMENTS;
-use crate::connection::{CloseReason, Connection, Stage};
+use crate::connection::{CloseReason, Connection, Stage, WhenFull};
 use crate::encode_error::EncodeError;
 use crate::handover::Accepted;
 use crate::id::ConnectionId;
@@ -37,16 +40,39 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.table.insert(|id| Connection::new(id, address, socket, protocol, now));
         self.links.metrics.open.add(1);
         self.tell_opened(slot);
+        self.refuse_if_crowded(slot, address.ip());
         self.welcome_while_draining(slot);
         self.rearm(slot);
     }
 
+    /// Refuses a newcomer where that is configured; otherwise those who are too many wait in the backlog.
+    fn refuse_if_crowded(&mut self, slot: u32, address: IpAddr) {
+        let Admission { per_address_max, refuse_above, .. } = self.settings.admission;
+        let within_address = self.addresses.add(address);
+        let within_all = refuse_above == 0 || self.table.len() <= refuse_above;
+        let limit = if within_address { refuse_above } else { per_address_max };
+        if !within_address || !within_all {
+            self.refuse(slot, CloseReason::Crowded { limit, one_address: !within_address }, self.overloaded());
+        }
+    }
+
+    /// The words of a refusal for want of room.
+    pub(super) fn overloaded(&self) -> Refusal {
+        // Whole seconds, rounded up: nobody is to come too early.
+        let seconds = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Refusal::Overloaded { retry_after_seconds: self.settings.admission.retry_after.map(seconds) }
+    }
+
     fn tell_opened(&mut self, slot: u32) {
         let Self { user, desk, table, .. } = self;
-        let Some(connection) = table.at(slot) else { return };
+        let Some(connection) = table.at_mut(slot) else { return };
         let peer = Peer { connection: connection.id, address: connection.address };
         log::debug!("{} opened: {}", peer.connection, peer.address);
-        let told = guarded("opened", || user.opened(&peer, &desk.proxy));
+        let told = guarded("opened", || {
+            user.opened(&peer, &desk.proxy);
+            user.when_full(&peer)
+        });
+        connection.flags.close_when_full = matches!(told, Ok(WhenFull::Close));
         self.links.metrics.panics.add_shared(told.is_err() as usize);
     }
 
@@ -120,7 +146,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         match error {
             EncodeError::NoRoom { wanted } => {
                 let limit = self.settings.reply_max;
-                self.refuse(slot, CloseReason::NoRoom { wanted, limit }, Refusal::Overloaded);
+                self.refuse(slot, CloseReason::NoRoom { wanted, limit }, self.overloaded());
             }
             other => self.refuse(slot, CloseReason::Unanswered(other.to_string()), Refusal::Unanswered),
         }

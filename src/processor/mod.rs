@@ -3,6 +3,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | `selector`, `mio_selector` | the seam to the operating system, and mio behind it |
+//! | `addresses` | how many connections each address has |
 //! | `intake` | `take_new_sockets`, `take_outbound`: what other threads left |
 //! | `read` | `read_from_sockets`: turns of reading and decoding |
 //! | `process` | one message to the user's processor, and what became of it |
@@ -16,6 +17,7 @@
 //! | `close` | how connections end |
 //! | `shutdown` | how the server ends |
 
+mod addresses;
 mod answer_room;
 mod backpressure;
 mod blocks;
@@ -50,6 +52,7 @@ use crate::panics::{Panicked, guarded};
 use crate::protocol::Protocol;
 use crate::timer::Wheel;
 
+use addresses::Addresses;
 use answer_room::OutputFamine;
 use holders::Holders;
 #[cfg(feature = "sim")]
@@ -57,7 +60,7 @@ pub(crate) use inspect::{Inspected, Overview};
 pub(crate) use mio_selector::MioSelector;
 pub use selector::{Readiness, Selector};
 pub(crate) use settings::Settings;
-pub use settings::{Turn, Watermarks};
+pub use settings::{Admission, Turn, Watermarks};
 use shutdown::Phase;
 use slot_queue::SlotQueue;
 use waiters::Waiters;
@@ -87,6 +90,7 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     settings: Settings,
     links: Links<S::Socket>,
     table: Table<Connection<S::Socket, P>>,
+    addresses: Addresses,
     desk: Desk<P>,
     segments: Segments,
     inbound: Pool,
@@ -124,6 +128,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             prototype,
             user,
             table: Table::new(0, max),
+            addresses: Addresses::new(settings.admission.per_address_max, max),
             desk: Desk::new(out, Owed::new(settings.owed_total_max), Arc::clone(&links.outbox), now),
             segments: Segments::new(settings.segments_max),
             inbound: Pool::new(Arc::clone(&links.inbound), OWN_INBOUND),
@@ -153,6 +158,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let queues = 2 * SlotQueue::PER_SLOT + Waiters::PER_CONNECTION;
         let ending = size_of::<Ending>() + 16;
         Table::<Connection<S::Socket, P>>::memory(connections_max) + (connections_max * (queues + ending)) as u64
+    }
+
+    /// Bytes that counting the connections of each address takes, for the memory ceiling.
+    pub(crate) fn addresses_memory(admission: &Admission, connections_max: usize) -> u64 {
+        Addresses::memory(admission.per_address_max, connections_max)
     }
 
     /// Runs cycles until the server has stopped and every connection has closed.

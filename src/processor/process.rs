@@ -71,6 +71,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 self.links.metrics.messages_out.add(1);
                 self.links.metrics.bytes_queued.add(bytes);
                 self.links.metrics.bytes_outbound.add(bytes);
+                // It was whole when the message was handed over.
+                self.links.metrics.reserve_used.add(usize::from(!self.desk.out.reserve_whole()));
                 if after == After::Close {
                     self.begin_close(slot, CloseReason::Finished, None);
                 }

@@ -1,5 +1,7 @@
 //! What can be turned in the cycle.
 
+use std::time::Duration;
+
 use crate::connection::Timeouts;
 
 /// How much one connection may do before the others have their turn.
@@ -32,6 +34,19 @@ impl Default for Watermarks {
     }
 }
 
+/// Who is served at all. Off by default: newcomers wait in the kernel's backlog.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// Connections of one IP address at once; one more is refused. Zero: no limit. All clients behind one proxy or
+    /// translated address count together.
+    pub per_address_max: usize,
+    /// Connections from which on newcomers are refused at once (HTTP: 503) instead of served. Zero: none is refused; at
+    /// `connections_max` they wait in the backlog.
+    pub refuse_above: usize,
+    /// What a refusal for want of room tells its peer to wait (HTTP: `Retry-After`). `None`: nothing.
+    pub retry_after: Option<Duration>,
+}
+
 /// Everything the processor was told at start.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -39,6 +54,7 @@ pub(crate) struct Settings {
     pub(crate) turn: Turn,
     pub(crate) watermarks: Watermarks,
     pub(crate) timeouts: Timeouts,
+    pub(crate) admission: Admission,
     /// Bytes of the block that small requests are read into and decoded in.
     pub(crate) scratch: usize,
     /// Replies that may be owed to one connection at once, where order does not matter.

@@ -57,6 +57,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             Phase::Serving => {
                 log::info!("going down: {} connections open, grace {:?}", self.table.iter().count(), newer.grace);
                 self.phase = Phase::Draining { until: Some(self.now + newer.grace), request: newer };
+                if self.answers_are_last() {
+                    self.links.outbox.make_answers_last();
+                }
                 self.table.slots().for_each(|slot| self.begin_drain(slot));
             }
             Phase::Draining { until, request } if *request != newer => {

@@ -60,7 +60,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// A reply did not come: nothing more is waited for, whatever is owed besides.
     fn give_up_replies(&mut self, slot: u32) {
         let limit = self.settings.timeouts.reply;
-        self.refuse(slot, CloseReason::ReplyTimeout(limit), Refusal::Overloaded);
+        self.refuse(slot, CloseReason::ReplyTimeout(limit), self.overloaded());
         if let Some(ending) = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut()) {
             ending.gave_up_replies = true;
         }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::blocks::SMALL;
 use super::{Processor, Selector};
 use crate::buffer::TIERS;
 use crate::id::ConnectionId;
@@ -15,6 +14,7 @@ use crate::reason::PauseReason;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiter {
     pub(super) id: ConnectionId,
+    wait: u32,
     since: Instant,
     wants: Wants,
 }
@@ -24,16 +24,43 @@ pub(super) struct Waiter {
 pub(super) enum Wants {
     /// A block of the line's tier for the message it has begun.
     Promotion,
-    /// A spare, so that its message can be lent; or room for the rest, so that it can be read.
+    /// A block for the rest of what it is about to read, and a spare.
+    Rest,
+    /// A spare, so that its message can be lent.
     Spare,
+}
+
+/// A line for the blocks of one tier.
+#[derive(Debug, Default)]
+pub(super) struct BlockLine {
+    waiting: VecDeque<Waiter>,
+    /// When the holder that received least is evicted.
+    evict_at: Option<Instant>,
+}
+
+impl BlockLine {
+    fn new(max: usize) -> Self {
+        Self { waiting: VecDeque::with_capacity(max), evict_at: None }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn leave(&mut self) {
+        self.waiting.pop_front();
+        self.evict_at = None;
+    }
 }
 
 /// All lines. Each connection stands in one at most.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    pub(super) blocks: [VecDeque<Waiter>; TIERS],
-    /// When the holder that received least is evicted, by tier.
-    evict_at: [Option<Instant>; TIERS],
+    /// For the spare of a tier, or a larger one. Apart from the others: whoever gets a spare hands its message over and
+    /// gives its own block back, which those in the other line may be waiting for.
+    spares: [BlockLine; TIERS],
+    /// For blocks of a tier.
+    pub(super) blocks: [BlockLine; TIERS],
     /// Waiting until any answer has its place again.
     pub(super) answer_room: VecDeque<Waiter>,
     /// Waiting until fewer replies are owed.
@@ -46,41 +73,62 @@ pub(super) struct Waiters {
 
 impl Waiters {
     /// Bytes that a connection's places in all lines take.
-    pub(super) const PER_CONNECTION: usize = size_of::<Waiter>() * (TIERS + 3);
+    pub(super) const PER_CONNECTION: usize = size_of::<Waiter>() * (2 * TIERS + 3);
 
     /// Lines for `max` connections. Memory that was never needed is never touched.
     pub(super) fn new(max: usize) -> Self {
         let line = || VecDeque::with_capacity(max);
-        let blocks = [line(), line(), line()];
-        Self { blocks, answer_room: line(), owed_room: line(), not_ready: line(), ..Self::default() }
+        let lines = || [(); TIERS].map(|()| BlockLine::new(max));
+        Self {
+            spares: lines(),
+            blocks: lines(),
+            answer_room: line(),
+            owed_room: line(),
+            not_ready: line(),
+            ..Self::default()
+        }
     }
 
     /// Places taken in the longest line.
     #[cfg(feature = "sim")]
     pub(super) fn longest(&self) -> usize {
-        let lines = self.blocks.iter().chain([&self.answer_room, &self.owed_room, &self.not_ready]);
+        let blocks = self.spares.iter().chain(&self.blocks).map(|line| &line.waiting);
+        let lines = blocks.chain([&self.answer_room, &self.owed_room, &self.not_ready]);
         lines.map(VecDeque::len).max().unwrap_or(0)
+    }
+}
+
+/// Names one of the lines for a tier's blocks.
+type LineOf = fn(&mut Waiters, usize) -> &mut BlockLine;
+
+fn line_for(wants: Wants) -> LineOf {
+    match wants {
+        Wants::Spare => |waiters, tier| &mut waiters.spares[tier],
+        Wants::Promotion | Wants::Rest => |waiters, tier| &mut waiters.blocks[tier],
     }
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// A place in a line for the connection in `slot`.
     pub(super) fn waiter(&self, slot: u32) -> Waiter {
-        let id = self.table.at(slot).map_or(ConnectionId::new(0, slot, 0), |connection| connection.id);
-        Waiter { id, since: self.now, wants: Wants::Spare }
+        let nobody = (ConnectionId::new(0, slot, 0), 0);
+        let (id, wait) = self.table.at(slot).map_or(nobody, |connection| (connection.id, connection.wait));
+        Waiter { id, wait, since: self.now, wants: Wants::Spare }
     }
 
-    /// True if it is still that connection, and it still waits for that reason.
+    /// True if it is still that connection, and it is still in that wait for that reason.
     pub(super) fn still_waits(&self, waiter: &Waiter, reason: PauseReason) -> bool {
         let Some(connection) = self.table.at(waiter.id.slot()) else { return false };
-        connection.id == waiter.id && connection.paused.has(reason) && connection.ending.is_none()
+        let same = (connection.id, connection.wait) == (waiter.id, waiter.wait);
+        same && connection.paused.has(reason) && connection.ending.is_none()
     }
 
     pub(super) fn stand_in_line(&mut self, slot: u32, tier: usize, wants: Wants) {
         let waiter = Waiter { wants, ..self.waiter(slot) };
         self.pause(slot, PauseReason::NoBlocks);
         self.links.metrics.block_waits[tier].add(1);
-        self.push_waiter(|waiters| &mut waiters.blocks[tier], waiter, PauseReason::NoBlocks);
+        let line = line_for(wants);
+        self.push_waiter(|waiters| &mut line(waiters, tier).waiting, waiter, PauseReason::NoBlocks);
     }
 
     /// Appends to a line. Those who left it otherwise (their connection ended) are cleared away before it could outgrow
@@ -101,7 +149,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Serves those who wait, as far as there is something for them; evicts when they have waited too long.
     pub(super) fn relieve_waiters(&mut self) {
-        (0..TIERS).for_each(|tier| self.relieve_tier(tier));
+        for tier in 0..TIERS {
+            self.relieve_line(line_for(Wants::Spare), tier);
+            self.relieve_line(line_for(Wants::Promotion), tier);
+        }
         self.relieve_outbound();
         self.resume_owed_room();
         self.resume_one_not_ready();
@@ -109,7 +160,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Before sleeping: asks to be woken by blocks that other threads bring home.
     pub(super) fn listen_for_blocks(&self) {
-        if self.waiters.blocks.iter().any(|line| !line.is_empty()) {
+        if self.waiters.spares.iter().chain(&self.waiters.blocks).any(|line| !line.is_empty()) {
             self.links.inbound.line().tell_processor();
         }
         if !self.waiters.answer_room.is_empty() {
@@ -119,79 +170,77 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// True if a cycle would serve somebody.
     pub(super) fn could_relieve(&self) -> bool {
-        let blocks = (0..TIERS).any(|tier| self.could_serve(tier));
+        let Waiters { spares, blocks, .. } = &self.waiters;
+        let lines = |lines: &[BlockLine; TIERS]| (0..TIERS).any(|tier| self.could_serve(&lines[tier], tier));
+        let blocks = lines(spares) || lines(blocks);
         let answers = !self.waiters.answer_room.is_empty() && self.answer_room_is_back();
         let owed = !self.waiters.owed_room.is_empty() && self.desk.owed.has_room();
         blocks || answers || owed || self.waiters.resuming || self.encoder_waits_unseen()
     }
 
     /// True if the first in line would be served, or is gone.
-    fn could_serve(&self, tier: usize) -> bool {
-        let Some(front) = self.waiters.blocks[tier].front() else { return false };
-        let partial = |tier: usize| self.inbound.available(tier) > usize::from(!self.spares.has(tier));
+    fn could_serve(&self, line: &BlockLine, tier: usize) -> bool {
+        let Some(front) = line.waiting.front() else { return false };
+        let partial =
+            |tier: usize| self.rests.has(tier) || self.inbound.available(tier) > usize::from(!self.spares.has(tier));
         let spare = |tier: usize| self.spares.has(tier) || self.inbound.available(tier) > 0;
         match front.wants {
             _ if !self.still_waits(front, PauseReason::NoBlocks) => true,
             Wants::Promotion => partial(tier),
-            Wants::Spare => (tier..TIERS).any(spare) && (tier != SMALL || self.rests.has(SMALL) || partial(SMALL)),
+            Wants::Rest => partial(tier) && (tier..TIERS).any(spare),
+            Wants::Spare => (tier..TIERS).any(spare),
         }
     }
 
     /// When somebody has waited long enough for an eviction.
     pub(super) fn famine_due(&self) -> Option<Instant> {
-        self.waiters.evict_at.iter().copied().chain([self.famine.evict_at]).flatten().min()
+        let lines = self.waiters.spares.iter().chain(&self.waiters.blocks);
+        lines.map(|line| line.evict_at).chain([self.famine.evict_at]).flatten().min()
     }
 
-    fn relieve_tier(&mut self, tier: usize) {
-        if self.waiters.blocks[tier].is_empty() {
-            return;
-        }
-        self.spares.refill(tier, &mut self.inbound);
-        while let Some(front) = self.waiters.blocks[tier].front().copied() {
+    /// Serves the line as far as it goes. Those who wait for a spare only look again, one by one: the next in the next
+    /// cycle.
+    fn relieve_line(&mut self, line: LineOf, tier: usize) {
+        while let Some(front) = line(&mut self.waiters, tier).waiting.front().copied() {
             let slot = front.id.slot();
             if !self.still_waits(&front, PauseReason::NoBlocks) {
-                self.leave_line(tier);
+                line(&mut self.waiters, tier).leave();
                 continue;
             }
-            match front.wants {
-                Wants::Promotion => match self.lease_partial(tier) {
-                    Some(block) => self.promote(slot, block),
-                    None if self.evict_when_due(tier, front) => continue,
-                    None => return,
-                },
-                // One by one: the next looks again in the next cycle.
-                Wants::Spare if self.serves_spare(tier, slot) => {
-                    self.leave_line(tier);
-                    return self.unpause(slot, PauseReason::NoBlocks);
+            let served = match front.wants {
+                Wants::Promotion => {
+                    let block = self.block_for_promotion(tier);
+                    block.map(|block| self.promote(slot, block)).is_some()
                 }
-                Wants::Spare if self.evict_when_due(tier, front) => continue,
-                Wants::Spare => return,
+                Wants::Rest => self.finds_spare_of(tier, slot) && self.has_rest(tier, slot),
+                Wants::Spare => self.finds_spare_of(tier, slot),
+            };
+            if served {
+                line(&mut self.waiters, tier).leave();
+                self.unpause(slot, PauseReason::NoBlocks);
+                if front.wants != Wants::Promotion {
+                    return;
+                }
+            } else if !self.evict_when_due(line, tier, front) {
+                return;
             }
-            self.leave_line(tier);
-            self.unpause(slot, PauseReason::NoBlocks);
         }
     }
 
-    fn serves_spare(&mut self, tier: usize, slot: u32) -> bool {
-        let bytes = self.links.inbound.tiers()[tier].capacity();
-        self.find_spare(bytes, slot) && (tier != SMALL || self.has_rest(SMALL, slot))
-    }
-
-    fn leave_line(&mut self, tier: usize) {
-        self.waiters.blocks[tier].pop_front();
-        self.waiters.evict_at[tier] = None;
+    fn finds_spare_of(&mut self, tier: usize, slot: u32) -> bool {
+        self.find_spare(self.links.inbound.tiers()[tier].capacity(), slot)
     }
 
     /// Evicts a holder of the tier once its first waiter has waited for the famine time; true if there was one.
-    fn evict_when_due(&mut self, tier: usize, front: Waiter) -> bool {
-        let famine = self.settings.timeouts.famine;
-        let due = *self.waiters.evict_at[tier].get_or_insert(front.since + famine);
-        if self.now < due {
+    fn evict_when_due(&mut self, line: LineOf, tier: usize, front: Waiter) -> bool {
+        let (now, famine) = (self.now, self.settings.timeouts.famine);
+        let due = *line(&mut self.waiters, tier).evict_at.get_or_insert(front.since + famine);
+        if now < due {
             return false;
         }
         let evicted = self.evict_least(tier, front.id.slot());
         // Nobody could be evicted: they all wait for the server. Look again later, not at once.
-        self.waiters.evict_at[tier] = Some(if evicted { self.now } else { self.now + famine });
+        line(&mut self.waiters, tier).evict_at = Some(if evicted { now } else { now + famine });
         evicted
     }
 

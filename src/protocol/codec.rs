@@ -138,7 +138,10 @@ pub enum Refusal {
     /// The message took longer than its deadline. HTTP: 408.
     TooSlow,
     /// The server has no room, or a reply took too long. HTTP: 503.
-    Overloaded,
+    Overloaded {
+        /// In how many seconds to try again, where that was configured. HTTP: `Retry-After` (RFC 9110 section 10.2.3).
+        retry_after_seconds: Option<u64>,
+    },
     /// The message was handled but nobody answered it (a panic, an answer that can't be encoded). HTTP: 500.
     Unanswered,
     /// The server is going down. HTTP: 503.

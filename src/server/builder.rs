@@ -8,7 +8,7 @@ use super::error::explain;
 use super::{Config, MemoryCeiling, Server, listener};
 use crate::buffer::{TIERS, TierConfig};
 use crate::connection::Timeouts;
-use crate::processor::{Turn, Watermarks};
+use crate::processor::{Admission, Turn, Watermarks};
 use crate::protocol::Protocol;
 
 /// Settings of a server to be; made by [`Server::builder`]. Each is described at [`Config`].
@@ -74,6 +74,11 @@ impl<P: Protocol> Builder<P> {
     /// Sets [`Config::timeouts`].
     pub fn timeouts(self, timeouts: Timeouts) -> Self {
         self.configure(|config| config.timeouts = timeouts)
+    }
+
+    /// Sets [`Config::admission`].
+    pub fn admission(self, admission: Admission) -> Self {
+        self.configure(|config| config.admission = admission)
     }
 
     /// Sets [`Config::turn`].

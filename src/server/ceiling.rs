@@ -82,6 +82,8 @@ impl MemoryCeiling {
         rows.extend(processor_rows::<P>(config));
         rows.extend(queue_rows(config));
         rows.extend(program_rows(config));
+        // What is switched off takes nothing.
+        rows.retain(|row: &CeilingRow| row.bytes > 0);
         Self { rows, kernel: KernelBuffers::of(config.connections_max) }
     }
 
@@ -186,7 +188,7 @@ fn pool_rows<'a>(
 /// A processor whose user does not matter: what it takes for a connection depends on the protocol only.
 type AnyProcessor<P> = Processor<MioSelector, P, fn(Message<'_, P>, Reply<'_, P>)>;
 
-fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 6] {
+fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 7] {
     let Config { connections_max, reply_max, scratch, segments_max, .. } = *config;
     let one_block = |size| TierConfig { size, count: 1 }.memory();
     let each = |name, bytes: u64, setting, count: usize| {
@@ -196,6 +198,7 @@ fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 6] {
     let spares: u64 =
         config.inbound_with_spares().iter().zip(&config.inbound).map(|(all, own)| all.memory() - own.memory()).sum();
     let table = AnyProcessor::<P>::table_memory(connections_max);
+    let addresses = AnyProcessor::<P>::addresses_memory(&config.admission, connections_max);
     [
         CeilingRow::new("reserves", 2 * one_block(reply_max), "2 x reply_max: the processor's, the workers'")
             .grows_with("reply_max", reply_max, 2),
@@ -203,6 +206,7 @@ fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 6] {
         CeilingRow::new("scratch", one_block(scratch), "one block to read into and decode in")
             .grows_with("scratch", scratch, 1),
         each("connection table", table, "connections_max", connections_max),
+        CeilingRow::new("addresses", addresses, "connections of each, for admission.per_address_max"),
         each("timers", Wheel::memory(connections_max) as u64, "connections_max", connections_max),
         each("outbound segments", Segments::memory(segments_max), "segments_max", segments_max),
     ]

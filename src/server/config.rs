@@ -7,7 +7,7 @@ use super::units::Bytes;
 use crate::buffer::{HEADROOM, TIERS, TierConfig};
 use crate::connection::Timeouts;
 use crate::outbox::OutboxLimits;
-use crate::processor::{Settings, Turn, Watermarks};
+use crate::processor::{Admission, Settings, Turn, Watermarks};
 
 /// Counts beyond this are mistakes; up to it, no sum of the ceiling overflows and every place has its `u32`.
 const COUNT_MAX: usize = 1 << 28;
@@ -69,6 +69,8 @@ pub struct Config {
     pub watermarks: Watermarks,
     /// How long anything may take.
     pub timeouts: Timeouts,
+    /// Who is served at all, and what the others are told. Off by default.
+    pub admission: Admission,
     /// Deferred replies that one connection may be owed at once, where the protocol lets more than one be. Default 64.
     pub owed_max: usize,
     /// Deferred replies that may be owed at once, over all connections. Default 16,384.
@@ -103,6 +105,7 @@ impl Default for Config {
             turn: Turn::default(),
             watermarks: Watermarks::default(),
             timeouts: Timeouts::default(),
+            admission: Admission::default(),
             owed_max: 64,
             owed_total_max: 16 << 10,
             unasked_max: 4096,
@@ -172,7 +175,7 @@ impl Config {
     }
 
     fn check_times(&self) -> Result<(), ConfigError> {
-        let Timeouts { idle, message, message_rate: _, write_stall, reply, linger, linger_bytes, famine } =
+        let Timeouts { idle, message, rate_grace, write_stall, reply, linger, linger_bytes, famine, .. } =
             self.timeouts;
         let at_most = |setting, time: Duration| match time > LONGEST {
             true => Err(ConfigError::new(setting, format!("is {time:?}; the longest is {LONGEST:?}"))),
@@ -180,6 +183,7 @@ impl Config {
         };
         at_most("timeouts.idle", idle)?;
         at_most("timeouts.message", message)?;
+        at_most("timeouts.rate_grace", rate_grace)?;
         at_most("timeouts.write_stall", write_stall)?;
         at_most("timeouts.reply", reply)?;
         at_most("timeouts.linger", linger)?;
@@ -207,6 +211,7 @@ impl Config {
             turn: self.turn,
             watermarks: self.watermarks,
             timeouts: self.timeouts,
+            admission: self.admission,
             scratch: self.scratch,
             owed_max: self.owed_max,
             owed_total_max: self.owed_total_max,

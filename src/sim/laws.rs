@@ -2,7 +2,6 @@
 //!
 //! Each check here was seen to fail on a bug that was planted for it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,7 +46,7 @@ pub(super) type Breach = (&'static str, String);
 const IDLE_SELECTS_MAX: u32 = 200;
 const IDLE_SELECT_LEAST: Duration = Duration::from_millis(2);
 /// By how much a deadline may pass before its connection is looked at: a tick of the timer wheel, and then some.
-const OVERDUE_MAX: Duration = Duration::from_millis(40);
+const OVERDUE_MAX: Duration = Duration::from_millis(50);
 
 /// What the checks remember from one cycle to the next.
 #[derive(Debug, Default)]
@@ -55,8 +54,19 @@ pub(super) struct Laws {
     /// There was work left: the next select must not sleep.
     busy: bool,
     last: Option<Instant>,
-    /// The age of each connection's unfinished message, and whether it stood still.
-    ages: BTreeMap<ConnectionId, (Duration, bool)>,
+    clocks: Vec<Clock>,
+}
+
+/// What is remembered of one connection's clocks.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    id: ConnectionId,
+    /// How old its unfinished message was.
+    age: Duration,
+    /// It was paused: nothing ages.
+    stood_still: bool,
+    /// For how long its deadline has been over, and nothing was the reason to wait.
+    overdue: Option<Duration>,
 }
 
 /// What the checks look at.
@@ -92,8 +102,10 @@ impl Laws {
         }
         let left = scene.waiting > 0 || (scene.outbox.has_work() && scene.overview.takes_outbound);
         // Whoever waits for a reply while none is owed to anybody is to be looked at in the next cycle.
-        let waits_for_nothing =
-            |connection: &Inspected| connection.paused.has(PauseReason::Owed) && scene.overview.owed == 0;
+        let waits_for_nothing = |connection: &Inspected| {
+            let waits = connection.stage.is_none() && connection.paused.has(PauseReason::Owed);
+            waits && scene.overview.owed == 0
+        };
         let idle_waiter = scene.overview.connections.iter().any(waits_for_nothing);
         self.busy = left || idle_waiter || scene.overview.queues != [0, 0];
         match &scene.network.misuse {
@@ -106,18 +118,37 @@ impl Laws {
     fn check_clocks(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
         let now = scene.overview.now.unwrap_or(scene.network.start);
         let passed = now.saturating_duration_since(self.last.replace(now).unwrap_or(now));
-        let mut ages = BTreeMap::new();
+        let mut clocks = Vec::with_capacity(scene.overview.connections.len());
         for connection in &scene.overview.connections {
-            let (age, stood_still) = self.ages.get(&connection.id).copied().unwrap_or_default();
-            let most = age + if stood_still { Duration::ZERO } else { passed };
-            if connection.message_age > most {
-                let (id, age) = (connection.id, connection.message_age);
-                return Err(("clocks", format!("the message of {id} is {age:?} old and can't be more than {most:?}")));
+            let before = self.clocks.iter().find(|clock| clock.id == connection.id);
+            let clock = Clock::after(before, connection, passed).map_err(|what| ("clocks", what))?;
+            if clock.overdue.is_some_and(|overdue| overdue > OVERDUE_MAX + scene.network.oversleep_max) {
+                let what = format!("{}: its deadline has passed {:?} ago", connection.id, connection.overdue);
+                return Err(("liveness", what));
             }
-            ages.insert(connection.id, (connection.message_age, !connection.paused.is_empty()));
+            clocks.push(clock);
         }
-        self.ages = ages;
+        self.clocks = clocks;
         Ok(())
+    }
+}
+
+impl Clock {
+    /// The clock of `connection` when `passed` has passed since `before`.
+    fn after(before: Option<&Self>, connection: &Inspected, passed: Duration) -> Result<Self, String> {
+        let &Inspected { id, message_age: age, .. } = connection;
+        let stood_still = !connection.paused.is_empty();
+        let (most, overdue) = match before {
+            None => (Duration::ZERO, Duration::ZERO),
+            Some(before) => {
+                let most = before.age + if before.stood_still { Duration::ZERO } else { passed };
+                (most, before.overdue.map_or(Duration::ZERO, |overdue| overdue + passed))
+            }
+        };
+        if age > most {
+            return Err(format!("the message of {id} is {age:?} old and can't be more than {most:?}"));
+        }
+        Ok(Self { id, age, stood_still, overdue: (connection.overdue > Duration::ZERO).then_some(overdue) })
     }
 }
 
@@ -147,6 +178,14 @@ impl Scene<'_> {
     /// say.
     fn check_books(&self) -> Result<(), Breach> {
         let Self { overview, metrics, .. } = self;
+        let truth = (self.network.counts.bytes_read, self.network.counts.bytes_written);
+        if (metrics.bytes_in, metrics.bytes_out) != truth {
+            let what = format!(
+                "{} bytes came in and {} went out, the sockets saw {truth:?}",
+                metrics.bytes_in, metrics.bytes_out
+            );
+            return Err(("ledger", what));
+        }
         let ended = metrics.closed_total() + metrics.accepted_unserved;
         let accounted = metrics.open + ended + self.waiting as u64;
         if metrics.accepted != accounted {
@@ -195,9 +234,6 @@ impl Scene<'_> {
         let room = link.is_some_and(|link| link.is_silent_and_writable());
         if connection.queued > 0 && !connection.on_write && (!connection.write_interest || room) {
             return breach("liveness", "it has something to deliver and nobody will try any more");
-        }
-        if connection.overdue > OVERDUE_MAX {
-            return breach("liveness", &format!("its deadline has passed {:?} ago", connection.overdue));
         }
         self.check_output(connection)
     }

@@ -18,6 +18,7 @@ mod simulation;
 mod socket;
 mod watch;
 mod weather;
+mod workers;
 
 pub use laws::Broken;
 pub use listener::SimListener;
@@ -30,6 +31,7 @@ pub use simulation::{Report, Simulation};
 pub use socket::SimSocket;
 pub use watch::Closed;
 pub use weather::Weather;
+pub use workers::SimWorkers;
 
 #[cfg(test)]
 mod contract;

@@ -1,9 +1,9 @@
 //! All simulated connections, the clock, and what is going to happen.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -33,6 +33,12 @@ pub struct NetworkCounts {
     pub lost_by_close: u64,
     /// Times that the clock jumped.
     pub jumps: u64,
+    /// Calls of the selector that failed.
+    pub selector_failures: u64,
+    /// Bytes that the server read.
+    pub bytes_read: u64,
+    /// Bytes that the server wrote.
+    pub bytes_written: u64,
 }
 
 /// A network of simulated connections with a clock of its own. A clone is another handle to the same network.
@@ -271,6 +277,16 @@ impl State {
     pub(super) fn arrange_reset(&mut self, index: usize) {
         let delay = self.random.duration(self.links[index].weather.delay_max);
         self.schedule.add(self.now + delay, Event::Reset(index));
+    }
+
+    /// Fails if chance lets this call of the selector fail.
+    pub(super) fn try_selector(&mut self, index: usize) -> io::Result<()> {
+        let per_mille = self.links[index].weather.selector_failures;
+        if per_mille > 0 && self.random.chance(per_mille) {
+            self.counts.selector_failures += 1;
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        Ok(())
     }
 
     /// When something happens next.

@@ -28,6 +28,7 @@ impl SimSelector {
             state.misuse = Some("a socket was used with the selector that is not registered".into());
             return Err(ErrorKind::NotFound.into());
         }
+        state.try_selector(socket.index())?;
         act(&mut state);
         Ok(())
     }
@@ -101,12 +102,13 @@ impl Selector for SimSelector {
         let mut state = self.network.lock();
         let State { links, misuse, .. } = &mut *state;
         let taken = links.iter().any(|link| link.slot() == Some(slot));
-        let link = &mut links[socket.index()];
+        let link = &links[socket.index()];
         if link.slot().is_some() || taken {
             *misuse = Some(format!("slot {slot} was registered twice"));
             return Err(ErrorKind::AlreadyExists.into());
         }
-        link.register(slot);
+        state.try_selector(socket.index())?;
+        state.links[socket.index()].register(slot);
         Ok(())
     }
 
@@ -117,14 +119,21 @@ impl Selector for SimSelector {
 
     fn shutdown_write(&mut self, socket: &mut SimSocket) -> io::Result<()> {
         let mut state = self.network.lock();
+        state.try_selector(socket.index())?;
         state.links[socket.index()].shutdown_write()?;
         state.arrange(socket.index());
         Ok(())
     }
 
     fn deregister(&mut self, socket: &mut SimSocket) -> io::Result<()> {
-        let index = socket.index();
-        self.registered(socket, |state| state.links[index].deregister())
+        let mut state = self.network.lock();
+        let link = &mut state.links[socket.index()];
+        if link.slot().is_none() {
+            state.misuse = Some("a socket was deregistered that was not registered".into());
+            return Err(ErrorKind::NotFound.into());
+        }
+        link.deregister();
+        Ok(())
     }
 
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {

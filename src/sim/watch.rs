@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::Network;
-use crate::connection::CloseReason;
+use crate::connection::{CloseReason, WhenFull};
 use crate::id::ConnectionId;
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{Reply, WriteProxy};
@@ -101,6 +101,10 @@ impl<P: Protocol, M: MessageProcessor<P>> MessageProcessor<P> for Watched<M> {
     fn opened(&mut self, peer: &Peer, proxy: &WriteProxy<P>) {
         self.sightings.lock().opens(peer);
         self.user.opened(peer, proxy);
+    }
+
+    fn when_full(&mut self, peer: &Peer) -> WhenFull {
+        self.user.when_full(peer)
     }
 
     fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {

@@ -23,6 +23,8 @@ pub struct Weather {
     pub interruptions: usize,
     /// How often a socket is reported readable for nothing.
     pub spurious: usize,
+    /// How often a call of the selector fails, for want of memory in the kernel.
+    pub selector_failures: usize,
     /// How long one call of the server takes at most. What is due meanwhile happens meanwhile.
     pub call_max: Duration,
 }
@@ -38,6 +40,7 @@ impl Weather {
             short_writes: 0,
             interruptions: 0,
             spurious: 0,
+            selector_failures: 0,
             call_max: Duration::ZERO,
         }
     }
@@ -53,6 +56,7 @@ impl Weather {
             short_writes: random.pick(&[0, 0, 50, 500]),
             interruptions: random.pick(&[0, 0, 0, 20]),
             spurious: random.pick(&[0, 0, 10, 200]),
+            selector_failures: if random.chance(30) { 200 } else { 0 },
             call_max: Duration::from_micros(random.pick(&[0, 5, 100])),
         }
     }

@@ -4,12 +4,16 @@
 use std::ops::Range;
 
 use sluicegate::sim::Random;
-use sluicegate::{After, Decode, Encode, EncodeError, Message, Outbound, Protocol, ProtocolError, Refusal};
+use sluicegate::{
+    After, ConnectionId, Decode, Encode, EncodeError, Message, Outbound, Protocol, ProtocolError, Refusal, WriteProxy,
+};
 
 use super::wire::{Answer, Frame, Wire};
 
 /// Framing: may stand anywhere, and means nothing.
 const FRAMING: u8 = b'~';
+/// The most framing that the crowd puts into one line.
+const FRAMING_MAX: usize = 15;
 /// The first byte of a line that wants to hear an interim word.
 pub const EXPECTS: u8 = b'?';
 
@@ -91,10 +95,18 @@ impl Encode<Answer> for Lines {
 
 impl Wire for Lines {
     const NAME: &str = "lines";
-    const OVERHEAD: usize = 16;
+    const ANSWER_OVERHEAD: usize = 1;
 
     fn new(message_max: usize) -> Self {
         Self { max: message_max, searched: 0, said_interim: false, expects: false }
+    }
+
+    fn payload_max(message_max: usize) -> usize {
+        message_max - FRAMING_MAX - 1
+    }
+
+    fn send_unasked(proxy: &WriteProxy<Self>, to: ConnectionId, answer: Answer) -> bool {
+        proxy.send(to, answer).is_ok()
     }
 
     fn payload(message: &Message<'_, Self>) -> Vec<u8> {
@@ -102,8 +114,8 @@ impl Wire for Lines {
     }
 
     fn frame(payload: &[u8], random: &mut Random) -> Vec<u8> {
-        let mut framed = Vec::with_capacity(payload.len() + Self::OVERHEAD);
-        let mut framing = random.pick(&[0, 0, 1, Self::OVERHEAD - 1]);
+        let mut framed = Vec::with_capacity(payload.len() + FRAMING_MAX + 1);
+        let mut framing = random.pick(&[0, 0, 1, FRAMING_MAX]);
         for byte in payload {
             if framing > 0 && random.chance(100) {
                 framing -= 1;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate::sim::{Network, Random, Reading, SimListener, SimPeer, Weather};
+use sluicegate::sim::{Network, Random, Reading, SimListener, SimPeer, SimWorkers, Weather};
 use sluicegate::{Config, HEADROOM, TierConfig, Timeouts, Turn, Watermarks, WriteProxy};
 
 use super::user::release;
@@ -26,6 +26,8 @@ pub struct Temper {
     pub polite: bool,
     /// The network is calm.
     pub calm: bool,
+    /// Most peers read slowly, if at all.
+    pub slow: bool,
 }
 
 impl Temper {
@@ -35,6 +37,7 @@ impl Temper {
             famine: random.chance(600),
             polite: random.chance(300),
             calm: random.chance(200),
+            slow: random.chance(200),
         }
     }
 }
@@ -42,7 +45,7 @@ impl Temper {
 pub fn config(random: &mut Random, temper: Temper) -> Config {
     let sizes = random.pick(&[[32, 300, 1500], [64, 500, 4000], [200, 201, 202]]);
     let mut tiers = |most: [usize; 3]| {
-        let few = [random.between(1, 4), random.between(1, 3), random.between(1, 2)];
+        let few = if random.chance(300) { [1; 3] } else { [4, 3, 2].map(|most| random.between(1, most)) };
         let counts = if temper.famine { few } else { most };
         [0, 1, 2].map(|tier| TierConfig { size: sizes[tier], count: counts[tier] })
     };
@@ -71,13 +74,15 @@ fn timeouts(random: &mut Random, temper: Temper) -> Timeouts {
     let famine = random.pick(&[SECOND / 20, SECOND, 3 * SECOND]);
     if temper.patient {
         let off = random.pick(&[Duration::ZERO, HOUR]);
-        return Timeouts { idle: off, message: off, write_stall: off, reply: off, famine, ..Timeouts::default() };
+        let limits = Timeouts { famine, ..Timeouts::default() };
+        return Timeouts { idle: off, message: off, rate_grace: off, write_stall: off, reply: off, ..limits };
     }
     let mut limit = || random.pick(&[SECOND / 5, SECOND, 5 * SECOND]);
     Timeouts {
         idle: limit(),
         message: limit(),
         message_rate: 500,
+        rate_grace: limit(),
         write_stall: limit(),
         reply: limit(),
         linger: limit(),
@@ -91,10 +96,12 @@ pub struct Director<P: Wire> {
     pub world: Shared<P>,
     pub network: Network,
     pub listener: SimListener,
+    pub workers: SimWorkers,
     pub proxy: WriteProxy<P>,
     pub protocol: P,
     pub temper: Temper,
     pub answer_max: usize,
+    pub turn_bytes: usize,
 }
 
 impl<P: Wire> Clone for Director<P> {
@@ -103,6 +110,7 @@ impl<P: Wire> Clone for Director<P> {
             world: Arc::clone(&self.world),
             network: self.network.clone(),
             listener: self.listener.clone(),
+            workers: self.workers.clone(),
             proxy: self.proxy.clone(),
             protocol: self.protocol.clone(),
             ..*self
@@ -110,7 +118,7 @@ impl<P: Wire> Clone for Director<P> {
     }
 }
 
-impl<P: Wire + Sync> Director<P> {
+impl<P: Wire> Director<P> {
     /// Arranges all that will happen.
     pub fn arrange(&self, random: &mut Random) {
         for _ in 0..random.between(1, 9) {
@@ -134,17 +142,29 @@ impl<P: Wire + Sync> Director<P> {
     fn arrange_peer(&self, after: Duration, mut random: Random, tries: usize) {
         let director = self.clone();
         self.network.after(after, move || {
-            let weather = if director.temper.calm { Weather::calm() } else { Weather::drawn(&mut random) };
+            let mut weather = if director.temper.calm { Weather::calm() } else { Weather::drawn(&mut random) };
+            if director.temper.slow {
+                weather.send_buffer = random.pick(&[7, 64, 500]);
+            }
             match director.listener.connect(weather) {
-                Some(peer) => director.admit(peer, random),
+                Some(peer) => director.admit(peer, weather, random),
                 None if tries > 0 => director.arrange_peer(random.duration(SECOND), random, tries - 1),
                 None => {}
             }
         });
     }
 
-    fn admit(&self, peer: SimPeer, mut random: Random) {
-        let (plan, mut stream) = self.plan(&mut random);
+    /// Peers that come when the server is about to be told to go down.
+    pub fn arrange_latecomers(&self, random: &mut Random) {
+        for _ in 0..random.below(3) {
+            if let Some(peer) = self.listener.connect(Weather::calm()) {
+                self.admit(peer, Weather::calm(), random.fork());
+            }
+        }
+    }
+
+    fn admit(&self, peer: SimPeer, weather: Weather, mut random: Random) {
+        let (plan, mut stream) = self.plan(self.patience_for(weather), &mut random);
         let mut malformed = false;
         if !self.temper.polite && random.chance(100) {
             stream.extend(self.protocol.malformed(&mut random));
@@ -170,11 +190,21 @@ impl<P: Wire + Sync> Director<P> {
         self.arrange_manners(at, index, peer, &mut random);
     }
 
+    /// How many bytes a peer may move in that weather, so that no simulation takes long.
+    fn patience_for(&self, weather: Weather) -> usize {
+        let smallest = [weather.piece_max, weather.send_buffer, weather.receive_buffer, self.turn_bytes];
+        match smallest.into_iter().min().unwrap_or(1) {
+            0..10 => 1500,
+            10..200 => 6000,
+            _ => 40_000,
+        }
+    }
+
     /// The requests of one peer, and their bytes.
-    fn plan(&self, random: &mut Random) -> (Vec<Request>, Vec<u8>) {
+    fn plan(&self, budget: usize, random: &mut Random) -> (Vec<Request>, Vec<u8>) {
         let index = self.world.lock().records.len();
-        let longest = self.protocol.message_max() - P::OVERHEAD;
-        let (mut plan, mut stream) = (Vec::new(), Vec::new());
+        let longest = P::payload_max(self.protocol.message_max());
+        let (mut plan, mut stream, mut moved) = (Vec::new(), Vec::new(), 0);
         for serial in 0..random.pick(&[0, 1, 2, 5, 30]) {
             let friendly = self.temper.polite || random.chance(850);
             let act = if friendly { random.pick(&Act::FRIENDLY) } else { random.pick(&Act::ALL) };
@@ -182,6 +212,10 @@ impl<P: Wire + Sync> Director<P> {
             let most = self.answer_max;
             let answer = random.pick(&[ANSWER_HEAD, 50, most / 2, most]);
             let expects = random.chance(100);
+            moved += length + answer;
+            if moved > budget && serial > 0 {
+                break;
+            }
             let mut request = Request { act, length, answer, expects, end: 0 };
             stream.extend(P::frame(&request.payload(index, serial), random));
             request.end = stream.len();
@@ -201,7 +235,7 @@ impl<P: Wire + Sync> Director<P> {
 
     /// How the peer behaves besides.
     fn arrange_manners(&self, sent_at: Duration, index: usize, peer: SimPeer, random: &mut Random) {
-        if random.chance(300) {
+        if random.chance(if self.temper.slow { 900 } else { 300 }) {
             self.arrange_reading(random, &peer);
         }
         let until = sent_at + SECOND;
@@ -230,7 +264,12 @@ impl<P: Wire + Sync> Director<P> {
         let reading = if random.chance(500) { Reading::Stalled } else { slow };
         let start = random.duration(SHOW / 4);
         let (stalling, willing) = (peer.clone(), peer.clone());
-        self.network.after(start, move || stalling.set_reading(reading));
+        let world = Arc::clone(&self.world);
+        self.network.after(start, move || {
+            if !world.lock().healed {
+                stalling.set_reading(reading);
+            }
+        });
         if random.chance(700) {
             self.network.after(start + random.duration(SHOW / 2), move || willing.set_reading(Reading::Free));
         }
@@ -250,8 +289,8 @@ impl<P: Wire + Sync> Director<P> {
                     .and_then(|record| Some((index, record.connection?, record.unasked.len(), record.closed.is_some())))
             };
             let Some((index, connection, serial, closed)) = chosen else { return };
-            let sent = director.proxy.send(connection, Answer::copied(unasked(index, serial, length)));
-            if sent.is_ok() && !closed {
+            let sent = P::send_unasked(&director.proxy, connection, Answer::copied(unasked(index, serial, length)));
+            if sent && !closed {
                 director.world.lock().records[index].unasked.push(length);
             }
         });
@@ -275,7 +314,10 @@ impl<P: Wire + Sync> Director<P> {
             (peers, world.held.keys().copied().collect::<Vec<_>>())
         };
         peers.iter().for_each(|peer| peer.set_reading(Reading::Free));
-        held.into_iter().for_each(|held| release(&self.world, held));
+        for held in held {
+            let world = Arc::clone(&self.world);
+            self.workers.after(Duration::ZERO, move || release(&world, held));
+        }
         self.proxy.resume();
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-use sluicegate::sim::{Network, Random};
+use sluicegate::sim::{Network, Random, SimWorkers};
 use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, Peer, Reply, WriteProxy};
 
 use super::wire::{Answer, Payload, Wire};
@@ -13,15 +13,22 @@ use super::world::{Act, Held, Request, Shared, World};
 
 /// Longer than any answer may be.
 const TOO_LONG: usize = 100_000;
+/// By how much `cycle_end` may come late: a long sleep, and the calls of one cycle.
+const LATENESS: Duration = Duration::from_millis(100);
 
 pub struct User<P: Wire> {
     pub world: Shared<P>,
     pub network: Network,
+    /// Who answers what was deferred; without them the processor thread does it later.
+    pub workers: Option<SimWorkers>,
     pub random: Random,
     /// How long a deferred answer or a kept message may take.
     pub patience: Duration,
     /// When `cycle_end` asked to run again.
     pub due: Option<Instant>,
+    /// When it did, and how often the clock had jumped by then.
+    pub asked: Instant,
+    pub jumps: u64,
 }
 
 impl<P: Wire> User<P> {
@@ -29,7 +36,10 @@ impl<P: Wire> User<P> {
     fn release_later(&mut self, held: u64) {
         let world = Arc::clone(&self.world);
         let delay = self.random.duration(self.patience);
-        self.network.after(delay, move || release(&world, held));
+        match &self.workers {
+            Some(workers) => workers.after(delay, move || release(&world, held)),
+            None => self.network.after(delay, move || release(&world, held)),
+        }
     }
 
     fn defer(&mut self, held: Held<P>, request: Request) {
@@ -129,8 +139,16 @@ impl<P: Wire> MessageProcessor<P> for User<P> {
     }
 
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
-        if self.due.is_some_and(|due| now >= due) || self.due.is_none() {
-            self.due = self.random.chance(50).then(|| now + self.random.duration(Duration::from_millis(300)));
+        let jumps = self.network.counts().jumps;
+        if let Some(due) = self.due.take_if(|due| now >= *due) {
+            // A cycle has one `now`; the clock may have gone far beyond it while it asked.
+            if now > due.max(self.asked) + LATENESS && self.jumps == jumps {
+                self.world.lock().wrong("`cycle_end` was called later than it asked for".into());
+            }
+        }
+        if self.due.is_none() && self.random.chance(50) {
+            (self.asked, self.jumps) = (self.network.now(), jumps);
+            self.due = Some(now + self.random.duration(Duration::from_millis(300)));
         }
         self.due
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sluicegate::sim::Random;
-use sluicegate::{After, Encode, EncodeError, LengthPrefixed, Message, Outbound, Protocol};
+use sluicegate::{After, ConnectionId, Encode, EncodeError, LengthPrefixed, Message, Outbound, Protocol, WriteProxy};
 
 /// What the user answers, in any way there is.
 pub struct Answer {
@@ -58,7 +58,7 @@ pub enum Frame {
 }
 
 /// A protocol that the simulated crowd can speak.
-pub trait Wire: Protocol<Exchange: Default> + Encode<Answer> {
+pub trait Wire: Protocol + Encode<Answer> + Sync {
     const NAME: &str;
 
     /// A protocol whose messages have at most `message_max` bytes.
@@ -76,8 +76,14 @@ pub trait Wire: Protocol<Exchange: Default> + Encode<Answer> {
     /// Takes the next whole frame off the front of what a peer received.
     fn take_frame(received: &mut &[u8]) -> Option<Frame>;
 
-    /// How many bytes of framing come on top of a payload.
-    const OVERHEAD: usize;
+    /// How many bytes come on top of an answer's payload at most.
+    const ANSWER_OVERHEAD: usize;
+
+    /// The longest payload of a request, where messages have at most `message_max` bytes.
+    fn payload_max(message_max: usize) -> usize;
+
+    /// Writes to somebody who did not ask; false if it was not taken.
+    fn send_unasked(proxy: &WriteProxy<Self>, to: ConnectionId, answer: Answer) -> bool;
 }
 
 impl Encode<Answer> for LengthPrefixed {
@@ -89,10 +95,18 @@ impl Encode<Answer> for LengthPrefixed {
 
 impl Wire for LengthPrefixed {
     const NAME: &str = "length-prefixed";
-    const OVERHEAD: usize = 4;
+    const ANSWER_OVERHEAD: usize = 4;
 
     fn new(message_max: usize) -> Self {
         Self::new(message_max - 4)
+    }
+
+    fn payload_max(message_max: usize) -> usize {
+        message_max - 4
+    }
+
+    fn send_unasked(proxy: &WriteProxy<Self>, to: ConnectionId, answer: Answer) -> bool {
+        proxy.send(to, answer).is_ok()
     }
 
     fn payload(message: &Message<'_, Self>) -> Vec<u8> {

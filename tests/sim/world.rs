@@ -192,6 +192,11 @@ impl Record {
         (0..self.processed).filter(|serial| self.plan[*serial].act.answers())
     }
 
+    /// True if its connection has ended, or was never served.
+    pub fn is_gone(&self) -> bool {
+        self.closed.is_some() || (self.connection.is_none() && self.peer.end().is_some())
+    }
+
     /// True if it has everything that is coming to it.
     pub fn is_complete(&self) -> bool {
         self.processed == self.whole()
@@ -334,6 +339,22 @@ impl<P: Wire> World<P> {
             self.wrong(format!("peer {index}: request {serial} came without `ready` having said yes"));
         }
         Some((index, serial, request))
+    }
+
+    /// LAW one peer: where nobody misbehaves and nothing is over in time, nobody is closed but for want of memory.
+    pub fn check_manners(&mut self, famine: bool) {
+        for index in 0..self.records.len() {
+            let record = &self.records[index];
+            let excused = match record.closed {
+                None => true,
+                Some(CloseKind::PeerClosed | CloseKind::PeerIncomplete) => record.finished,
+                Some(CloseKind::EvictedInbound | CloseKind::EvictedOutbound | CloseKind::NoRoom) => famine,
+                Some(_) => false,
+            };
+            if !excused {
+                self.wrong(format!("LAW one peer: peer {index} did nothing wrong and was closed: {:?}", record.closed));
+            }
+        }
     }
 
     pub fn hold(&mut self, held: Held<P>) -> u64 {

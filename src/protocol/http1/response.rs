@@ -107,6 +107,12 @@ impl<'b> Response<'b> {
         Ok(self)
     }
 
+    /// Appends `Retry-After` (RFC 9110 section 10.2.3).
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.lines.push(b"Retry-After", seconds.to_string().as_bytes());
+        self
+    }
+
     /// Appends a `Content-Type`, for types that stand in the program's text; others go through
     /// [`header`](Self::header).
     ///
@@ -302,12 +308,16 @@ pub(super) fn refuse(why: &Refusal, out: &mut Outbound) {
         Refusal::Protocol(error) if error.status() == 0 => 400,
         Refusal::Protocol(error) => error.status(),
         Refusal::TooSlow => 408,
-        Refusal::Overloaded | Refusal::ShuttingDown => 503,
+        Refusal::Overloaded { .. } | Refusal::ShuttingDown => 503,
         Refusal::Unanswered => 500,
     };
     // The request was not read, or not to its end: what it was is not known.
     let exchange = Exchange { head_request: false, connect: false, keep_alive: false, version10: false };
     let words = Response::new(status).content_type("text/plain").body(status::refusal(status));
+    let words = match why {
+        Refusal::Overloaded { retry_after_seconds: Some(seconds) } => words.retry_after(*seconds),
+        _ => words,
+    };
     // Can't fail by itself: `out` remembers what did not fit.
     let _ = Http1::encode(exchange, words, out);
 }

@@ -1,0 +1,184 @@
+//! Examples as their users run them: programs of their own, with arguments, two streams, signals and an exit code.
+//!
+//! Nothing here sleeps or asks again and again. A test waits for a line or for the end of a stream; [`LONG`] bounds how
+//! long a broken example can hold it up, and whatever ends a test ends its programs as well.
+
+use std::env;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::net::LONG;
+
+/// An example that runs. Killed when it is dropped.
+pub struct Example {
+    name: &'static str,
+    process: Child,
+    stdout: Arc<Lines>,
+    stderr: Arc<Lines>,
+}
+
+/// An example that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Example {
+    /// Starts the example `name`.
+    pub fn start(name: &'static str, args: &[&str]) -> Self {
+        let mut command = Command::new(path(name));
+        command.args(args).env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("it starts");
+        let stdout = Lines::of(process.stdout.take().expect("piped"));
+        let stderr = Lines::of(process.stderr.take().expect("piped"));
+        Self { name, process, stdout, stderr }
+    }
+
+    /// Starts a server on any free port, and waits until peers can connect to it.
+    pub fn serve(name: &'static str, flags: &[&str]) -> (Self, SocketAddr) {
+        let example = Self::start(name, &[&["127.0.0.1:0"], flags].concat());
+        let line = example.wait_for(&example.stdout, "listening on ");
+        let address = line.trim_start_matches("listening on ").parse().expect("an address");
+        (example, address)
+    }
+
+    /// Runs the example to its own end.
+    pub fn run(name: &'static str, args: &[&str]) -> Ended {
+        Self::start(name, args).ends()
+    }
+
+    /// Waits for a line with `part` in its log.
+    pub fn logs(&self, part: &str) -> String {
+        self.wait_for(&self.stderr, part)
+    }
+
+    /// True if its log has a line with `part` in it already.
+    pub fn has_logged(&self, part: &str) -> bool {
+        self.stderr.read.lock().line_with(part).is_some()
+    }
+
+    /// Sends it a signal: `TERM`, `INT`.
+    pub fn signal(&self, signal: &str) {
+        let kill = Command::new("kill").arg(format!("-{signal}")).arg(self.process.id().to_string()).status();
+        assert!(kill.expect("there is kill").success(), "{} has ended before", self.name);
+    }
+
+    /// Sends it a signal, and waits until it has begun to go down.
+    pub fn goes_down(&self, signal: &str) {
+        self.signal(signal);
+        self.logs("going down: ");
+    }
+
+    /// Waits until it has ended.
+    pub fn ends(mut self) -> Ended {
+        let [stdout, stderr] = [&self.stdout, &self.stderr].map(|stream| stream.to_end(self.name));
+        let status = self.process.wait().expect("it is ours");
+        Ended { status, stdout, stderr }
+    }
+
+    fn wait_for(&self, stream: &Lines, part: &str) -> String {
+        let (found, read) = stream.wait(|read| read.line_with(part).is_some());
+        let line = read.line_with(part).filter(|_| found).cloned();
+        line.unwrap_or_else(|| panic!("{} never said {part:?}: {read:#?}", self.name))
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        // Both fail if it has ended, and that is as good.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Ended {
+    /// It ended by itself with this code.
+    #[track_caller]
+    pub fn with_code(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "{self:#?}");
+        self
+    }
+
+    /// It was ended by this signal.
+    #[track_caller]
+    pub fn by_signal(self, signal: i32) {
+        assert_eq!(self.status.signal(), Some(signal), "{self:#?}");
+    }
+
+    /// It was asked to end and did, in order: code 0, nothing on stdout but where it listened, a farewell in the log, and
+    /// no panic.
+    #[track_caller]
+    pub fn in_order(self, farewell: &str) {
+        let ended = self.with_code(0);
+        assert_eq!(ended.stdout.lines().count(), 1, "{ended:#?}");
+        let last = ended.stderr.lines().last().unwrap_or_default();
+        assert!(last.ends_with(farewell), "not {farewell:?}, but {last:?}");
+        assert!(!ended.stderr.contains("panicked"), "{ended:#?}");
+    }
+}
+
+/// What a stream has said so far; a thread reads it.
+#[derive(Default)]
+struct Lines {
+    read: Mutex<Said>,
+    more: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Said {
+    fn line_with(&self, part: &str) -> Option<&String> {
+        self.lines.iter().find(|line| line.contains(part))
+    }
+}
+
+impl Lines {
+    fn of(stream: impl Read + Send + 'static) -> Arc<Self> {
+        let lines = Arc::new(Self::default());
+        let reader = Arc::clone(&lines);
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines() {
+                reader.read.lock().lines.push(line.expect("text"));
+                reader.more.notify_all();
+            }
+            reader.read.lock().ended = true;
+            reader.more.notify_all();
+        });
+        lines
+    }
+
+    /// Waits until `come`, or until the stream has ended; false if it was neither for long, or only the latter.
+    fn wait(&self, come: impl Fn(&Said) -> bool) -> (bool, parking_lot::MutexGuard<'_, Said>) {
+        let mut read = self.read.lock();
+        self.more.wait_while_for(&mut read, |read| !come(read) && !read.ended, LONG);
+        (come(&read), read)
+    }
+
+    fn to_end(&self, name: &str) -> String {
+        let (ended, read) = self.wait(|read| read.ended);
+        assert!(ended, "{name} does not end: {read:#?}");
+        read.lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+}
+
+/// Where cargo has put the example: `cargo test` builds them all.
+fn path(name: &str) -> PathBuf {
+    let test = env::current_exe().expect("known");
+    // target/debug/deps/examples-0123456789abcdef
+    let path = test.ancestors().nth(2).expect("its folder").join("examples").join(name);
+    assert!(path.is_file(), "{} is missing: `cargo test` makes it, `cargo test --test` does not", path.display());
+    path
+}
