@@ -15,11 +15,12 @@ mod signals;
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Parser;
 use sluicegate::http1::{Body, Http1, Response};
-use sluicegate::{Config, Message, Reply, Server, Workers};
+use sluicegate::{Config, Message, Meter, Reply, Server, Workers};
 
 /// Answers GET /plaintext with "Hello, World!", a request that has a body with its body, and any other with its head.
 #[derive(Parser)]
@@ -49,7 +50,13 @@ struct Args {
     /// Seconds that connections have to finish when the server goes down
     #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs())]
     grace: u64,
+    /// Answer GET /metrics with the server's numbers, a line each; for whoever can connect to see
+    #[arg(long)]
+    metrics: bool,
 }
+
+/// The memory ceiling in bytes, and the server's numbers: set once it runs, if they are to be seen.
+type Numbers = Arc<OnceLock<(u64, Meter)>>;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -58,15 +65,21 @@ fn main() -> ExitCode {
 
 fn serve(args: &Args) -> io::Result<()> {
     let server = Server::builder(Http1::default()).configure(|config| configure(config, args)).bind(&*args.addr)?;
+    let numbers = Numbers::default();
+    let shown = Arc::clone(&numbers);
     let running = match args.workers {
         // The request is lent for the call, and the answer goes straight into the processor's buffer.
-        0 => server.start(|request: Message<'_, Http1>, reply: Reply<'_, Http1>| reply.send(answer(&request)))?,
+        0 => server
+            .start(move |request: Message<'_, Http1>, reply: Reply<'_, Http1>| reply.send(answer(&request, &shown)))?,
         // A worker owns its request, and might take its time. This is all that changes.
         threads => {
             let workers = Workers::new(threads, args.worker_queue);
-            server.start_on(workers, |request, reply| reply.send(answer(&request)))?
+            server.start_on(workers, move |request, reply| reply.send(answer(&request, &shown)))?
         }
     };
+    if args.metrics {
+        numbers.get_or_init(|| (running.memory_ceiling().total(), running.meter()));
+    }
     signals::serve_until_signal(running, Duration::from_secs(args.grace))
 }
 
@@ -80,7 +93,7 @@ fn configure(config: &mut Config, args: &Args) {
 }
 
 /// The answer borrows from the request: what it echoes is copied once, into the block it leaves from.
-fn answer<'a>(request: &'a Message<'_, Http1>) -> Response<'a> {
+fn answer<'a>(request: &'a Message<'_, Http1>, numbers: &Numbers) -> Response<'a> {
     let body = request.body();
     if !body.is_empty() {
         let answer = Response::ok(body);
@@ -91,6 +104,10 @@ fn answer<'a>(request: &'a Message<'_, Http1>) -> Response<'a> {
     }
     let body = match (request.target(), request.method()) {
         ("/plaintext", "GET" | "HEAD") => Body::from_static("Hello, World!"),
+        ("/metrics", "GET") => match numbers.get() {
+            Some((ceiling, meter)) => Body::from(format!("memory_ceiling {ceiling}\n{}", meter.snapshot())),
+            None => Body::from(request.head()),
+        },
         _ => Body::from(request.head()),
     };
     Response::ok(body).content_type("text/plain")

@@ -98,10 +98,16 @@ fn fault_3_an_idle_connection_holds_no_block() {
     let numbers = until(&running, "all are open", |numbers| numbers.open == idle.len() as u64);
     assert_eq!(numbers.inbound_blocks, [0; 3], "nobody has said anything");
     for (number, peer) in idle.iter_mut().enumerate() {
-        assert_eq!(ask(peer, &pattern(20, number)), pattern(20, number));
+        // In two pieces, so that each has held a block for a while.
+        let message = frame(&pattern(20, number));
+        peer.write_all(&message[..10]).expect("taken");
+        until(&running, "it has begun", |numbers| numbers.bytes_buffered == 10);
+        peer.write_all(&message[10..]).expect("taken");
+        assert_eq!(receive(peer), pattern(20, number));
     }
     let numbers = running.metrics();
-    assert!((0..3).all(|tier| numbers.inbound_blocks_high[tier] <= AT_HAND[tier]), "{numbers}");
+    assert!((0..3).all(|tier| numbers.inbound_blocks[tier] <= AT_HAND[tier]), "{numbers}");
+    assert!(numbers.inbound_blocks_high[0] <= 1 + AT_HAND[0], "one at a time:\n{numbers}");
     assert!(numbers.outbound_blocks_high[0] <= 2, "{numbers}");
     let mut one_more = connect(running.local_addr());
     assert_eq!(ask(&mut one_more, &pattern(100_000, 7)), pattern(100_000, 7));
@@ -167,32 +173,8 @@ fn fault_6_a_message_moves_to_a_larger_block_when_its_own_is_full() {
     assert_eq!(numbers.promotions, 5, "each that outgrew its block moved once");
 }
 
-/// Fault 7: an I/O error of one socket leaves the cycle, and one peer that resets starves the rest.
-#[test]
-fn fault_7_a_reset_ends_one_connection_alone() {
-    let running = serve(LengthPrefixed::default(), |_| {}, echo);
-    let mut peers: Vec<_> = (0..40).map(|_| connect(running.local_addr())).collect();
-    for round in 0..4 {
-        // Between messages, in the middle of one, and with an answer under way.
-        for (number, peer) in peers.drain(..5).enumerate() {
-            let mut peer = peer;
-            let bytes = frame(&pattern(100_000, number));
-            peer.write_all(&bytes[..[0, 2, 50_000, 100_004, 100_004][number]]).expect("taken");
-            net::reset(peer);
-        }
-        for (number, peer) in peers.iter_mut().enumerate() {
-            assert_eq!(ask(peer, &pattern(30, number)), pattern(30, number));
-        }
-        let gone = 5 * (round + 1);
-        let numbers = until(&running, "those who reset are gone", |numbers| numbers.open == 40 - gone);
-        assert_eq!(numbers.closed_by(CloseKind::Socket), gone, "{numbers}");
-    }
-    finish(running);
-}
-
-/// Fault 8: a full socket queue kills the accepter.
-#[test]
-fn fault_8_a_full_queue_only_makes_peers_wait() {
+/// Echoes; at the message `stop` the processor thread stands until the test lets it go on.
+fn gated() -> (impl MessageProcessor<LengthPrefixed> + 'static, Sender<()>) {
     let (go, gate) = mpsc::channel();
     let user = move |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
         if message.payload() == b"stop" {
@@ -200,6 +182,45 @@ fn fault_8_a_full_queue_only_makes_peers_wait() {
         }
         reply.send(message.payload());
     };
+    (user, go)
+}
+
+/// Fault 7: an I/O error of one socket leaves the cycle, and one peer that resets starves the rest.
+#[test]
+fn fault_7_a_reset_ends_one_connection_alone() {
+    let (user, go) = gated();
+    let running = serve(LengthPrefixed::default(), |_| {}, user);
+    let mut first = connect(running.local_addr());
+    let mut peers: Vec<_> = (0..40).map(|_| connect(running.local_addr())).collect();
+    for round in 0..4 {
+        let seen = running.metrics().bytes_in;
+        send(&mut first, b"stop");
+        until(&running, "it stands", |numbers| numbers.bytes_in == seen + 8);
+        // What comes now comes in one cycle: messages, then resets, then messages.
+        let (mut early, mut late) = (peers.split_off(20), peers.split_off(5));
+        early.iter_mut().for_each(|peer| send(peer, &pattern(30, round)));
+        for (number, mut peer) in peers.drain(..).enumerate() {
+            // Between messages, in the middle of one, and with an answer under way.
+            let bytes = frame(&pattern(100_000, number));
+            peer.write_all(&bytes[..[0, 2, 50_000, 100_004, 100_004][number]]).expect("taken");
+            net::reset(peer);
+        }
+        late.iter_mut().for_each(|peer| send(peer, &pattern(30, round)));
+        go.send(()).expect("it stands");
+        assert_eq!(receive(&mut first), b"stop");
+        peers.extend(early.into_iter().chain(late));
+        peers.iter_mut().for_each(|peer| assert_eq!(receive(peer), pattern(30, round)));
+        peers.extend((0..5).map(|_| connect(running.local_addr())));
+        let gone = 5 * (round as u64 + 1);
+        until(&running, "those who reset are gone", |numbers| numbers.closed_by(CloseKind::Socket) == gone);
+    }
+    finish(running);
+}
+
+/// Fault 8: a full socket queue kills the accepter.
+#[test]
+fn fault_8_a_full_queue_only_makes_peers_wait() {
+    let (user, go) = gated();
     let running = serve(LengthPrefixed::default(), |config| config.handover_max = 1, user);
     let mut first = connect(running.local_addr());
     send(&mut first, b"stop");

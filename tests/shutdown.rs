@@ -48,18 +48,21 @@ fn stop(running: &Running<LengthPrefixed>) -> TcpStream {
 
 #[test]
 fn idle_connections_close_at_once_and_nobody_comes_any_more() {
-    let running = serve(Http1::default(), |_| {}, http);
-    let address = running.local_addr();
-    let mut clients: Vec<_> = (0..20).map(|_| Client::connect(address)).collect();
-    clients.iter_mut().skip(10).for_each(|client| client.ask_for("/once"));
-    until(&running, "all are open", |numbers| numbers.open == 20);
-    let start = Instant::now();
-    let numbers = check_end(running.shutdown(GRACE, Finish::Answer).expect("nothing failed"));
-    assert!(start.elapsed() < GRACE / 2, "nobody had to be waited for: {:?}", start.elapsed());
-    assert_eq!(numbers.closed_by(CloseKind::Shutdown), 20);
-    clients.into_iter().for_each(Client::ends);
-    let refused = TcpStream::connect(address).expect_err("nobody listens");
-    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    for finish in [Finish::Answer, Finish::ReadOut] {
+        let running = serve(Http1::default(), |_| {}, http);
+        let address = running.local_addr();
+        let mut clients: Vec<_> = (0..20).map(|_| Client::connect(address)).collect();
+        clients.iter_mut().skip(10).for_each(|client| client.ask_for("/once"));
+        until(&running, "all are open", |numbers| numbers.open == 20);
+        let start = Instant::now();
+        running.stopper().shutdown(GRACE, finish);
+        clients.into_iter().for_each(Client::ends);
+        let numbers = check_end(running.join().expect("nothing failed"));
+        assert!(start.elapsed() < GRACE / 2, "nobody had to be waited for: {:?}", start.elapsed());
+        assert_eq!(numbers.closed_by(CloseKind::Shutdown), 20);
+        let refused = TcpStream::connect(address).expect_err("nobody listens");
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
 }
 
 #[test]
@@ -162,6 +165,7 @@ fn read_out_answers_every_whole_message_that_was_sent_before() {
     // From here on nothing is read; half of the peers are not even taken yet.
     let mut peers = known;
     peers.extend((0..PEERS / 2).map(|_| connect(running.local_addr())));
+    let mut silent = connect(running.local_addr());
     let payload = |peer: usize, number: usize| pattern(1 + (number * 7) % 300, peer * EACH + number);
     let all = |peer: usize| (0..EACH).flat_map(|number| frame(&payload(peer, number))).collect::<Vec<u8>>();
     let half = &frame(&pattern(5000, 1))[..1000];
@@ -175,6 +179,8 @@ fn read_out_answers_every_whole_message_that_was_sent_before() {
     for (number, mut peer) in peers.into_iter().enumerate() {
         assert!(rest(&mut peer) == all(number), "peer {number}: all answers in order, then the end");
     }
+    assert_eq!(rest(&mut silent), b"", "who was not even taken and said nothing is not waited for");
+    drop(silent);
     let numbers = check_end(running.join().expect("nothing failed"));
     assert_eq!(numbers.messages_in, (PEERS / 2 + 1 + PEERS * EACH) as u64);
     assert_eq!(numbers.dropped_for(DropReason::Undecoded), 1000 * PEERS as u64, "the half messages:\n{numbers}");
@@ -206,6 +212,22 @@ fn read_out_delivers_to_slow_readers_and_waits_for_what_is_owed() {
     let numbers = check_end(running.join().expect("nothing failed"));
     assert_eq!(numbers.messages_out, REQUESTS as u64);
     answers.join().expect("no panic");
+}
+
+#[test]
+fn an_answer_that_is_under_way_is_delivered_to_its_last_byte() {
+    for finish in [Finish::Answer, Finish::ReadOut] {
+        let running = net::serve_narrow(Http1::default(), |_| {}, http);
+        let mut slow = Client::over(net::connect_narrow(running.local_addr()));
+        slow.send(post(&pattern(500_000, 1)));
+        let idle = Client::connect(running.local_addr());
+        until(&running, "it is made", |numbers| (numbers.open, numbers.messages_out) == (2, 1));
+        running.stopper().shutdown(GRACE, finish);
+        idle.ends();
+        assert!(slow.answer().body == pattern(500_000, 1));
+        slow.ends();
+        check_end(running.join().expect("nothing failed"));
+    }
 }
 
 #[test]

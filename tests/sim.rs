@@ -80,6 +80,7 @@ fn set_up<P: Wire>(
         workers: (!seed.is_multiple_of(5)).then(|| workers.clone()),
         random: Random::new(seed ^ 0xfeed),
         patience,
+        closes_full: !temper.polite && seed.is_multiple_of(10),
         due: None,
         asked: network.now(),
         jumps: 0,
@@ -95,6 +96,7 @@ fn set_up<P: Wire>(
         temper,
         answer_max: config.reply_max - P::ANSWER_OVERHEAD,
         turn_bytes: config.turn.bytes,
+        few_segments: config.segments_max <= 40,
     };
     (simulation, director)
 }
@@ -129,7 +131,10 @@ fn play<P: Wire>(
         }
     }
     if director.temper.polite && director.temper.patient && simulation.network().counts().selector_failures == 0 {
-        world.lock().check_manners(director.temper.famine);
+        world.lock().check_manners(director.temper.famine || director.few_segments);
+    }
+    if director.temper.calm && director.temper.patient && !director.temper.famine && !director.few_segments {
+        world.lock().check_refusals();
     }
     if let Some(wrong) = world.lock().wrong.take() {
         return Err(wrong);

@@ -82,6 +82,27 @@ fn liveness_the_block_set_aside_for_rests_is_given_to_whoever_waits() -> Result<
     Ok(())
 }
 
+/// A connection that stood in line for room for a reply was resumed by a reply of its own, and then stood in the line twice.
+#[test]
+fn memory_a_connection_has_one_place_in_the_line_for_replies() -> Result<(), Broken> {
+    let mut config = Config::default();
+    (config.connections_max, config.owed_total_max, config.owed_max) = (4, 4, 4);
+    let promises = Promises::default();
+    let mut simulation = simulation(config, |_, _| patient_user(&promises));
+    let peers: Vec<_> = (0..4).filter_map(|_| simulation.connect(Weather::calm())).collect();
+    peers[0].send(&frame(b"later").repeat(3));
+    simulation.run_for(SECOND)?;
+    peers.iter().for_each(|peer| assert!(peer.send(&frame(b"later").repeat(20))));
+    simulation.run_for(SECOND)?;
+    while let Some(promise) = { promises.lock().pop() } {
+        promise.send(b"at last");
+        simulation.run_for(SECOND / 100)?;
+    }
+    let answers: usize = peers.iter().map(|peer| received(peer).len()).sum();
+    assert_eq!(answers, 83);
+    Ok(())
+}
+
 type Kept = Arc<Mutex<Vec<Message<'static, LengthPrefixed>>>>;
 
 /// Answers at once, and keeps each message that begins with `k`.

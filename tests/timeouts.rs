@@ -158,3 +158,38 @@ fn who_waits_for_a_large_block_is_given_that_of_the_one_who_received_least() {
     let numbers = finish(running);
     assert_eq!(numbers.evictions, [0, 0, 1], "{numbers}");
 }
+
+#[test]
+fn who_is_owed_an_answer_is_not_idle_whatever_the_protocol() {
+    let (ask, asked) = mpsc::channel();
+    let user = move |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+        ask.send((message.payload().to_vec(), reply.defer())).expect("the test listens");
+    };
+    let running = serve(LengthPrefixed::default(), |config| config.timeouts.idle = SOON, user);
+    let mut waits = connect(running.local_addr());
+    net::send(&mut waits, b"later");
+    let (payload, deferred) = asked.recv_timeout(LONG).expect("a message");
+    // Others come and are idle meanwhile.
+    (0..3).for_each(|_| assert_eq!(rest(&mut connect(running.local_addr())), b""));
+    deferred.send(payload);
+    assert_eq!(net::receive(&mut waits), b"later");
+    assert_eq!(rest(&mut waits), b"", "from now on it is");
+    assert_eq!(finish(running).closed_by(CloseKind::Idle), 4);
+}
+
+#[test]
+fn a_message_that_only_dribbles_has_less_time_than_one_that_comes_at_a_rate() {
+    let soon = |config: &mut Config| (config.timeouts.rate_grace, config.timeouts.message_rate) = (SOON, 10_000);
+    let running = serve(Http1::default(), soon, echo);
+    let (small, large) = (post(&pattern(10_000, 1)), post(&pattern(900_000, 1)));
+    let mut diligent = Client::connect(running.local_addr());
+    // More than these tests last, at that rate.
+    diligent.send(&large[..400_000]);
+    for _ in 0..3 {
+        let mut dribbles = Client::connect(running.local_addr());
+        dribbles.send(&small[..20]);
+        dribbles.last_answer(408);
+    }
+    assert!(diligent.ask(&large[400_000..]).body == large[large.len() - 900_000..]);
+    assert_eq!(finish(running).closed_by(CloseKind::TooSlow), 3);
+}

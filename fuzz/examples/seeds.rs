@@ -30,15 +30,17 @@ fn main() -> io::Result<()> {
         count += 1;
         fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(name), parts.concat()))
     };
-    for Case { name, limits, input, .. } in cases.iter().filter(|case| case.input.len() <= SEED_MAX) {
-        let small = *limits != Settings { small: false, length_prefixed: false }.http1_limits();
-        let settings = [Settings { small, length_prefixed: false }.write()];
-        seed("decode_http1", name, &[&settings, input])?;
-        seed("split_equivalence", name, &[&settings, PIECES[name.len() % PIECES.len()], input])?;
+    for Case { name, input, .. } in cases.iter().filter(|case| case.input.len() <= SEED_MAX) {
+        for small in [false, true] {
+            let name = seed_name(name, small);
+            let settings = [Settings { small, length_prefixed: false }.write()];
+            seed("decode_http1", &name, &[&settings, input])?;
+            seed("split_equivalence", &name, &[&settings, PIECES[name.len() % PIECES.len()], input])?;
+        }
     }
     for (index, stream) in length_prefixed().iter().enumerate() {
         for small in [false, true] {
-            let name = format!("length_prefixed_{index}_{}", if small { "small" } else { "default" });
+            let name = seed_name(&format!("length_prefixed_{index}"), small);
             let settings = [Settings { small, length_prefixed: true }.write()];
             seed("decode_length_prefixed", &name, &[&settings, stream])?;
             seed("split_equivalence", &name, &[&settings, PIECES[index % PIECES.len()], stream])?;
@@ -51,6 +53,10 @@ fn main() -> io::Result<()> {
     }
     println!("{count} seeds");
     Ok(())
+}
+
+fn seed_name(case: &str, small: bool) -> String {
+    format!("{case}_{}_limits", if small { "small" } else { "default" })
 }
 
 /// Streams that end well, in the middle of a message, and over the limits.

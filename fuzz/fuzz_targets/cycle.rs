@@ -68,13 +68,26 @@ enum Deed {
     ReadOn,
 }
 
-fuzz_target!(|input: &[u8]| {
-    let mut input = Unstructured::new(input);
-    let Ok(world) = World::arbitrary(&mut input) else { return };
-    let events: Vec<Event> = std::iter::from_fn(|| (!input.is_empty()).then(|| Event::arbitrary(&mut input).ok())?)
-        .take(EVENTS_MAX)
-        .collect();
-    let played = if world.http { play::<Http1>(&world, &events) } else { play::<LengthPrefixed>(&world, &events) };
+/// An input. `cargo fuzz fmt cycle ARTIFACT` prints it.
+#[derive(Debug)]
+struct Script {
+    world: World,
+    events: Vec<Event>,
+}
+
+impl<'a> Arbitrary<'a> for Script {
+    fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let (world, mut events) = (World::arbitrary(input)?, Vec::new());
+        while !input.is_empty() && events.len() < EVENTS_MAX {
+            events.push(Event::arbitrary(input)?);
+        }
+        Ok(Self { world, events })
+    }
+}
+
+fuzz_target!(|script: Script| {
+    let Script { world, events } = &script;
+    let played = if world.http { play::<Http1>(world, events) } else { play::<LengthPrefixed>(world, events) };
     if let Err(broken) = played {
         panic!("{broken}");
     }
@@ -106,7 +119,9 @@ fn config(world: &World) -> Config {
     config.segments_max = pick(world.low_marks, 20, 500);
     if world.patient {
         let off = Duration::ZERO;
-        config.timeouts = Timeouts { idle: off, message: off, write_stall: off, reply: off, ..Timeouts::default() };
+        let timeouts = Timeouts::default();
+        config.timeouts =
+            Timeouts { idle: off, message: off, rate_grace: off, write_stall: off, reply: off, ..timeouts };
     }
     config
 }

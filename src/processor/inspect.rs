@@ -47,7 +47,7 @@ pub(crate) struct Inspected {
     pub(crate) write_interest: bool,
     /// How old its unfinished message is, without the time that it stood still.
     pub(crate) message_age: Duration,
-    /// By how much its next deadline has passed.
+    /// How long ago it should have been looked at because its next deadline has passed.
     pub(crate) overdue: Duration,
 }
 
@@ -68,7 +68,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn inspect_connection(&self, connection: &Connection<S::Socket, P>) -> Inspected {
         let (flags, deadlines) = (&connection.flags, &connection.deadlines);
-        let deadline = self.next_deadline(connection.id.slot());
         Inspected {
             id: connection.id,
             paused: connection.paused,
@@ -84,8 +83,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             on_write: self.dirty.contains(connection.id.slot()),
             write_interest: flags.write_interest,
             message_age: deadlines.message_elapsed(deadlines.paused_since().unwrap_or(self.now)),
-            overdue: deadline.map_or(Duration::ZERO, |(due, _)| self.now.saturating_duration_since(due)),
+            overdue: self.overdue(connection.id.slot()),
         }
+    }
+
+    /// A deadline that stood still may have passed long ago when its time goes on: then its timer counts, which was set
+    /// in that moment.
+    fn overdue(&self, slot: u32) -> Duration {
+        let Some((due, _)) = self.next_deadline(slot) else { return Duration::ZERO };
+        let looked_at = self.wheel.due(slot).map_or(due, |set| set.max(due));
+        self.now.saturating_duration_since(looked_at)
     }
 
     /// LAW ledger, with the sums over all connections.

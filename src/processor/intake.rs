@@ -155,7 +155,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// One reply less is owed: the connection may go on, or go on ending.
     fn reply_settled(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
-        if P::IN_ORDER || connection.owed.count() < self.settings.owed_max {
+        // Held up by what it is owed itself. One that waits for room among all connections keeps its place in that line.
+        if P::IN_ORDER || connection.owed.count() + 1 == self.settings.owed_max {
             self.unpause(slot, PauseReason::Owed);
         }
         self.advance_ending(slot);

@@ -235,6 +235,9 @@ impl Scene<'_> {
         if connection.queued > 0 && !connection.on_write && (!connection.write_interest || room) {
             return breach("liveness", "it has something to deliver and nobody will try any more");
         }
+        if connection.owed > self.config.owed_max {
+            return breach("memory", &format!("{} replies are owed to it", connection.owed));
+        }
         self.check_output(connection)
     }
 

@@ -1,7 +1,106 @@
-//! The deterministic simulator: the processor over simulated sockets and a simulated clock.
+//! The deterministic simulator: a whole server in a world made of one seed. For tests; behind the feature `sim`.
 //!
-//! Everything that a network, a clock and a crowd of peers may do to a server happens here in one thread, much faster
-//! than it would outside, and is drawn from one seed: what failed once fails again, in the same way.
+//! The processor is the real one, with its real memory, timers and queues. What is simulated is what it stands in: the
+//! network, the peers at the other end, the clock, and other threads. Everything that these may do to a server happens
+//! here in one thread, thousands of times faster than outside: bytes that come in any pieces, ends of stream in the wrong
+//! moment, resets, peers that do not read, sleeps that are too long, clocks that jump. All of it is drawn from a seed.
+//! What failed once fails again, in the same way, as often as it takes to understand it.
+//!
+//! After each cycle the simulation checks the server's own laws, so a test needs to check only what its own
+//! [`MessageProcessor`](crate::MessageProcessor) promises.
+//!
+//! # A first simulation
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use sluicegate::sim::{Simulation, Weather};
+//! use sluicegate::{Config, Finish, LengthPrefixed, Message, Reply};
+//!
+//! let echo = |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| reply.send(message.payload());
+//! let mut simulation = Simulation::new(7, Config::default(), LengthPrefixed::default(), |_, _| echo)?;
+//!
+//! // Bytes arrive one by one, each within 20 ms, and the server can write three before its peer reads.
+//! let rough = Weather { piece_max: 1, delay_max: Duration::from_millis(20), send_buffer: 3, ..Weather::calm() };
+//! let peer = simulation.connect(rough).expect("there is room");
+//! peer.send(b"\0\0\0\x05hello");
+//! peer.finish();
+//! simulation.run_for(Duration::from_secs(5))?;
+//! assert_eq!(peer.take_received(), b"\0\0\0\x05hello");
+//!
+//! let report = simulation.shutdown(Duration::from_secs(1), Finish::Answer)?;
+//! assert_eq!(report.metrics.messages_in, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Finding a bug
+//!
+//! A counter for each connection, with a bug that no test on a quiet network finds: it knows connections by their slot,
+//! and slots are used again. The crowd is drawn, the simulation is run for one seed after the other, and one of them has
+//! a peer that comes after another has gone.
+//!
+//! ```
+//! use std::collections::HashMap;
+//! use std::time::Duration;
+//!
+//! use sluicegate::sim::{Random, Simulation, Weather};
+//! use sluicegate::{Config, LengthPrefixed, Message, MessageProcessor, Reply};
+//!
+//! #[derive(Default)]
+//! struct Counter(HashMap<u32, u8>);
+//!
+//! impl MessageProcessor<LengthPrefixed> for Counter {
+//!     fn process(&mut self, message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+//!         let count = self.0.entry(message.peer().connection.slot()).or_default(); // the bug: not the id, the slot
+//!         *count += 1;
+//!         reply.send(&[*count]);
+//!     }
+//! }
+//!
+//! /// True if every peer saw its count begin at one.
+//! fn holds(seed: u64) -> Result<bool, Box<dyn std::error::Error>> {
+//!     let mut random = Random::new(seed);
+//!     let counter = |_: &_, _: &_| Counter::default();
+//!     let mut simulation = Simulation::new(seed, Config::default(), LengthPrefixed::default(), counter)?;
+//!     for _ in 0..random.between(1, 5) {
+//!         let peer = simulation.connect(Weather::drawn(&mut random)).expect("there is room");
+//!         peer.send(b"\0\0\0\x01a\0\0\0\x01b");
+//!         if random.chance(500) {
+//!             peer.finish();
+//!         }
+//!         simulation.run_for(Duration::from_secs(10))?;
+//!         if peer.take_received() != b"\0\0\0\x01\x01\0\0\0\x01\x02" {
+//!             return Ok(false);
+//!         }
+//!     }
+//!     Ok(true)
+//! }
+//!
+//! let found = (0..100).find(|seed| !holds(*seed).expect("the server keeps its laws"));
+//! assert!(found.is_some(), "a slot was used again");
+//! ```
+//!
+//! Print the seed of a failure, and let an environment variable run that seed alone: then a failure on another machine is
+//! one command away from being understood here.
+//!
+//! # Who does what
+//!
+//! - [`Simulation`] is the server: [`step`](Simulation::step) runs one cycle, [`run_for`](Simulation::run_for) many.
+//! - [`SimPeer`] is a client. [`Weather`] says what the network does to its bytes, [`Reading`] how it takes its answers.
+//! - [`Network`] is the world with its clock. [`Network::after`] arranges what happens later, also in the middle of a
+//!   cycle.
+//! - [`SimListener`] lets peers come later; [`SimWorkers`] are other threads of yours that answer deferred replies, and
+//!   wait where a thread would wait.
+//! - [`Random`] is the only source of chance. Anything else that differs from run to run (a `HashMap`'s order, the real
+//!   clock, a real thread) makes a seed worthless.
+//! - [`Seen`] counts what has happened. A simulation that is meant to see everything should fail when it did not.
+//! - [`Broken`] is a law that did not hold.
+//!
+//! # What is not simulated
+//!
+//! Real threads: nothing here runs at the same time, so races between threads are not found, only every order of their
+//! actions. The accepter and [`Workers`](crate::Workers), which are threads, are not there. `mio` is not there; that
+//! it keeps the [`Selector`](crate::Selector)'s contract is for tests with real sockets.
 
 mod clock;
 mod laws;

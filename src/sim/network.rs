@@ -41,6 +41,9 @@ pub struct NetworkCounts {
     pub bytes_written: u64,
 }
 
+/// Addresses from which peers come, in turn.
+const HOSTS: usize = 4;
+
 /// A network of simulated connections with a clock of its own. A clone is another handle to the same network.
 ///
 /// Nothing happens by itself: time passes when the server calls a socket, and when it sleeps in
@@ -123,8 +126,10 @@ impl Network {
     pub fn connect(&self, weather: Weather) -> (SimPeer, SimSocket) {
         let mut state = self.lock();
         let index = state.links.len();
-        let [.., high, low] = (index as u32).to_be_bytes();
-        state.links.push(Link::new(SocketAddr::from(([10, 0, high, low], 40_000)), weather));
+        // A few hosts, so that several connections come from each; every port is used once.
+        let (host, port) = (index % HOSTS, 1024 + index / HOSTS);
+        let address = SocketAddr::from(([10, 0, 0, host as u8], port as u16));
+        state.links.push(Link::new(address, weather));
         drop(state);
         (SimPeer::new(self.clone(), index), SimSocket::new(self.clone(), index))
     }

@@ -91,7 +91,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         let workers = SimWorkers::new(network.clone(), Arc::clone(&shared.outbox));
         let processor = processor(&network, &workers);
         let sightings = Arc::new(Mutex::new(Sightings::default()));
-        let watched = Watched::new(processor, network.clone(), Arc::clone(&sightings));
+        let watched = Watched::new(processor, network.clone(), Arc::clone(&sightings), config.turn.messages);
         let selector = SimSelector::new(network.clone());
         let mut processor = Processor::new(selector, protocol, watched, config.settings(), shared.links());
         processor.start();
@@ -250,7 +250,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
 
     fn check(&mut self) -> Result<(), Breach> {
         if let Some(broken) = self.sightings.lock().broken.take() {
-            return Err(("ends once", broken));
+            return Err(broken);
         }
         if self.cycles > CYCLES_MAX {
             return Err(("liveness", "the simulation does not end".into()));

@@ -37,15 +37,17 @@ pub(super) struct Sightings {
     newest: u64,
     pub(super) opened: u64,
     pub(super) closed: Vec<Closed>,
-    /// LAW ends once, broken.
-    pub(super) broken: Option<String>,
+    /// What was broken: the law, and how.
+    pub(super) broken: Option<(&'static str, String)>,
+    /// Who has spoken in this cycle, and how often.
+    turns: Vec<(ConnectionId, usize)>,
 }
 
 impl Sightings {
     fn opens(&mut self, peer: &Peer) {
         let id = peer.connection;
         if id.generation() <= self.newest {
-            self.broken = Some(format!("{id:?} was opened after #{}", self.newest));
+            self.broken = Some(("ends once", format!("{id:?} was opened after #{}", self.newest)));
         }
         self.newest = id.generation();
         self.opened += 1;
@@ -54,7 +56,10 @@ impl Sightings {
 
     fn closes(&mut self, connection: ConnectionId, reason: &CloseReason, at: Duration) {
         match self.open.remove(&connection) {
-            None => self.broken = Some(format!("{connection:?} was closed and was not open: {reason}")),
+            None => {
+                let what = format!("{connection:?} was closed and was not open: {reason}");
+                self.broken = Some(("ends once", what));
+            }
             Some(address) => {
                 let (kind, reason) = (reason.kind(), reason.to_string());
                 self.closed.push(Closed { connection, address, kind, reason, at });
@@ -62,9 +67,20 @@ impl Sightings {
         }
     }
 
-    fn speaks(&mut self, peer: &Peer) {
-        if self.open.get(&peer.connection) != Some(&peer.address) {
-            self.broken = Some(format!("a message came from {:?}, which is not open", peer.connection));
+    fn speaks(&mut self, peer: &Peer, turn_max: usize) {
+        let id = peer.connection;
+        if self.open.get(&id) != Some(&peer.address) {
+            self.broken = Some(("ends once", format!("a message came from {id:?}, which is not open")));
+        }
+        if !self.turns.iter().any(|(speaker, _)| *speaker == id) {
+            self.turns.push((id, 0));
+        }
+        for (_, spoken) in self.turns.iter_mut().filter(|(speaker, _)| *speaker == id) {
+            *spoken += 1;
+            if *spoken > turn_max {
+                let what = format!("{id:?} has sent {spoken} messages in one turn of {turn_max}");
+                self.broken = Some(("one peer", what));
+            }
         }
     }
 
@@ -79,18 +95,20 @@ pub(super) struct Watched<M> {
     user: M,
     network: Network,
     sightings: Arc<Mutex<Sightings>>,
+    /// Messages that one connection may send in one cycle.
+    turn_max: usize,
 }
 
 impl<M> Watched<M> {
-    pub(super) fn new(user: M, network: Network, sightings: Arc<Mutex<Sightings>>) -> Self {
-        Self { user, network, sightings }
+    pub(super) fn new(user: M, network: Network, sightings: Arc<Mutex<Sightings>>, turn_max: usize) -> Self {
+        Self { user, network, sightings, turn_max }
     }
 }
 
 /// Everything is written down before the user's code is called: that may panic.
 impl<P: Protocol, M: MessageProcessor<P>> MessageProcessor<P> for Watched<M> {
     fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>) {
-        self.sightings.lock().speaks(message.peer());
+        self.sightings.lock().speaks(message.peer(), self.turn_max);
         self.user.process(message, reply);
     }
 
@@ -118,6 +136,7 @@ impl<P: Protocol, M: MessageProcessor<P>> MessageProcessor<P> for Watched<M> {
     }
 
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
+        self.sightings.lock().turns.clear();
         self.user.cycle_end(now)
     }
 }

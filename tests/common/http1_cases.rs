@@ -13,15 +13,31 @@ pub struct Case {
     pub name: String,
     pub section: String,
     pub about: String,
+    /// The requirements that it proves, of `requirements.txt`.
+    pub proves: Vec<String>,
     pub limits: Limits,
     /// The lines of the outcome, as `outcome` writes them.
     pub outcome: Vec<String>,
+    /// All that the server sends, escaped, and what it does then.
+    pub answer: Option<String>,
+    pub then: Option<String>,
+    /// The client ends its side behind the input.
+    pub client_ends: bool,
     pub input: Vec<u8>,
+    /// Where the client waits for the server before it goes on.
+    pub pauses: Vec<usize>,
 }
 
 impl Case {
     pub fn protocol(&self) -> Http1 {
         Http1::with_limits(self.limits)
+    }
+
+    /// The input, cut where the client waits.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.pauses.iter().copied());
+        let ends = self.pauses.iter().copied().chain(std::iter::once(self.input.len()));
+        starts.zip(ends).map(|(start, end)| &self.input[start..end])
     }
 }
 
@@ -42,24 +58,42 @@ pub fn all_in(folder: &Path) -> Vec<Case> {
     cases
 }
 
+/// A line of the input at which the client waits.
+const PAUSE: &str = "\\|";
+
 fn parse(name: &str, text: &str) -> Case {
     let (head, input) = text.split_once("\n\n").unwrap_or_else(|| panic!("{name}: no empty line"));
     let mut case = Case {
         name: name.into(),
         section: String::new(),
         about: String::new(),
+        proves: Vec::new(),
         limits: Limits::default(),
         outcome: Vec::new(),
-        input: input.lines().flat_map(unescape).collect(),
+        answer: None,
+        then: None,
+        client_ends: false,
+        input: Vec::new(),
+        pauses: Vec::new(),
     };
+    for line in input.lines() {
+        match line == PAUSE {
+            true => case.pauses.push(case.input.len()),
+            false => case.input.extend(unescape(line)),
+        }
+    }
     for line in head.lines() {
         let (key, value) = line.split_once(": ").unwrap_or((line, ""));
         match key {
             "section" => case.section = value.into(),
             "about" => case.about = value.into(),
+            "proves" => case.proves = value.split(' ').map(String::from).collect(),
+            "answer" => *case.answer.get_or_insert_default() += &escape(&unescape(value)),
+            "then" => case.then = Some(value.into()),
+            "client" if value == "ends" => case.client_ends = true,
             "limits" => value.split(' ').for_each(|limit| set_limit(&mut case.limits, limit)),
             // Unescaped and escaped again, so that a repetition in the file equals what it stands for.
-            "message" | "field" | "body" | "trailer" | "refused" | "partial" => {
+            "message" | "host" | "field" | "body" | "trailer" | "refused" | "partial" => {
                 case.outcome.push(format!("{key}: {}", escape(&unescape(value))));
             }
             _ => panic!("{name}: unknown key {key:?}"),
@@ -85,9 +119,21 @@ fn set_limit(limits: &mut Limits, limit: &str) {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Seen {
     line: String,
+    host: Option<String>,
     fields: Vec<String>,
     body: Vec<u8>,
     trailers: Vec<String>,
+}
+
+impl Seen {
+    /// Whether the connection goes on after the answer.
+    pub fn stays(&self) -> bool {
+        self.line.ends_with(" stay")
+    }
+
+    pub fn body_len(&self) -> usize {
+        self.body.len()
+    }
 }
 
 pub fn see(layout: &Layout, bytes: &[u8]) -> Seen {
@@ -101,19 +147,21 @@ pub fn see(layout: &Layout, bytes: &[u8]) -> Seen {
     assert!(request.headers().all(|(name, _)| request.header(&name.to_uppercase()).is_some()));
     Seen {
         line: escape(format!("{} {} {version} {after}", request.method(), request.target()).as_bytes()),
+        host: request.host().map(String::from),
         fields: lines(request.headers()),
         body: request.body().to_vec(),
         trailers: lines(request.trailers()),
     }
 }
 
-/// The outcome in the words of the case files. Fields appear there only if the file wants to see them.
+/// The outcome in the words of the case files. Host and fields appear there only if the file wants to see them.
 pub fn outcome(played: &Played<Seen>, wanted: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for message in &played.messages {
         lines.push(format!("message: {}", message.line));
+        let host = message.host.iter().map(|host| format!("host: {host}"));
         let fields = message.fields.iter().map(|field| format!("field: {field}"));
-        lines.extend(fields.filter(|field| wanted.contains(field)));
+        lines.extend(host.chain(fields).filter(|line| wanted.contains(line)));
         if !message.body.is_empty() {
             lines.push(format!("body: {}", escape(&message.body)));
         }
@@ -155,6 +203,6 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-fn escape(bytes: &[u8]) -> String {
+pub fn escape(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }

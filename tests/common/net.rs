@@ -44,6 +44,7 @@ pub fn serve_narrow<P: Protocol>(
 /// No timeout plays a part, unless a test asks for it.
 fn quiet(config: &mut Config) {
     config.timeouts.linger = LONG * 2;
+    config.timeouts.rate_grace = Duration::ZERO;
     config.connections_max = 4000;
 }
 

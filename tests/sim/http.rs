@@ -27,6 +27,7 @@ impl Encode<Answer> for Http1 {
 
 impl Wire for Http1 {
     const NAME: &str = "HTTP/1";
+    const REFUSES: bool = true;
     const ANSWER_OVERHEAD: usize = 150;
 
     fn new(message_max: usize) -> Self {

@@ -95,6 +95,7 @@ impl Encode<Answer> for Lines {
 
 impl Wire for Lines {
     const NAME: &str = "lines";
+    const REFUSES: bool = true;
     const ANSWER_OVERHEAD: usize = 1;
 
     fn new(message_max: usize) -> Self {

@@ -67,6 +67,11 @@ pub fn config(random: &mut Random, temper: Temper) -> Config {
     config.owed_total_max = owed_max * random.pick(&[1, 2, 10]);
     config.unasked_max = random.pick(&[1, 3, 100]);
     config.segments_max = random.pick(&[20, 40, 1000]);
+    if !temper.polite && random.chance(100) {
+        config.admission.per_address_max = random.below(2);
+        config.admission.refuse_above = random.below(connections_max);
+        config.admission.retry_after = random.chance(500).then_some(SECOND);
+    }
     config
 }
 
@@ -77,15 +82,15 @@ fn timeouts(random: &mut Random, temper: Temper) -> Timeouts {
         let limits = Timeouts { famine, ..Timeouts::default() };
         return Timeouts { idle: off, message: off, rate_grace: off, write_stall: off, reply: off, ..limits };
     }
-    let mut limit = || random.pick(&[SECOND / 5, SECOND, 5 * SECOND]);
+    let [idle, message, write_stall, reply, linger] = [(); 5].map(|()| random.pick(&[SECOND / 5, SECOND, 5 * SECOND]));
     Timeouts {
-        idle: limit(),
-        message: limit(),
-        message_rate: 500,
-        rate_grace: limit(),
-        write_stall: limit(),
-        reply: limit(),
-        linger: limit(),
+        idle,
+        message,
+        message_rate: random.pick(&[0, 500]),
+        rate_grace: random.pick(&[Duration::ZERO, SECOND / 3]),
+        write_stall,
+        reply,
+        linger,
         linger_bytes: 1000,
         famine,
     }
@@ -102,6 +107,8 @@ pub struct Director<P: Wire> {
     pub temper: Temper,
     pub answer_max: usize,
     pub turn_bytes: usize,
+    /// Pieces of output may run out even where blocks do not.
+    pub few_segments: bool,
 }
 
 impl<P: Wire> Clone for Director<P> {
@@ -236,6 +243,7 @@ impl<P: Wire> Director<P> {
     /// How the peer behaves besides.
     fn arrange_manners(&self, sent_at: Duration, index: usize, peer: SimPeer, random: &mut Random) {
         if random.chance(if self.temper.slow { 900 } else { 300 }) {
+            self.world.lock().records[index].slow = true;
             self.arrange_reading(random, &peer);
         }
         let until = sent_at + SECOND;

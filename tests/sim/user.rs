@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 use sluicegate::sim::{Network, Random, SimWorkers};
-use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, Peer, Reply, WriteProxy};
+use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, Peer, Reply, WhenFull, WriteProxy};
 
 use super::wire::{Answer, Payload, Wire};
 use super::world::{Act, Held, Request, Shared, World};
@@ -24,6 +24,8 @@ pub struct User<P: Wire> {
     pub random: Random,
     /// How long a deferred answer or a kept message may take.
     pub patience: Duration,
+    /// Some slow readers are closed instead of paused.
+    pub closes_full: bool,
     /// When `cycle_end` asked to run again.
     pub due: Option<Instant>,
     /// When it did, and how often the clock had jumped by then.
@@ -130,6 +132,10 @@ impl<P: Wire> MessageProcessor<P> for User<P> {
             drop(world);
             panic!("planned: in closed");
         }
+    }
+
+    fn when_full(&mut self, _: &Peer) -> WhenFull {
+        if self.closes_full && self.random.chance(500) { WhenFull::Close } else { WhenFull::PauseReads }
     }
 
     fn ready(&mut self) -> bool {

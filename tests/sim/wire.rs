@@ -60,6 +60,8 @@ pub enum Frame {
 /// A protocol that the simulated crowd can speak.
 pub trait Wire: Protocol + Encode<Answer> + Sync {
     const NAME: &str;
+    /// The protocol has last words.
+    const REFUSES: bool;
 
     /// A protocol whose messages have at most `message_max` bytes.
     fn new(message_max: usize) -> Self;
@@ -95,6 +97,7 @@ impl Encode<Answer> for LengthPrefixed {
 
 impl Wire for LengthPrefixed {
     const NAME: &str = "length-prefixed";
+    const REFUSES: bool = false;
     const ANSWER_OVERHEAD: usize = 4;
 
     fn new(message_max: usize) -> Self {

@@ -146,6 +146,8 @@ pub struct Record {
     pub finished: bool,
     /// It broke the connection, or closed it without listening.
     pub rude: bool,
+    /// It has not always read at once.
+    pub slow: bool,
     /// How many of its requests the user was given.
     pub processed: usize,
     /// Unasked messages that were taken for it: their lengths.
@@ -175,6 +177,7 @@ impl Record {
             malformed: false,
             finished: false,
             rude: false,
+            slow: false,
             processed: 0,
             unasked: Vec::new(),
             closed: None,
@@ -353,6 +356,19 @@ impl<P: Wire> World<P> {
             };
             if !excused {
                 self.wrong(format!("LAW one peer: peer {index} did nothing wrong and was closed: {:?}", record.closed));
+            }
+        }
+    }
+
+    /// Where the network is calm and nothing is over in time: whoever is refused can read why.
+    pub fn check_refusals(&mut self) {
+        self.read_all();
+        for index in 0..self.records.len() {
+            let record = &self.records[index];
+            let listens = record.closed == Some(CloseKind::Protocol) && !record.rude && !record.slow;
+            let heard = record.peer.end() == Some(End::Finished) && record.reading.refused;
+            if listens && P::REFUSES && !heard {
+                self.wrong(format!("peer {index} was refused and has not read it: {:?}", record.peer.end()));
             }
         }
     }

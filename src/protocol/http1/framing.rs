@@ -76,10 +76,10 @@ pub(super) fn of_request(version10: bool, fields: &BodyFields<'_>, limits: &Limi
         }
         // 4. The final coding must be chunked (or nobody knows where the body ends), and chunked only once (section
         // 7.1).
-        if codings.malformed || codings.chunked > 1 || codings.after_chunked {
+        if codings.malformed || codings.chunked != 1 || codings.after_chunked {
             return Err(malformed("Transfer-Encoding is not a list of codings that ends with one chunked"));
         }
-        // Section 6.1: a coding that is not understood is answered with 501. `identity` is one since RFC 7230.
+        // Section 6.1: a coding that is not understood, and that a chunked one frames, is answered with 501.
         if codings.unknown {
             return Err(ProtocolError::with_status(501, "transfer coding other than chunked"));
         }
@@ -134,9 +134,18 @@ mod tests {
         assert_eq!(framing(true, &[], &["chunked"]), Err(400));
         assert_eq!(framing(false, &[], &["gzip, chunked"]), Err(501));
         assert_eq!(framing(false, &[], &["gzip", "chunked"]), Err(501));
-        for unframed in
-            ["", ",", "chunked, gzip", "chunked, chunked", "chunked;a=b", "chunked,", "\"chunked\"", "chun ked"]
-        {
+        for unframed in [
+            "",
+            ",",
+            "gzip",
+            "identity",
+            "chunked, gzip",
+            "chunked, chunked",
+            "chunked;a=b",
+            "chunked,",
+            "\"chunked\"",
+            "chun ked",
+        ] {
             assert_eq!(framing(false, &[], &[unframed]), Err(400), "{unframed}");
         }
     }

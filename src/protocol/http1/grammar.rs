@@ -83,10 +83,11 @@ pub(super) fn is_authority(value: &[u8]) -> bool {
     is_host(host) && port.is_none_or(|port| port.is_empty() || is_port(port))
 }
 
-/// `uri-host ":" port`, the only form of CONNECT (RFC 9112 section 3.2.3); the port must be there.
+/// `uri-host ":" port`, the only form of CONNECT (RFC 9112 section 3.2.3). The port must be there, and one that can be
+/// connected to (RFC 9110 section 9.3.6): zero cannot.
 pub(super) fn is_connect_authority(value: &[u8]) -> bool {
     let (host, port) = split_port(value);
-    is_host(host) && port.is_some_and(is_port)
+    is_host(host) && port.is_some_and(|port| is_port(port) && port.iter().any(|&digit| digit != b'0'))
 }
 
 fn split_port(value: &[u8]) -> (&[u8], Option<&[u8]>) {

@@ -133,9 +133,12 @@ impl<'a> Facts<'a> {
                 self.host = value;
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
-                let known = value.eq_ignore_ascii_case(b"100-continue");
-                self.expects_continue |= known;
-                self.expects_other |= !known;
+                // A list, in which empty elements count for nothing (RFC 9110 sections 5.6.1 and 10.1.1).
+                for expectation in grammar::list(value).filter(|expectation| !expectation.is_empty()) {
+                    let known = expectation.eq_ignore_ascii_case(b"100-continue");
+                    self.expects_continue |= known;
+                    self.expects_other |= !known;
+                }
             }
             10 if name.eq_ignore_ascii_case(b"connection") => self.connection(value)?,
             14 if name.eq_ignore_ascii_case(b"content-length") => self.body.content_length(value),

@@ -59,6 +59,8 @@ impl Exchange {
 pub struct Response<'b> {
     status: u16,
     close: bool,
+    /// There is an Upgrade field.
+    upgrade: bool,
     lines: Lines,
     body: Body<'b>,
 }
@@ -69,7 +71,7 @@ impl<'b> Response<'b> {
     /// A final answer has a status from 200 to 599 (RFC 9110 section 15); anything else is written as 500.
     pub fn new(status: u16) -> Self {
         let status = if (200..600).contains(&status) { status } else { 500 };
-        Self { status, close: false, lines: Lines::default(), body: Body::default() }
+        Self { status, close: false, upgrade: false, lines: Lines::default(), body: Body::default() }
     }
 
     /// An answer `200 OK` with this body.
@@ -85,6 +87,8 @@ impl<'b> Response<'b> {
 
     /// Appends a field. Fields of the same name are not replaced.
     ///
+    /// `Upgrade`, which 426 must have, may be set: it says what the server could speak, and the server never switches.
+    ///
     /// # Errors The name is not a token, the value has a control character (CR, LF, NUL, ...), or the field is one of
     /// those that the server writes itself.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
@@ -98,6 +102,7 @@ impl<'b> Response<'b> {
         if OWNED.iter().any(|owned| owned.eq_ignore_ascii_case(name)) {
             return Err(InvalidHeader::Owned);
         }
+        self.upgrade |= name.eq_ignore_ascii_case("upgrade");
         self.lines.push(name.as_bytes(), value);
         Ok(self)
     }
@@ -127,16 +132,8 @@ impl<'b> Response<'b> {
 }
 
 /// Fields that say where an answer ends or how the connection goes on, and `Date`, which every answer has.
-const OWNED: [&str; 8] = [
-    "Content-Length",
-    "Transfer-Encoding",
-    "Connection",
-    "Date",
-    "Keep-Alive",
-    "Trailer",
-    "Upgrade",
-    "Proxy-Connection",
-];
+const OWNED: [&str; 7] =
+    ["Content-Length", "Transfer-Encoding", "Connection", "Date", "Keep-Alive", "Trailer", "Proxy-Connection"];
 
 /// Why a field can't be part of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,7 +247,7 @@ impl From<Arc<[u8]>> for Body<'_> {
 
 impl<'b> Encode<Response<'b>> for Http1 {
     fn encode(exchange: Exchange, response: Response<'b>, out: &mut Outbound) -> Result<After, EncodeError> {
-        let Response { status, close, lines, body } = response;
+        let Response { status, close, upgrade, lines, body } = response;
         let keep_open = exchange.keep_alive && !close;
         // A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
         let tunnel = exchange.connect && status < 300;
@@ -268,13 +265,13 @@ impl<'b> Encode<Response<'b>> for Http1 {
             _ if tunnel => {}
             // RFC 9110 section 15.3.6: no content, and said so.
             205 => head.content_length(0),
-            // Also for HEAD: what GET would have (RFC 9110 section 9.3.2).
+            // RFC 9110 section 8.6: with HEAD it has to be what GET would have. Who answers HEAD without a body may not
+            // have made the one of GET, so that nothing is better than zero.
+            _ if exchange.head_request && body.is_empty() => {}
             _ => head.content_length(body.len()),
         }
-        if !keep_open {
-            head.push(b"Connection", b"close");
-        } else if exchange.version10 {
-            head.push(b"Connection", b"keep-alive");
+        if let Some(options) = connection_options(keep_open, exchange.version10, upgrade) {
+            head.push(b"Connection", options);
         }
 
         // Said at once, so that head and copied body lie in one block and leave in one piece.
@@ -285,6 +282,18 @@ impl<'b> Encode<Response<'b>> for Http1 {
             body.write(out);
         }
         Ok(if keep_open { After::KeepOpen } else { After::Close })
+    }
+}
+
+/// What Connection says. Upgrade is for the next recipient alone, so it has to be named (RFC 9110 section 7.8).
+fn connection_options(keep_open: bool, version10: bool, upgrade: bool) -> Option<&'static [u8]> {
+    match (keep_open, version10, upgrade) {
+        (false, _, false) => Some(b"close"),
+        (false, _, true) => Some(b"close, upgrade"),
+        (true, true, false) => Some(b"keep-alive"),
+        (true, true, true) => Some(b"keep-alive, upgrade"),
+        (true, false, true) => Some(b"upgrade"),
+        (true, false, false) => None,
     }
 }
 

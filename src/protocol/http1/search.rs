@@ -161,12 +161,14 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), ProtocolError> {
     if good { Ok(()) } else { Err(malformed("request target is in none of the forms that its method allows")) }
 }
 
-/// The authority in an absolute-form of `http` or `https`, the schemes that an HTTP server speaks for.
+/// The authority in an absolute-form of `http`. No other scheme is served: `https` must be refused on a connection that
+/// is not secured (RFC 9110 section 7.4), and whether somebody in front has secured it is not known here.
 pub(super) fn absolute_authority(target: &[u8]) -> Option<&[u8]> {
-    let rest = [&b"http://"[..], b"https://"].into_iter().find_map(|scheme| {
-        let (start, rest) = target.split_at_checked(scheme.len())?;
-        start.eq_ignore_ascii_case(scheme).then_some(rest)
-    })?;
+    const SCHEME: &[u8] = b"http://";
+    let (scheme, rest) = target.split_at_checked(SCHEME.len())?;
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
+        return None;
+    }
     rest.split(|&byte| byte == b'/' || byte == b'?').next()
 }
 
@@ -241,7 +243,7 @@ mod tests {
             "GET /",
             "GET //a",
             "GET http://a",
-            "GET HTTPS://a:1/?b",
+            "GET HTTP://a:1/?b",
             "GET http://a?b",
             "OPTIONS *",
             "OPTIONS /",
@@ -253,12 +255,14 @@ mod tests {
             "GET a",
             "GET ?a",
             "GET ftp://a/",
+            "GET https://a/",
             "GET http:/a",
             "GET http://",
             "GET http:///a",
             "GET http://u@a/",
             "CONNECT /",
             "CONNECT a",
+            "CONNECT a:0",
             "CONNECT http://a:1",
             "OPTIONS **",
         ];

@@ -69,6 +69,27 @@ fn answers_without_content() {
 }
 
 #[test]
+fn an_answer_to_head_without_a_body_claims_no_length() {
+    assert_eq!(answer(HEAD, Response::new(200)).0, "HTTP/1.1 200 OK\r\n\r\n");
+    assert_eq!(answer(GET, Response::new(200)).0, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+}
+
+#[test]
+fn upgrade_is_named_by_connection() {
+    let said = |request: &str, close: bool| {
+        let response = Response::new(426).header("upgrade", "h2c").unwrap();
+        let (text, after) = answer(request, if close { response.close() } else { response });
+        assert!(text.contains("\r\nupgrade: h2c\r\n"), "{text}");
+        let (_, rest) = text.split_once("\r\nConnection: ").unwrap();
+        (rest.split_once("\r\n").unwrap().0.to_owned(), after)
+    };
+    let old = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    assert_eq!(said(GET, false), ("upgrade".into(), After::KeepOpen));
+    assert_eq!(said(GET, true), ("close, upgrade".into(), After::Close));
+    assert_eq!(said(old, false), ("keep-alive, upgrade".into(), After::KeepOpen));
+}
+
+#[test]
 fn an_answer_is_final_and_has_a_status_line() {
     assert!(answer(GET, Response::new(100)).0.starts_with("HTTP/1.1 500 Internal Server Error\r\n"));
     assert!(answer(GET, Response::new(599)).0.starts_with("HTTP/1.1 599 \r\n"));
@@ -87,6 +108,10 @@ fn response_splitting_is_impossible() {
         assert_eq!(header(name, "1"), Err(InvalidHeader::Owned), "{name:?}");
     }
     assert_eq!(header("X", "tab\tand \u{e4}"), Ok(()));
+    for value in ["text/plain\r\nX: y", "a\n", "a\0"] {
+        let made = std::panic::catch_unwind(|| drop(Response::new(200).content_type(value)));
+        assert!(made.is_err(), "{value:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,87 @@
+//! The attackers as a process of their own, at nice 10: this program again, in another part.
+
+use std::env;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::attacks::Attack;
+use crate::common::say;
+use crate::swarm::Swarm;
+
+/// What the attackers are told.
+#[derive(Debug, Clone, Copy)]
+pub struct Orders {
+    pub target: SocketAddr,
+    pub seconds: f64,
+    pub scale: f64,
+    pub seed: u64,
+}
+
+/// The attackers, seen from outside.
+pub struct Attackers {
+    child: Child,
+}
+
+impl Attackers {
+    pub fn start(attack: &Attack, orders: &Orders) -> io::Result<Self> {
+        let Orders { target, seconds, scale, seed } = *orders;
+        let mut command = Command::new("nice");
+        command.args(["-n", "10"]).arg(env::current_exe()?).args(["--attacker", attack.name, "--target"]);
+        command.arg(target.to_string()).arg(format!("--seconds={seconds}")).arg(format!("--scale={scale}"));
+        command.arg(format!("--seed={seed}"));
+        // The pipe to its stdin is never written to: its end tells the attackers that we are gone.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let child = command
+            .spawn()
+            .map_err(|error| io::Error::other(format!("cannot start the attackers by nice: {error}")))?;
+        Ok(Self { child })
+    }
+
+    /// How they ended, if they have.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// What they say in the end, a line for each family.
+    pub fn report(mut self) -> io::Result<Vec<String>> {
+        let mut text = String::new();
+        if let Some(stdout) = &mut self.child.stdout {
+            stdout.read_to_string(&mut text)?;
+        }
+        match self.child.wait()?.success() {
+            true => Ok(text.lines().map(str::to_owned).collect()),
+            false => Err(io::Error::other("the attackers failed")),
+        }
+    }
+}
+
+impl Drop for Attackers {
+    fn drop(&mut self) {
+        // By its id, and both fail if it has ended: that is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The attackers' part: attacks for its time, says what became of it, and ends.
+pub fn be_attackers(attack: &Attack, orders: &Orders) -> io::Result<()> {
+    let until = Instant::now() + Duration::from_secs_f64(orders.seconds);
+    end_with_the_parent()?;
+    rlimit::increase_nofile_limit(u64::MAX)?;
+    let families = (attack.families)().into_iter().map(|family| family.scaled(orders.scale)).collect();
+    let mut swarm = Swarm::new(orders.target, families, orders.seed)?;
+    swarm.run(until)?;
+    swarm.report().for_each(say);
+    Ok(())
+}
+
+fn end_with_the_parent() -> io::Result<()> {
+    let watch = || {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        process::exit(1);
+    };
+    thread::Builder::new().name("watch the parent".into()).spawn(watch).map(drop)
+}

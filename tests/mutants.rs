@@ -1,0 +1,285 @@
+//! Each law, broken on purpose: the simulation has to see it.
+//!
+//!     cargo test --test mutants -- --ignored --nocapture
+//!
+//! copies the crate, plants one bug after the other in the copy, and runs the simulation over it. A bug that survives is
+//! a hole in the checks. Takes some minutes; `SLUICEGATE_MUTANT=text` picks those whose name has that text in it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs, io};
+
+/// Seeds that each bug has to survive in vain.
+const SEEDS: &str = "700";
+
+/// A bug to be planted: in `file`, the one place that says `from` says `to`.
+struct Mutant {
+    /// The law that it breaks, and how.
+    name: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+}
+
+const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "liveness: sleeps while connections wait for their turn",
+        file: "src/processor/mod.rs",
+        from: "if !self.run.is_empty() || !self.dirty.is_empty() || self",
+        to: "if !self.dirty.is_empty() || self",
+    },
+    Mutant {
+        name: "liveness: tries again in each cycle while there is no block",
+        file: "src/processor/waiters.rs",
+        from: "blocks || answers || owed ||",
+        to: "self.famine_due().is_some() || blocks || answers || owed ||",
+    },
+    Mutant {
+        name: "liveness: a settled reply wakes nobody",
+        file: "src/outbox/mod.rs",
+        from: "\"every owed reply has its place in advance\");\n        self.wake.wake();",
+        to: "\"every owed reply has its place in advance\");",
+    },
+    Mutant {
+        name: "liveness: a block that comes home wakes nobody",
+        file: "src/processor/waiters.rs",
+        from: "self.links.inbound.line().tell_processor();",
+        to: "",
+    },
+    Mutant {
+        name: "liveness: the end behind a short read is forgotten",
+        file: "src/processor/read.rs",
+        from: "if count < window.len() && !connection.flags.read_closed {",
+        to: "if count < window.len() {",
+    },
+    Mutant {
+        name: "liveness: a turn that is over leaves the run queue",
+        file: "src/processor/read.rs",
+        from: "true => self.enqueue_run(slot),\n            false => {",
+        to: "true => {}\n            false => {",
+    },
+    Mutant {
+        name: "liveness: whoever lingers is not read",
+        file: "src/processor/close.rs",
+        from: "self.set_stage(slot, Stage::Lingering { dropped: 0 });\n        self.enqueue_run(slot);",
+        to: "self.set_stage(slot, Stage::Lingering { dropped: 0 });",
+    },
+    Mutant {
+        name: "liveness: a socket that pushed back is not watched",
+        file: "src/processor/write.rs",
+        from: "connection.flags.write_interest = true;\n            if let Err(error) = self.selector.set_write(&mut connection.socket, slot, true) {\n                return self.socket_failed(slot, error.kind());\n            }",
+        to: "connection.flags.write_interest = true;",
+    },
+    Mutant {
+        name: "liveness: no deadline is set",
+        file: "src/processor/timeouts.rs",
+        from: "if self.wheel.due(slot).is_none_or(|set| due < set) {",
+        to: "if false && self.wheel.due(slot).is_none_or(|set| due < set) {",
+    },
+    Mutant {
+        name: "liveness: nobody is evicted",
+        file: "src/processor/waiters.rs",
+        from: "if now < due {\n            return false;",
+        to: "if now < due + famine * 1000 {\n            return false;",
+    },
+    Mutant {
+        name: "liveness: output is never given up",
+        file: "src/processor/answer_room.rs",
+        from: "if let (Some((_, undelivered, slot)), _) = output {",
+        to: "if let (Some((_, undelivered, slot)), true) = (output.0, false) {",
+    },
+    Mutant {
+        name: "clocks: a message ages while it waits for the server",
+        file: "src/connection/deadline.rs",
+        from: "self.message = self.message.map(|began| began + waited);",
+        to: "",
+    },
+    Mutant {
+        name: "memory: one block more than configured",
+        file: "src/buffer/tier.rs",
+        from: "(made < count).then_some(made + 1)",
+        to: "(made < count + 1).then_some(made + 1)",
+    },
+    Mutant {
+        name: "memory: output stops no input",
+        file: "src/processor/backpressure.rs",
+        from: "let undelivered = connection.outbound.bytes() + self.desk.out.len();\n        if",
+        to: "let undelivered = 0 * (connection.outbound.bytes() + self.desk.out.len());\n        if",
+    },
+    Mutant {
+        name: "memory: more is owed to a connection than it may be",
+        file: "src/processor/process.rs",
+        from: "if P::IN_ORDER || connection.owed.count() >= self.settings.owed_max {",
+        to: "if P::IN_ORDER || connection.owed.count() > self.settings.owed_max {",
+    },
+    Mutant {
+        name: "ledger: an inbound block is lost",
+        file: "src/processor/blocks.rs",
+        from: "            self.inbound.put(block);",
+        to: "            std::mem::forget(block);",
+    },
+    Mutant {
+        name: "ledger: a pause is not counted off",
+        file: "src/processor/backpressure.rs",
+        from: "self.links.metrics.paused[reason as usize].sub(1);\n        let runs",
+        to: "let runs",
+    },
+    Mutant {
+        name: "ledger: a settled reply stays owed",
+        file: "src/processor/intake.rs",
+        from: "            self.desk.owed.unlink(&mut connection.owed, ticket);",
+        to: "            let _ = connection;",
+    },
+    Mutant {
+        name: "ledger: delivered bytes stay on the shared gauge",
+        file: "src/processor/write.rs",
+        from: "links.outbox.unqueued(slot, bytes);\n        links.metrics.bytes_out",
+        to: "links.metrics.bytes_out",
+    },
+    Mutant {
+        name: "ledger: bytes are counted that never came",
+        file: "src/processor/read.rs",
+        from: "self.links.metrics.bytes_in.add(count);\n                    Got",
+        to: "self.links.metrics.bytes_in.add(count + 1);\n                    self.links.metrics.bytes_framing.add(1);\n                    Got",
+    },
+    Mutant {
+        name: "home: an outbound block is lost",
+        file: "src/buffer/segments.rs",
+        from: "while self.pop(queue).is_some() {}",
+        to: "while let Some(segment) = self.pop(queue) {\n            std::mem::forget(segment);\n        }",
+    },
+    Mutant {
+        name: "ends once: the user hears of an end twice",
+        file: "src/processor/close.rs",
+        from: "let told = guarded(\"closed\", || user.closed(id, &reason));",
+        to: "user.closed(id, &reason);\n        let told = guarded(\"closed\", || user.closed(id, &reason));",
+    },
+    Mutant {
+        name: "ends once: the user does not hear of an end",
+        file: "src/processor/close.rs",
+        from: "let told = guarded(\"closed\", || user.closed(id, &reason));",
+        to: "let told = guarded(\"closed\", || drop((user, reason)));",
+    },
+    Mutant {
+        name: "ends once: a late reply reaches whoever is in the slot",
+        file: "src/processor/intake.rs",
+        from: "(connection.id == id).then_some(id.slot())",
+        to: "(connection.id.slot() == id.slot()).then_some(id.slot())",
+    },
+    Mutant {
+        name: "ends once: a peer's half-close is its end",
+        file: "src/processor/read.rs",
+        from: "        self.begin_close(slot, reason, None);",
+        to: "        self.close_now(slot, reason);",
+    },
+    Mutant {
+        name: "one peer: whoever is busy has more than its turn",
+        file: "src/processor/backpressure.rs",
+        from: "if budget.messages == 0 ||",
+        to: "if budget.messages == usize::MAX ||",
+    },
+    Mutant {
+        name: "one peer: the error of one ends another",
+        file: "src/processor/close.rs",
+        from: "        self.close_now(slot, CloseReason::Socket(kind));",
+        to: "        self.close_now(slot ^ 1, CloseReason::Socket(kind));\n        self.close_now(slot, CloseReason::Socket(kind));",
+    },
+    Mutant {
+        name: "any split: a promotion loses a byte",
+        file: "src/buffer/inbound.rs",
+        from: "let copied = larger.push(self.live());\n        debug_assert_eq!(copied, self.buffered(), \"a promotion keeps every byte\");",
+        to: "larger.push(&self.live()[1..]);\n        larger.push(b\"x\");",
+    },
+    Mutant {
+        name: "order: an answer overtakes those in the queue",
+        file: "src/processor/write.rs",
+        from: "table.at_mut(slot).filter(|connection| connection.outbound.is_empty()) else { return 0 };",
+        to: "table.at_mut(slot) else { return 0 };",
+    },
+    Mutant {
+        name: "order: the offset of a short write is not kept",
+        file: "src/buffer/segments.rs",
+        from: "Self::Block { start, .. } | Self::Shared { start, .. } => *start += count,",
+        to: "Self::Block { start, .. } | Self::Shared { start, .. } if *start == 0 => *start += count,\n            Self::Block { .. } | Self::Shared { .. } => {}",
+    },
+    Mutant {
+        name: "ready: a message comes without having been asked for",
+        file: "src/processor/backpressure.rs",
+        from: "&& self.has_spare(slot, available) && self.user_is_ready(slot)",
+        to: "&& self.has_spare(slot, available)",
+    },
+    Mutant {
+        name: "linger: closed at once, with unread bytes in the socket",
+        file: "src/processor/close.rs",
+        from: "if connection.flags.end_read ||",
+        to: "if !connection.flags.end_read ||",
+    },
+    Mutant {
+        name: "shutdown: the grace never ends",
+        file: "src/processor/shutdown.rs",
+        from: "if until.is_some_and(|until| self.now >= until) {",
+        to: "if until.is_some_and(|until| self.now >= until + std::time::Duration::from_secs(1)) {",
+    },
+    Mutant {
+        name: "selector: a socket is dropped while it is registered",
+        file: "src/processor/close.rs",
+        from: "let _ = self.selector.deregister(&mut connection.socket);",
+        to: "let _ = &mut connection.socket;",
+    },
+];
+
+/// Copies what cargo needs.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (name, place) = (entry.file_name(), to.join(entry.file_name()));
+        if ["target", ".git", "fuzz"].iter().any(|skipped| name == *skipped) {
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &place)?,
+            false => drop(fs::copy(entry.path(), place)?),
+        }
+    }
+    Ok(())
+}
+
+/// The first line in which the simulation of the copy complains; `None` if it is content.
+fn complaint(crate_copy: &Path) -> Option<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["test", "--test", "sim", "--test", "sim_regressions", "--no-fail-fast", "--", "--nocapture"]);
+    cargo.current_dir(crate_copy).env("CARGO_TARGET_DIR", crate_copy.join("target")).env("RUST_BACKTRACE", "0");
+    cargo.env("SLUICEGATE_SEEDS", SEEDS).env_remove("SLUICEGATE_SEED").env_remove("SLUICEGATE_SEEDS_FROM");
+    let output = cargo.output().expect("cargo runs");
+    if output.status.success() {
+        return None;
+    }
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(!text.contains("could not compile"), "the mutant does not compile:\n{text}");
+    let telling = |line: &&str| line.starts_with("seed ") && line.contains(": ") || line.starts_with("Error: ");
+    Some(text.lines().find(telling).unwrap_or("it failed").to_owned())
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn every_planted_bug_is_found() {
+    let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("mutants");
+    copy(Path::new(env!("CARGO_MANIFEST_DIR")), &place).expect("the crate can be copied");
+    let wanted = env::var("SLUICEGATE_MUTANT").unwrap_or_default();
+    let mut survivors = Vec::new();
+    for mutant in MUTANTS.iter().filter(|mutant| mutant.name.contains(&wanted)) {
+        let file = place.join(mutant.file);
+        let sound = fs::read_to_string(&file).expect("the file is there");
+        assert_eq!(sound.matches(mutant.from).count(), 1, "{}: its place in {} is gone", mutant.name, mutant.file);
+        fs::write(&file, sound.replace(mutant.from, mutant.to)).expect("the copy can be written");
+        let found = complaint(&place);
+        fs::write(&file, sound).expect("the copy can be written");
+        println!("{}\n    {}", mutant.name, found.as_deref().unwrap_or("SURVIVED"));
+        if found.is_none() {
+            survivors.push(mutant.name);
+        }
+    }
+    assert!(survivors.is_empty(), "not found: {survivors:#?}");
+}
