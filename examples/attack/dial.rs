@@ -21,7 +21,7 @@ pub fn dial(target: SocketAddr, number: usize, narrow: bool) -> io::Result<TcpSt
         socket.set_recv_buffer_size(NARROW_RECEIVE)?;
         socket.set_send_buffer_size(NARROW_SEND)?;
     }
-    if let IpAddr::V4(_) = target.ip() {
+    if target.ip().is_ipv4() {
         let source = Ipv4Addr::new(127, 0, 1, 1 + (number % SOURCES) as u8);
         socket.bind(&SockAddr::from(SocketAddrV4::new(source, 0)))?;
     }
