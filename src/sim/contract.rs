@@ -45,7 +45,8 @@ impl World {
     }
 
     fn set_write(&mut self, on: bool) {
-        self.selector.set_write(&mut self.socket, SLOT, on).expect("registered");
+        // Some weathers let the call fail by chance; this world asks again.
+        while self.selector.set_write(&mut self.socket, SLOT, on).is_err() {}
     }
 }
 
