@@ -85,3 +85,8 @@ pub use protocol::{
 pub use reason::{CloseKind, DropReason, PauseReason};
 pub use server::{Builder, CeilingRow, Config, ConfigError, MemoryCeiling, Meter, Running, Server, Stopper};
 pub use wake::WakeFlag;
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -120,6 +120,22 @@ fn every_flag_of_http_echo_does_something() {
 }
 
 #[test]
+fn http_echo_tells_its_numbers_only_if_it_is_asked_to() {
+    let (_example, address) = Example::serve("http_echo", &["--metrics"]);
+    let mut client = Client::connect(address);
+    client.ask(get("/plaintext"));
+    let numbers = String::from_utf8(client.ask(get("/metrics")).body).expect("text");
+    assert!(numbers.starts_with("memory_ceiling 1"), "{numbers}");
+    // The request for the numbers is counted once it was handled.
+    let lines: Vec<_> = numbers.lines().collect();
+    for line in ["accepted 1", "open 1", "messages_in 1", "messages_out 1", "closed{protocol} 0"] {
+        assert!(lines.contains(&line), "{line} is missing in\n{numbers}");
+    }
+    let (_example, address) = Example::serve("http_echo", &[]);
+    assert_eq!(Client::connect(address).ask(get("/metrics")).body, get("/metrics"));
+}
+
+#[test]
 fn too_small_a_memory_max_names_the_row_to_lower() {
     let refused = |flags: &[&str]| {
         let ended = Example::run("http_echo", &[&["127.0.0.1:0"], flags].concat()).with_code(1);
@@ -350,6 +366,7 @@ fn help_names_every_flag_and_default() {
     }
     let flags = ["workers", "worker-queue", "connections-max", "blocks", "memory-max", "idle-timeout", "grace"];
     help("http_echo", &flags.map(|flag| format!("--{flag} <")).each_ref().map(String::as_str));
+    help("http_echo", &["--metrics"]);
     help("length_prefixed_echo", &["--workers <N>", "--payload-max <BYTES>", "[default: 1M]"]);
     help("graceful_shutdown", &["ends by itself"]);
 }

@@ -48,12 +48,14 @@ impl SimSelector {
             edges.reverse();
         }
         ready.extend(edges.iter().filter_map(|index| links[*index].report(random)));
+        let told = ready.len() - before;
         for link in links.iter_mut().filter(|link| link.slot().is_some() && link.weather.spurious > 0) {
             let spurious = link.report_spurious(random);
             counts.spurious += u64::from(spurious.is_some());
             ready.extend(spurious);
         }
-        state.happened += (ready.len() - before) as u64;
+        // What is reported for nothing is no reason to be awake.
+        state.happened += told as u64;
         ready.len() > before || std::mem::take(&mut state.woken)
     }
 

@@ -23,7 +23,7 @@ use crate::server::{Config, ConfigError};
 use crate::wake::WakeFlag;
 
 /// More cycles than any simulation needs: from here on it will never end.
-const CYCLES_MAX: u64 = 5_000_000;
+const CYCLES_MAX: u64 = 1_000_000;
 
 /// What the parts of a server share, for the checks.
 struct Shared {
