@@ -162,3 +162,26 @@ fn liveness_who_waits_for_a_spare_needs_no_block_besides() -> Result<(), Broken>
     }
     Ok(())
 }
+
+/// Whoever came to wait for room in the last cycle before the server fell asleep had no famine time running: the server
+/// slept until something else happened, however long that took.
+#[test]
+fn liveness_who_waits_for_room_is_timed_before_the_server_sleeps() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.outbound = [(32, 1), (300, 1), (1500, 1)].map(|(size, count)| TierConfig { size, count });
+    let promises = Promises::default();
+    let mut simulation = simulation(config, |_, _| patient_user(&promises));
+    let narrow = Weather { send_buffer: 1, ..Weather::calm() };
+    let slow: Vec<_> = (0..3).filter_map(|_| simulation.connect(narrow)).collect();
+    let good = simulation.connect(Weather::calm()).expect("there is room");
+    for peer in &slow {
+        peer.stall();
+        peer.send(&frame(&[b's'; 1400]));
+    }
+    // Their answers fill the blocks and the reserve, and do not move.
+    simulation.run_for(SECOND / 2)?;
+    good.send(&frame(b"good"));
+    simulation.run_for(SECOND * 2)?;
+    assert_eq!(received(&good), [b"good"], "{}", simulation.describe());
+    Ok(())
+}

@@ -33,8 +33,8 @@ pub struct Times {
 impl Times {
     /// Shorter ones for short attacks.
     pub fn beside(seconds: f64) -> Self {
-        let two = Duration::from_secs(2);
-        Self { calm: two.min(Duration::from_secs_f64(seconds)), rest: two }
+        let time = Duration::from_secs(2).min(Duration::from_secs_f64(seconds));
+        Self { calm: time, rest: time }
     }
 }
 

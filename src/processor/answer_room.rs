@@ -10,6 +10,10 @@ use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
+/// While connections wait for the processor's own reserve, nobody is served. So output that does not move is given up after
+/// this part of the famine time already.
+const STUCK: u32 = 16;
+
 /// How long output of others has been waited for, and where the reserves are.
 #[derive(Debug, Default)]
 pub(super) struct OutputFamine {
@@ -87,7 +91,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return;
         }
         let waited = self.famine.evict_at.is_some();
-        let stalls_at = |since: Option<Instant>| since.map_or(now, |since| since + famine);
+        let stuck = !self.waiters.answer_room.is_empty();
+        let patience = if stuck { famine / STUCK } else { famine };
+        let stalls_at = |since: Option<Instant>| since.map_or(now, |since| since + patience);
         let undelivered = self.table.iter().filter(|connection| !connection.outbound.is_empty());
         let output = undelivered.map(|c| (stalls_at(c.deadlines.write_waits_since()), c.outbound.bytes(), c.id.slot()));
         let output: (Option<_>, Option<Instant>) =
@@ -96,7 +102,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 (heaviest.max(given_up), Some(soonest.map_or(at, |soonest: Instant| soonest.min(at))))
             });
         self.famine.evict_at = match output {
-            // Already stalled ones go in quick succession; those that still move, one each famine time.
+            // Already stalled ones go in quick succession, at once if nobody is served; those that still move, one each
+            // famine time.
+            (Some((true, ..)), _) if stuck => Some(now),
             (Some((true, ..)), _) => Some(now + famine / 64),
             (_, Some(soonest)) if soonest > now => Some(soonest.min(now + famine)),
             _ => Some(now + famine),

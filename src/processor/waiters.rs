@@ -175,7 +175,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let blocks = lines(spares) || lines(blocks);
         let answers = !self.waiters.answer_room.is_empty() && self.answer_room_is_back();
         let owed = !self.waiters.owed_room.is_empty() && self.desk.owed.has_room();
-        blocks || answers || owed || self.waiters.resuming || self.encoder_waits_unseen()
+        blocks || answers || owed || self.waiters.resuming || self.encoder_waits_unseen() || self.waits_untimed()
+    }
+
+    /// True if somebody stands in a line since this cycle only, so that nobody has looked yet when the famine time is
+    /// over. To sleep now would be to sleep until something else happens.
+    fn waits_untimed(&self) -> bool {
+        let mut lines = self.waiters.spares.iter().chain(&self.waiters.blocks);
+        lines.any(|line| !line.is_empty() && line.evict_at.is_none())
+            || (!self.waiters.answer_room.is_empty() && self.famine.evict_at.is_none())
     }
 
     /// True if the first in line would be served, or is gone.

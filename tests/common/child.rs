@@ -3,6 +3,8 @@
 //! Nothing here sleeps or asks again and again. A test waits for a line or for the end of a stream; [`LONG`] bounds how
 //! long a broken example can hold it up, and whatever ends a test ends its programs as well.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -54,6 +56,11 @@ impl Example {
     /// Runs the example to its own end.
     pub fn run(name: &'static str, args: &[&str]) -> Ended {
         Self::start(name, args).ends()
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Waits for a line with `part` in its log.
