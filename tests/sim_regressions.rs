@@ -220,3 +220,22 @@ fn liveness_output_that_stalls_is_given_up_for_others() -> Result<(), Broken> {
     assert!(evicted >= 1, "somebody gave up its output");
     Ok(())
 }
+
+/// Whoever came to wait for a block was not timed before something else woke the processor.
+#[test]
+fn liveness_a_famine_begins_when_somebody_waits() -> Result<(), Broken> {
+    let mut config = without_timers([(32, 4), (300, 2), (1500, 1)]);
+    config.scratch = 544;
+    let kept = Kept::default();
+    let mut simulation = simulation(config, |_, _| keeping_user(&kept));
+    let [holder, waiter] = [(); 2].map(|()| simulation.connect(Weather::calm()).expect("there is room"));
+    holder.send(&frame(&[b'x'; 1400])[..1300]);
+    simulation.run_for(SECOND)?;
+    waiter.send(&frame(&[b'y'; 1400]));
+    simulation.run_for(10 * SECOND)?;
+    let closed = simulation.closed();
+    assert_eq!(closed[0].kind, CloseKind::EvictedInbound);
+    assert!(closed[0].at < 6 * SECOND, "the famine time is a second: {closed:?}");
+    assert_eq!(received(&waiter), [b"y"]);
+    Ok(())
+}
