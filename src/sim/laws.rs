@@ -53,6 +53,8 @@ const OVERDUE_MAX: Duration = Duration::from_millis(50);
 pub(super) struct Laws {
     /// There was work left: the next select must not sleep.
     busy: bool,
+    /// Somebody waited for memory: the next select must not sleep longer than a famine may last.
+    hungry: bool,
     last: Option<Instant>,
     clocks: Vec<Clock>,
     /// Who was held up at the end of the last cycle by what no cycle ends before it reads.
@@ -102,6 +104,13 @@ impl Laws {
         if self.busy && sleep.slept {
             return Err(("liveness", "the processor slept although it had left work undone".into()));
         }
+        let too_long = sleep.leave.is_none_or(|leave| leave > scene.config.timeouts.famine);
+        if self.hungry && sleep.slept && too_long {
+            let what = format!("a connection waits for memory, and the processor would sleep for {:?}", sleep.leave);
+            return Err(("liveness", what));
+        }
+        let hungry = |paused: Paused| paused.has(PauseReason::NoBlocks) && !paused.has(PauseReason::Closing);
+        self.hungry = scene.overview.connections.iter().any(|connection| hungry(connection.paused));
         if sleep.idle > IDLE_SELECTS_MAX && scene.network.now - sleep.idle_since < IDLE_SELECT_LEAST * sleep.idle {
             return Err(("liveness", format!("the processor spins: {} cycles without any effect", sleep.idle)));
         }
