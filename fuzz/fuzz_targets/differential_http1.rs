@@ -53,31 +53,60 @@ enum Reading {
     Refused(String),
 }
 
+/// What may make a request whole that is not: only of whole ones it is known whether both read the same.
+const TAILS: [&[u8]; 6] =
+    [b"\n", b"\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"\r\n0\r\n\r\n", b" HTTP/1.1\r\nHost: a\r\n\r\n"];
+
 fuzz_target!(|input: &[u8]| {
     let Some((_, mut stream)) = Settings::read(input) else { return };
     while !stream.is_empty() {
-        let (ours, version10) = ours(stream);
-        let theirs = theirs(stream);
-        compare(stream, &ours, version10, &theirs);
-        match ours {
+        match compare(stream) {
             Reading::Whole(_, consumed) => stream = &stream[consumed..],
-            _ => break,
+            Reading::Partial => {
+                TAILS.iter().for_each(|tail| drop(compare(&[stream, tail].concat())));
+                break;
+            }
+            Reading::Refused(_) => break,
         }
     }
 });
 
-fn compare(stream: &[u8], ours: &Reading, version10: bool, theirs: &Reading) {
-    let agree = match (ours, theirs) {
+/// Reads the first request of the stream in both ways; returns ours.
+fn compare(stream: &[u8]) -> Reading {
+    let (ours, version10) = ours(stream);
+    // The other one would read on. Were the request longer for it, it would be partial now.
+    let stream = if let Reading::Whole(_, consumed) = &ours { &stream[..*consumed] } else { stream };
+    if may_have_extensions(stream) {
+        return ours;
+    }
+    let theirs = if version10 { theirs(&as_version11(stream)) } else { theirs(stream) };
+    let agree = match (&ours, &theirs) {
         (Reading::Whole(ours, consumed), Reading::Whole(theirs, taken)) => ours == theirs && consumed == taken,
-        (Reading::Whole(request, consumed), Reading::Partial | Reading::Refused(_)) => {
-            version10 || is_milder(request, &stream[..*consumed])
-        }
+        (Reading::Whole(request, _), Reading::Partial | Reading::Refused(_)) => is_milder(request),
         // Whoever refuses at the first wrong byte is earlier than who waits for the end of its line.
         (Reading::Partial | Reading::Refused(_), Reading::Partial | Reading::Refused(_)) => true,
         (Reading::Refused(why), Reading::Whole(..)) => is_stricter(why),
         (Reading::Partial, Reading::Whole(..)) => false,
     };
     assert!(agree, "{}\n  here  {ours:?}\n  there {theirs:?}", stream.escape_ascii());
+    ours
+}
+
+/// Chunk extensions: milo 0.9 has a subtraction there that can overflow, and panics where that is checked. Here they are
+/// passed over, whatever is in them, so there is nothing to compare.
+fn may_have_extensions(stream: &[u8]) -> bool {
+    let chunked = stream.windows(7).position(|window| window.eq_ignore_ascii_case(b"chunked"));
+    chunked.is_some_and(|at| stream[at..].contains(&b';'))
+}
+
+/// The other knows HTTP/1.1 only. What was read as HTTP/1.0 has the same framing in both.
+fn as_version11(stream: &[u8]) -> Vec<u8> {
+    const OLD: &[u8] = b" HTTP/1.0\r\n";
+    let mut stream = stream.to_vec();
+    if let Some(at) = stream.windows(OLD.len()).position(|window| window == OLD) {
+        stream[at + OLD.len() - 3] = b'1';
+    }
+    stream
 }
 
 fn is_stricter(why: &str) -> bool {
@@ -86,7 +115,7 @@ fn is_stricter(why: &str) -> bool {
 }
 
 /// What the other refuses, or does not read as a request, and may.
-fn is_milder(request: &Request, bytes: &[u8]) -> bool {
+fn is_milder(request: &Request) -> bool {
     let Request { method, target, fields, .. } = request;
     let all = |name: &'static str| fields.iter().filter(move |(seen, _)| seen.eq_ignore_ascii_case(name.as_bytes()));
     let has = |name: &'static str| all(name).next().is_some();
@@ -103,8 +132,6 @@ fn is_milder(request: &Request, bytes: &[u8]) -> bool {
         || has("trailer")
         // Empty elements.
         || all("connection").any(|(_, value)| value.split(|&byte| byte == b',').any(|part| part.trim_ascii().is_empty()))
-        // The grammar of extensions, and white space before them, counts there.
-        || (has("transfer-encoding") && bytes.contains(&b';'))
 }
 
 fn ours(stream: &[u8]) -> (Reading, bool) {
