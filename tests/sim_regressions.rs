@@ -262,3 +262,39 @@ fn liveness_a_famine_begins_when_somebody_waits() -> Result<(), Broken> {
     assert_eq!(received(&waiter), [b"y"]);
     Ok(())
 }
+
+/// A whole message had waited for room and was about to be handed over; but in that cycle somebody else came first and
+/// needed a small block, and it was taken from the connection that had received least of late: this one.
+#[test]
+fn liveness_who_waits_for_the_server_only_keeps_its_block() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.inbound = [(32, 4), (300, 4), (1500, 4)].map(|(size, count)| TierConfig { size, count });
+    config.outbound = [(32, 1), (300, 1), (1500, 1)].map(|(size, count)| TierConfig { size, count });
+    let promises = Promises::default();
+    let mut simulation = simulation(config, |_, _| patient_user(&promises));
+    let weather = Weather { delay_max: Duration::ZERO, ..Weather::calm() };
+    let connect = |simulation: &Simulation<_, _>, count: usize, weather| {
+        (0..count).filter_map(|_| simulation.connect(weather)).collect::<Vec<SimPeer>>()
+    };
+    let slow = connect(&simulation, 3, Weather { send_buffer: 1, ..weather });
+    let (halves, late, good) =
+        (connect(&simulation, 8, weather), connect(&simulation, 8, weather), connect(&simulation, 1, weather));
+    let half = &frame(b"half a message")[..12];
+    halves.iter().for_each(|peer| assert!(peer.send(half)));
+    simulation.run_for(SECOND / 100)?;
+    for peer in &slow {
+        peer.stall();
+        peer.send(&frame(&[b's'; 1400]));
+    }
+    simulation.run_for(SECOND / 100)?;
+    good[0].send(&frame(b"good"));
+    simulation.run_for(SECOND / 100)?;
+    assert_eq!(good[0].received(), 0, "there is no room for its answer");
+
+    let has_room = |simulation: &Simulation<_, _>| simulation.metrics().closed_by(CloseKind::EvictedOutbound) > 0;
+    assert!(simulation.run_until(SECOND * 2, has_room)?, "nothing was given up");
+    late.iter().for_each(|peer| assert!(peer.send(half)));
+    simulation.run_for(SECOND / 100)?;
+    assert_eq!(received(&good[0]), [b"good"], "{}", simulation.describe());
+    Ok(())
+}
