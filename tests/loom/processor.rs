@@ -199,6 +199,28 @@ fn an_encoder_in_line_gets_the_blocks_that_the_processor_keeps() {
 }
 
 #[test]
+fn a_reserve_is_repaid_by_a_block_that_comes_home() {
+    check(3, || {
+        let mut world = World::new(&small(), Plan::Answer(1000));
+        let held = world.processor.outbound().tiers().clone().map(|tier| tier.lease());
+        world.connect_stuck(&message(1));
+        world.prepare();
+        // It is not handed over: the processor's reserve is in the queue of the first.
+        let got = world.connect(&message(1));
+        world.prepare();
+        assert_eq!(with(&world.hands, |hands| hands.processed), 1);
+        let [small, medium, _large] = held;
+        // The first is too small, and wakes the processor all the same.
+        let holder = thread::spawn(move || {
+            drop(small);
+            drop(medium);
+        });
+        world.until(|_| with(&got, |got| got.len()) == 1004);
+        holder.join().expect("no panic");
+    });
+}
+
+#[test]
 fn a_request_to_go_down_is_not_slept_over() {
     check(3, || {
         let mut world = World::new(&small(), Plan::Answer(1));
