@@ -77,6 +77,18 @@ const MUTANTS: &[Mutant] = &[
         to: "if false && self.wheel.due(slot).is_none_or(|set| due < set) {",
     },
     Mutant {
+        name: "liveness: whoever comes to wait for a block is not timed",
+        file: "src/processor/waiters.rs",
+        from: "_ if line.evict_at.is_none() => true,",
+        to: "",
+    },
+    Mutant {
+        name: "liveness: whoever comes to wait for room for an answer is not timed",
+        file: "src/processor/waiters.rs",
+        from: "&& (self.answer_room_is_back() || self.famine.evict_at.is_none());",
+        to: "&& self.answer_room_is_back();",
+    },
+    Mutant {
         name: "liveness: nobody is evicted",
         file: "src/processor/waiters.rs",
         from: "if now < due {\n            return false;",

@@ -244,8 +244,7 @@ fn an_answer_that_is_owed_is_delivered_before_the_end() {
     running.stopper().shutdown(GRACE, Finish::Answer);
     idle.ends();
     reply.send(Response::ok(&target));
-    assert_eq!(client.answer().body, b"/owed");
-    client.ends();
+    assert_eq!(client.last_answer(200), b"/owed");
     check_end(running.join().expect("nothing failed"));
 }
 

@@ -29,7 +29,7 @@ use sim::wire::Wire;
 use sim::world::World;
 use sluicegate::http1::Http1;
 use sluicegate::sim::{Broken, Random, Report, Seen, Simulation};
-use sluicegate::{Config, DropReason, Finish, HEADROOM, LengthPrefixed};
+use sluicegate::{Config, Finish, HEADROOM, LengthPrefixed};
 
 /// Seeds of a usual run.
 const SEEDS: u64 = 2000;
@@ -50,14 +50,7 @@ fn run<P: Wire>(seed: u64) -> Result<Report, String> {
     let healed = random.chance(700);
     let mut report = play(simulation, &director, healed, random)?;
     let mut world = world.lock();
-    // On the processor thread a deferred answer may find no room.
-    let sure = !seed.is_multiple_of(5);
-    // Unless something was thrown away on purpose: who was closed in order got everything.
-    let kept = report.metrics.dropped_for(DropReason::Undelivered)
-        + report.metrics.messages_dropped[DropReason::Stale as usize];
-    if sure && kept == 0 && world.all_released {
-        world.check_finished();
-    }
+    world.read_all();
     world.seen.iter().for_each(|name| report.seen.add(name, 1));
     match world.wrong.take() {
         Some(wrong) => Err(wrong),
@@ -95,8 +88,7 @@ fn set_up<P: Wire>(
         protocol,
         temper,
         answer_max: config.reply_max - P::ANSWER_OVERHEAD,
-        turn_bytes: config.turn.bytes,
-        few_segments: config.segments_max <= 40,
+        config: config.clone(),
     };
     (simulation, director)
 }
@@ -130,18 +122,12 @@ fn play<P: Wire>(
             ));
         }
     }
-    if director.temper.polite && director.temper.patient && simulation.network().counts().selector_failures == 0 {
-        world.lock().check_manners(director.temper.famine || director.few_segments);
-    }
-    if director.temper.calm && director.temper.patient && !director.temper.famine && !director.few_segments {
-        world.lock().check_refusals();
-    }
+    world.lock().judge(director.expectations(simulation.network().counts().selector_failures));
     if let Some(wrong) = world.lock().wrong.take() {
         return Err(wrong);
     }
     // These are accepted, and the processor has not seen them when it is told to go down.
     director.arrange_latecomers(&mut random);
-    world.lock().note_released();
     let finish = random.pick(&[Finish::Answer, Finish::ReadOut]);
     let grace = Duration::from_millis(random.pick(&[0, 10, 3000]));
     simulation.shutdown(grace, finish).map_err(text)

@@ -1,11 +1,12 @@
-//! What the simulation has found, each with the shortest story that shows it, named by the law it broke.
+//! What the simulation has found, each with the shortest story that shows it, named by the law it broke; and what hides
+//! too well among seeds, because a timer would put it right later.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use sluicegate::sim::{Broken, Network, SimPeer, SimWorkers, Simulation, Weather};
-use sluicegate::{Config, Deferred, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig};
+use sluicegate::{CloseKind, Config, Deferred, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig, Timeouts};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -183,5 +184,117 @@ fn liveness_who_waits_for_room_is_timed_before_the_server_sleeps() -> Result<(),
     good.send(&frame(b"good"));
     simulation.run_for(SECOND * 2)?;
     assert_eq!(received(&good), [b"good"], "{}", simulation.describe());
+    Ok(())
+}
+
+/// Nobody but the memory is in the way: no timer would put right what is forgotten.
+fn without_timers(tiers: [(usize, usize); 3]) -> Config {
+    let mut config = Config::default();
+    let off = Duration::ZERO;
+    config.timeouts = Timeouts { idle: off, message: off, write_stall: off, reply: off, ..config.timeouts };
+    config.inbound = tiers.map(|(size, count)| TierConfig { size, count });
+    config.outbound = config.inbound;
+    config
+}
+
+/// All blocks were kept by the user. The first that comes home goes to whoever waits, at once, and not when it is time to
+/// look for somebody to evict.
+#[test]
+fn liveness_a_block_that_comes_home_wakes_who_waits() -> Result<(), Broken> {
+    let mut config = without_timers([(32, 1), (300, 1), (1500, 1)]);
+    config.timeouts.famine = 3600 * SECOND;
+    config.scratch = 544;
+    let kept = Kept::default();
+    let mut simulation = simulation(config, |_, _| keeping_user(&kept));
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    peer.send(&[frame(b"keep").repeat(8), frame(b"x")].concat());
+    simulation.run_for(SECOND)?;
+    let before = received(&peer).len();
+    assert!((1..8).contains(&before), "{before} answers: all spares are in use");
+    let release = Arc::clone(&kept);
+    simulation.network().after(SECOND, move || release.lock().clear());
+    simulation.run_for(2 * SECOND)?;
+    assert!(!received(&peer).is_empty(), "blocks have come home, and nobody was woken");
+    Ok(())
+}
+
+/// One peer reads nothing and has all outbound memory. Others are served all the same: its output is given up for them.
+#[test]
+fn liveness_output_that_stalls_is_given_up_for_others() -> Result<(), Broken> {
+    let mut config = without_timers([(32, 1), (300, 1), (1500, 1)]);
+    config.scratch = 544;
+    config.reply_max = 2000;
+    let big = |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+        reply.send(vec![b'y'; message.payload().len() * 1000]);
+    };
+    let mut simulation = simulation(config, |_, _| big);
+    let narrow = Weather { send_buffer: 10, ..Weather::calm() };
+    let hogs: Vec<_> = (0..4).filter_map(|_| simulation.connect(narrow)).collect();
+    for hog in &hogs {
+        hog.stall();
+        hog.send(&frame(b"a"));
+    }
+    simulation.run_for(SECOND / 2)?;
+    let reader = simulation.connect(Weather::calm()).expect("there is room");
+    reader.send(&frame(b"b"));
+    simulation.run_for(30 * SECOND)?;
+    assert_eq!(reader.received(), 1004, "the others read nothing");
+    let evicted = simulation.closed().iter().filter(|closed| closed.kind == CloseKind::EvictedOutbound).count();
+    assert!(evicted >= 1, "somebody gave up its output");
+    Ok(())
+}
+
+/// Whoever came to wait for a block was not timed before something else woke the processor.
+#[test]
+fn liveness_a_famine_begins_when_somebody_waits() -> Result<(), Broken> {
+    let mut config = without_timers([(32, 4), (300, 2), (1500, 1)]);
+    config.scratch = 544;
+    let kept = Kept::default();
+    let mut simulation = simulation(config, |_, _| keeping_user(&kept));
+    let [holder, waiter] = [(); 2].map(|()| simulation.connect(Weather::calm()).expect("there is room"));
+    holder.send(&frame(&[b'x'; 1400])[..1300]);
+    simulation.run_for(SECOND)?;
+    waiter.send(&frame(&[b'y'; 1400]));
+    simulation.run_for(10 * SECOND)?;
+    let closed = simulation.closed();
+    assert_eq!(closed[0].kind, CloseKind::EvictedInbound);
+    assert!(closed[0].at < 6 * SECOND, "the famine time is a second: {closed:?}");
+    assert_eq!(received(&waiter), [b"y"]);
+    Ok(())
+}
+
+/// A whole message had waited for room and was about to be handed over; but in that cycle somebody else came first and
+/// needed a small block, and it was taken from the connection that had received least of late: this one.
+#[test]
+fn liveness_who_waits_for_the_server_only_keeps_its_block() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.inbound = [(32, 4), (300, 4), (1500, 4)].map(|(size, count)| TierConfig { size, count });
+    config.outbound = [(32, 1), (300, 1), (1500, 1)].map(|(size, count)| TierConfig { size, count });
+    let promises = Promises::default();
+    let mut simulation = simulation(config, |_, _| patient_user(&promises));
+    let weather = Weather { delay_max: Duration::ZERO, ..Weather::calm() };
+    let connect = |simulation: &Simulation<_, _>, count: usize, weather| {
+        (0..count).filter_map(|_| simulation.connect(weather)).collect::<Vec<SimPeer>>()
+    };
+    let slow = connect(&simulation, 3, Weather { send_buffer: 1, ..weather });
+    let (halves, late, good) =
+        (connect(&simulation, 8, weather), connect(&simulation, 8, weather), connect(&simulation, 1, weather));
+    let half = &frame(b"half a message")[..12];
+    halves.iter().for_each(|peer| assert!(peer.send(half)));
+    simulation.run_for(SECOND / 100)?;
+    for peer in &slow {
+        peer.stall();
+        peer.send(&frame(&[b's'; 1400]));
+    }
+    simulation.run_for(SECOND / 100)?;
+    good[0].send(&frame(b"good"));
+    simulation.run_for(SECOND / 100)?;
+    assert_eq!(good[0].received(), 0, "there is no room for its answer");
+
+    let has_room = |simulation: &Simulation<_, _>| simulation.metrics().closed_by(CloseKind::EvictedOutbound) > 0;
+    assert!(simulation.run_until(SECOND * 2, has_room)?, "nothing was given up");
+    late.iter().for_each(|peer| assert!(peer.send(half)));
+    simulation.run_for(SECOND / 100)?;
+    assert_eq!(received(&good[0]), [b"good"], "{}", simulation.describe());
     Ok(())
 }

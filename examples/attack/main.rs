@@ -84,7 +84,7 @@ fn attack_all(args: &Args, attacks: &[&'static Attack], running: Option<&Target>
             rounds.push(one_round(args, attack, running, u64::from(round), &progress)?);
         }
         let summary = Summary::of(attack, &rounds, args.scale >= 1.0);
-        progress.line(&report::details(attack, &summary, rounds.last()));
+        progress.line(&report::details(attack, &summary, rounds.iter().max_by_key(|round| round.good_errors.len())));
         summaries.push(summary);
     }
     progress.finish();

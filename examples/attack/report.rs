@@ -10,10 +10,11 @@ use crate::summary::Summary;
 /// Lines of the server's log that are shown of a round.
 const COMPLAINTS: usize = 3;
 
-/// What is known of one attack. Counts are those of its last round.
-pub fn details(attack: &Attack, summary: &Summary, last: Option<&Round>) -> String {
+/// What is known of one attack. Counts are those of one round: the last, or that with the most
+/// errors of good clients.
+pub fn details(attack: &Attack, summary: &Summary, shown: Option<&Round>) -> String {
     let mut lines = vec![format!("{}: {}", attack.name, attack.about)];
-    if let Some(round) = last {
+    if let Some(round) = shown {
         lines.extend(round.attackers.iter().map(|line| format!("  attackers   {line}")));
         let (before, after) = (&round.numbers_before, &round.numbers_after);
         for (title, family) in

@@ -85,6 +85,7 @@ impl Deadlines {
     }
 
     /// Since when the connection is paused.
+    #[cfg(feature = "sim")]
     pub(crate) fn paused_since(&self) -> Option<Instant> {
         self.paused
     }

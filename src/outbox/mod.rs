@@ -245,6 +245,7 @@ impl Outbox {
     }
 
     /// True while the workers' reserve is whole.
+    #[cfg(feature = "sim")]
     pub(crate) fn workers_reserve_whole(&self) -> bool {
         self.workers_reserve.in_use() == 0
     }

@@ -122,14 +122,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 }
 
-/// A connection that waits for the server is not evicted for it. One that waits in line for a larger block still gives a
-/// small one up: otherwise whoever claims large messages could hold all small blocks, and those are never waited for.
+/// A connection that waits for the server is not evicted for it: neither one that is held up, nor one that may run again and
+/// has not had its turn. One that waits in line for a larger block still gives a small one up: otherwise whoever claims large
+/// messages could hold all small blocks, and those are never waited for.
 fn is_evictable<K, P>(tier: usize, connection: &Connection<K, P>) -> bool {
-    let mut paused = connection.paused;
-    if tier == SMALL && !connection.flags.undecoded {
+    let (mut paused, undecoded) = (connection.paused, connection.flags.undecoded);
+    let has_its_turn_soon = undecoded && paused.is_empty();
+    if tier == SMALL && !undecoded {
         paused.clear(PauseReason::NoBlocks);
     }
-    !paused.by_server()
+    !has_its_turn_soon && !paused.by_server()
 }
 
 #[cfg(test)]

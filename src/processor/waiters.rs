@@ -168,31 +168,26 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// True if a cycle would serve somebody.
+    /// True if a cycle would serve somebody, or begin to time somebody's wait.
     pub(super) fn could_relieve(&self) -> bool {
         let Waiters { spares, blocks, .. } = &self.waiters;
         let lines = |lines: &[BlockLine; TIERS]| (0..TIERS).any(|tier| self.could_serve(&lines[tier], tier));
         let blocks = lines(spares) || lines(blocks);
-        let answers = !self.waiters.answer_room.is_empty() && (self.answer_room_is_back() || self.could_repay());
+        let answers = !self.waiters.answer_room.is_empty()
+            && (self.answer_room_is_back() || self.could_repay() || self.famine.evict_at.is_none());
         let owed = !self.waiters.owed_room.is_empty() && self.desk.owed.has_room();
-        blocks || answers || owed || self.waiters.resuming || self.encoder_waits_unseen() || self.waits_untimed()
+        blocks || answers || owed || self.waiters.resuming || self.encoder_waits_unseen()
     }
 
-    /// True if somebody stands in a line since this cycle only, so that nobody has looked yet when the famine time is
-    /// over. To sleep now would be to sleep until something else happens.
-    fn waits_untimed(&self) -> bool {
-        let mut lines = self.waiters.spares.iter().chain(&self.waiters.blocks);
-        lines.any(|line| !line.is_empty() && line.evict_at.is_none())
-            || (!self.waiters.answer_room.is_empty() && self.famine.evict_at.is_none())
-    }
-
-    /// True if the first in line would be served, or is gone.
+    /// True if the first in line would be served, is gone, or was not seen yet.
     fn could_serve(&self, line: &BlockLine, tier: usize) -> bool {
         let Some(front) = line.waiting.front() else { return false };
         let partial =
             |tier: usize| self.rests.has(tier) || self.inbound.available(tier) > usize::from(!self.spares.has(tier));
         let spare = |tier: usize| self.spares.has(tier) || self.inbound.available(tier) > 0;
         match front.wants {
+            // The time of whoever came to the front since does not run yet.
+            _ if line.evict_at.is_none() => true,
             _ if !self.still_waits(front, PauseReason::NoBlocks) => true,
             Wants::Promotion => partial(tier),
             Wants::Rest => partial(tier) && (tier..TIERS).any(spare),

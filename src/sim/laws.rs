@@ -13,7 +13,7 @@ use crate::id::ConnectionId;
 use crate::metrics::Snapshot;
 use crate::outbox::Outbox;
 use crate::processor::{Inspected, Overview};
-use crate::reason::PauseReason;
+use crate::reason::{PauseReason, Paused};
 use crate::server::Config;
 
 /// A law of the server's that did not hold.
@@ -53,8 +53,12 @@ const OVERDUE_MAX: Duration = Duration::from_millis(50);
 pub(super) struct Laws {
     /// There was work left: the next select must not sleep.
     busy: bool,
+    /// Somebody waited for memory: the next select must not sleep longer than a famine may last.
+    hungry: bool,
     last: Option<Instant>,
     clocks: Vec<Clock>,
+    /// Who was held up at the end of the last cycle by what no cycle ends before it reads.
+    held_up: Vec<ConnectionId>,
 }
 
 /// What is remembered of one connection's clocks.
@@ -79,6 +83,8 @@ pub(super) struct Scene<'a> {
     pub(super) network: &'a State,
     /// Accepted connections that wait for the processor.
     pub(super) waiting: usize,
+    /// Whose messages were handled in this cycle.
+    pub(super) spoke: &'a [ConnectionId],
 }
 
 impl Laws {
@@ -86,6 +92,7 @@ impl Laws {
     pub(super) fn check(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
         self.check_liveness(scene)?;
         self.check_clocks(scene)?;
+        self.check_pauses(scene)?;
         scene.check_memory()?;
         scene.check_books()?;
         scene.overview.connections.iter().try_for_each(|connection| scene.check_connection(connection))
@@ -97,6 +104,13 @@ impl Laws {
         if self.busy && sleep.slept {
             return Err(("liveness", "the processor slept although it had left work undone".into()));
         }
+        let too_long = sleep.leave.is_none_or(|leave| leave > scene.config.timeouts.famine);
+        if self.hungry && sleep.slept && too_long {
+            let what = format!("a connection waits for memory, and the processor would sleep for {:?}", sleep.leave);
+            return Err(("liveness", what));
+        }
+        let hungry = |paused: Paused| paused.has(PauseReason::NoBlocks) && !paused.has(PauseReason::Closing);
+        self.hungry = scene.overview.connections.iter().any(|connection| hungry(connection.paused));
         if sleep.idle > IDLE_SELECTS_MAX && scene.network.now - sleep.idle_since < IDLE_SELECT_LEAST * sleep.idle {
             return Err(("liveness", format!("the processor spins: {} cycles without any effect", sleep.idle)));
         }
@@ -112,6 +126,18 @@ impl Laws {
             Some(misuse) => Err(("selector", misuse.clone())),
             None => Ok(()),
         }
+    }
+
+    /// LAW memory: whoever is paused because too much waits for its peer is not decoded; nor is whoever ends.
+    fn check_pauses(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
+        if let Some(id) = self.held_up.iter().find(|id| scene.spoke.contains(id)) {
+            return Err(("memory", format!("{id} was paused and was decoded all the same")));
+        }
+        let held_up = |paused: Paused| paused.has(PauseReason::OutboundHigh) || paused.has(PauseReason::Closing);
+        let connections = scene.overview.connections.iter().filter(|connection| held_up(connection.paused));
+        self.held_up.clear();
+        self.held_up.extend(connections.map(|connection| connection.id));
+        Ok(())
     }
 
     /// LAW clocks: a message does not age while the pause set is not empty, and never faster than the clock.
@@ -248,6 +274,11 @@ impl Scene<'_> {
         if undelivered < connection.queued || (undelivered != connection.queued && !on_its_way) {
             let what = format!("{}: {} bytes are queued, {undelivered} are counted", connection.id, connection.queued);
             return Err(("ledger", what));
+        }
+        let high = connection.queued >= self.config.watermarks.high && connection.stage.is_none();
+        if high && !connection.on_write && !connection.paused.has(PauseReason::OutboundHigh) {
+            let what = format!("{}: {} bytes wait for it and nothing holds it up", connection.id, connection.queued);
+            return Err(("memory", what));
         }
         // One answer on top, the last words, and whatever was owed already when the mark was reached.
         let answers = 2 + self.config.owed_max;

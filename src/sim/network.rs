@@ -58,6 +58,8 @@ pub struct Network {
 pub(crate) struct Sleep {
     /// The last select found nothing to report and had leave to sleep.
     pub(crate) slept: bool,
+    /// How long it had leave to sleep; `None` is without end.
+    pub(crate) leave: Option<Duration>,
     /// It had no timeout, nothing was left to happen, and nobody could have woken it.
     pub(crate) for_ever: bool,
     /// Selects in a row between which nothing happened at all, and since when.

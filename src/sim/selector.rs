@@ -85,14 +85,14 @@ impl SimSelector {
     }
 
     /// Keeps the books on sleep.
-    fn begin(&mut self) {
+    fn begin(&mut self, leave: Option<Duration>) {
         let mut state = self.network.lock();
         let happened = state.happened;
         let (idle, idle_since) = match happened {
             0 => (state.sleep.idle + 1, state.sleep.idle_since),
             _ => (0, state.now),
         };
-        state.sleep = super::network::Sleep { slept: false, for_ever: false, idle, idle_since };
+        state.sleep = super::network::Sleep { slept: false, leave, for_ever: false, idle, idle_since };
         state.happened = 0;
     }
 }
@@ -139,7 +139,7 @@ impl Selector for SimSelector {
     }
 
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
-        self.begin();
+        self.begin(timeout);
         let until = timeout.map(|timeout| self.network.elapsed() + timeout);
         self.network.run_due();
         let mut on = timeout != Some(Duration::ZERO);

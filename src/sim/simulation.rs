@@ -260,6 +260,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
             self.processor.inspect_ledger().map_err(|what| ("ledger", what))?;
         }
         let metrics = self.shared.metrics.snapshot();
+        let sightings = self.sightings.lock();
         let network = self.network.lock();
         self.laws.check(&Scene {
             config: &self.config,
@@ -269,6 +270,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
             inbound: &self.shared.inbound,
             network: &network,
             waiting: self.shared.handover.waiting(),
+            spoke: &sightings.spoke,
         })
     }
 

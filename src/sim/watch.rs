@@ -41,6 +41,8 @@ pub(super) struct Sightings {
     pub(super) broken: Option<(&'static str, String)>,
     /// Who has spoken in this cycle, and how often.
     turns: Vec<(ConnectionId, usize)>,
+    /// Who has spoken in the cycle before.
+    pub(super) spoke: Vec<ConnectionId>,
 }
 
 impl Sightings {
@@ -82,6 +84,11 @@ impl Sightings {
                 self.broken = Some(("one peer", what));
             }
         }
+    }
+
+    fn cycle_ends(&mut self) {
+        self.spoke.clear();
+        self.spoke.extend(self.turns.drain(..).map(|(id, _)| id));
     }
 
     /// How many are open.
@@ -136,7 +143,7 @@ impl<P: Protocol, M: MessageProcessor<P>> MessageProcessor<P> for Watched<M> {
     }
 
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
-        self.sightings.lock().turns.clear();
+        self.sightings.lock().cycle_ends();
         self.user.cycle_end(now)
     }
 }

@@ -43,11 +43,11 @@ impl Talk {
 
 /// Plays the case to a server.
 pub fn talk(case: &Case) -> Talk {
-    let world = |network: &Network, _: &SimWorkers| {
+    let user = |network: &Network, _: &SimWorkers| {
         let network = network.clone();
         move |request: Message<'_, Http1>, reply: Reply<'_, Http1>| answer(&network, request, reply)
     };
-    let mut server = Simulation::new(1, Config::default(), case.protocol(), world).expect("the default settings");
+    let mut server = Simulation::new(1, Config::default(), case.protocol(), user).expect("the default settings");
     let peer = server.connect(Weather::calm()).expect("there is room");
     for piece in case.pieces() {
         peer.send(piece);

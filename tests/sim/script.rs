@@ -8,10 +8,14 @@ use sluicegate::{Config, HEADROOM, TierConfig, Timeouts, Turn, Watermarks, Write
 
 use super::user::release;
 use super::wire::{Answer, Wire};
-use super::world::{ANSWER_HEAD, Act, REQUEST_HEAD, Record, Request, Shared, unasked};
+use super::world::{ANSWER_HEAD, Act, Expectations, REQUEST_HEAD, Record, Request, Shared, unasked};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
+/// Pieces of output that may run out even where blocks do not.
+const FEW_SEGMENTS: usize = 40;
+/// Time enough for everybody to read everything.
+const LONG_LINGER: Duration = Duration::from_secs(100);
 /// How long the crowd is at it.
 pub const SHOW: Duration = Duration::from_secs(6);
 
@@ -22,7 +26,7 @@ pub struct Temper {
     pub patient: bool,
     /// Blocks are few.
     pub famine: bool,
-    /// Nobody misbehaves.
+    /// Nobody misbehaves. Otherwise some do.
     pub polite: bool,
     /// The network is calm.
     pub calm: bool,
@@ -66,7 +70,7 @@ pub fn config(random: &mut Random, temper: Temper) -> Config {
     config.owed_max = owed_max;
     config.owed_total_max = owed_max * random.pick(&[1, 2, 10]);
     config.unasked_max = random.pick(&[1, 3, 100]);
-    config.segments_max = random.pick(&[20, 40, 1000]);
+    config.segments_max = random.pick(&[20, FEW_SEGMENTS, 1000]);
     if !temper.polite && random.chance(100) {
         config.admission.per_address_max = random.below(2);
         config.admission.refuse_above = random.below(connections_max);
@@ -106,9 +110,7 @@ pub struct Director<P: Wire> {
     pub protocol: P,
     pub temper: Temper,
     pub answer_max: usize,
-    pub turn_bytes: usize,
-    /// Pieces of output may run out even where blocks do not.
-    pub few_segments: bool,
+    pub config: Config,
 }
 
 impl<P: Wire> Clone for Director<P> {
@@ -120,6 +122,7 @@ impl<P: Wire> Clone for Director<P> {
             workers: self.workers.clone(),
             proxy: self.proxy.clone(),
             protocol: self.protocol.clone(),
+            config: self.config.clone(),
             ..*self
         }
     }
@@ -171,9 +174,10 @@ impl<P: Wire> Director<P> {
     }
 
     fn admit(&self, peer: SimPeer, weather: Weather, mut random: Random) {
-        let (plan, mut stream) = self.plan(self.patience_for(weather), &mut random);
+        let polite = self.temper.polite || random.chance(500);
+        let (plan, mut stream) = self.plan(self.patience_for(weather), polite, &mut random);
         let mut malformed = false;
-        if !self.temper.polite && random.chance(100) {
+        if !polite && random.chance(200) {
             stream.extend(self.protocol.malformed(&mut random));
             malformed = true;
         }
@@ -182,24 +186,24 @@ impl<P: Wire> Director<P> {
             let index = world.records.len();
             world.by_address.insert(peer.address(), index);
             let mut record = Record::new(peer.clone(), plan);
-            record.malformed = malformed;
+            (record.malformed, record.polite) = (malformed, polite);
             world.records.push(record);
             index
         };
         let mut at = Duration::ZERO;
         // Mostly all at once, so that requests lie behind each other; sometimes drop by drop.
         let piece = random.pick(&[usize::MAX, usize::MAX, 2000, 100, 30]);
-        let end = if !self.temper.polite && random.chance(200) { random.below(stream.len() + 1) } else { stream.len() };
+        let end = if !polite && random.chance(200) { random.below(stream.len() + 1) } else { stream.len() };
         for bytes in stream[..end].chunks(piece.min(end.max(1))) {
             at += random.duration(SHOW / 20);
             self.arrange_send(at, index, peer.clone(), bytes.to_vec());
         }
-        self.arrange_manners(at, index, peer, &mut random);
+        self.arrange_manners(at, index, (peer, polite), &mut random);
     }
 
     /// How many bytes a peer may move in that weather, so that no simulation takes long.
     fn patience_for(&self, weather: Weather) -> usize {
-        let smallest = [weather.piece_max, weather.send_buffer, weather.receive_buffer, self.turn_bytes];
+        let smallest = [weather.piece_max, weather.send_buffer, weather.receive_buffer, self.config.turn.bytes];
         match smallest.into_iter().min().unwrap_or(1) {
             0..10 => 1500,
             10..200 => 6000,
@@ -208,12 +212,12 @@ impl<P: Wire> Director<P> {
     }
 
     /// The requests of one peer, and their bytes.
-    fn plan(&self, budget: usize, random: &mut Random) -> (Vec<Request>, Vec<u8>) {
+    fn plan(&self, budget: usize, polite: bool, random: &mut Random) -> (Vec<Request>, Vec<u8>) {
         let index = self.world.lock().records.len();
         let longest = P::payload_max(self.protocol.message_max());
         let (mut plan, mut stream, mut moved) = (Vec::new(), Vec::new(), 0);
         for serial in 0..random.pick(&[0, 1, 2, 5, 30]) {
-            let friendly = self.temper.polite || random.chance(850);
+            let friendly = polite || random.chance(850);
             let act = if friendly { random.pick(&Act::FRIENDLY) } else { random.pick(&Act::ALL) };
             let length = random.pick(&[REQUEST_HEAD, 40, 300, longest / 2, longest]).min(longest);
             let most = self.answer_max;
@@ -241,14 +245,14 @@ impl<P: Wire> Director<P> {
     }
 
     /// How the peer behaves besides.
-    fn arrange_manners(&self, sent_at: Duration, index: usize, peer: SimPeer, random: &mut Random) {
+    fn arrange_manners(&self, sent_at: Duration, index: usize, (peer, polite): (SimPeer, bool), random: &mut Random) {
         if random.chance(if self.temper.slow { 900 } else { 300 }) {
             self.world.lock().records[index].slow = true;
             self.arrange_reading(random, &peer);
         }
         let until = sent_at + SECOND;
         let world = Arc::clone(&self.world);
-        match random.below(if self.temper.polite { 4 } else { 10 }) {
+        match random.below(if polite { 4 } else { 10 }) {
             0..3 => {}
             3..6 => self.network.after(random.duration(until), move || {
                 peer.finish();
@@ -311,6 +315,14 @@ impl<P: Wire> Director<P> {
             again.lock().not_ready = false;
             proxy.resume();
         });
+    }
+
+    /// What may be expected of the server in this simulation.
+    pub fn expectations(&self, failures: u64) -> Expectations {
+        let Temper { patient, famine, .. } = self.temper;
+        let sound = patient && failures == 0;
+        let memory = !famine && self.config.segments_max > FEW_SEGMENTS;
+        Expectations { sound, memory, long_linger: self.config.timeouts.linger == LONG_LINGER }
     }
 
     /// Makes everything good again: everybody reads, nothing is held, the user is ready.

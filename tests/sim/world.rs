@@ -143,6 +143,8 @@ pub struct Record {
     pub sent: usize,
     /// It has sent something that is no request, behind all of them.
     pub malformed: bool,
+    /// It does nothing that a server could mind.
+    pub polite: bool,
     pub finished: bool,
     /// It broke the connection, or closed it without listening.
     pub rude: bool,
@@ -175,6 +177,7 @@ impl Record {
             plan,
             sent: 0,
             malformed: false,
+            polite: true,
             finished: false,
             rude: false,
             slow: false,
@@ -268,6 +271,58 @@ impl Record {
     }
 }
 
+/// What may be expected of the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Expectations {
+    /// Nothing is over in time, and the operating system does as it is told.
+    pub sound: bool,
+    /// There is memory for everything.
+    pub memory: bool,
+    /// Whoever is refused has time to read why.
+    pub long_linger: bool,
+}
+
+impl Record {
+    /// LAW one peer: whoever did nothing wrong is not closed but for want of memory, or for a rule that it did not know.
+    fn judge_manners(&self, expected: Expectations) -> Result<(), String> {
+        let excused = match self.closed {
+            None => true,
+            Some(CloseKind::PeerClosed | CloseKind::PeerIncomplete) => self.finished,
+            Some(CloseKind::EvictedInbound | CloseKind::EvictedOutbound | CloseKind::NoRoom) => !expected.memory,
+            Some(CloseKind::Crowded | CloseKind::OutboundFull) => true,
+            Some(_) => false,
+        };
+        match excused || !self.polite || !expected.sound {
+            true => Ok(()),
+            false => Err("did nothing wrong and was closed".into()),
+        }
+    }
+
+    /// Nothing that was accepted is lost: what was whole when the peer finished was handled, and the answers were given
+    /// before the end.
+    fn judge_end(&self, expected: Expectations) -> Result<(), String> {
+        let in_order = self.closed.is_some_and(|kind| IN_ORDER.contains(&kind));
+        if !(expected.sound && expected.memory && in_order && self.peer.end() == Some(End::Finished)) || self.rude {
+            return Ok(());
+        }
+        let (answered, due) = (self.reading.answers.len(), self.expected().count());
+        if self.closed == Some(CloseKind::PeerClosed) && self.processed != self.whole() {
+            return Err(format!("{} of {} whole requests were handled", self.processed, self.whole()));
+        }
+        if answered == due { Ok(()) } else { Err(format!("{answered} of {due} answers came before the end")) }
+    }
+
+    /// Whoever is refused can read why: no reset destroys the last words.
+    fn judge_refusal<P: Wire>(&self, expected: Expectations) -> Result<(), String> {
+        let listens = self.closed == Some(CloseKind::Protocol) && !self.rude && !self.slow && P::REFUSES;
+        let heard = self.peer.end() == Some(End::Finished) && self.reading.refused;
+        match heard || !listens || !(expected.sound && expected.memory && expected.long_linger) {
+            true => Ok(()),
+            false => Err(format!("was refused and could not read why: {:?}", self.peer.end())),
+        }
+    }
+}
+
 /// What the user holds on to.
 pub enum Held<P: Wire> {
     Message(Message<'static, P>),
@@ -284,8 +339,6 @@ pub struct World<P: Wire> {
     pub not_ready: bool,
     /// `ready` said yes and no message has come since.
     pub promised: bool,
-    /// Nothing was held when the end began.
-    pub all_released: bool,
     /// From now on everything is answered at once and nothing is held.
     pub healed: bool,
     /// The first thing that was wrong.
@@ -305,7 +358,6 @@ impl<P: Wire> World<P> {
             next_held: 0,
             not_ready: false,
             promised: false,
-            all_released: false,
             healed: false,
             wrong: None,
             seen: Vec::new(),
@@ -344,31 +396,15 @@ impl<P: Wire> World<P> {
         Some((index, serial, request))
     }
 
-    /// LAW one peer: where nobody misbehaves and nothing is over in time, nobody is closed but for want of memory.
-    pub fn check_manners(&mut self, famine: bool) {
-        for index in 0..self.records.len() {
-            let record = &self.records[index];
-            let excused = match record.closed {
-                None => true,
-                Some(CloseKind::PeerClosed | CloseKind::PeerIncomplete) => record.finished,
-                Some(CloseKind::EvictedInbound | CloseKind::EvictedOutbound | CloseKind::NoRoom) => famine,
-                Some(_) => false,
-            };
-            if !excused {
-                self.wrong(format!("LAW one peer: peer {index} did nothing wrong and was closed: {:?}", record.closed));
-            }
-        }
-    }
-
-    /// Where the network is calm and nothing is over in time: whoever is refused can read why.
-    pub fn check_refusals(&mut self) {
+    /// Judges how the server has treated everybody so far.
+    pub fn judge(&mut self, expected: Expectations) {
         self.read_all();
         for index in 0..self.records.len() {
             let record = &self.records[index];
-            let listens = record.closed == Some(CloseKind::Protocol) && !record.rude && !record.slow;
-            let heard = record.peer.end() == Some(End::Finished) && record.reading.refused;
-            if listens && P::REFUSES && !heard {
-                self.wrong(format!("peer {index} was refused and has not read it: {:?}", record.peer.end()));
+            let judged = record.judge_manners(expected).and_then(|()| record.judge_end(expected));
+            let judged = judged.and_then(|()| record.judge_refusal::<P>(expected));
+            if let Err(what) = judged {
+                self.wrong(format!("{} peer {index}, {:?}: {what}", P::NAME, self.records[index].closed));
             }
         }
     }
@@ -377,23 +413,5 @@ impl<P: Wire> World<P> {
         self.next_held += 1;
         self.held.insert(self.next_held, held);
         self.next_held
-    }
-
-    /// Notes whether anything is held, when the end begins.
-    pub fn note_released(&mut self) {
-        self.all_released = self.held.is_empty();
-    }
-
-    /// Checks what holds for peers whose connection has ended in order: they got everything that was coming to them.
-    pub fn check_finished(&mut self) {
-        self.read_all();
-        for index in 0..self.records.len() {
-            let record = &self.records[index];
-            let missing = record.expected().count() - record.reading.answers.len().min(record.expected().count());
-            let in_order = record.closed.is_some_and(|kind| IN_ORDER.contains(&kind));
-            if in_order && record.peer.end() == Some(End::Finished) && missing > 0 && !record.rude {
-                self.wrong(format!("peer {index}: {missing} answers are missing and the stream has ended in order"));
-            }
-        }
     }
 }

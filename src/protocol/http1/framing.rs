@@ -74,14 +74,17 @@ pub(super) fn of_request(version10: bool, fields: &BodyFields<'_>, limits: &Limi
         if fields.lengths > 0 {
             return Err(malformed("both Content-Length and Transfer-Encoding"));
         }
-        // 4. The final coding must be chunked (or nobody knows where the body ends), and chunked only once (section
-        // 7.1).
-        if codings.malformed || codings.chunked != 1 || codings.after_chunked {
+        // 4. Chunked must be the final coding, and only once (section 7.1).
+        if codings.malformed || codings.chunked > 1 || codings.after_chunked {
             return Err(malformed("Transfer-Encoding is not a list of codings that ends with one chunked"));
         }
-        // Section 6.1: a coding that is not understood, and that a chunked one frames, is answered with 501.
+        // Section 6.1: a coding that is not understood is answered with 501. So is one that no chunked follows, although
+        // section 6.3 has 400 for a body without an end: where no coding is known, that is what the peer has to hear.
         if codings.unknown {
             return Err(ProtocolError::with_status(501, "transfer coding other than chunked"));
+        }
+        if codings.chunked == 0 {
+            return Err(malformed("Transfer-Encoding without a coding"));
         }
         return Ok(Framing::Chunked);
     }
@@ -134,18 +137,12 @@ mod tests {
         assert_eq!(framing(true, &[], &["chunked"]), Err(400));
         assert_eq!(framing(false, &[], &["gzip, chunked"]), Err(501));
         assert_eq!(framing(false, &[], &["gzip", "chunked"]), Err(501));
-        for unframed in [
-            "",
-            ",",
-            "gzip",
-            "identity",
-            "chunked, gzip",
-            "chunked, chunked",
-            "chunked;a=b",
-            "chunked,",
-            "\"chunked\"",
-            "chun ked",
-        ] {
+        for unknown in ["gzip", "identity", "chunkedx"] {
+            assert_eq!(framing(false, &[], &[unknown]), Err(501), "{unknown}");
+        }
+        for unframed in
+            ["", ",", "chunked, gzip", "chunked, chunked", "chunked;a=b", "chunked,", "\"chunked\"", "chun ked"]
+        {
             assert_eq!(framing(false, &[], &[unframed]), Err(400), "{unframed}");
         }
     }
