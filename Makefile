@@ -1,5 +1,5 @@
 # The menu. `make` alone prints it.
-.PHONY: help check test sim fuzz bench doc
+.PHONY: help check test sim loom fuzz bench doc
 
 help: ## print this menu
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -13,6 +13,10 @@ test: ## all tests
 sim: ## the simulation; SEED=n runs one seed again, SEEDS=n [FROM=n] runs more and others
 	$(if $(SEED),SLUICEGATE_SEED=$(SEED)) $(if $(SEEDS),SLUICEGATE_SEEDS=$(SEEDS)) $(if $(FROM),SLUICEGATE_SEEDS_FROM=$(FROM)) \
 		cargo test --release --test sim -- --nocapture
+
+loom: ## the protocols between threads in every order; PREEMPTIONS=n tries more, TEST=name one of them
+	$(if $(PREEMPTIONS),LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS)) RUSTFLAGS="--cfg loom -C debug-assertions" \
+		cargo test --release --test loom --target-dir target/loom -- --nocapture $(TEST)
 
 fuzz: ## a minute of each fuzz target; needs cargo-fuzz and a nightly toolchain
 	cd fuzz && cargo run --example seeds

@@ -3,6 +3,8 @@
 //! It knows nothing of messages. While there is no room it takes nothing, and peers wait in the kernel's backlog; while
 //! the kernel gives nothing (no descriptors, no memory) it tries again by and by. It never gives up before it is told.
 
+mod watch;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use crate::handover::{Accepted, Handover};
 use crate::metrics::Metrics;
 use crate::poll::{poll_once, wake_flag};
 use crate::wake::WakeFlag;
+
+pub use watch::{Awaited, Watch};
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -62,16 +66,14 @@ impl Entrance {
 pub(crate) struct Accepter {
     poll: Poll,
     listener: TcpListener,
-    wake: Arc<WakeFlag>,
     events: Events,
-    control: Arc<Control>,
+    watch: Watch<TcpStream>,
     metrics: Arc<Metrics>,
     /// How many peers may wait in the kernel's backlog.
     backlog: usize,
     back_off: BackOff,
     /// Connections that were open before the last attempt to accept.
     live: usize,
-    handover: Arc<Handover<TcpStream>>,
     /// Behind `listener`: fields are dropped in this order, so nobody can connect any more when it says so.
     _finish: FinishOnDrop,
 }
@@ -89,17 +91,6 @@ enum Outcome {
     Failed(io::ErrorKind),
 }
 
-/// What it waits for besides the end of the server.
-#[derive(Debug, Clone, Copy)]
-enum Awaited {
-    /// A peer.
-    Peer,
-    /// Room for one more connection.
-    Room,
-    /// Fewer connections than these: their descriptors are free again.
-    FewerThan(usize),
-}
-
 impl Accepter {
     pub(crate) fn new(
         entrance: Entrance,
@@ -111,7 +102,8 @@ impl Accepter {
         let Entrance { poll, listener, wake } = entrance;
         let (events, back_off) = (Events::with_capacity(2), BackOff::default());
         let _finish = FinishOnDrop(Arc::clone(&handover));
-        Self { poll, listener, wake, events, control, metrics, backlog, back_off, live: 0, handover, _finish }
+        let watch = Watch { wake, handover, control };
+        Self { poll, listener, events, watch, metrics, backlog, back_off, live: 0, _finish }
     }
 
     /// Accepts until the server goes down, then what the backlog still holds, then closes the listener and says that it
@@ -120,7 +112,7 @@ impl Accepter {
     /// # Errors
     /// It could not sleep: its poll is broken.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        while !self.control.is_requested() {
+        while !self.watch.control.is_requested() {
             match self.accept_some() {
                 Outcome::More => {}
                 Outcome::Drained => self.sleep(None, Awaited::Peer)?,
@@ -136,11 +128,11 @@ impl Accepter {
     fn accept_some(&mut self) -> Outcome {
         let mut failures = 0;
         for _ in 0..TURN {
-            if !self.handover.has_room() {
+            if !self.watch.handover.has_room() {
                 return Outcome::NoRoom;
             }
             // Counted before the attempt: a connection that ends right after a failure must not be missed.
-            self.live = self.handover.live();
+            self.live = self.watch.handover.live();
             match self.listener.accept() {
                 Ok((socket, address)) => {
                     failures = 0;
@@ -159,7 +151,7 @@ impl Accepter {
     /// peers who keep on coming would hold the shutdown up.
     fn accept_rest(&mut self) {
         for _ in 0..=self.backlog {
-            if !self.handover.has_room() {
+            if !self.watch.handover.has_room() {
                 return;
             }
             match self.listener.accept() {
@@ -173,7 +165,7 @@ impl Accepter {
     fn hand_over(&self, socket: TcpStream, address: SocketAddr) {
         prepare(&socket);
         self.metrics.accepted.add(1);
-        if self.handover.put(Accepted { socket, address }).is_err() {
+        if self.watch.handover.put(Accepted { socket, address }).is_err() {
             // There was room, and nobody else puts anything there.
             debug_assert!(false, "the hand-over queue was full after all");
             log::error!("no room to hand over the connection of {address}: closed");
@@ -182,7 +174,7 @@ impl Accepter {
 
     fn failed(&mut self, error: &io::Error) -> Outcome {
         if self.back_off.failed(Instant::now()) {
-            let live = self.handover.live();
+            let live = self.watch.handover.live();
             log::warn!("cannot accept: {error}; {live} connections are open; peers wait in the backlog until it can");
         }
         Outcome::Failed(error.kind())
@@ -192,7 +184,7 @@ impl Accepter {
     fn wait_out_failure(&mut self) -> io::Result<()> {
         let live = self.live;
         let until = Instant::now() + self.back_off.delay;
-        while !self.has_come(Awaited::FewerThan(live)) {
+        while !self.watch.has_come(Awaited::FewerThan(live)) {
             // New peers end the sleep as well, but their turn has not come.
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -204,27 +196,12 @@ impl Accepter {
     }
 
     fn sleep(&mut self, timeout: Option<Duration>, awaited: Awaited) -> io::Result<()> {
-        self.wake.fall_asleep();
-        if !matches!(awaited, Awaited::Peer) {
-            self.handover.wait_for_room();
-        }
-        // Asked after both flags are set: from here on, whoever changes the answer also wakes us.
-        let slept = match self.has_come(awaited) {
-            true => Ok(()),
-            false => poll_once(&mut self.poll, &mut self.events, timeout),
+        let slept = match self.watch.may_sleep(awaited) {
+            true => poll_once(&mut self.poll, &mut self.events, timeout),
+            false => Ok(()),
         };
-        self.wake.awake();
+        self.watch.wake.awake();
         slept
-    }
-
-    fn has_come(&self, awaited: Awaited) -> bool {
-        let come = match awaited {
-            // The poll tells.
-            Awaited::Peer => false,
-            Awaited::Room => self.handover.has_room(),
-            Awaited::FewerThan(live) => self.handover.live() < live,
-        };
-        come || self.control.is_requested()
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-use crossbeam_queue::ArrayQueue;
-
+use crate::sync::ArrayQueue;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::wake::WakeFlag;
 
 /// A connection that was accepted, on its way to the processor.

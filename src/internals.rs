@@ -3,10 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::buffer::reserve;
+use crate::buffer::{Outbound, reserve as reserve_of};
 use crate::clock::WallClock;
-use crate::control::Control;
-use crate::handover::{Accepted, Handover};
 use crate::message_processor::MessageProcessor;
 use crate::metrics::{Metrics, Snapshot};
 use crate::outbox::Outbox;
@@ -15,13 +13,19 @@ use crate::protocol::Protocol;
 use crate::server::{Config, ConfigError};
 use crate::wake::WakeFlag;
 
+pub use crate::accepter::{Awaited, Watch};
 pub use crate::buffer::{Block, Line, Pool, SharedPool, Tier};
+pub use crate::control::{Control, Shutdown};
+pub use crate::handover::{Accepted, Handover};
+pub use crate::sync::{ArrayQueue, atomic};
 
 /// A processor without its thread, over any [`Selector`], that runs when it is told to. Unlike a simulation it checks
 /// nothing that a server in life does not check.
 pub struct BareProcessor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     processor: Processor<S, P, M>,
     handover: Arc<Handover<S::Socket>>,
+    control: Arc<Control>,
+    outbox: Arc<Outbox>,
     metrics: Arc<Metrics>,
 }
 
@@ -31,25 +35,45 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> BareProcessor<S, P, M> {
     /// # Errors
     /// A server would not start with this `config` either.
     pub fn new(config: &Config, selector: S, protocol: P, user: M) -> Result<Self, ConfigError> {
+        Self::woken_by(Arc::new(WakeFlag::never_asleep()), config, selector, protocol, user)
+    }
+
+    /// The same, for a processor that may sleep in its `selector`: `wake` gets it out of there.
+    ///
+    /// # Errors
+    /// A server would not start with this `config` either.
+    pub fn woken_by(
+        wake: Arc<WakeFlag>,
+        config: &Config,
+        selector: S,
+        protocol: P,
+        user: M,
+    ) -> Result<Self, ConfigError> {
         config.validate(protocol.message_max())?;
-        let wake = Arc::new(WakeFlag::never_asleep());
         let metrics = Arc::new(Metrics::default());
         let pool = |tiers| SharedPool::new(tiers, Line::new(Arc::clone(&wake)));
         let outbound = pool(config.outbound);
-        let reserve = reserve(config.reply_max, outbound.line());
+        let reserve = reserve_of(config.reply_max, outbound.line());
         let clock = Arc::new(WallClock::default());
-        let handover = Handover::new(config.handover_max, config.connections_max, Arc::clone(&wake), Arc::clone(&wake));
+        let handover = Handover::new(
+            config.handover_max,
+            config.connections_max,
+            Arc::new(WakeFlag::never_asleep()),
+            Arc::clone(&wake),
+        );
+        let control = Control::new(Arc::new(WakeFlag::never_asleep()), Arc::clone(&wake));
+        let outbox = Outbox::new(config.outbox_limits(), outbound, clock, Arc::clone(&wake), Arc::clone(&metrics));
         let links = Links {
             handover: Arc::clone(&handover),
-            control: Control::new(Arc::clone(&wake), Arc::clone(&wake)),
-            outbox: Outbox::new(config.outbox_limits(), outbound, clock, Arc::clone(&wake), Arc::clone(&metrics)),
+            control: Arc::clone(&control),
+            outbox: Arc::clone(&outbox),
             inbound: pool(config.inbound_with_spares()),
             reserve,
             metrics: Arc::clone(&metrics),
         };
         let mut processor = Processor::new(selector, protocol, user, config.settings(), links);
         processor.start();
-        Ok(Self { processor, handover, metrics })
+        Ok(Self { processor, handover, control, outbox, metrics })
     }
 
     /// Hands a connected socket over, as the accepter does. False if there is no room for it.
@@ -66,8 +90,52 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> BareProcessor<S, P, M> {
         self.processor.cycle();
     }
 
+    /// Cycles until the processor has stopped.
+    pub fn run_out(&mut self) {
+        while self.processor.cycle() {}
+    }
+
+    /// Where the accepter leaves connections.
+    pub fn handover(&self) -> &Arc<Handover<S::Socket>> {
+        &self.handover
+    }
+
+    /// Where its answers get their blocks.
+    pub fn outbound(&self) -> &Arc<SharedPool> {
+        &self.outbox.pool
+    }
+
+    /// How it is told to go down.
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// Undelivered bytes of the connection in `slot`, those on their way to it included.
+    pub fn undelivered(&self, slot: u32) -> u64 {
+        self.outbox.undelivered(slot)
+    }
+
     /// All numbers now.
     pub fn metrics(&self) -> Snapshot {
         self.metrics.snapshot()
     }
+}
+
+/// An outbound as an encoder on another thread gets it: it waits in `pool`'s line for room, and `reserve` is its last
+/// resort.
+pub fn encoder(pool: &Arc<SharedPool>, reserve: &Arc<Tier>) -> Outbound {
+    let clock = Arc::new(WallClock::default());
+    let mut out = Outbound::of_worker(Arc::clone(pool), Some(Arc::clone(reserve)), reserve.size(), clock);
+    out.begin();
+    out
+}
+
+/// Ends the answer of an [`encoder`]: its length, if it found room.
+pub fn finish(out: &mut Outbound) -> Option<usize> {
+    out.finish().ok()
+}
+
+/// The last resort of encoders: one block for `reply_max` bytes.
+pub fn reserve(reply_max: usize, line: &Arc<Line>) -> Arc<Tier> {
+    reserve_of(reply_max, line)
 }

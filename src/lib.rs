@@ -66,6 +66,7 @@ mod reason;
 mod server;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod sync;
 mod timer;
 mod wake;
 

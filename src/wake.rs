@@ -1,7 +1,8 @@
 //! Waking a thread that sleeps in its selector, and only then.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// Wakes one sleeping thread; costs one atomic load while the thread is awake.
 ///

@@ -93,6 +93,13 @@ impl Source {
         }
     }
 
+    pub(super) fn look_at_pool(&self) -> Option<&Pool> {
+        match &self.from {
+            From::Own { pool, .. } => Some(pool),
+            From::Shared { .. } => None,
+        }
+    }
+
     pub(super) fn reserve_whole(&self) -> bool {
         match &self.from {
             From::Own { reserve, .. } => reserve.in_use() == 0,

@@ -1,10 +1,9 @@
 //! Who waits for a block of a pool, and how they hear that one came home.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+use crate::sync::{Condvar, Mutex};
 use crate::wake::WakeFlag;
 
 /// The line of those who wait for a block.

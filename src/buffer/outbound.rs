@@ -282,6 +282,11 @@ impl Outbound {
         self.source.pool()
     }
 
+    /// The same, to be looked at only.
+    pub(crate) fn look_at_pool(&self) -> Option<&Pool> {
+        self.source.look_at_pool()
+    }
+
     /// Brings a delivered segment home the short way.
     pub(crate) fn recycle(&mut self, segment: Segment) {
         self.source.recycle(segment);

@@ -206,17 +206,33 @@ impl Segments {
 
     /// Moves what lies in a reserve into a block of the pool. True while a reserve is still in `queue`.
     pub fn repay(&mut self, queue: &Queue, pool: &mut Pool) -> bool {
+        while let Some(node) = self.reserve_in(queue) {
+            let Some(Segment::Block { block, start }) = &mut self.nodes[node as usize].segment else { return true };
+            if !replace_reserve(block, start, pool) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// True if [`repay`](Self::repay) would find a block.
+    pub fn could_repay(&self, queue: &Queue, pool: &Pool) -> bool {
+        let reserve = self.reserve_in(queue).and_then(|node| self.nodes[node as usize].segment.as_ref());
+        let smallest = reserve.and_then(|segment| pool.shared().tier_for(segment.len()));
+        smallest.is_some_and(|smallest| (smallest..TIERS).any(|tier| pool.available(tier) > 0))
+    }
+
+    /// The first node of `queue` that holds a reserve: the processor's, or the workers'.
+    fn reserve_in(&self, queue: &Queue) -> Option<u32> {
         let mut node = queue.head;
         while node != NONE {
-            let Node { segment, next } = &mut self.nodes[node as usize];
-            if let Some(Segment::Block { block, start }) = segment
-                && block.tier() == RESERVE
-            {
-                return !replace_reserve(block, start, pool);
+            let Node { segment, next } = &self.nodes[node as usize];
+            if matches!(segment, Some(Segment::Block { block, .. }) if block.tier() == RESERVE) {
+                return Some(node);
             }
             node = *next;
         }
-        false
+        None
     }
 
     /// Takes the front segment off the list; its bytes stay counted.

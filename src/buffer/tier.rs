@@ -2,11 +2,10 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-use crossbeam_queue::ArrayQueue;
 
 use super::{Block, HEADROOM, Line};
+use crate::sync::ArrayQueue;
+use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Size and number of the blocks of one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,10 +10,6 @@ mod write_proxy;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::thread::{self, ThreadId};
-
-use crossbeam_queue::ArrayQueue;
 
 use crate::buffer::{Outbound, QUEUED_SEGMENTS, Segment, SharedPool, Tier};
 use crate::clock::WallClock;
@@ -21,6 +17,9 @@ use crate::encode_error::EncodeError;
 use crate::id::ConnectionId;
 use crate::metrics::Metrics;
 use crate::protocol::After;
+use crate::sync::ArrayQueue;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use crate::sync::thread::{self, ThreadId};
 use crate::wake::WakeFlag;
 
 pub use deferred::Deferred;

@@ -83,6 +83,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         });
     }
 
+    /// True if a block is free for what lies in a reserve. Asked before sleeping: it may have come home after the lines were
+    /// served, when nobody listened.
+    pub(super) fn could_repay(&self) -> bool {
+        let Some(pool) = self.desk.out.look_at_pool() else { return false };
+        let mut queues = self.famine.reserve_at.iter().filter_map(|slot| Some(&self.table.at(*slot)?.outbound));
+        queues.any(|queue| self.segments.could_repay(queue, pool))
+    }
+
     /// Output that has not moved for the famine time is given up at once, the heaviest first; if all of it moves, the
     /// heaviest goes once others have waited for the famine time.
     fn evict_output_when_due(&mut self) {

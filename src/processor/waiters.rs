@@ -173,8 +173,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Waiters { spares, blocks, .. } = &self.waiters;
         let lines = |lines: &[BlockLine; TIERS]| (0..TIERS).any(|tier| self.could_serve(&lines[tier], tier));
         let blocks = lines(spares) || lines(blocks);
-        let answers =
-            !self.waiters.answer_room.is_empty() && (self.answer_room_is_back() || self.famine.evict_at.is_none());
+        let answers = !self.waiters.answer_room.is_empty()
+            && (self.answer_room_is_back() || self.could_repay() || self.famine.evict_at.is_none());
         let owed = !self.waiters.owed_room.is_empty() && self.desk.owed.has_room();
         blocks || answers || owed || self.waiters.resuming || self.encoder_waits_unseen()
     }
