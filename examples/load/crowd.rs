@@ -52,6 +52,8 @@ pub struct Outcome {
     pub time: Duration,
     /// The share of a core that this program needed.
     pub load_busy: f64,
+    /// The share of the time that it could have run and others ran.
+    pub load_waited: f64,
     pub server: Option<Use>,
 }
 
@@ -150,7 +152,7 @@ impl<'a> Crowd<'a> {
     fn end(&mut self, begin: Begin, events: &mut Events) -> io::Result<Outcome> {
         let now = Instant::now();
         let time = now - begin.at;
-        let load = Process::look_at_this_thread().cpu_since(&begin.load);
+        let load = Process::look_at_this_thread();
         let server = match (self.plan.pid, begin.server) {
             (Some(pid), Some(before)) => {
                 let after = Process::look(pid)?;
@@ -164,8 +166,9 @@ impl<'a> Crowd<'a> {
             self.drain(now + DRAIN, events)?;
         }
         let tally = std::mem::replace(&mut self.shared.tally, Tally::new());
-        let load_busy = load.as_secs_f64() / time.as_secs_f64().max(1e-9);
-        Ok(Outcome { tally, answers, sent_bytes, received_bytes, time, load_busy, server })
+        let share = |part: Duration| part.as_secs_f64() / time.as_secs_f64().max(1e-9);
+        let (load_busy, load_waited) = (share(load.cpu_since(&begin.load)), share(load.waited_since(&begin.load)));
+        Ok(Outcome { tally, answers, sent_bytes, received_bytes, time, load_busy, load_waited, server })
     }
 
     /// Waits for the answers to what was due; what is missing then counts as long as it has waited.

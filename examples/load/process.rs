@@ -14,6 +14,8 @@ const ROUNDING: u64 = 3 * TICK;
 pub struct Process {
     /// CPU time of each of its threads, in nanoseconds.
     threads: Vec<(u32, u64)>,
+    /// How long its threads could have run and others ran, in nanoseconds.
+    waited: u64,
     /// CPU time of all its threads, also those that have ended, in nanoseconds but by the tick.
     whole: u64,
 }
@@ -34,18 +36,24 @@ impl Process {
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
         let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         let tasks = fs::read_dir(format!("{folder}/task")).map_err(|error| unreadable(&folder, &error))?;
-        let threads = tasks.flatten().filter_map(|task| {
-            let ran = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            Some((task.file_name().to_str()?.parse().ok()?, ran.split_whitespace().next()?.parse().ok()?))
-        });
-        Ok(Self { threads: threads.collect(), whole: ticks * TICK })
+        let mut process = Self { whole: ticks * TICK, ..Self::default() };
+        for task in tasks.flatten() {
+            let number = task.file_name().to_str().and_then(|number| number.parse().ok());
+            // A thread may have ended meanwhile.
+            let times = fs::read_to_string(task.path().join("schedstat")).ok();
+            if let Some((number, (ran, waited))) = number.zip(times.as_deref().and_then(ran_and_waited)) {
+                process.threads.push((number, ran));
+                process.waited += waited;
+            }
+        }
+        Ok(process)
     }
 
     /// This very thread.
     pub fn look_at_this_thread() -> Self {
-        let ran = fs::read_to_string("/proc/thread-self/schedstat").ok();
-        let ran = ran.as_deref().and_then(|text| text.split_whitespace().next()).and_then(|ran| ran.parse().ok());
-        Self { threads: vec![(0, ran.unwrap_or(0))], whole: 0 }
+        let times = fs::read_to_string("/proc/thread-self/schedstat").ok();
+        let (ran, waited) = times.as_deref().and_then(ran_and_waited).unwrap_or_default();
+        Self { threads: vec![(0, ran)], waited, whole: 0 }
     }
 
     /// The CPU time since `before`. To the nanosecond, unless threads have ended with theirs.
@@ -54,6 +62,11 @@ impl Process {
         let by_threads = self.threads.iter().map(|(thread, ran)| ran.saturating_sub(ran_before(*thread))).sum();
         let by_ticks = self.whole.saturating_sub(before.whole);
         Duration::from_nanos(if by_ticks > by_threads + ROUNDING { by_ticks } else { by_threads })
+    }
+
+    /// How long it was kept waiting for a core since `before`.
+    pub fn waited_since(&self, before: &Self) -> Duration {
+        Duration::from_nanos(self.waited.saturating_sub(before.waited))
     }
 
     pub fn threads(&self) -> usize {
@@ -72,6 +85,12 @@ impl Memory {
     }
 }
 
+/// The first two numbers of a `schedstat`.
+fn ran_and_waited(text: &str) -> Option<(u64, u64)> {
+    let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
+    numbers.next().zip(numbers.next())
+}
+
 fn read(path: &str) -> io::Result<String> {
     fs::read_to_string(path).map_err(|error| unreadable(path, &error))
 }
@@ -85,7 +104,7 @@ mod tests {
     use super::*;
 
     fn process(threads: &[(u32, u64)], whole: u64) -> Process {
-        Process { threads: threads.to_vec(), whole }
+        Process { threads: threads.to_vec(), waited: 0, whole }
     }
 
     #[test]
@@ -100,6 +119,12 @@ mod tests {
         let before = process(&[(1, 100), (2, 50)], 0);
         let after = process(&[(1, 130)], 8 * TICK);
         assert_eq!(after.cpu_since(&before), Duration::from_nanos(8 * TICK));
+    }
+
+    #[test]
+    fn times_are_two_numbers() {
+        assert_eq!(ran_and_waited("123 45 6\n"), Some((123, 45)));
+        assert_eq!([ran_and_waited(""), ran_and_waited("1"), ran_and_waited("a 1")], [None; 3]);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::crowd::{Outcome, Use};
 
 /// From this share of a core on, a thread is taken to be at its limit.
 const BUSY: f64 = 0.95;
+/// From this share of the time on, others on the machine are worth a note.
+const KEPT_WAITING: f64 = 0.05;
 /// The latencies that are told, by name.
 const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
@@ -40,6 +42,10 @@ pub fn text(plan: &Plan, outcome: &Outcome) -> String {
     }
     for (trouble, count) in &outcome.tally.troubles {
         line(&mut text, "error", format!("{count} x {trouble}"));
+    }
+    if outcome.load_waited >= KEPT_WAITING {
+        let share = 100.0 * outcome.load_waited;
+        line(&mut text, "note", format!("other programs kept this one waiting for {share:.0} % of the time"));
     }
     if plan.rate.is_none() && outcome.load_busy >= BUSY {
         line(&mut text, "note", "this program was at its own limit: the server may be able to do more".into());
@@ -90,7 +96,8 @@ pub fn json(plan: &Plan, outcome: &Outcome) -> String {
     let mut text = format!(
         "{{\"protocol\":\"{protocol}\",\"connections\":{},\"depth\":{},\"size\":{},\"rate\":{},\"idle\":{},\
          \"reconnect\":{},\"seconds\":{seconds:.6},\"answers\":{},\"answers_ever\":{},\"answers_per_second\":{:.1},\
-         \"sent_bytes\":{},\"received_bytes\":{},\"reconnects\":{},\"load_busy\":{:.4}",
+         \"sent_bytes\":{},\"received_bytes\":{},\"reconnects\":{},\"load_busy\":{:.4},\
+         \"load_waited\":{:.4}",
         plan.connections,
         plan.depth,
         plan.size,
@@ -103,7 +110,8 @@ pub fn json(plan: &Plan, outcome: &Outcome) -> String {
         outcome.sent_bytes,
         outcome.received_bytes,
         outcome.tally.reconnects,
-        outcome.load_busy
+        outcome.load_busy,
+        outcome.load_waited
     );
     let latencies = QUANTILES.map(|(name, quantile)| {
         let nanoseconds = outcome.tally.latencies.value_at_quantile(quantile);

@@ -13,6 +13,7 @@ use crate::run::{self, Sample};
 use crate::servers::{Server, Start};
 use crate::syscalls::{self, Syscalls};
 use crate::works::Work;
+use crate::wrk::{self, Seen};
 use crate::{conformity, document, tables};
 
 /// All that was measured of one server at one work.
@@ -58,11 +59,12 @@ pub fn run(args: &Args, plan: &Plan) -> io::Result<()> {
         }
         done.push(row);
     }
+    let seen = if plan.is_whole { seen_by_wrk(args, &done, &progress)? } else { Vec::new() };
     progress.finish();
     println!("{}", tables::growths(&done));
     println!("{}", tables::ratios(&done));
     if let Some(folder) = &plan.out {
-        document::write(folder, args, &done)?;
+        document::write(folder, args, &done, &seen)?;
     }
     let failed: Vec<_> =
         done.iter().flat_map(|row| row.cells.iter().filter_map(|cell| cell.failed.as_deref())).collect();
@@ -103,6 +105,20 @@ fn measure(args: &Args, mut row: Row, progress: &Progress) -> io::Result<Row> {
         }
     }
     Ok(row)
+}
+
+/// One of the works again, by another load generator.
+fn seen_by_wrk(args: &Args, done: &[Row], progress: &Progress) -> io::Result<Vec<Seen>> {
+    let Some(row) = done.iter().find(|row| row.work.name == wrk::WORK) else { return Ok(Vec::new()) };
+    let mut seen = Vec::new();
+    for cell in row.cells.iter().filter(|cell| cell.failed.is_none()) {
+        progress.begin(format!("{} by wrk: {}", row.work.name, cell.server.name))?;
+        match wrk::measure(args, cell.server, &row.work) {
+            Ok(one) => seen.push(one),
+            Err(error) => progress.print(&format!("{} failed with wrk: {error}\n", cell.server.name)),
+        }
+    }
+    Ok(seen)
 }
 
 /// How the server is started, unless it has failed already.

@@ -29,6 +29,9 @@ pub struct Args {
     /// These works only; the part of a name before a dash means all that begin so
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     work: Vec<String>,
+    /// Measure again, at most twice, if others kept the load generator waiting for more than this share of the time
+    #[arg(long, value_name = "PERCENT", default_value_t = 100.0)]
+    pub calm: f64,
     /// Don't count system calls
     #[arg(long)]
     pub no_syscalls: bool,
@@ -53,6 +56,8 @@ pub struct Args {
 pub struct Plan {
     pub servers: Vec<&'static Server>,
     pub works: Vec<Work>,
+    /// Nothing was left out.
+    pub is_whole: bool,
     pub out: Option<PathBuf>,
 }
 
@@ -89,6 +94,7 @@ impl Args {
                 .into_iter()
                 .filter(|work| self.work.is_empty() || self.work.iter().any(|name| asked(work, name)))
                 .collect(),
+            is_whole,
             out: self.out.clone().or_else(|| is_whole.then(benches)),
         }
     }

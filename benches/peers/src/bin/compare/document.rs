@@ -7,6 +7,7 @@ use std::{env, fs, io};
 use crate::campaign::Row;
 use crate::cli::Args;
 use crate::works::Axis;
+use crate::wrk::{self, Seen};
 use crate::{charts, machine, run, tables};
 
 const CHARTS: &str = "charts";
@@ -19,9 +20,10 @@ loop. System calls are counted by `strace -c -f`, in a run of its own; that of t
 
 bare-epoll, bare-mio and bare-mio-accepter are yardsticks: loops that know as much of HTTP as they need here. *Cores busy* \
 are the server's and the load's. Where the server's is below 95 %, it could have done more: then requests per second say \
-little, and CPU per answer is what counts; `(the load was the limit)` and `(*)`, neither was, mark these.\n";
+little, and CPU per answer is what counts; `(the load was the limit)` and `(*)`, neither was, mark these. *Disturbed* is the \
+share of the time that other programs kept the load generator waiting for its core.\n";
 
-pub fn write(folder: &Path, args: &Args, rows: &[Row]) -> io::Result<()> {
+pub fn write(folder: &Path, args: &Args, rows: &[Row], seen: &[Seen]) -> io::Result<()> {
     let charts = folder.join(CHARTS);
     fs::create_dir_all(&charts)?;
     let mut text = String::from("# Measured beside peers\n\nWritten by `benches/compare.sh`; do not edit.\n\n");
@@ -50,5 +52,8 @@ pub fn write(folder: &Path, args: &Args, rows: &[Row]) -> io::Result<()> {
     for row in rows.iter().filter(|row| row.work.growth.is_none()) {
         let _ = writeln!(text, "{}\n    load ADDR {}\n", tables::work(row), run::words(&row.work).join(" "));
     }
-    fs::write(folder.join("RESULTS.md"), text)
+    if !seen.is_empty() {
+        let _ = writeln!(text, "## GET keep-alive, 64 connections, by wrk\n\n{}", wrk::table(rows, seen));
+    }
+    fs::write(folder.join("RESULTS.md"), text.trim_end().to_owned() + "\n")
 }

@@ -39,7 +39,10 @@ impl Idle {
 
 fn ask(socket: &mut TcpStream) -> io::Result<()> {
     socket.write_all(GET.as_bytes())?;
-    http_body(socket).map(drop)
+    http_body(socket).map(drop).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => io::Error::other("among idle connections, a request found no answer"),
+        _ => error,
+    })
 }
 
 fn resident_bytes(pid: u32) -> io::Result<u64> {

@@ -14,7 +14,7 @@
 //! | `cli` | the command line |
 //! | `servers`, `works` | who is measured, with what |
 //! | `child`, `conformity`, `idle` | one server: its process, its answers, connections that say nothing |
-//! | `run`, `syscalls` | one measurement |
+//! | `run`, `syscalls`, `wrk` | one measurement |
 //! | `campaign`, `stats` | all of them, in order; medians and spread |
 //! | `tables`, `charts`, `svg`, `document`, `machine` | what is written |
 
@@ -35,6 +35,7 @@ mod svg;
 mod syscalls;
 mod tables;
 mod works;
+mod wrk;
 
 use std::io;
 use std::process::ExitCode;

@@ -11,6 +11,9 @@ use crate::works::Axis;
 /// Below this share of its core, the server was not what was waited for.
 const BUSY: f64 = 0.95;
 
+/// From this share of the time on that others kept the load generator waiting, the table says so.
+const DISTURBED: f64 = 0.02;
+
 impl Cell {
     /// A number of each round.
     pub fn values(&self, of: impl Fn(&Sample) -> f64) -> Vec<f64> {
@@ -96,7 +99,9 @@ fn busy(cell: &Cell) -> String {
         (false, true) => " (the load was the limit)",
         (false, false) => " (*)",
     };
-    format!("{:.0} % / {:.0} %{mark}", server * 100.0, load * 100.0)
+    let waited = middle(|sample| sample.load_waited);
+    let disturbed = if waited >= DISTURBED { format!(", disturbed {:.0} %", waited * 100.0) } else { String::new() };
+    format!("{:.0} % / {:.0} %{mark}{disturbed}", server * 100.0, load * 100.0)
 }
 
 fn idle(row: &Row) -> String {
