@@ -84,9 +84,9 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "liveness: whoever comes to wait for room for an answer is not timed",
-        file: "src/processor/waiters.rs",
-        from: "&& (self.answer_room_is_back() || self.famine.evict_at.is_none());",
-        to: "&& self.answer_room_is_back();",
+        file: "src/processor/slow_peers.rs",
+        from: "waited_for != self.waits_for_outbound() || (look_at.is_none() && self.is_tight())",
+        to: "look_at.is_none() && waited_for && self.is_tight()",
     },
     Mutant {
         name: "liveness: nobody is evicted",
@@ -96,9 +96,15 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "liveness: output is never given up",
-        file: "src/processor/answer_room.rs",
-        from: "if let (Some((_, undelivered, slot)), _) = output {",
-        to: "if let (Some((_, undelivered, slot)), true) = (output.0, false) {",
+        file: "src/processor/slow_peers.rs",
+        from: "self.close_now(slot, CloseReason::EvictedOutbound { undelivered });",
+        to: "let _ = (slot, CloseReason::EvictedOutbound { undelivered });",
+    },
+    Mutant {
+        name: "liveness: whoever takes its output slowly keeps its room",
+        file: "src/processor/slow_peers.rs",
+        from: "(_, Some(slot)) if waited_for => self.give_up(slot, Duration::ZERO),\n            (_, Some(slot)) => self.give_up(slot, self.settings.timeouts.famine / PACE),\n            (stalled, None)",
+        to: "(stalled, _)",
     },
     Mutant {
         name: "clocks: a message ages while it waits for the server",
@@ -260,7 +266,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// The first line in which the simulation of the copy complains; `None` if it is content.
 fn complaint(crate_copy: &Path) -> Option<String> {
     // The short stories find what is rare among seeds.
-    complaint_of("sim", crate_copy).or_else(|| complaint_of("sim_regressions", crate_copy))
+    ["sim", "sim_regressions", "slow_peers"].into_iter().find_map(|test| complaint_of(test, crate_copy))
 }
 
 fn complaint_of(test: &str, crate_copy: &Path) -> Option<String> {
