@@ -298,3 +298,31 @@ fn liveness_who_waits_for_the_server_only_keeps_its_block() -> Result<(), Broken
     assert_eq!(received(&good[0]), [b"good"], "{}", simulation.describe());
     Ok(())
 }
+
+/// A peer closed its side while a reply was owed to it, and then did not read the answer. What the user was told did not
+/// depend on how much of the answer was cut off: "the peer closed its side, and everything it was owed was delivered".
+#[test]
+fn ends_once_a_reason_that_promises_delivery_gives_way_to_what_cut_the_answer_short() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.timeouts.write_stall = SECOND;
+    let promises = Promises::default();
+    let mut simulation = simulation(config, |_, _| patient_user(&promises));
+    let peers: Vec<_> =
+        (0..3).filter_map(|_| simulation.connect(Weather { send_buffer: 10, ..Weather::calm() })).collect();
+    for peer in &peers {
+        peer.send(&frame(b"later"));
+        peer.finish();
+        simulation.run_for(SECOND / 10)?;
+    }
+    let [stalls, forgotten, served] = <[_; 3]>::try_from(promises.lock().split_off(0)).expect("three are deferred");
+    peers[0].stall();
+    stalls.send(vec![b'x'; 100]);
+    drop(forgotten);
+    served.send(vec![b'x'; 100]);
+    simulation.run_for(5 * SECOND)?;
+    let closed = simulation.closed();
+    let kinds = peers.iter().map(|peer| closed.iter().find(|closed| closed.address == peer.address()));
+    let kinds: Vec<_> = kinds.flatten().map(|closed| closed.kind).collect();
+    assert_eq!(kinds, [CloseKind::WriteStalled, CloseKind::Unanswered, CloseKind::PeerClosed]);
+    Ok(())
+}
