@@ -190,6 +190,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             connection.deadlines.write_moves(self.now);
         }
         for segment in segments {
+            // A worker's answer may lie in the workers' reserve.
+            self.famine.note_reserve(slot, &segment);
             let pushed = self.segments.push(&mut connection.outbound, segment);
             debug_assert!(pushed.is_ok(), "room was checked before the answer was taken");
         }

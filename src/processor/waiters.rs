@@ -163,7 +163,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.waiters.spares.iter().chain(&self.waiters.blocks).any(|line| !line.is_empty()) {
             self.links.inbound.line().tell_processor();
         }
-        if !self.waiters.answer_room.is_empty() {
+        if !self.waiters.answer_room.is_empty() || self.repayment_is_awaited() {
             self.links.outbox.pool.line().tell_processor();
         }
     }
@@ -173,10 +173,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Waiters { spares, blocks, .. } = &self.waiters;
         let lines = |lines: &[BlockLine; TIERS]| (0..TIERS).any(|tier| self.could_serve(&lines[tier], tier));
         let blocks = lines(spares) || lines(blocks);
-        let answers = !self.waiters.answer_room.is_empty()
-            && (self.answer_room_is_back() || self.could_repay() || self.famine.evict_at.is_none());
+        let answers =
+            !self.waiters.answer_room.is_empty() && (self.answer_room_is_back() || self.famine.evict_at.is_none());
+        let repaid = self.repayment_is_awaited() && self.could_repay();
         let owed = !self.waiters.owed_room.is_empty() && self.desk.owed.has_room();
-        blocks || answers || owed || self.waiters.resuming || self.encoder_waits_unseen()
+        blocks || answers || repaid || owed || self.waiters.resuming || self.encoder_waits_unseen()
     }
 
     /// True if the first in line would be served, is gone, or was not seen yet.
