@@ -92,9 +92,19 @@ impl Waiters {
     /// Places taken in the longest line.
     #[cfg(feature = "sim")]
     pub(super) fn longest(&self) -> usize {
+        self.lines().map(VecDeque::len).max().unwrap_or(0)
+    }
+
+    /// Bytes that are reserved for all lines now.
+    #[cfg(feature = "sim")]
+    pub(super) fn reserved(&self) -> usize {
+        self.lines().map(|line| line.capacity() * size_of::<Waiter>()).sum()
+    }
+
+    #[cfg(feature = "sim")]
+    fn lines(&self) -> impl Iterator<Item = &VecDeque<Waiter>> {
         let blocks = self.spares.iter().chain(&self.blocks).map(|line| &line.waiting);
-        let lines = blocks.chain([&self.answer_room, &self.owed_room, &self.not_ready]);
-        lines.map(VecDeque::len).max().unwrap_or(0)
+        blocks.chain([&self.answer_room, &self.owed_room, &self.not_ready])
     }
 }
 
