@@ -115,6 +115,24 @@ impl Segments {
         (max * size_of::<Node>()) as u64
     }
 
+    /// Bytes that are reserved for segments now.
+    #[cfg(feature = "sim")]
+    pub(crate) fn reserved(&self) -> u64 {
+        (self.nodes.capacity() * size_of::<Node>()) as u64
+    }
+
+    /// Blocks that lie in all queues, by tier; the reserves behind those of the pool.
+    #[cfg(feature = "sim")]
+    pub(crate) fn blocks(&self) -> [usize; TIERS + 1] {
+        let mut blocks = [0; TIERS + 1];
+        for node in &self.nodes {
+            if let Some(Segment::Block { block, .. }) = &node.segment {
+                blocks[block.tier()] += 1;
+            }
+        }
+        blocks
+    }
+
     /// How many more segments fit.
     pub fn room(&self) -> usize {
         self.max - self.in_use

@@ -103,6 +103,11 @@ impl CloseReason {
             Self::Shutdown => CloseKind::Shutdown,
         }
     }
+
+    /// True for the ends in good order: those that promise that nothing was left undone.
+    pub(crate) fn says_all_was_delivered(&self) -> bool {
+        matches!(self, Self::PeerClosed | Self::Finished)
+    }
 }
 
 impl fmt::Display for CloseReason {

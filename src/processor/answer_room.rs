@@ -17,9 +17,10 @@ pub(super) struct AnswerRoom {
 }
 
 impl AnswerRoom {
-    /// Remembers that `slot` is being given a reserve.
+    /// Remembers that `slot` is being given a reserve: the processor's, or the workers'.
     pub(super) fn note_reserve(&mut self, slot: u32, segment: &Segment) {
-        if matches!(segment, Segment::Block { block, .. } if block.tier() == RESERVE) {
+        let is_reserve = matches!(segment, Segment::Block { block, .. } if block.tier() == RESERVE);
+        if is_reserve && !self.reserve_at.contains(&slot) {
             self.reserve_at.push(slot);
         }
     }
@@ -58,7 +59,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.desk.out.reserve_whole() && self.segments.room() > ANSWER_SEGMENTS
     }
 
-    /// Moves what lies in a reserve into blocks that came home, so that the reserve is whole again.
+    /// Moves what lies in a reserve into blocks that came home, so that the reserve is whole again. Both reserves are last
+    /// resorts of the same pool: the outbound one, of which the processor holds its end.
     fn repay_reserves(&mut self) {
         let Self { answer_room, table, segments, desk, .. } = self;
         let Some(pool) = desk.out.pool() else { return };
@@ -79,6 +81,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// True while somebody waits for room in the outbound pool.
     pub(super) fn waits_for_outbound(&self) -> bool {
         !self.waiters.answer_room.is_empty() || self.links.outbox.pool.line().blocked_wait().is_some()
+    }
+
+    /// True if somebody waits for a reserve that lies in a peer's queue: a connection for the processor's, or an encoder for
+    /// the workers'. The encoder may be of no use for a block that holds what lies there: it needs a larger one.
+    pub(super) fn repayment_is_awaited(&self) -> bool {
+        self.waits_for_outbound() && !self.answer_room.reserve_at.is_empty()
     }
 
     /// True if an encoder on another thread waits that was not seen yet.

@@ -188,6 +188,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at_mut(slot) else { return };
         connection.deadlines.output_waits(self.now);
         for segment in segments {
+            // A worker's answer may lie in the workers' reserve.
+            self.answer_room.note_reserve(slot, &segment);
             let pushed = self.segments.push(&mut connection.outbound, segment);
             debug_assert!(pushed.is_ok(), "room was checked before the answer was taken");
         }

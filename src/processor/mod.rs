@@ -73,6 +73,11 @@ const OWN_INBOUND: [usize; TIERS] = [usize::MAX; TIERS];
 /// Free outbound blocks a tier that the processor keeps at hand; the others are there for all threads.
 const OWN_OUTBOUND: [usize; TIERS] = [16, 4, 1];
 
+/// Events of one sleep; the rest stays in the kernel for the next.
+const EVENTS: usize = 1024;
+/// Bytes that the end of a connection takes, as the allocator hands them out.
+const ENDING: usize = size_of::<Ending>() + 16;
+
 /// What a processor shares with the rest of the server.
 pub(crate) struct Links<K> {
     pub(crate) handover: Arc<Handover<K>>,
@@ -153,7 +158,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             now,
             second: u64::MAX,
             started: now,
-            ready: Vec::with_capacity(1024),
+            ready: Vec::with_capacity(EVENTS),
             user_due: None,
             selector,
             settings,
@@ -163,9 +168,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Bytes that the connection table takes, with everything that grows with it, for the memory ceiling.
     pub(crate) fn table_memory(connections_max: usize) -> u64 {
-        let queues = 3 * SlotQueue::PER_SLOT + Waiters::PER_CONNECTION;
-        let ending = size_of::<Ending>() + 16;
-        Table::<Connection<S::Socket, P>>::memory(connections_max) + (connections_max * (queues + ending)) as u64
+        let queues = 3 * SlotQueue::memory(connections_max) + connections_max * Waiters::PER_CONNECTION;
+        let endings = connections_max * ENDING;
+        Table::<Connection<S::Socket, P>>::memory(connections_max) + (queues + endings) as u64
     }
 
     /// Bytes that counting the connections of each address takes, for the memory ceiling.
