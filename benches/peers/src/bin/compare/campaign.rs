@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::cli::{Args, Plan};
+use crate::instructions;
 use crate::run::{self, Sample};
 use crate::servers::{Server, Start};
 use crate::syscalls::{self, Syscalls};
@@ -22,6 +23,8 @@ pub struct Cell {
     /// One for each round.
     pub samples: Vec<Sample>,
     pub syscalls: Option<Syscalls>,
+    /// Of the server itself, for each answer.
+    pub instructions: Option<f64>,
     /// Why there is no more.
     pub failed: Option<String>,
 }
@@ -76,11 +79,12 @@ pub fn run(args: &Args, plan: &Plan) -> io::Result<()> {
 
 fn row(plan: &Plan, work: &Work) -> Row {
     let servers = plan.servers.iter().filter(|server| server.start(work).is_some());
-    let cells = servers.map(|server| Cell { server, samples: Vec::new(), syscalls: None, failed: None });
+    let cells =
+        servers.map(|server| Cell { server, samples: Vec::new(), syscalls: None, instructions: None, failed: None });
     Row { work: work.clone(), cells: cells.collect() }
 }
 
-/// Round by round, and in each the servers take turns; system calls behind that.
+/// Round by round, and in each the servers take turns; what needs runs of its own comes behind that.
 fn measure(args: &Args, mut row: Row, progress: &Progress) -> io::Result<Row> {
     let work = &row.work;
     for round in 1..=args.rounds {
@@ -93,18 +97,29 @@ fn measure(args: &Args, mut row: Row, progress: &Progress) -> io::Result<Row> {
             }
         }
     }
-    if args.no_syscalls || !work.counts_syscalls() {
-        return Ok(row);
-    }
     for cell in &mut row.cells {
-        progress.begin(format!("{} system calls: {}", work.name, cell.server.name))?;
-        let Some(start) = start(cell, work) else { continue };
-        match syscalls::count(args, start, work) {
-            Ok(syscalls) => cell.syscalls = Some(syscalls),
-            Err(error) => fail(cell, work, &error, progress)?,
+        if counts_syscalls(args, work) {
+            progress.begin(format!("{} system calls: {}", work.name, cell.server.name))?;
+            let Some(start) = start(cell, work) else { continue };
+            match syscalls::count(args, start, work) {
+                Ok(syscalls) => cell.syscalls = Some(syscalls),
+                Err(error) => fail(cell, work, &error, progress)?,
+            }
+        }
+        if args.instructions {
+            progress.begin(format!("{} instructions: {}", work.name, cell.server.name))?;
+            let Some(start) = start(cell, work) else { continue };
+            match instructions::count(args, start, work) {
+                Ok(instructions) => cell.instructions = Some(instructions),
+                Err(error) => fail(cell, work, &error, progress)?,
+            }
         }
     }
     Ok(row)
+}
+
+fn counts_syscalls(args: &Args, work: &Work) -> bool {
+    !args.no_syscalls && work.counts_syscalls()
 }
 
 /// One of the works again, by another load generator.
@@ -140,8 +155,8 @@ impl Progress {
             flag::register(signal, Arc::clone(&interrupted))?;
         }
         let runs = |row: &Row| {
-            let counts = !args.no_syscalls && row.work.counts_syscalls();
-            row.cells.len() as u64 * (u64::from(args.rounds) + u64::from(counts))
+            let counts = u64::from(counts_syscalls(args, &row.work)) + u64::from(args.instructions);
+            row.cells.len() as u64 * (u64::from(args.rounds) + counts)
         };
         let runs = if args.check { 0 } else { rows.iter().map(runs).sum() };
         let bar = ProgressBar::new(plan.servers.len() as u64 + runs);

@@ -23,24 +23,35 @@ pub struct Running {
 
 impl Running {
     pub fn start(start: Start, core: usize) -> io::Result<Self> {
+        Self::start_under(&[], start, core)
+    }
+
+    /// The same, by another program that it is given to with these words.
+    pub fn start_under(by: &[&str], start: Start, core: usize) -> io::Result<Self> {
         match start {
-            Start::Program(words) => Self::start_program(words, core),
-            Start::Nginx => Self::start_nginx(core),
+            Start::Program(words) => Self::start_program(by, words, core),
+            Start::Nginx => Self::start_nginx(by, core),
         }
+    }
+
+    /// Asks it to end, and waits for it.
+    pub fn ends(mut self) -> io::Result<()> {
+        Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        self.child.wait().map(drop)
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    fn start_program(words: &[&str], core: usize) -> io::Result<Self> {
+    fn start_program(by: &[&str], words: &[&str], core: usize) -> io::Result<Self> {
         let path = env::current_exe()?.with_file_name(words[0]);
         if !path.is_file() {
             let what = format!("there is no {}: was it built with `--features peers`?", path.display());
             return Err(io::Error::new(io::ErrorKind::NotFound, what));
         }
         let mut command = on_core(core);
-        command.arg(&path).arg("127.0.0.1:0").args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(by).arg(&path).arg("127.0.0.1:0").args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped());
         let child = command.spawn().map_err(|error| io::Error::other(format!("{}: {error}", words[0])))?;
         let mut running = Self { address: ([127, 0, 0, 1], 0).into(), child, folder: None };
         let stdout = running.child.stdout.take().expect("piped");
@@ -53,7 +64,7 @@ impl Running {
         Ok(running)
     }
 
-    fn start_nginx(core: usize) -> io::Result<Self> {
+    fn start_nginx(by: &[&str], core: usize) -> io::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let folder = env::temp_dir().join(format!("sluicegate-nginx-{}-{}", std::process::id(), address.port()));
         fs::create_dir_all(&folder)?;
@@ -61,7 +72,7 @@ impl Running {
         let text = NGINX_CONFIG.replace("@ADDRESS@", &address.to_string());
         fs::write(&config, text.replace("@FOLDER@", &folder.display().to_string()))?;
         let mut command = on_core(core);
-        command.arg("nginx").arg("-p").arg(&folder).arg("-c").arg(&config).args(["-e", "stderr"]);
+        command.args(by).arg("nginx").arg("-p").arg(&folder).arg("-c").arg(&config).args(["-e", "stderr"]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         let running = Self { address, child, folder: Some(folder) };
         running.await_listener()?;

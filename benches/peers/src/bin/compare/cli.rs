@@ -35,6 +35,9 @@ pub struct Args {
     /// Don't count system calls
     #[arg(long)]
     pub no_syscalls: bool,
+    /// Count the server's own instructions, too, by valgrind; that is the same whatever else runs
+    #[arg(long)]
+    pub instructions: bool,
     /// Only check that the servers answer right
     #[arg(long)]
     pub check: bool,

@@ -14,7 +14,7 @@
 //! | `cli` | the command line |
 //! | `servers`, `works` | who is measured, with what |
 //! | `child`, `conformity`, `idle` | one server: its process, its answers, connections that say nothing |
-//! | `run`, `syscalls`, `wrk` | one measurement |
+//! | `run`, `syscalls`, `instructions`, `wrk` | one measurement |
 //! | `campaign`, `stats` | all of them, in order; medians and spread |
 //! | `tables`, `charts`, `svg`, `document`, `machine` | what is written |
 
@@ -27,6 +27,7 @@ mod cli;
 mod conformity;
 mod document;
 mod idle;
+mod instructions;
 mod machine;
 mod run;
 mod servers;

@@ -86,6 +86,7 @@ pub fn work(row: &Row) -> String {
         );
     }
     text.push_str(&idle(row));
+    text.push_str(&instructions(row));
     text.push_str(&syscalls(row));
     text
 }
@@ -111,6 +112,15 @@ fn idle(row: &Row) -> String {
     match known.is_empty() {
         true => String::new(),
         false => format!("\nBytes of resident memory for each idle connection: {}.\n", known.join(", ")),
+    }
+}
+
+fn instructions(row: &Row) -> String {
+    let known: Vec<_> =
+        row.cells.iter().filter_map(|cell| Some(format!("{} {:.0}", cell.server.name, cell.instructions?))).collect();
+    match known.is_empty() {
+        true => String::new(),
+        false => format!("\nInstructions of the server itself for each answer: {}.\n", known.join(", ")),
     }
 }
 
