@@ -181,6 +181,10 @@ impl Client {
                     return Turn::Over;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // There is no connection, and this is where that is told.
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    return Turn::Broken(Trouble::connect(&error));
+                }
                 // The server may have said why before it closed.
                 Err(_) => return self.receive(shared, true),
             }
@@ -199,6 +203,9 @@ impl Client {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) if self.answered.is_some() => return Turn::Ended,
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    return Turn::Broken(Trouble::connect(&error));
+                }
                 Err(error) => return Turn::Broken(Trouble::socket(&error)),
             };
             let turn = self.take(shared, count);
