@@ -182,6 +182,11 @@ impl Deadlines {
         self.armed = self.kinds(owes, ending);
     }
 
+    /// The timer is not set any more.
+    pub(crate) fn disarmed(&mut self) {
+        self.armed = 0;
+    }
+
     /// Which kinds of deadlines there are.
     #[inline]
     fn kinds(&self, owes: bool, ending: bool) -> u8 {

@@ -11,6 +11,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Looks at every connection whose timer came out. A deadline that has moved meanwhile is only set again.
     pub(super) fn expire_timers(&mut self) {
         while let Some(slot) = self.wheel.pop_expired(self.now) {
+            if let Some(connection) = self.table.at_mut(slot) {
+                connection.deadlines.disarmed();
+            }
             match self.next_deadline(slot) {
                 Some((due, expiry)) if due <= self.now => self.expire(slot, expiry),
                 Some((due, _)) => self.set_timer(slot, due),
