@@ -85,9 +85,9 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "liveness: whoever comes to wait for room for an answer is not timed",
-        file: "src/processor/waiters.rs",
-        from: "&& (self.answer_room_is_back() || self.famine.evict_at.is_none());",
-        to: "&& self.answer_room_is_back();",
+        file: "src/processor/slow_peers.rs",
+        from: "waited_for != self.waits_for_outbound() || (look_at.is_none() && self.is_tight())",
+        to: "look_at.is_none() && waited_for && self.is_tight()",
     },
     Mutant {
         name: "liveness: nobody is evicted",
@@ -97,14 +97,20 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "liveness: output is never given up",
-        file: "src/processor/answer_room.rs",
-        from: "if let (Some((_, undelivered, slot)), _) = output {",
-        to: "if let (Some((_, undelivered, slot)), true) = (output.0, false) {",
+        file: "src/processor/slow_peers.rs",
+        from: "self.close_now(slot, CloseReason::EvictedOutbound { undelivered });",
+        to: "let _ = (slot, CloseReason::EvictedOutbound { undelivered });",
+    },
+    Mutant {
+        name: "liveness: whoever takes its output slowly keeps its room",
+        file: "src/processor/slow_peers.rs",
+        from: "(_, Some(slot)) if waited_for => self.give_up(slot, Duration::ZERO),\n            (_, Some(slot)) => self.give_up(slot, self.settings.timeouts.famine / PACE),\n            (stalled, None)",
+        to: "(stalled, _)",
     },
     Mutant {
         name: "liveness: a worker's answer in the reserve is not noted, so nothing moves it",
         file: "src/processor/intake.rs",
-        from: "            self.famine.note_reserve(slot, &segment);\n",
+        from: "            self.answer_room.note_reserve(slot, &segment);\n",
         to: "",
     },
     Mutant {
@@ -375,7 +381,8 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// The first line in which the simulation of the copy complains; `None` if it is content.
 fn complaint(crate_copy: &Path) -> Option<String> {
     // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see.
-    ["sim", "sim_regressions", "server_config"].into_iter().find_map(|test| complaint_of(test, crate_copy))
+    let tests = ["sim", "sim_regressions", "slow_peers", "server_config"];
+    tests.into_iter().find_map(|test| complaint_of(test, crate_copy))
 }
 
 fn complaint_of(test: &str, crate_copy: &Path) -> Option<String> {

@@ -13,8 +13,8 @@ use crate::reason::PauseReason;
 const STAGED_SEGMENTS: usize = 48;
 /// Segments that one more answer may add.
 pub(super) const ANSWER_SEGMENTS: usize = 16;
-/// A connection may hold this share of what is free outbound (Choudhury and Hahne, "Dynamic queue length thresholds",
-/// 1998): while many are slow, each gets less, and there is always something left for those who are not.
+/// A connection may hold this share of what is free outbound beyond the headroom (Choudhury and Hahne, "Dynamic queue
+/// length thresholds", 1998): while many are slow, each gets less, and there is something left for those who are not.
 const FREE_SHARE: usize = 8;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
@@ -105,7 +105,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if undelivered >= self.settings.watermarks.high {
             return true;
         }
-        !connection.outbound.is_empty() && undelivered >= self.links.outbox.pool.free_bytes() / FREE_SHARE
+        !connection.outbound.is_empty() && undelivered >= self.outbound_to_share() / FREE_SHARE
     }
 
     pub(super) fn hold_if_high(&mut self, slot: u32) {
@@ -119,7 +119,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     pub(super) fn release_if_low(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
-        let low = self.settings.watermarks.low.min(self.links.outbox.pool.free_bytes() / FREE_SHARE / 4);
+        let low = self.settings.watermarks.low.min(self.outbound_to_share() / FREE_SHARE / 4);
         if connection.outbound.bytes() <= low {
             self.unpause(slot, PauseReason::OutboundHigh);
         }

@@ -12,7 +12,8 @@
 //! | `blocks` | which inbound blocks a connection may have |
 //! | `waiters` | who waits in line for one, and is served one by one |
 //! | `holders` | who has one, and who gives it up |
-//! | `answer_room` | reserves, encoders in line, and whose output is given up |
+//! | `answer_room` | reserves, and who waits for room |
+//! | `slow_peers` | whose undelivered output is given up |
 //! | `timeouts` | what is over |
 //! | `close` | how connections end |
 //! | `shutdown` | how the server ends |
@@ -33,6 +34,7 @@ mod selector;
 mod settings;
 mod shutdown;
 mod slot_queue;
+mod slow_peers;
 mod timeouts;
 mod waiters;
 mod write;
@@ -53,7 +55,7 @@ use crate::protocol::Protocol;
 use crate::timer::Wheel;
 
 use addresses::Addresses;
-use answer_room::OutputFamine;
+use answer_room::AnswerRoom;
 use holders::Holders;
 #[cfg(feature = "sim")]
 pub(crate) use inspect::{Inspected, Overview};
@@ -63,6 +65,7 @@ pub(crate) use settings::Settings;
 pub use settings::{Admission, Turn, Watermarks};
 use shutdown::Phase;
 use slot_queue::SlotQueue;
+use slow_peers::SlowPeers;
 use waiters::Waiters;
 
 /// Free inbound blocks a tier that the processor keeps at hand; nobody else leases from that pool.
@@ -110,7 +113,8 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     /// Slots with something to write.
     dirty: SlotQueue,
     waiters: Waiters,
-    famine: OutputFamine,
+    answer_room: AnswerRoom,
+    slow_peers: SlowPeers,
     holders: [Holders; TIERS],
     phase: Phase,
     now: Instant,
@@ -144,7 +148,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             run: SlotQueue::new(max),
             dirty: SlotQueue::new(max),
             waiters: Waiters::new(max),
-            famine: OutputFamine::default(),
+            answer_room: AnswerRoom::default(),
+            slow_peers: SlowPeers::default(),
             holders: Default::default(),
             phase: Phase::Serving,
             now,

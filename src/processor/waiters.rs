@@ -183,11 +183,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Waiters { spares, blocks, .. } = &self.waiters;
         let lines = |lines: &[BlockLine; TIERS]| (0..TIERS).any(|tier| self.could_serve(&lines[tier], tier));
         let blocks = lines(spares) || lines(blocks);
-        let answers =
-            !self.waiters.answer_room.is_empty() && (self.answer_room_is_back() || self.famine.evict_at.is_none());
+        let answers = !self.waiters.answer_room.is_empty() && self.answer_room_is_back();
         let repaid = self.repayment_is_awaited() && self.could_repay();
         let owed = !self.waiters.owed_room.is_empty() && self.desk.owed.has_room();
-        blocks || answers || repaid || owed || self.waiters.resuming || self.encoder_waits_unseen()
+        let unseen = self.encoder_waits_unseen() || self.slow_output_unseen();
+        blocks || answers || repaid || owed || self.waiters.resuming || unseen
     }
 
     /// True if the first in line would be served, is gone, or was not seen yet.
@@ -209,7 +209,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// When somebody has waited long enough for an eviction.
     pub(super) fn famine_due(&self) -> Option<Instant> {
         let lines = self.waiters.spares.iter().chain(&self.waiters.blocks);
-        lines.map(|line| line.evict_at).chain([self.famine.evict_at]).flatten().min()
+        lines.map(|line| line.evict_at).chain([self.slow_output_due()]).flatten().min()
     }
 
     /// Serves the line as far as it goes. Those who wait for a spare only look again, one by one: the next in the next
