@@ -26,14 +26,14 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: sleeps while connections wait for their turn",
         file: "src/processor/mod.rs",
-        from: "if !self.run.is_empty() || !self.dirty.is_empty() || self",
-        to: "if !self.dirty.is_empty() || self",
+        from: "if !self.run.is_empty() || !self.go_on.is_empty() || !self.dirty",
+        to: "if !self.dirty",
     },
     Mutant {
         name: "liveness: tries again in each cycle while there is no block",
         file: "src/processor/waiters.rs",
-        from: "blocks || answers || repaid || owed ||",
-        to: "self.famine_due().is_some() || blocks || answers || repaid || owed ||",
+        from: "blocks || answers || repaid || owed || others",
+        to: "self.famine_due().is_some() || blocks || answers || repaid || owed || others",
     },
     Mutant {
         name: "liveness: a settled reply wakes nobody",

@@ -84,7 +84,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// True if somebody waits for a reserve that lies in a peer's queue: a connection for the processor's, or an encoder for
-    /// the workers'. A block that holds what lies there may be of no use to that encoder: it needs a larger one.
+    /// the workers'. The encoder may be of no use for a block that holds what lies there: it needs a larger one.
     pub(super) fn repayment_is_awaited(&self) -> bool {
         self.waits_for_outbound() && !self.answer_room.reserve_at.is_empty()
     }

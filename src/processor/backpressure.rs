@@ -18,13 +18,16 @@ pub(super) const ANSWER_SEGMENTS: usize = 16;
 const FREE_SHARE: usize = 8;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Puts the connection into the queue of those to be read, if it may run and there is something to do.
+    /// Puts the connection into a queue of those to be read, if it may run and there is something to do.
     pub(super) fn enqueue_run(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
-        let may_run = connection.paused.is_empty() || connection.paused.has(PauseReason::Turn);
-        let lingers = connection.ending.is_some();
-        if connection.has_input() && (may_run || lingers) {
-            self.run.push(slot);
+        if !connection.has_input() {
+            return;
+        }
+        match connection.paused.has(PauseReason::Turn) {
+            true => self.go_on.push(slot),
+            false if connection.paused.is_empty() || connection.ending.is_some() => self.run.push(slot),
+            false => {}
         }
     }
 

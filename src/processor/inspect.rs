@@ -17,8 +17,8 @@ use crate::timer::Wheel;
 pub(crate) struct Overview {
     pub(crate) connections: Vec<Inspected>,
     pub(crate) now: Option<Instant>,
-    /// Entries in the queues of those to be read and of those to be written.
-    pub(crate) queues: [usize; 2],
+    /// Entries in the queues of those to be read, of those who go on with it, and of those to be written.
+    pub(crate) queues: [usize; 3],
     /// Places taken in the longest line.
     pub(crate) longest_line: usize,
     /// Replies that were deferred and not settled yet.
@@ -63,7 +63,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         overview.connections.clear();
         overview.connections.extend(self.table.iter().map(|connection| self.inspect_connection(connection)));
         overview.now = Some(self.now);
-        overview.queues = [self.run.len(), self.dirty.len()];
+        overview.queues = [self.run.len(), self.go_on.len(), self.dirty.len()];
         overview.longest_line = self.waiters.longest();
         overview.owed = self.desk.owed.outstanding();
         overview.segments = self.settings.segments_max - self.segments.room();
@@ -78,7 +78,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn inspect_rooms(&self, rooms: &mut Vec<(&'static str, u64, u64)>) {
         let max = self.settings.connections_max;
         let endings = self.table.iter().filter(|connection| connection.ending.is_some()).count();
-        let queues = self.run.reserved() + self.dirty.reserved() + self.waiters.reserved();
+        let queues = self.run.reserved() + self.go_on.reserved() + self.dirty.reserved() + self.waiters.reserved();
         let table = self.table.reserved() + (queues + endings * ENDING) as u64;
         let holders = (0..TIERS).map(|tier| {
             let blocks = self.links.inbound.tiers()[tier].count();
@@ -110,7 +110,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             readable: flags.readable,
             undecoded: flags.undecoded,
             end_read: flags.end_read,
-            on_run: self.run.contains(connection.id.slot()),
+            on_run: self.run.contains(connection.id.slot()) || self.go_on.contains(connection.id.slot()),
             on_write: self.dirty.contains(connection.id.slot()),
             write_interest: flags.write_interest,
             message_age: deadlines.message_elapsed(deadlines.paused_since().unwrap_or(self.now)),

@@ -110,6 +110,8 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     wheel: Wheel,
     /// Slots with something to read or decode.
     run: SlotQueue,
+    /// The same, of those who have used their turn up.
+    go_on: SlotQueue,
     /// Slots with something to write.
     dirty: SlotQueue,
     waiters: Waiters,
@@ -146,6 +148,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             scratch: vec![0; settings.scratch].into_boxed_slice(),
             wheel: Wheel::new(now, max),
             run: SlotQueue::new(max),
+            go_on: SlotQueue::new(max),
             dirty: SlotQueue::new(max),
             waiters: Waiters::new(max),
             answer_room: AnswerRoom::default(),
@@ -165,7 +168,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Bytes that the connection table takes, with everything that grows with it, for the memory ceiling.
     pub(crate) fn table_memory(connections_max: usize) -> u64 {
-        let queues = 2 * SlotQueue::memory(connections_max) + connections_max * Waiters::PER_CONNECTION;
+        let queues = 3 * SlotQueue::memory(connections_max) + connections_max * Waiters::PER_CONNECTION;
         let endings = connections_max * ENDING;
         Table::<Connection<S::Socket, P>>::memory(connections_max) + (queues + endings) as u64
     }
@@ -245,7 +248,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// How long nothing can happen by itself: not at all while work is left, else until the next timer.
     fn sleep_limit(&mut self) -> Option<Duration> {
-        if !self.run.is_empty() || !self.dirty.is_empty() || self.left_by_others() {
+        if !self.run.is_empty() || !self.go_on.is_empty() || !self.dirty.is_empty() || self.left_by_others() {
             return Some(Duration::ZERO);
         }
         let due = [self.wheel.next_due(), self.user_due, self.famine_due(), self.phase.until()];

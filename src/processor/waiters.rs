@@ -186,8 +186,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let answers = !self.waiters.answer_room.is_empty() && self.answer_room_is_back();
         let repaid = self.repayment_is_awaited() && self.could_repay();
         let owed = !self.waiters.owed_room.is_empty() && self.desk.owed.has_room();
-        let unseen = self.encoder_waits_unseen() || self.slow_output_unseen();
-        blocks || answers || repaid || owed || self.waiters.resuming || unseen
+        let others = self.encoder_waits_unseen() || self.slow_output_unseen();
+        blocks || answers || repaid || owed || others || self.waiters.resuming
     }
 
     /// True if the first in line would be served, is gone, or was not seen yet.

@@ -127,7 +127,7 @@ impl Laws {
             waits && scene.overview.owed == 0
         };
         let idle_waiter = scene.overview.connections.iter().any(waits_for_nothing);
-        self.busy = left || idle_waiter || scene.overview.queues != [0, 0];
+        self.busy = left || idle_waiter || scene.overview.queues != [0; 3];
         match (&scene.network.misuse, &scene.network.broken) {
             (Some(misuse), _) => Err(("selector", misuse.clone())),
             (None, Some(broken)) => Err(broken.clone()),
@@ -196,7 +196,8 @@ impl Scene<'_> {
             ("unasked messages", self.outbox.unasked.len(), config.unasked_max),
             ("connections", overview.connections.len(), config.connections_max),
             ("connections in the run queue", overview.queues[0], config.connections_max),
-            ("connections in the write queue", overview.queues[1], config.connections_max),
+            ("connections in the queue of those who go on", overview.queues[1], config.connections_max),
+            ("connections in the write queue", overview.queues[2], config.connections_max),
             ("places in a line", overview.longest_line, config.connections_max),
             ("replies owed", overview.owed, config.owed_total_max),
             ("segments", overview.segments, config.segments_max),
