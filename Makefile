@@ -20,7 +20,10 @@ loom: ## the protocols between threads in every order; PREEMPTIONS=n tries more,
 
 fuzz: ## a minute of each fuzz target; needs cargo-fuzz and a nightly toolchain
 	cd fuzz && cargo run --example seeds
-	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
+	cd fuzz && for target in $$(cargo fuzz list); do \
+		case $$target in *http1 | split_equivalence) words=-dict=http1.dict ;; *) words= ;; esac; \
+		cargo +nightly fuzz run $$target -- -max_total_time=60 $$words || exit 1; \
+	done
 
 bench: ## all in-process benches
 	cargo bench
