@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::control::Control;
-use crate::handover::Handover;
+use crate::handover::Dealer;
 use crate::wake::WakeFlag;
 
 /// What the accepter waits for besides the end of the server.
@@ -23,7 +23,7 @@ pub struct Watch<K> {
     /// Gets it out of its sleep.
     pub wake: Arc<WakeFlag>,
     /// Where it leaves connections, as far as there is room.
-    pub handover: Arc<Handover<K>>,
+    pub dealer: Arc<Dealer<K>>,
     /// Tells when the server goes down.
     pub control: Arc<Control>,
 }
@@ -34,7 +34,7 @@ impl<K> Watch<K> {
     pub fn may_sleep(&self, awaited: Awaited) -> bool {
         self.wake.fall_asleep();
         if !matches!(awaited, Awaited::Peer) {
-            self.handover.wait_for_room();
+            self.dealer.wait_for_room();
         }
         // Asked after both flags are set: from here on, whoever changes the answer also wakes us.
         !self.has_come(awaited)
@@ -45,8 +45,8 @@ impl<K> Watch<K> {
         let come = match awaited {
             // The poll tells.
             Awaited::Peer => false,
-            Awaited::Room => self.handover.has_room(),
-            Awaited::FewerThan(live) => self.handover.live() < live,
+            Awaited::Room => self.dealer.has_room(),
+            Awaited::FewerThan(live) => self.dealer.live() < live,
         };
         come || self.control.is_requested()
     }
