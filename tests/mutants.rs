@@ -138,10 +138,64 @@ const MUTANTS: &[Mutant] = &[
         to: "if P::IN_ORDER || connection.owed.count() > self.settings.owed_max {",
     },
     Mutant {
-        name: "memory: one connection more than there may be",
+        name: "memory: one connection more than there may be of one processor",
         file: "src/handover.rs",
         from: "self.live.load(SeqCst) < self.connections_max",
         to: "self.live.load(SeqCst) <= self.connections_max",
+    },
+    Mutant {
+        name: "memory: one connection more than there may be of all processors",
+        file: "src/handover/dealer.rs",
+        from: "if self.live() >= self.connections_max {",
+        to: "if self.live() > self.connections_max {",
+    },
+    Mutant {
+        name: "dealing: a connection goes to any processor with room",
+        file: "src/handover/dealer.rs",
+        from: ".min_by_key(|number| self.handovers[*number].live())",
+        to: ".next()",
+    },
+    Mutant {
+        name: "liveness: an unasked message wakes the sender's processor",
+        file: "src/outbox/write_proxy.rs",
+        from: "        outbox.wake.wake();\n        Ok(())",
+        to: "        self.home.wake.wake();\n        Ok(())",
+    },
+    Mutant {
+        name: "liveness: resume reaches the first processor only",
+        file: "src/outbox/write_proxy.rs",
+        from: "self.outboxes.iter().for_each(",
+        to: "self.outboxes.iter().take(1).for_each(",
+    },
+    Mutant {
+        name: "ends once: an unasked message stays with the sender's processor",
+        file: "src/outbox/write_proxy.rs",
+        from: "let Some(outbox) = self.outboxes.of(connection) else",
+        to: "let Some(outbox) = Some(&self.home).filter(|_| self.outboxes.of(connection).is_some()) else",
+    },
+    Mutant {
+        name: "ledger: the sum over processors is none",
+        file: "src/metrics.rs",
+        from: "$( self.$name = self.$name.wrapping_add(other.$name); )+",
+        to: "$( self.$name = self.$name.max(other.$name); )+",
+    },
+    Mutant {
+        name: "shutdown: the processor that ends first takes the grace from the others",
+        file: "src/server/launch.rs",
+        from: "if thread::panicking() || !self.control.is_requested() {",
+        to: "if thread::panicking() || !self.control.is_requested() || true {",
+    },
+    Mutant {
+        name: "shutdown: a processor that fails leaves the others to their grace",
+        file: "src/server/launch.rs",
+        from: "if thread::panicking() || !self.control.is_requested() {",
+        to: "if !self.control.is_requested() {",
+    },
+    Mutant {
+        name: "admission: an address has as much with each processor",
+        file: "src/processor/crowd.rs",
+        from: "*count as usize <= self.per_address_max\n",
+        to: "*count as usize <= self.per_address_max * 2\n",
     },
     Mutant {
         name: "memory: a reserve of two blocks",
@@ -199,7 +253,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "memory: an address that has gone is counted for ever",
-        file: "src/processor/addresses.rs",
+        file: "src/processor/crowd.rs",
         from: "            if *entry.get() == 0 {",
         to: "            if false && *entry.get() == 0 {",
     },
@@ -248,8 +302,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ledger: an end is not counted off",
         file: "src/processor/close.rs",
-        from: "        self.addresses.remove(address.ip());\n        self.links.handover.ended();",
-        to: "        self.addresses.remove(address.ip());",
+        from: "        self.links.crowd.remove(address.ip());\n        self.links.handover.ended();",
+        to: "        self.links.crowd.remove(address.ip());",
     },
     Mutant {
         name: "ledger: a message whose user panicked is not counted",
@@ -380,8 +434,9 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 /// The first line in which the simulation of the copy complains; `None` if it is content.
 fn complaint(crate_copy: &Path) -> Option<String> {
-    // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see.
-    let tests = ["sim", "sim_regressions", "slow_peers", "server_config"];
+    // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see, nor what
+    // becomes of the threads.
+    let tests = ["sim", "sim_regressions", "slow_peers", "server_config", "processors"];
     tests.into_iter().find_map(|test| complaint_of(test, crate_copy))
 }
 

@@ -57,7 +57,7 @@ const WORDS: &[Word] = &[
         word: "thread::",
         why: "threads are made by the server and by workers",
         // The outbox asks on which thread it is; it makes none.
-        files: &["src/offload/mod.rs", "src/outbox/mod.rs", "src/server/launch.rs", "src/server/running.rs"],
+        files: &["src/offload/mod.rs", "src/outbox/crew.rs", "src/server/launch.rs", "src/server/running.rs"],
     },
     Word {
         word: "mio::",
@@ -202,6 +202,7 @@ fn defaults() -> Vec<(&'static str, String)> {
         tiers.map(|tier| format!("{} x {}", count(tier.count), bytes(tier.size))).join(", ")
     };
     vec![
+        ("processors", count(config.processors)),
         ("connections_max", count(config.connections_max)),
         ("handover_max", count(config.handover_max)),
         ("backlog", count(config.backlog)),

@@ -75,3 +75,27 @@ impl fmt::Debug for Outboxes {
         f.debug_struct("Outboxes").field("processors", &self.0.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn the_threads_of_all_processors_are_on_board_and_nobody_else() {
+        let crew = Crew::new(2);
+        let berths = [crew.berth(0), crew.berth(1)];
+        let on_board = || [berths[0].is_on_board(), berths[1].is_on_board()];
+        assert_eq!(on_board(), [false; 2]);
+        berths[0].claim();
+        assert_eq!(on_board(), [true; 2], "also seen from the other one's outbox");
+        thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                let before = on_board();
+                berths[1].claim();
+                (before, on_board())
+            });
+            assert_eq!(second.join().expect("no panic"), ([false; 2], [true; 2]));
+        });
+    }
+}
