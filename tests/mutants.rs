@@ -6,6 +6,10 @@
 //! copies the crate, plants one bug after the other in the copy, and runs the simulation over it. A bug that survives is
 //! a hole in the checks. Takes some minutes; `SLUICEGATE_MUTANT=text` picks those whose name has that text in it.
 
+mod mutants {
+    pub mod processors;
+}
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
@@ -14,12 +18,12 @@ use std::{env, fs, io};
 const SEEDS: &str = "400";
 
 /// A bug to be planted: in `file`, the one place that says `from` says `to`.
-struct Mutant {
+pub struct Mutant {
     /// The law that it breaks, and how.
-    name: &'static str,
-    file: &'static str,
-    from: &'static str,
-    to: &'static str,
+    pub name: &'static str,
+    pub file: &'static str,
+    pub from: &'static str,
+    pub to: &'static str,
 }
 
 const MUTANTS: &[Mutant] = &[
@@ -144,60 +148,6 @@ const MUTANTS: &[Mutant] = &[
         to: "self.live.load(SeqCst) <= self.connections_max",
     },
     Mutant {
-        name: "memory: one connection more than there may be of all processors",
-        file: "src/handover/dealer.rs",
-        from: "if self.live() >= self.connections_max {",
-        to: "if self.live() > self.connections_max {",
-    },
-    Mutant {
-        name: "dealing: a connection goes to any processor with room",
-        file: "src/handover/dealer.rs",
-        from: ".min_by_key(|number| self.handovers[*number].live())",
-        to: ".next()",
-    },
-    Mutant {
-        name: "liveness: an unasked message wakes the sender's processor",
-        file: "src/outbox/write_proxy.rs",
-        from: "        outbox.wake.wake();\n        Ok(())",
-        to: "        self.home.wake.wake();\n        Ok(())",
-    },
-    Mutant {
-        name: "liveness: resume reaches the first processor only",
-        file: "src/outbox/write_proxy.rs",
-        from: "self.outboxes.iter().for_each(",
-        to: "self.outboxes.iter().take(1).for_each(",
-    },
-    Mutant {
-        name: "ends once: an unasked message stays with the sender's processor",
-        file: "src/outbox/write_proxy.rs",
-        from: "let Some(outbox) = self.outboxes.of(connection) else",
-        to: "let Some(outbox) = Some(&self.home).filter(|_| self.outboxes.of(connection).is_some()) else",
-    },
-    Mutant {
-        name: "ledger: the sum over processors is none",
-        file: "src/metrics.rs",
-        from: "$( self.$name = self.$name.wrapping_add(other.$name); )+",
-        to: "$( self.$name = self.$name.max(other.$name); )+",
-    },
-    Mutant {
-        name: "shutdown: the processor that ends first takes the grace from the others",
-        file: "src/server/launch.rs",
-        from: "if thread::panicking() || !self.control.is_requested() {",
-        to: "if thread::panicking() || !self.control.is_requested() || true {",
-    },
-    Mutant {
-        name: "shutdown: a processor that fails leaves the others to their grace",
-        file: "src/server/launch.rs",
-        from: "if thread::panicking() || !self.control.is_requested() {",
-        to: "if !self.control.is_requested() {",
-    },
-    Mutant {
-        name: "admission: an address has as much with each processor",
-        file: "src/processor/crowd.rs",
-        from: "*count as usize <= self.per_address_max\n",
-        to: "*count as usize <= self.per_address_max * 2\n",
-    },
-    Mutant {
         name: "memory: a reserve of two blocks",
         file: "src/buffer/lease.rs",
         from: "size: reply_max, count: 1 }, RESERVE",
@@ -246,10 +196,10 @@ const MUTANTS: &[Mutant] = &[
         to: "ready: Vec::with_capacity(2 * EVENTS)",
     },
     Mutant {
-        name: "memory: who has no block any more stays among the holders",
+        name: "memory: holders that hold nothing",
         file: "src/processor/holders.rs",
-        from: "        if let Some(moved) = self.holders[at.tier as usize].remove(at.index)\n",
-        to: "        if let Some(moved) = None\n            && at.index == 0\n",
+        from: "        self.entries.push(holder);",
+        to: "        self.entries.push(Holder { slot: u32::MAX, ..holder });\n        self.entries.push(holder);",
     },
     Mutant {
         name: "memory: an address that has gone is counted for ever",
@@ -415,6 +365,10 @@ const MUTANTS: &[Mutant] = &[
     },
 ];
 
+fn all() -> impl Iterator<Item = &'static Mutant> {
+    MUTANTS.iter().chain(mutants::processors::MUTANTS)
+}
+
 /// Copies what cargo needs.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
@@ -472,7 +426,7 @@ fn each_law_has_its_mutant() {
     let architecture = architecture.expect("it is there");
     let laws = laws(&architecture);
     assert!(laws.len() >= 8, "{laws:?}");
-    let is_broken = |law: &str| MUTANTS.iter().any(|mutant| mutant.name.strip_prefix(law).is_some_and(begins_text));
+    let is_broken = |law: &str| all().any(|mutant| mutant.name.strip_prefix(law).is_some_and(begins_text));
     let whole: Vec<_> = laws.into_iter().filter(|law| !is_broken(law)).collect();
     assert!(whole.is_empty(), "no mutant breaks {whole:?}");
 }
@@ -483,7 +437,7 @@ fn begins_text(rest: &str) -> bool {
 
 #[test]
 fn each_mutant_has_its_place() {
-    let missing = MUTANTS.iter().filter(|mutant| {
+    let missing = all().filter(|mutant| {
         let file = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(mutant.file)).unwrap_or_default();
         file.matches(mutant.from).count() != 1
     });
@@ -498,7 +452,7 @@ fn every_planted_bug_is_found() {
     copy(Path::new(env!("CARGO_MANIFEST_DIR")), &place).expect("the crate can be copied");
     let wanted = env::var("SLUICEGATE_MUTANT").unwrap_or_default();
     let mut survivors = Vec::new();
-    for mutant in MUTANTS.iter().filter(|mutant| mutant.name.contains(&wanted)) {
+    for mutant in all().filter(|mutant| mutant.name.contains(&wanted)) {
         let file = place.join(mutant.file);
         let sound = fs::read_to_string(&file).expect("the file is there");
         assert_eq!(sound.matches(mutant.from).count(), 1, "{}: its place in {} is gone", mutant.name, mutant.file);

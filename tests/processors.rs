@@ -207,6 +207,41 @@ fn a_slow_processor_does_not_starve_the_other() {
 }
 
 #[test]
+fn no_processor_has_more_than_its_share_while_another_is_slow() {
+    let (open, gate) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
+    let gate = Arc::new(Mutex::new(gate));
+    let make = |_| {
+        let (gate, begin) = (Arc::clone(&gate), begin.clone());
+        move |message: Lent<'_>, reply: Answer<'_>| {
+            if message.payload() == b"hold" {
+                begin.send(()).expect("the test listens");
+                gate.lock().recv_timeout(LONG).expect("the test opens it");
+            }
+            reply.send(message.payload());
+        }
+    };
+    let change = |config: &mut Config| (config.handover_max, config.connections_max) = (1, 6);
+    let running = bound(change).start_with(make).expect("started");
+    let mut held = connect(running.local_addr());
+    send(&mut held, b"hold");
+    begun.recv_timeout(LONG).expect("the first processor is held up");
+    // One waits for the first processor, whose queue is full then. The other has three, which is its share.
+    let mut others: Vec<_> = (0..4).map(|_| connect(running.local_addr())).collect();
+    let waiting = others.remove(1);
+    others.iter_mut().for_each(|peer| assert_eq!(ask(peer, b"here"), b"here"));
+    let mut last = connect(running.local_addr());
+    send(&mut last, b"last");
+    (0..100).for_each(|_| assert_eq!(ask(&mut others[0], b"again"), b"again"));
+    let each = running.meter().processors();
+    assert_eq!((each[0].accepted, each[1].accepted), (2, 3), "it waits in the backlog");
+    open.send(()).expect("somebody waits");
+    assert_eq!((receive(&mut held), receive(&mut last)), (b"hold".to_vec(), b"last".to_vec()));
+    drop(waiting);
+    finish(running);
+}
+
+#[test]
 fn the_bound_of_connections_is_that_of_all_together() {
     let running = bound(|config| config.connections_max = 3).start_with(|_| echo).expect("started");
     let mut first = peers(&running, 3);

@@ -1,8 +1,9 @@
 //! When the accepter may sleep: what it waits for, and who wakes it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::control::Control;
+use crate::control::{Control, Shutdown};
 use crate::handover::Dealer;
 use crate::wake::WakeFlag;
 
@@ -13,6 +14,8 @@ pub enum Awaited {
     Peer,
     /// Room for one more connection.
     Room,
+    /// The same, when the server goes down already: being told so is no reason to wait no more.
+    RoomAtTheEnd(Duration),
     /// Fewer connections than these: their descriptors are free again.
     FewerThan(usize),
 }
@@ -45,6 +48,10 @@ impl<K> Watch<K> {
         let come = match awaited {
             // The poll tells.
             Awaited::Peer => false,
+            Awaited::RoomAtTheEnd(grace) => {
+                let is_shorter = |shutdown: Shutdown| shutdown.grace < grace;
+                return self.dealer.has_room() || self.control.shutdown().is_some_and(is_shorter);
+            }
             Awaited::Room => self.dealer.has_room(),
             Awaited::FewerThan(live) => self.dealer.live() < live,
         };

@@ -23,26 +23,31 @@ impl Block {
     }
 
     /// Filled bytes.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// How many bytes it can hold, the headroom included.
+    #[inline]
     pub fn capacity(&self) -> usize {
         self.bytes.len()
     }
 
     /// How many more bytes fit.
+    #[inline]
     pub fn room(&self) -> usize {
         self.bytes.len() - self.len
     }
 
     /// The tier it belongs to: 0 is the smallest.
+    #[inline]
     pub fn tier(&self) -> usize {
         self.home.index()
     }
 
     /// The filled bytes.
+    #[inline]
     pub fn filled(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -67,6 +72,7 @@ impl Block {
     }
 
     /// Copies as much of `bytes` as fits and returns how much that was.
+    #[inline]
     pub fn push(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(self.room());
         self.bytes[self.len..self.len + count].copy_from_slice(&bytes[..count]);
@@ -75,6 +81,7 @@ impl Block {
     }
 
     /// Forgets everything behind the first `len` bytes.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }

@@ -32,6 +32,7 @@ pub enum Segment {
 
 impl Segment {
     /// The bytes that are still to be delivered.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Block { block, start } => &block.filled()[*start..],
@@ -41,11 +42,13 @@ impl Segment {
     }
 
     /// How many bytes are still to be delivered.
+    #[inline]
     pub fn len(&self) -> usize {
         self.bytes().len()
     }
 
     /// True when all was delivered.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -134,6 +137,7 @@ impl Segments {
     }
 
     /// How many more segments fit.
+    #[inline]
     pub fn room(&self) -> usize {
         self.max - self.in_use
     }
@@ -357,11 +361,11 @@ mod tests {
         assert!(!segments.could_repay(&queue, &pool) && reserve.in_use() == 1);
         assert_eq!(bytes_of(&segments, &queue), bytes, "in the middle of it");
         // What the first block took has left, and the others came home.
-        segments.advance(&mut queue, 6 + 2000 + HEADROOM, |segment| drop(segment));
+        segments.advance(&mut queue, 6 + 2000 + HEADROOM, drop);
         drop(taken);
         segments.repay(&mut queue, &mut pool);
         assert_eq!(bytes_of(&segments, &queue), bytes[6 + 2000 + HEADROOM..]);
-        segments.advance(&mut queue, 2 * (2000 + HEADROOM), |segment| drop(segment));
+        segments.advance(&mut queue, 2 * (2000 + HEADROOM), drop);
         assert!(!segments.repay(&mut queue, &mut pool), "the rest finds its place");
         assert_eq!(reserve.in_use(), 0);
         assert_eq!(bytes_of(&segments, &queue), bytes[6 + 3 * (2000 + HEADROOM)..]);

@@ -1,11 +1,9 @@
 //! What a whole head says: validated, and boiled down to the layout and the framing of the body.
 
-use std::mem::MaybeUninit;
-
 use httparse::Header;
 
 use super::framing::{self, BodyFields, Framing};
-use super::search::RequestLine;
+use super::search::HeadSearch;
 use super::{grammar, layout::Layout, limits::Limits, malformed};
 use crate::protocol::ProtocolError;
 
@@ -21,11 +19,10 @@ pub(super) struct Head {
 /// What can be judged only by the whole head. The answer depends on no piece's end, for it is given once.
 ///
 /// Reads `head`, which ends with its empty line, and of which the request line was read before.
-pub(super) fn read(head: &[u8], line: &RequestLine, limits: &Limits) -> Result<Head, ProtocolError> {
+pub(super) fn read(head: &[u8], search: &HeadSearch, limits: &Limits) -> Result<Head, ProtocolError> {
     let mut facts = Facts::default();
-    for field in parse(head, &mut [const { MaybeUninit::uninit() }; Limits::FIELDS_MAX as usize])? {
-        facts.add(field.name.as_bytes(), field.value)?;
-    }
+    let (line, fields) = (search.line(), &head[search.fields_start()..]);
+    for_each_field(fields, search.field_count(), |field| facts.add(field.name.as_bytes(), field.value))?;
     facts.check(line.version10)?;
 
     let framing = framing::of_request(line.version10, &facts.body, limits)?;
@@ -55,18 +52,12 @@ pub(super) fn read(head: &[u8], line: &RequestLine, limits: &Limits) -> Result<H
     Ok(Head { layout, framing, expects_continue })
 }
 
-/// Reads a trailer section, which ends with its empty line.
-pub(super) fn check_trailers(section: &[u8]) -> Result<(), ProtocolError> {
-    let mut fields = [httparse::EMPTY_HEADER; Limits::FIELDS_MAX as usize];
-    match httparse::parse_headers(section, &mut fields) {
-        Ok(httparse::Status::Complete((length, fields))) if length == section.len() => {
-            match fields.iter().find(|field| !may_trail(field.name)) {
-                None => Ok(()),
-                Some(_) => Err(malformed("a trailer field that must stand in the head")),
-            }
-        }
-        _ => Err(malformed("trailer fields are not well-formed")),
-    }
+/// Reads a trailer section of `count` fields, which ends with its empty line.
+pub(super) fn check_trailers(section: &[u8], count: u32) -> Result<(), ProtocolError> {
+    for_each_field(section, count, |field| match may_trail(field.name) {
+        true => Ok(()),
+        false => Err(malformed("a trailer field that must stand in the head")),
+    })
 }
 
 /// Fields that frame, route, authenticate or steer the request are not allowed behind its body (RFC 9110 section
@@ -95,19 +86,32 @@ fn may_trail(name: &str) -> bool {
     !FORBIDDEN.iter().any(|forbidden| forbidden.eq_ignore_ascii_case(name))
 }
 
-fn parse<'h, 'b>(
-    head: &'b [u8],
-    fields: &'h mut [MaybeUninit<Header<'b>>],
-) -> Result<&'h mut [Header<'b>], ProtocolError> {
-    // The request line is read once more here, in a few nanoseconds: two parsers that agree are worth that.
-    let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(head, fields) {
+/// Parses the fields of a section, which ends with its empty line, and hands each to `each`.
+fn for_each_field<'b>(
+    section: &'b [u8],
+    count: u32,
+    each: impl FnMut(&Header<'b>) -> Result<(), ProtocolError>,
+) -> Result<(), ProtocolError> {
+    // Room for the fields has to be cleared first: little for those who have few, as programs do, or some, as browsers do.
+    match count {
+        0..=4 => for_each_of(section, &mut [httparse::EMPTY_HEADER; 4], each),
+        5..=16 => for_each_of(section, &mut [httparse::EMPTY_HEADER; 16], each),
+        _ => for_each_of(section, &mut [httparse::EMPTY_HEADER; Limits::FIELDS_MAX as usize], each),
+    }
+}
+
+fn for_each_of<'b>(
+    section: &'b [u8],
+    room: &mut [Header<'b>],
+    each: impl FnMut(&Header<'b>) -> Result<(), ProtocolError>,
+) -> Result<(), ProtocolError> {
+    match httparse::parse_headers(section, room) {
         // Both must have found the same end, or one of them is wrong.
-        Ok(httparse::Status::Complete(length)) if length == head.len() => Ok(request.headers),
+        Ok(httparse::Status::Complete((length, fields))) if length == section.len() => fields.iter().try_for_each(each),
         // Here fall bare CR, NUL and other controls, white space before the colon, and folded lines (RFC 9112 section
         // 5).
-        Err(error) => Err(malformed(format!("malformed head: {error}"))),
-        Ok(_) => Err(malformed("malformed head")),
+        Err(error) => Err(malformed(format!("malformed fields: {error}"))),
+        Ok(_) => Err(malformed("malformed fields")),
     }
 }
 
