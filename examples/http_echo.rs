@@ -29,7 +29,10 @@ struct Args {
     /// Where to listen; port 0 takes any free one
     #[arg(default_value = "127.0.0.1:8080")]
     addr: String,
-    /// Answer on so many worker threads; 0 answers on the processor thread
+    /// Processor threads, each with its own connections and memory
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    processors: usize,
+    /// Answer on so many worker threads for each processor; 0 answers on the processor thread
     #[arg(long, value_name = "N", default_value_t = 0)]
     workers: usize,
     /// Requests that may wait for a worker; with so many waiting, connections wait
@@ -69,8 +72,10 @@ fn serve(args: &Args) -> io::Result<()> {
     let shown = Arc::clone(&numbers);
     let running = match args.workers {
         // The request is lent for the call, and the answer goes straight into the processor's buffer.
-        0 => server
-            .start(move |request: Message<'_, Http1>, reply: Reply<'_, Http1>| reply.send(answer(&request, &shown)))?,
+        0 => server.start_with(|_| {
+            let shown = Arc::clone(&shown);
+            move |request: Message<'_, Http1>, reply: Reply<'_, Http1>| reply.send(answer(&request, &shown))
+        })?,
         // A worker owns its request, and might take its time. This is all that changes.
         threads => {
             let workers = Workers::new(threads, args.worker_queue);
@@ -84,6 +89,7 @@ fn serve(args: &Args) -> io::Result<()> {
 }
 
 fn configure(config: &mut Config, args: &Args) {
+    config.processors = args.processors;
     config.connections_max = args.connections_max;
     config.memory_max = args.memory_max;
     config.timeouts.idle = Duration::from_secs(args.idle_timeout);

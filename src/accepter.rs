@@ -1,4 +1,4 @@
-//! The accepter thread: takes connections from the kernel and hands them to the processor.
+//! The accepter thread: takes connections from the kernel and hands them to the processors.
 //!
 //! It knows nothing of messages. While there is no room it takes nothing, and peers wait in the kernel's backlog; while
 //! the kernel gives nothing (no descriptors, no memory) it tries again by and by. It never gives up before it is told.
@@ -14,7 +14,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::control::Control;
-use crate::handover::{Accepted, Handover};
+use crate::handover::{Accepted, Dealer};
 use crate::metrics::Metrics;
 use crate::poll::{poll_once, wake_flag};
 use crate::wake::WakeFlag;
@@ -68,7 +68,8 @@ pub(crate) struct Accepter {
     listener: TcpListener,
     events: Events,
     watch: Watch<TcpStream>,
-    metrics: Arc<Metrics>,
+    /// Those of the processors, by number: a connection is counted with whom it is dealt to.
+    metrics: Box<[Arc<Metrics>]>,
     /// How many peers may wait in the kernel's backlog.
     backlog: usize,
     back_off: BackOff,
@@ -94,15 +95,15 @@ enum Outcome {
 impl Accepter {
     pub(crate) fn new(
         entrance: Entrance,
-        handover: Arc<Handover<TcpStream>>,
+        dealer: Arc<Dealer<TcpStream>>,
         control: Arc<Control>,
-        metrics: Arc<Metrics>,
+        metrics: Box<[Arc<Metrics>]>,
         backlog: usize,
     ) -> Self {
         let Entrance { poll, listener, wake } = entrance;
         let (events, back_off) = (Events::with_capacity(2), BackOff::default());
-        let _finish = FinishOnDrop(Arc::clone(&handover));
-        let watch = Watch { wake, handover, control };
+        let _finish = FinishOnDrop(Arc::clone(&dealer));
+        let watch = Watch { wake, dealer, control };
         Self { poll, listener, events, watch, metrics, backlog, back_off, live: 0, _finish }
     }
 
@@ -127,16 +128,14 @@ impl Accepter {
     fn accept_some(&mut self) -> Outcome {
         let mut failures = 0;
         for _ in 0..TURN {
-            if !self.watch.handover.has_room() {
-                return Outcome::NoRoom;
-            }
+            let Some(chosen) = self.watch.dealer.choose() else { return Outcome::NoRoom };
             // Counted before the attempt: a connection that ends right after a failure must not be missed.
-            self.live = self.watch.handover.live();
+            self.live = self.watch.dealer.live();
             match self.listener.accept() {
                 Ok((socket, address)) => {
                     failures = 0;
                     self.back_off.succeeded();
-                    self.hand_over(socket, address);
+                    self.hand_over(chosen, socket, address);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Outcome::Drained,
                 Err(error) if is_of_one_peer(&error) && failures < FAILURES_MAX => failures += 1,
@@ -151,16 +150,19 @@ impl Accepter {
     fn accept_rest(&mut self) -> io::Result<()> {
         let began = Instant::now();
         for _ in 0..=self.backlog {
-            while !self.watch.handover.has_room() {
+            let chosen = loop {
+                if let Some(chosen) = self.watch.dealer.choose() {
+                    break chosen;
+                }
                 let grace = self.watch.control.shutdown().map_or(Duration::ZERO, |shutdown| shutdown.grace);
                 let left = grace.saturating_sub(began.elapsed());
                 if left.is_zero() {
                     return Ok(());
                 }
-                self.sleep(Some(left), Awaited::RoomAtTheEnd)?;
-            }
+                self.sleep(Some(left), Awaited::RoomAtTheEnd(grace))?;
+            };
             match self.listener.accept() {
-                Ok((socket, address)) => self.hand_over(socket, address),
+                Ok((socket, address)) => self.hand_over(chosen, socket, address),
                 Err(error) if is_of_one_peer(&error) => {}
                 Err(_) => return Ok(()),
             }
@@ -168,10 +170,10 @@ impl Accepter {
         Ok(())
     }
 
-    fn hand_over(&self, socket: TcpStream, address: SocketAddr) {
+    fn hand_over(&self, chosen: usize, socket: TcpStream, address: SocketAddr) {
         prepare(&socket);
-        self.metrics.accepted.add(1);
-        if self.watch.handover.put(Accepted { socket, address }).is_err() {
+        self.metrics[chosen].accepted.add(1);
+        if self.watch.dealer.put(chosen, Accepted { socket, address }).is_err() {
             // There was room, and nobody else puts anything there.
             debug_assert!(false, "the hand-over queue was full after all");
             log::error!("no room to hand over the connection of {address}: closed");
@@ -180,7 +182,7 @@ impl Accepter {
 
     fn failed(&mut self, error: &io::Error) -> Outcome {
         if self.back_off.failed(Instant::now()) {
-            let live = self.watch.handover.live();
+            let live = self.watch.dealer.live();
             log::warn!("cannot accept: {error}; {live} connections are open; peers wait in the backlog until it can");
         }
         Outcome::Failed(error.kind())
@@ -270,7 +272,7 @@ impl BackOff {
 
 /// Says that nobody will be handed over any more, whatever ends the accepter.
 #[derive(Debug)]
-struct FinishOnDrop(Arc<Handover<TcpStream>>);
+struct FinishOnDrop(Arc<Dealer<TcpStream>>);
 
 impl Drop for FinishOnDrop {
     fn drop(&mut self) {
@@ -282,6 +284,7 @@ impl Drop for FinishOnDrop {
 mod tests {
     use super::*;
     use crate::control::{Finish, Shutdown};
+    use crate::handover::Handover;
     use std::env;
     use std::net;
     use std::process::Command;
@@ -311,10 +314,10 @@ mod tests {
                 let _ = wake.send(());
             }));
             let handover = Handover::new(capacity, connections_max, entrance.wake(), Arc::clone(&flag));
-            let control = Control::new(entrance.wake(), Arc::clone(&flag));
+            let dealer = Dealer::new([Arc::clone(&handover)], connections_max);
+            let control = Control::new([entrance.wake(), Arc::clone(&flag)]);
             let metrics = Arc::new(Metrics::default());
-            let accepter =
-                Accepter::new(entrance, Arc::clone(&handover), Arc::clone(&control), Arc::clone(&metrics), 128);
+            let accepter = Accepter::new(entrance, dealer, Arc::clone(&control), [Arc::clone(&metrics)].into(), 128);
             (Self { handover, control, metrics, flag, woken, address }, accepter)
         }
 

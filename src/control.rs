@@ -27,21 +27,22 @@ pub struct Shutdown {
     pub finish: Finish,
 }
 
-/// The request, from any thread to both of the server's.
+/// The request, from any thread to all of the server's.
 #[derive(Debug)]
 pub struct Control {
     requested: AtomicBool,
     shutdown: Mutex<Option<Shutdown>>,
-    threads: [Arc<WakeFlag>; 2],
+    threads: Box<[Arc<WakeFlag>]>,
 }
 
 impl Control {
-    /// A control that wakes these two threads.
-    pub fn new(accepter: Arc<WakeFlag>, processor: Arc<WakeFlag>) -> Arc<Self> {
-        Arc::new(Self { requested: AtomicBool::new(false), shutdown: Mutex::new(None), threads: [accepter, processor] })
+    /// A control that wakes these threads.
+    pub fn new(threads: impl IntoIterator<Item = Arc<WakeFlag>>) -> Arc<Self> {
+        let threads = threads.into_iter().collect();
+        Arc::new(Self { requested: AtomicBool::new(false), shutdown: Mutex::new(None), threads })
     }
 
-    /// Asks both threads to go down. The first request counts; a later one is ignored, except that it can shorten the
+    /// Asks all threads to go down. The first request counts; a later one is ignored, except that it can shorten the
     /// grace.
     pub fn request(&self, shutdown: Shutdown) {
         let mut first = self.shutdown.lock();

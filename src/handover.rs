@@ -1,4 +1,6 @@
-//! From the accepter thread to the processor thread: a bounded queue of sockets, and the count of all connections.
+//! From the accepter thread to a processor thread: a bounded queue of sockets, and the count of its connections.
+
+mod dealer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,6 +8,8 @@ use std::sync::Arc;
 use crate::sync::ArrayQueue;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::wake::WakeFlag;
+
+pub use dealer::Dealer;
 
 /// A connection that was accepted, on its way to the processor.
 #[derive(Debug)]
@@ -16,7 +20,8 @@ pub struct Accepted<K> {
     pub address: SocketAddr,
 }
 
-/// The queue between the two threads. One accepter puts, one processor takes.
+/// The queue between the accepter and one processor. One accepter puts, one processor takes; where there are several, the
+/// [`Dealer`] says which.
 ///
 /// A connection counts from `accept` until the processor has closed its socket, also while it waits in the queue. The
 /// accepter asks [`has_room`](Self::has_room) before it accepts; without room it leaves peers in the kernel's backlog.
@@ -32,7 +37,7 @@ pub struct Handover<K> {
 }
 
 impl<K> Handover<K> {
-    /// A queue of `capacity` sockets for at most `connections_max` connections.
+    /// A queue of `capacity` sockets for a processor of at most `connections_max` connections.
     pub fn new(
         capacity: usize,
         connections_max: usize,
@@ -84,12 +89,6 @@ impl<K> Handover<K> {
     pub fn finish(&self) {
         self.finished.store(true, SeqCst);
         self.processor.wake();
-    }
-
-    /// How many connections there may be.
-    #[cfg(feature = "sim")]
-    pub fn connections_max(&self) -> usize {
-        self.connections_max
     }
 
     /// True once nothing more will be put.

@@ -6,27 +6,23 @@ use std::sync::Arc;
 use crate::buffer::{Outbound, reserve as reserve_of};
 use crate::clock::WallClock;
 use crate::message_processor::MessageProcessor;
-use crate::metrics::{Metrics, Snapshot};
-use crate::outbox::Outbox;
-use crate::processor::{Links, Processor, Selector};
+use crate::metrics::Snapshot;
+use crate::processor::{Processor, Selector};
 use crate::protocol::Protocol;
-use crate::server::{Config, ConfigError};
+use crate::server::{Config, ConfigError, Shared, Station};
 use crate::wake::WakeFlag;
 
 pub use crate::accepter::{Awaited, Watch};
 pub use crate::buffer::{Block, Line, Pool, SharedPool, Tier};
 pub use crate::control::{Control, Shutdown};
-pub use crate::handover::{Accepted, Handover};
+pub use crate::handover::{Accepted, Dealer, Handover};
 pub use crate::sync::{ArrayQueue, atomic};
 
 /// A processor without its thread, over any [`Selector`], that runs when it is told to. Unlike a simulation it checks
 /// nothing that a server in life does not check.
 pub struct BareProcessor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     processor: Processor<S, P, M>,
-    handover: Arc<Handover<S::Socket>>,
-    control: Arc<Control>,
-    outbox: Arc<Outbox>,
-    metrics: Arc<Metrics>,
+    shared: Shared<S::Socket>,
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> BareProcessor<S, P, M> {
@@ -50,39 +46,25 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> BareProcessor<S, P, M> {
         user: M,
     ) -> Result<Self, ConfigError> {
         config.validate(protocol.message_max())?;
-        let metrics = Arc::new(Metrics::default());
-        let pool = |tiers| SharedPool::new(tiers, Line::new(Arc::clone(&wake)));
-        let outbound = pool(config.outbound);
-        let reserve = reserve_of(config.reply_max, outbound.line());
-        let clock = Arc::new(WallClock::default());
-        let handover = Handover::new(
-            config.handover_max,
-            config.connections_max,
-            Arc::new(WakeFlag::never_asleep()),
-            Arc::clone(&wake),
-        );
-        let control = Control::new(Arc::new(WakeFlag::never_asleep()), Arc::clone(&wake));
-        let outbox = Outbox::new(config.outbox_limits(), outbound, clock, Arc::clone(&wake), Arc::clone(&metrics));
-        let links = Links {
-            handover: Arc::clone(&handover),
-            control: Arc::clone(&control),
-            outbox: Arc::clone(&outbox),
-            inbound: pool(config.inbound_with_spares()),
-            reserve,
-            metrics: Arc::clone(&metrics),
-        };
-        let mut processor = Processor::new(selector, protocol, user, config.settings(), links);
+        config.check_single()?;
+        let shared = Shared::new(config, 0, &Arc::new(WakeFlag::never_asleep()), &[wake]);
+        let mut processor = Processor::new(selector, protocol, user, config.settings(0), shared.links(0));
         processor.start();
-        Ok(Self { processor, handover, control, outbox, metrics })
+        Ok(Self { processor, shared })
     }
 
     /// Hands a connected socket over, as the accepter does. False if there is no room for it.
     pub fn accept(&self, socket: S::Socket, address: SocketAddr) -> bool {
-        let has_room = self.handover.has_room();
+        let Station { handover, metrics, .. } = self.station();
+        let has_room = handover.has_room();
         if has_room {
-            self.metrics.accepted.add(1);
+            metrics.accepted.add(1);
         }
-        has_room && self.handover.put(Accepted { socket, address }).is_ok()
+        has_room && handover.put(Accepted { socket, address }).is_ok()
+    }
+
+    fn station(&self) -> &Station<S::Socket> {
+        &self.shared.stations[0]
     }
 
     /// One cycle.
@@ -97,27 +79,27 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> BareProcessor<S, P, M> {
 
     /// Where the accepter leaves connections.
     pub fn handover(&self) -> &Arc<Handover<S::Socket>> {
-        &self.handover
+        &self.station().handover
     }
 
     /// Where its answers get their blocks.
     pub fn outbound(&self) -> &Arc<SharedPool> {
-        &self.outbox.pool
+        &self.station().outbox.pool
     }
 
     /// How it is told to go down.
     pub fn control(&self) -> &Arc<Control> {
-        &self.control
+        &self.shared.control
     }
 
     /// Undelivered bytes of the connection in `slot`, those on their way to it included.
     pub fn undelivered(&self, slot: u32) -> u64 {
-        self.outbox.undelivered(slot)
+        self.station().outbox.undelivered(slot)
     }
 
     /// All numbers now.
     pub fn metrics(&self) -> Snapshot {
-        self.metrics.snapshot()
+        self.station().metrics.snapshot()
     }
 }
 

@@ -20,6 +20,9 @@
 //! }
 //! ```
 //!
+//! Where one processor is not enough, [`Builder::processors`] makes several behind the same accepter, and
+//! [`Server::serve_with`] a closure for each.
+//!
 //! The closure runs on the processor thread and must not block. What takes long goes to [`Workers`], or is answered
 //! later through [`Reply::defer`].
 //!
@@ -28,7 +31,7 @@
 //! Data flows one way: `socket -> Inbound -> Protocol::decode -> Message -> MessageProcessor -> Reply -> Outbound ->
 //! socket`. From the outside in:
 //!
-//! - **Server.** [`Server`] and [`Builder`] check a [`Config`] and start the two threads; [`Running`] is the handle to
+//! - **Server.** [`Server`] and [`Builder`] check a [`Config`] and start the threads; [`Running`] is the handle to
 //!   them: numbers, shutdown, a [`WriteProxy`].
 //! - **Your code.** [`MessageProcessor`] is the one page to read. A [`Message`] is lent for the length of the call and
 //!   can be made your own; a [`Reply`] answers now, a [`Deferred`] later from any thread, a [`WriteProxy`] unasked.

@@ -33,12 +33,26 @@ use sluicegate::{Config, Finish, HEADROOM, LengthPrefixed};
 
 /// Seeds of a usual run.
 const SEEDS: u64 = 2000;
+/// Seeds of a usual run with several processors.
+const SEEDS_OF_SEVERAL: u64 = 600;
+
+/// How many processors a simulation has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Processors {
+    One,
+    /// Two or more, as it is drawn.
+    Several,
+}
 
 /// One simulation from beginning to end.
-fn run<P: Wire>(seed: u64) -> Result<Report, String> {
+fn run<P: Wire>(seed: u64, processors: Processors) -> Result<Report, String> {
     let mut random = Random::new(seed);
     let temper = Temper::drawn(&mut random);
-    let config = config(&mut random, temper);
+    let mut config = config(&mut random, temper);
+    if processors == Processors::Several {
+        config.processors = random.between(2, config.connections_max.min(4));
+        config.connections_max += random.below(4);
+    }
     let protocol = P::new(config.inbound[2].size + HEADROOM);
     let world = Arc::new(Mutex::new(World::<P>::new()));
     let patience = Duration::from_millis(random.pick(&[1, 100, 3000]));
@@ -67,12 +81,14 @@ fn set_up<P: Wire>(
     world: Arc<Mutex<World<P>>>,
     patience: Duration,
 ) -> (Simulation<P, User<P>>, Director<P>) {
-    let simulation = Simulation::new(seed, config.clone(), protocol.clone(), |network, workers| User {
+    let simulation = Simulation::new_with(seed, config.clone(), protocol.clone(), |number, network, workers| User {
         world: Arc::clone(&world),
         network: network.clone(),
         workers: (!seed.is_multiple_of(5)).then(|| workers.clone()),
-        random: Random::new(seed ^ 0xfeed),
+        random: Random::new(seed ^ 0xfeed ^ u64::from(number) << 32),
         patience,
+        promised: false,
+        meddles: config.processors > 1,
         closes_full: !temper.polite && seed.is_multiple_of(10),
         due: None,
         asked: network.now(),
@@ -83,7 +99,7 @@ fn set_up<P: Wire>(
         world,
         network: simulation.network().clone(),
         listener: simulation.listener(),
-        workers: simulation.workers(),
+        workers: simulation.workers_by_processor(),
         proxy: simulation.proxy(),
         protocol,
         temper,
@@ -150,11 +166,11 @@ fn incomplete<P: Wire>(world: &World<P>) -> String {
 }
 
 /// The protocols take turns.
-fn run_seed(seed: u64) -> Result<Report, String> {
+fn run_seed(seed: u64, processors: Processors) -> Result<Report, String> {
     let run = || match seed % 3 {
-        0 => run::<LengthPrefixed>(seed),
-        1 => run::<Lines>(seed),
-        _ => run::<Http1>(seed),
+        0 => run::<LengthPrefixed>(seed, processors),
+        1 => run::<Lines>(seed, processors),
+        _ => run::<Http1>(seed, processors),
     };
     panic::catch_unwind(AssertUnwindSafe(run))
         .unwrap_or_else(|panic| Err(format!("panic: {}", panic_text(panic.as_ref()))))
@@ -188,28 +204,39 @@ fn hush() {
 
 #[test]
 fn no_seed_breaks_a_law() {
+    run_seeds(Processors::One, "no_seed_breaks_a_law", SEEDS);
+}
+
+#[test]
+fn no_seed_breaks_a_law_with_several_processors() {
+    run_seeds(Processors::Several, "no_seed_breaks_a_law_with_several", SEEDS_OF_SEVERAL);
+}
+
+fn run_seeds(processors: Processors, test: &str, usual: u64) {
     hush_planned_panics();
     if let Some(seed) = number("SLUICEGATE_SEED") {
         let _ = env_logger::builder().is_test(false).try_init();
         println!("seed {seed}");
-        run_seed(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        run_seed(seed, processors).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         return;
     }
     let from = number("SLUICEGATE_SEEDS_FROM").unwrap_or(0);
-    let until = from + number("SLUICEGATE_SEEDS").unwrap_or(SEEDS);
-    println!("seeds {from} to {}", until - 1);
+    let until = from + number("SLUICEGATE_SEEDS").unwrap_or(usual);
+    println!("seeds {from} to {}, processors: {processors:?}", until - 1);
     let started = Instant::now();
-    let (seen, failed) = run_all(from, until);
+    let (seen, failed) = run_all(from, until, processors);
     println!("{} seeds in {:?}", until - from, started.elapsed());
     for (seed, what) in failed.iter().take(10) {
-        println!("seed {seed}: {what}\n    SLUICEGATE_SEED={seed} cargo test --test sim -- --nocapture");
+        println!("seed {seed}: {what}\n    SLUICEGATE_SEED={seed} cargo test --test sim {test} -- --nocapture");
     }
     assert!(failed.is_empty(), "{} of {} seeds failed, the first is {}", failed.len(), until - from, failed[0].0);
     println!("seen least: {}", rarest(&seen));
     let missing = seen.missing();
     // The rarest comes up about once in a thousand seeds: among a few new ones it may be missing, among many never.
-    let full = (from == 0 && until >= SEEDS) || until - from >= 10 * SEEDS;
+    let full = processors == Processors::One && ((from == 0 && until >= SEEDS) || until - from >= 10 * SEEDS);
     assert!(!full || missing.is_empty(), "never seen in a full run: {missing:?}");
+    let across = seen.count("unasked from another processor");
+    assert!(processors == Processors::One || until - from < usual || across > 0, "nobody wrote to another processor's");
 }
 
 /// What was seen least often. With few seeds it may not have come up at all.
@@ -219,7 +246,7 @@ fn rarest(seen: &Seen) -> String {
     counts.iter().take(5).map(|(count, name)| format!("{name} ({count})")).collect::<Vec<_>>().join(", ")
 }
 
-fn run_all(from: u64, until: u64) -> (Seen, Vec<(u64, String)>) {
+fn run_all(from: u64, until: u64, processors: Processors) -> (Seen, Vec<(u64, String)>) {
     let next = AtomicU64::new(from);
     let results = Mutex::new((Seen::default(), Vec::new()));
     thread::scope(|scope| {
@@ -230,7 +257,7 @@ fn run_all(from: u64, until: u64) -> (Seen, Vec<(u64, String)>) {
                     if seed >= until {
                         break;
                     }
-                    let result = run_seed(seed);
+                    let result = run_seed(seed, processors);
                     let mut results = results.lock();
                     match result {
                         Ok(report) => results.0.merge(&report.seen),
@@ -248,9 +275,11 @@ fn run_all(from: u64, until: u64) -> (Seen, Vec<(u64, String)>) {
 #[test]
 fn the_same_seed_takes_the_same_course() {
     hush_planned_panics();
-    for seed in 0..60 {
-        let [one, same] = [(); 2].map(|()| run_seed(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}")));
+    for (seed, processors) in (0..60).flat_map(|seed| [(seed, Processors::One), (seed, Processors::Several)]) {
+        let run = |()| run_seed(seed, processors).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        let [one, same] = [(); 2].map(run);
         assert_eq!((one.elapsed, one.cycles, one.closed), (same.elapsed, same.cycles, same.closed), "seed {seed}");
         assert_eq!((one.metrics, one.seen), (same.metrics, same.seen), "seed {seed}");
+        assert_eq!(one.processors, same.processors, "seed {seed}");
     }
 }

@@ -1,9 +1,10 @@
 //! When the accepter may sleep: what it waits for, and who wakes it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::control::Control;
-use crate::handover::Handover;
+use crate::control::{Control, Shutdown};
+use crate::handover::Dealer;
 use crate::wake::WakeFlag;
 
 /// What the accepter waits for besides the end of the server.
@@ -14,7 +15,7 @@ pub enum Awaited {
     /// Room for one more connection.
     Room,
     /// The same, when the server goes down already: being told so is no reason to wait no more.
-    RoomAtTheEnd,
+    RoomAtTheEnd(Duration),
     /// Fewer connections than these: their descriptors are free again.
     FewerThan(usize),
 }
@@ -25,7 +26,7 @@ pub struct Watch<K> {
     /// Gets it out of its sleep.
     pub wake: Arc<WakeFlag>,
     /// Where it leaves connections, as far as there is room.
-    pub handover: Arc<Handover<K>>,
+    pub dealer: Arc<Dealer<K>>,
     /// Tells when the server goes down.
     pub control: Arc<Control>,
 }
@@ -36,7 +37,7 @@ impl<K> Watch<K> {
     pub fn may_sleep(&self, awaited: Awaited) -> bool {
         self.wake.fall_asleep();
         if !matches!(awaited, Awaited::Peer) {
-            self.handover.wait_for_room();
+            self.dealer.wait_for_room();
         }
         // Asked after both flags are set: from here on, whoever changes the answer also wakes us.
         !self.has_come(awaited)
@@ -47,9 +48,12 @@ impl<K> Watch<K> {
         let come = match awaited {
             // The poll tells.
             Awaited::Peer => false,
-            Awaited::RoomAtTheEnd => return self.handover.has_room(),
-            Awaited::Room => self.handover.has_room(),
-            Awaited::FewerThan(live) => self.handover.live() < live,
+            Awaited::RoomAtTheEnd(grace) => {
+                let is_shorter = |shutdown: Shutdown| shutdown.grace < grace;
+                return self.dealer.has_room() || self.control.shutdown().is_some_and(is_shorter);
+            }
+            Awaited::Room => self.dealer.has_room(),
+            Awaited::FewerThan(live) => self.dealer.live() < live,
         };
         come || self.control.is_requested()
     }

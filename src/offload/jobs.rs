@@ -98,7 +98,8 @@ impl<P: Protocol> Jobs<P> {
     /// that was made before this, or is seen by it.
     fn tell_processor(&self) {
         if let Some(proxy) = self.proxy.get() {
-            proxy.resume();
+            // Whoever else there is has a queue of its own.
+            proxy.resume_home();
         }
     }
 

@@ -21,7 +21,8 @@ use crate::protocol::{Message, Protocol};
 
 use jobs::{Job, Jobs};
 
-/// How many threads run the user's closure, and how many messages may wait for them.
+/// How many threads run the user's closure, and how many messages may wait for them: for each processor, where there are
+/// several.
 ///
 /// ```
 /// use sluicegate::Workers;
@@ -105,17 +106,25 @@ impl<P: Protocol> Offload<P> {
     where
         F: Fn(Message<'static, P>, Deferred<P>) + Send + Sync + 'static,
     {
+        Self::numbered(workers, 0, Arc::new(work))
+    }
+
+    /// The same for the processor with this number: its threads are named behind those of the processors before it.
+    pub(crate) fn numbered<F>(workers: Workers, processor: usize, work: Arc<F>) -> io::Result<Self>
+    where
+        F: Fn(Message<'static, P>, Deferred<P>) + Send + Sync + 'static,
+    {
         workers.validate()?;
         let jobs = Arc::new(Jobs::new(workers.queue)?);
         // From here on an early return ends the threads that run already.
         let mut offload = Self { jobs, threads: Vec::new(), join_timeout: workers.join_timeout };
-        let work = Arc::new(work);
         for number in 1..=workers.threads {
             let jobs = Arc::clone(&offload.jobs);
             let work = Arc::clone(&work);
             let on_duty = jobs.report_for_duty();
             // The system shows the first 15 bytes of a name.
-            let builder = thread::Builder::new().name(format!("sluicegate-w{number}")).stack_size(workers.stack_size);
+            let name = format!("sluicegate-w{}", processor * workers.threads + number);
+            let builder = thread::Builder::new().name(name).stack_size(workers.stack_size);
             let spawned = builder.spawn(move || {
                 let _on_duty = on_duty;
                 run(&jobs, &*work);

@@ -15,7 +15,7 @@ use crate::buffer::{Line, Outbound, Pool, SharedPool, Spares, TierConfig, reserv
 use crate::clock::WallClock;
 use crate::id::ConnectionId;
 use crate::metrics::Metrics;
-use crate::outbox::{Desk, Outbox, OutboxLimits, Owed, Settled, Verdict};
+use crate::outbox::{Crew, Desk, Outbox, OutboxLimits, Outboxes, Owed, Settled, Verdict, WriteProxy};
 use crate::protocol::{After, Decode, Encode, Peer, ProtocolError};
 use crate::wake::WakeFlag;
 
@@ -84,11 +84,13 @@ impl Server {
         };
         let clock = Arc::new(WallClock::at(0));
         let metrics = Arc::new(Metrics::default());
-        let outbox = Outbox::new(limits, Arc::clone(&outbound), Arc::clone(&clock), wake, metrics);
+        let berth = Crew::new(1).berth(0);
+        let outbox = Outbox::new(limits, Arc::clone(&outbound), Arc::clone(&clock), wake, metrics, berth);
         outbox.claim_processor_thread();
         let own = Pool::new(Arc::clone(&outbound), [0; 3]);
         let out = Outbound::of_processor(own, reserve(256, outbound.line()), 256, clock);
-        let desk = Desk::new(out, Owed::new(OWED_MAX), Arc::clone(&outbox), Instant::now());
+        let proxy = WriteProxy::new(Outboxes::new([Arc::clone(&outbox)]), Arc::clone(&outbox));
+        let desk = Desk::new(out, Owed::new(OWED_MAX), proxy, Instant::now());
         Self { outbox, inbound, outbound, spares: Spares::default(), desk, woken, settled: Vec::new() }
     }
 

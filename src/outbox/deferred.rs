@@ -26,8 +26,8 @@ impl<P: Protocol> Deferred<P> {
         Self { outbox, connection, exchange, ticket, settled: false }
     }
 
-    /// Answers. Encodes on the calling thread, and waits there for room while every outbound block is in use; on the
-    /// processor thread it never waits: without room the connection closes, and the log says so.
+    /// Answers. Encodes on the calling thread, and waits there for room while every outbound block is in use; on a
+    /// processor's thread it never waits: without room the connection closes, and the log says so.
     pub fn send<T>(mut self, item: T)
     where
         P: Encode<T>,

@@ -3,13 +3,13 @@
 //! A `Reply` writes straight into the processor's own [`Outbound`](crate::Outbound). The other two encode on whichever
 //! thread they are used and leave the finished bytes in a queue here; the processor takes them in its next cycle.
 
+mod crew;
 mod deferred;
 mod owed;
 mod reply;
 mod write_proxy;
 
 use std::sync::Arc;
-use std::sync::OnceLock;
 
 use crate::buffer::{Outbound, QUEUED_SEGMENTS, Segment, SharedPool, Tier};
 use crate::clock::WallClock;
@@ -19,9 +19,9 @@ use crate::metrics::Metrics;
 use crate::protocol::After;
 use crate::sync::ArrayQueue;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use crate::sync::thread::{self, ThreadId};
 use crate::wake::WakeFlag;
 
+pub(crate) use crew::{Berth, Crew, Outboxes};
 pub use deferred::Deferred;
 pub(crate) use owed::{Owed, OwedList};
 pub use reply::Reply;
@@ -64,9 +64,9 @@ pub(crate) struct Unasked {
 /// The bounds of the outbox.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OutboxLimits {
-    /// Connections in the table.
+    /// Connections in the processor's table.
     pub(crate) connections_max: usize,
-    /// Deferred replies that may be owed at once, over all connections. Each has its place in the queue in advance.
+    /// Deferred replies that may be owed at once, over all connections of the processor. Each has its place in the queue in advance.
     pub(crate) owed_total_max: usize,
     /// Unasked messages that may wait for the processor.
     pub(crate) unasked_max: usize,
@@ -86,7 +86,7 @@ impl OutboxLimits {
     }
 }
 
-/// What all threads share to get bytes to the processor.
+/// What all threads share to get bytes to one processor.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pub(crate) settled: ArrayQueue<Settled>,
@@ -104,7 +104,8 @@ pub(crate) struct Outbox {
     resumed: AtomicBool,
     /// The server goes down and each answer is the last of its connection.
     answers_are_last: AtomicBool,
-    processor: OnceLock<ThreadId>,
+    /// Whose thread is whose, among the processors.
+    berth: Berth,
     /// A simulation plays another thread.
     #[cfg(feature = "sim")]
     elsewhere: AtomicBool,
@@ -117,6 +118,7 @@ impl Outbox {
         clock: Arc<WallClock>,
         wake: Arc<WakeFlag>,
         metrics: Arc<Metrics>,
+        berth: Berth,
     ) -> Arc<Self> {
         Arc::new(Self {
             settled: ArrayQueue::new(limits.owed_total_max),
@@ -131,7 +133,7 @@ impl Outbox {
             not_ready: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
             answers_are_last: AtomicBool::new(false),
-            processor: OnceLock::new(),
+            berth,
             #[cfg(feature = "sim")]
             elsewhere: AtomicBool::new(false),
         })
@@ -139,7 +141,7 @@ impl Outbox {
 
     /// Says that the calling thread is the processor's.
     pub(crate) fn claim_processor_thread(&self) {
-        let _ = self.processor.set(thread::current().id());
+        self.berth.claim();
     }
 
     fn on_processor_thread(&self) -> bool {
@@ -147,10 +149,10 @@ impl Outbox {
         if self.elsewhere.load(SeqCst) {
             return false;
         }
-        self.processor.get() == Some(&thread::current().id())
+        self.berth.is_on_board()
     }
 
-    /// An outbound for a deferred reply: waits for room, except on the processor thread, which alone makes room.
+    /// An outbound for a deferred reply: waits for room, except on a processor's thread, for these alone make room.
     fn outbound_of_reply(&self) -> Outbound {
         let reserve = (!self.on_processor_thread()).then(|| Arc::clone(&self.workers_reserve));
         self.outbound(reserve)
@@ -163,6 +165,12 @@ impl Outbox {
 
     fn outbound(&self, reserve: Option<Arc<Tier>>) -> Outbound {
         Outbound::of_worker(Arc::clone(&self.pool), reserve, self.limits.reply_max, Arc::clone(&self.clock))
+    }
+
+    /// Drops what nobody will take any more. Only after the processor has ended.
+    pub(crate) fn discard(&self) {
+        while self.settled.pop().is_some() {}
+        while self.unasked.pop().is_some() {}
     }
 
     fn settle(&self, settled: Settled) {

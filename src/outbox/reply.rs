@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Deferred, Outbox, Owed, WriteProxy};
+use super::{Deferred, Owed, WriteProxy};
 use crate::buffer::Outbound;
 use crate::encode_error::EncodeError;
 use crate::id::ConnectionId;
@@ -39,8 +39,8 @@ pub(crate) struct Desk<P: Protocol> {
 }
 
 impl<P: Protocol> Desk<P> {
-    pub(crate) fn new(out: Outbound, owed: Owed, outbox: Arc<Outbox>, now: Instant) -> Self {
-        Self { out, owed, outcome: Outcome::Pending, proxy: WriteProxy::new(outbox), now }
+    pub(crate) fn new(out: Outbound, owed: Owed, proxy: WriteProxy<P>, now: Instant) -> Self {
+        Self { out, owed, outcome: Outcome::Pending, proxy, now }
     }
 
     /// A reply for one message. What becomes of it is in `outcome` afterwards.
@@ -96,7 +96,7 @@ impl<P: Protocol> Reply<'_, P> {
         self.desk.outcome = Outcome::Close;
     }
 
-    /// The way to write unasked, to this connection or another.
+    /// The way to write unasked, to this connection or another, whichever processor has it.
     pub fn proxy(&self) -> &WriteProxy<P> {
         &self.desk.proxy
     }

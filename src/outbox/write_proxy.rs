@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::{Encoded, Outbox, Unasked};
+use super::{Encoded, Outbox, Outboxes, Unasked};
 use crate::encode_error::EncodeError;
 use crate::id::ConnectionId;
 use crate::protocol::{Encode, Protocol};
@@ -32,19 +32,22 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
-/// Writes to any connection, unasked and from any thread, and never waits.
+/// Writes to any connection of the server, whichever processor has it, unasked and from any thread, and never waits.
 pub struct WriteProxy<P: Protocol> {
-    outbox: Arc<Outbox>,
+    outboxes: Outboxes,
+    /// That of the processor which was given this proxy; of the first, if it was given to nobody.
+    home: Arc<Outbox>,
     protocol: PhantomData<fn() -> P>,
 }
 
 impl<P: Protocol> WriteProxy<P> {
-    pub(crate) fn new(outbox: Arc<Outbox>) -> Self {
-        Self { outbox, protocol: PhantomData }
+    pub(crate) fn new(outboxes: Outboxes, home: Arc<Outbox>) -> Self {
+        Self { outboxes, home, protocol: PhantomData }
     }
 
+    /// The outbox of the processor that this proxy was given to.
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {
-        &self.outbox
+        &self.home
     }
 
     /// Sends `item` to `connection`. `Ok` means taken: it is delivered unless the connection ends first. A connection
@@ -58,42 +61,50 @@ impl<P: Protocol> WriteProxy<P> {
         P: Encode<T>,
         P::Exchange: Default,
     {
-        let mut out = self.outbox.outbound_of_unasked();
+        // An id of another server is as one of a connection that there is no place for.
+        let Some(outbox) = self.outboxes.of(connection) else { return Err(full(&self.home)) };
+        let mut out = outbox.outbound_of_unasked();
         out.begin();
         let written = P::encode(P::Exchange::default(), item, &mut out);
         let (after, bytes) = match written.and_then(|after| Ok((after, out.finish()?))) {
             Ok(written) => written,
-            Err(EncodeError::NoRoom { .. }) => return Err(self.full()),
+            Err(EncodeError::NoRoom { .. }) => return Err(full(outbox)),
             Err(error) => return Err(SendError::Encode(error)),
         };
         let slot = connection.slot();
-        if !self.outbox.charge(slot, bytes) {
-            return Err(self.full());
+        if !outbox.charge(slot, bytes) {
+            return Err(full(outbox));
         }
         let encoded = Encoded { segments: out.into_segments(), bytes, after };
-        if self.outbox.unasked.push(Unasked { connection, encoded }).is_err() {
-            self.outbox.unqueued(slot, bytes);
-            return Err(self.full());
+        if outbox.unasked.push(Unasked { connection, encoded }).is_err() {
+            outbox.unqueued(slot, bytes);
+            return Err(full(outbox));
         }
-        self.outbox.wake.wake();
+        outbox.wake.wake();
         Ok(())
     }
 
-    /// Says that the processor may be ready again: connections that were paused because
-    /// [`ready`](crate::MessageProcessor::ready) said no ask once more. Costs one atomic load while nobody waits.
+    /// Says that the message processor may be ready again, or each of them where there are several: connections that
+    /// were paused because [`ready`](crate::MessageProcessor::ready) said no ask once more. Costs one atomic load for each
+    /// processor while nobody waits.
     pub fn resume(&self) {
-        self.outbox.resume();
+        self.outboxes.iter().for_each(|outbox| outbox.resume());
     }
 
-    fn full(&self) -> SendError {
-        self.outbox.metrics.messages_dropped[DropReason::OutboxFull as usize].add_shared(1);
-        SendError::OutboxFull
+    /// The same, said to the one processor that this proxy was given to.
+    pub(crate) fn resume_home(&self) {
+        self.home.resume();
     }
+}
+
+fn full(outbox: &Outbox) -> SendError {
+    outbox.metrics.messages_dropped[DropReason::OutboxFull as usize].add_shared(1);
+    SendError::OutboxFull
 }
 
 impl<P: Protocol> Clone for WriteProxy<P> {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.outbox))
+        Self::new(self.outboxes.clone(), Arc::clone(&self.home))
     }
 }
 

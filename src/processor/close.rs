@@ -162,7 +162,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let _ = self.selector.deregister(&mut connection.socket);
         let (id, address) = (connection.id, connection.address);
         drop(connection);
-        self.addresses.remove(address.ip());
+        self.links.crowd.remove(address.ip());
         self.links.handover.ended();
         log::debug!("{id} closed: {address}: {reason}");
         let user = &mut self.user;

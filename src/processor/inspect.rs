@@ -87,7 +87,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         rooms.clear();
         rooms.extend([
             ("connection table", table, Self::table_memory(max)),
-            ("addresses", self.addresses.len() as u64, max as u64),
             ("timers", self.wheel.reserved() as u64, Wheel::memory(max) as u64),
             ("outbound segments", self.segments.reserved(), Segments::memory(self.settings.segments_max)),
             ("replies owed", self.desk.owed.reserved(), Owed::memory(self.settings.owed_total_max)),

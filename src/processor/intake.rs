@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Admission, Processor, Selector};
+use super::crowd::Excess;
+use super::{Processor, Selector};
 use crate::buffer::QUEUED_SEGMENTS;
 use crate::connection::{CloseReason, Connection, Stage, WhenFull};
 use crate::encode_error::EncodeError;
@@ -47,13 +48,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Refuses a newcomer where that is configured; otherwise those who are too many wait in the backlog.
     fn refuse_if_crowded(&mut self, slot: u32, address: IpAddr) {
-        let Admission { per_address_max, refuse_above, .. } = self.settings.admission;
-        let within_address = self.addresses.add(address);
-        let within_all = refuse_above == 0 || self.table.len() <= refuse_above;
-        let limit = if within_address { refuse_above } else { per_address_max };
-        if !within_address || !within_all {
-            self.refuse(slot, CloseReason::Crowded { limit, one_address: !within_address }, self.overloaded());
-        }
+        let Err(excess) = self.links.crowd.add(address) else { return };
+        let admission = &self.settings.admission;
+        let (limit, one_address) = match excess {
+            Excess::OfAddress => (admission.per_address_max, true),
+            Excess::OfAll => (admission.refuse_above, false),
+        };
+        self.refuse(slot, CloseReason::Crowded { limit, one_address }, self.overloaded());
     }
 
     /// The words of a refusal for want of room.

@@ -3,7 +3,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | `selector`, `mio_selector` | the seam to the operating system, and mio behind it |
-//! | `addresses` | how many connections each address has |
+//! | `crowd` | how many connections each address has, and all together |
 //! | `intake` | `take_new_sockets`, `take_outbound`: what other threads left |
 //! | `read` | `read_from_sockets`: turns of reading and decoding |
 //! | `process` | one message to the user's processor, and what became of it |
@@ -18,11 +18,11 @@
 //! | `close` | how connections end |
 //! | `shutdown` | how the server ends |
 
-mod addresses;
 mod answer_room;
 mod backpressure;
 mod blocks;
 mod close;
+mod crowd;
 mod holders;
 #[cfg(feature = "sim")]
 mod inspect;
@@ -49,13 +49,13 @@ use crate::control::Control;
 use crate::handover::Handover;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Metrics;
-use crate::outbox::{Desk, Outbox, Owed};
+use crate::outbox::{Desk, Outbox, Outboxes, Owed, WriteProxy};
 use crate::panics::{Panicked, guarded};
 use crate::protocol::Protocol;
 use crate::timer::Wheel;
 
-use addresses::Addresses;
 use answer_room::AnswerRoom;
+pub(crate) use crowd::Crowd;
 use holders::Holders;
 #[cfg(feature = "sim")]
 pub(crate) use inspect::{Inspected, Overview};
@@ -83,6 +83,9 @@ pub(crate) struct Links<K> {
     pub(crate) handover: Arc<Handover<K>>,
     pub(crate) control: Arc<Control>,
     pub(crate) outbox: Arc<Outbox>,
+    /// Those of all processors, this one's among them.
+    pub(crate) outboxes: Outboxes,
+    pub(crate) crowd: Arc<Crowd>,
     /// The inbound pool, with one block a tier more than configured: the spares.
     pub(crate) inbound: Arc<SharedPool>,
     /// The processor's own reserve for answers.
@@ -98,7 +101,6 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     settings: Settings,
     links: Links<S::Socket>,
     table: Table<Connection<S::Socket, P>>,
-    addresses: Addresses,
     desk: Desk<P>,
     segments: Segments,
     inbound: Pool,
@@ -135,12 +137,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let outbound = Pool::new(Arc::clone(&links.outbox.pool), OWN_OUTBOUND);
         let clock = Arc::clone(&links.outbox.clock);
         let out = Outbound::of_processor(outbound, Arc::clone(&links.reserve), settings.reply_max, clock);
+        let proxy = WriteProxy::new(links.outboxes.clone(), Arc::clone(&links.outbox));
         Self {
             prototype,
             user,
-            table: Table::new(0, max),
-            addresses: Addresses::new(settings.admission.per_address_max, max),
-            desk: Desk::new(out, Owed::new(settings.owed_total_max), Arc::clone(&links.outbox), now),
+            table: Table::new(settings.number, max),
+            desk: Desk::new(out, Owed::new(settings.owed_total_max), proxy, now),
             segments: Segments::new(settings.segments_max),
             inbound: Pool::new(Arc::clone(&links.inbound), OWN_INBOUND),
             spares: Spares::default(),
@@ -173,11 +175,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         Table::<Connection<S::Socket, P>>::memory(connections_max) + (queues + endings) as u64
     }
 
-    /// Bytes that counting the connections of each address takes, for the memory ceiling.
-    pub(crate) fn addresses_memory(admission: &Admission, connections_max: usize) -> u64 {
-        Addresses::memory(admission.per_address_max, connections_max)
-    }
-
     /// Runs cycles until the server has stopped and every connection has closed.
     pub(crate) fn run(mut self) {
         self.start();
@@ -193,10 +190,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         // Ends workers, who settle what they hold.
         drop(user);
         drop((desk, segments, table, spares, rests));
-        while links.outbox.settled.pop().is_some() {}
-        while links.outbox.unasked.pop().is_some() {}
-        // Outbound, other threads of the user's may be writing still; inbound, nobody else leases.
-        debug_assert!(links.inbound.all_home(), "LAW home is broken: {:?}", links.inbound);
+        links.outbox.discard();
+        // Outbound, other threads of the user's may be writing still; inbound, nobody else leases. With several processors
+        // their users may keep messages for each other: then all are home when all have ended, and whoever waits for
+        // that looks.
+        let alone = links.outboxes.iter().len() == 1;
+        debug_assert!(!alone || links.inbound.all_home(), "LAW home is broken: {:?}", links.inbound);
     }
 
     /// Makes the calling thread the processor's. Once, before the first cycle.
@@ -209,7 +208,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// One cycle: sleep until there is work, then all of it in this order. False once the server has stopped.
     pub(crate) fn cycle(&mut self) -> bool {
-        self.sleep();
+        let limit = self.fall_asleep();
+        self.cycle_from(limit)
+    }
+
+    /// The cycle of one that [fell asleep](Self::fall_asleep) and may sleep so long.
+    pub(crate) fn cycle_from(&mut self, limit: Option<Duration>) -> bool {
+        self.sleep(limit);
         self.observe_shutdown();
         self.take_new_sockets();
         self.take_outbound();
@@ -222,8 +227,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         !matches!(self.phase, Phase::Stopped)
     }
 
-    /// The only place where the processor sleeps.
-    fn sleep(&mut self) {
+    /// Says that it sleeps from now on, unless there is work; how long it may. Whoever leaves work after this wakes it.
+    pub(crate) fn fall_asleep(&mut self) -> Option<Duration> {
         let mut limit = self.sleep_limit();
         if limit != Some(Duration::ZERO) {
             self.links.outbox.wake.fall_asleep();
@@ -233,6 +238,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 limit = Some(Duration::ZERO);
             }
         }
+        limit
+    }
+
+    /// The only place where the processor sleeps.
+    fn sleep(&mut self, limit: Option<Duration>) {
         let mut ready = mem::take(&mut self.ready);
         if let Err(error) = self.selector.select(limit, &mut ready) {
             log::error!("the selector failed, the server goes down: {error}");

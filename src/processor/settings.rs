@@ -38,10 +38,10 @@ impl Default for Watermarks {
 /// Who is served at all. Off by default: newcomers wait in the kernel's backlog.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Admission {
-    /// Connections of one IP address at once; one more is refused. Zero: no limit. All clients behind one proxy or
-    /// translated address count together.
+    /// Connections of one IP address at once, over all processors; one more is refused. Zero: no limit. All clients behind
+    /// one proxy or translated address count together.
     pub per_address_max: usize,
-    /// Connections from which on newcomers are refused at once (HTTP: 503) instead of served. Zero: none is refused; at
+    /// Connections, over all processors, from which on newcomers are refused at once (HTTP: 503) instead of served. Zero: none is refused; at
     /// `connections_max` they wait in the backlog.
     pub refuse_above: usize,
     /// What a refusal for want of room tells its peer to wait (HTTP: `Retry-After`). `None`: nothing.
@@ -51,6 +51,9 @@ pub struct Admission {
 /// Everything the processor was told at start.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    /// The number of this processor, from 0.
+    pub(crate) number: u16,
+    /// Connections of this processor.
     pub(crate) connections_max: usize,
     pub(crate) turn: Turn,
     pub(crate) watermarks: Watermarks,

@@ -46,6 +46,12 @@ impl<P: Protocol> Builder<P> {
         self
     }
 
+    /// Sets [`Config::processors`]. With more than one, start the server with what makes their message processors, such as
+    /// [`Server::serve_with`].
+    pub fn processors(self, processors: usize) -> Self {
+        self.configure(|config| config.processors = processors)
+    }
+
     /// Sets [`Config::connections_max`].
     pub fn connections_max(self, connections_max: usize) -> Self {
         self.configure(|config| config.connections_max = connections_max)

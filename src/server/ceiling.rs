@@ -11,7 +11,7 @@ use crate::handover::Handover;
 use crate::metrics::Metrics;
 use crate::offload::Workers;
 use crate::outbox::{OutboxLimits, Reply};
-use crate::processor::{MioSelector, Processor, Selector};
+use crate::processor::{Crowd, MioSelector, Processor, Selector};
 use crate::protocol::{Message, Protocol};
 use crate::timer::Wheel;
 
@@ -19,10 +19,14 @@ use crate::timer::Wheel;
 ///
 /// `Display` is a table, a line a row. What is not in the sum is said below it: the kernel's socket buffers, and the
 /// state of the user's own processor.
+///
+/// With more than one processor, the rows that each of them has come first, each as a product, and the last line is the
+/// sum of both: so many times what a processor takes, and what they have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryCeiling {
     rows: Vec<CeilingRow>,
     kernel: KernelBuffers,
+    processors: usize,
 }
 
 /// One row of the [`MemoryCeiling`].
@@ -32,7 +36,12 @@ pub struct CeilingRow {
     bytes: u64,
     how: String,
     lever: Option<Lever>,
+    /// Each processor has an equal part of it.
+    of_each_processor: bool,
 }
+
+/// The one setting that bounds all processors together and fills the tables of each.
+const CONNECTIONS: &str = "connections_max";
 
 /// The setting that a row grows with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +54,18 @@ struct Lever {
 
 impl CeilingRow {
     fn new(name: &'static str, bytes: u64, how: impl Into<String>) -> Self {
-        Self { name, bytes, how: how.into(), lever: None }
+        Self { name, bytes, how: how.into(), lever: None, of_each_processor: false }
+    }
+
+    /// What one processor takes, for so many of them.
+    fn times(self, processors: usize) -> Self {
+        let Self { name, bytes, how, lever, .. } = self;
+        let times = processors as u64;
+        let how = if processors == 1 { how } else { format!("{processors} processors x {how}") };
+        // One connection less is one place less with one of them.
+        let saves = |lever: &Lever| if lever.setting == CONNECTIONS { lever.each } else { lever.each * times };
+        let lever = lever.map(|lever| Lever { each: saves(&lever), ..lever });
+        Self { name, bytes: bytes * times, how, lever, of_each_processor: true }
     }
 
     /// A row of `count` equal parts, as many as `setting` says.
@@ -55,6 +75,15 @@ impl CeilingRow {
 
     fn grows_with(self, setting: &'static str, value: usize, each: u64) -> Self {
         Self { lever: Some(Lever { setting, value, each }), ..self }
+    }
+
+    /// The setting is about all processors together, and the row was that of one.
+    fn over_all(self, config: &Config) -> Self {
+        let total = |lever: Lever| match lever.setting {
+            CONNECTIONS => Lever { value: config.connections_max, ..lever },
+            _ => lever,
+        };
+        Self { lever: self.lever.map(total), ..self }
     }
 
     /// What the memory is for.
@@ -76,22 +105,28 @@ impl CeilingRow {
 impl MemoryCeiling {
     /// The ceiling of a server with `config`, started now.
     pub(super) fn of<P: Protocol>(config: &Config) -> Self {
-        let mut rows = Vec::new();
-        rows.extend(pool_rows(["inbound small", "inbound medium", "inbound large"], &INBOUND, &config.inbound));
-        rows.extend(pool_rows(["outbound small", "outbound medium", "outbound large"], &OUTBOUND, &config.outbound));
-        rows.extend(processor_rows::<P>(config));
-        rows.extend(queue_rows(config));
-        rows.extend(program_rows(config));
+        let mut each = Vec::new();
+        each.extend(pool_rows(["inbound small", "inbound medium", "inbound large"], &INBOUND, &config.inbound));
+        each.extend(pool_rows(["outbound small", "outbound medium", "outbound large"], &OUTBOUND, &config.outbound));
+        each.extend(processor_rows::<P>(config));
+        each.extend(queue_rows(config));
+        each.extend(thread_rows(config));
+        let processors = config.processors;
+        let each = each.into_iter().map(|row: CeilingRow| row.times(processors).over_all(config));
         // What is switched off takes nothing.
-        rows.retain(|row: &CeilingRow| row.bytes > 0);
-        Self { rows, kernel: KernelBuffers::of(config.connections_max) }
+        let rows = each.chain(server_rows(config)).filter(|row| row.bytes > 0).collect();
+        Self { rows, kernel: KernelBuffers::of(config.connections_max), processors }
     }
 
     /// Adds what a pool of workers takes.
     pub(super) fn add_workers<P: Protocol>(&mut self, workers: &Workers) {
         let Workers { threads, queue, stack_size, .. } = *workers;
         let how = format!("{queue} messages wait, {threads} threads with a stack of {}", Bytes(stack_size as u64));
-        self.rows.push(CeilingRow::of_each("workers", workers.memory::<P>(), "workers.threads", threads, how));
+        let row = CeilingRow::of_each("workers", workers.memory::<P>(), "workers.threads", threads, how);
+        let row = row.times(self.processors);
+        // With one they stand at the end, where there is no other order.
+        let common = self.rows.iter().rposition(|row| row.of_each_processor).map_or(0, |last| last + 1);
+        self.rows.insert(if self.processors == 1 { self.rows.len() } else { common }, row);
     }
 
     /// The sum of all rows, in bytes.
@@ -152,7 +187,18 @@ impl MemoryCeiling {
         let line =
             |name: &str, bytes, how: &str| format!("{name:<18}{:>10}  {how}", Bytes(bytes)).trim_end().to_owned();
         let rows = self.rows.iter().map(move |row| line(row.name, row.bytes, &row.how));
-        rows.chain([line("total", self.total(), "")]).chain(self.notes())
+        rows.chain([line("total", self.total(), &self.formula())]).chain(self.notes())
+    }
+
+    /// How the sum comes about, where there is more than one processor.
+    fn formula(&self) -> String {
+        if self.processors == 1 {
+            return String::new();
+        }
+        let all: u64 = self.rows.iter().filter(|row| row.of_each_processor).map(CeilingRow::bytes).sum();
+        let each = all / self.processors as u64;
+        let (each, common) = (Bytes(each), Bytes(self.total() - all));
+        format!("{} processors x {each} + {common} that they have in common", self.processors)
     }
 }
 
@@ -188,8 +234,9 @@ fn pool_rows<'a>(
 /// A processor whose user does not matter: what it takes for a connection depends on the protocol only.
 type AnyProcessor<P> = Processor<MioSelector, P, fn(Message<'_, P>, Reply<'_, P>)>;
 
-fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 7] {
-    let Config { connections_max, reply_max, scratch, segments_max, .. } = *config;
+fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 6] {
+    let Config { reply_max, scratch, segments_max, .. } = *config;
+    let connections = config.connections_each();
     let one_block = |size| TierConfig { size, count: 1 }.memory();
     let each = |name, bytes: u64, setting, count: usize| {
         let how = format!("{count} x {}", Bytes(bytes / count.max(1) as u64));
@@ -197,23 +244,22 @@ fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 7] {
     };
     let spares: u64 =
         config.inbound_with_spares().iter().zip(&config.inbound).map(|(all, own)| all.memory() - own.memory()).sum();
-    let table = AnyProcessor::<P>::table_memory(connections_max);
-    let addresses = AnyProcessor::<P>::addresses_memory(&config.admission, connections_max);
+    let table = AnyProcessor::<P>::table_memory(connections);
     [
         CeilingRow::new("reserves", 2 * one_block(reply_max), "2 x reply_max: the processor's, the workers'")
             .grows_with("reply_max", reply_max, 2),
         CeilingRow::new("spares", spares, "one more inbound block a tier, to copy what users keep"),
         CeilingRow::new("scratch", one_block(scratch), "one block to read into and decode in")
             .grows_with("scratch", scratch, 1),
-        each("connection table", table, "connections_max", connections_max),
-        CeilingRow::new("addresses", addresses, "connections of each, for admission.per_address_max"),
-        each("timers", Wheel::memory(connections_max) as u64, "connections_max", connections_max),
+        each("connection table", table, CONNECTIONS, connections),
+        each("timers", Wheel::memory(connections) as u64, CONNECTIONS, connections),
         each("outbound segments", Segments::memory(segments_max), "segments_max", segments_max),
     ]
 }
 
 fn queue_rows(config: &Config) -> [CeilingRow; 4] {
-    let Config { handover_max, owed_total_max, unasked_max, connections_max, .. } = *config;
+    let Config { handover_max, owed_total_max, unasked_max, .. } = *config;
+    let connections_max = config.connections_each();
     let nothing = OutboxLimits { connections_max: 0, owed_total_max: 0, unasked_max: 0, ..config.outbox_limits() };
     let handover = Handover::<<MioSelector as Selector>::Socket>::memory(handover_max);
     let owed = OutboxLimits { owed_total_max, ..nothing }.memory();
@@ -239,16 +285,24 @@ fn queue_rows(config: &Config) -> [CeilingRow; 4] {
     ]
 }
 
-fn program_rows(config: &Config) -> [CeilingRow; 4] {
-    let Config { processor_stack, accepter_stack, .. } = *config;
-    let (resident, source) = resident_at_start();
-    let stack = |name, setting, size: usize| {
-        CeilingRow::new(name, size as u64, "as its thread was started with").grows_with(setting, size, 1)
-    };
+fn stack(name: &'static str, setting: &'static str, size: usize) -> CeilingRow {
+    CeilingRow::new(name, size as u64, "as its thread was started with").grows_with(setting, size, 1)
+}
+
+fn thread_rows(config: &Config) -> [CeilingRow; 2] {
     [
         CeilingRow::new("metrics", size_of::<Metrics>() as u64, "counters and gauges"),
-        stack("stack: processor", "processor_stack", processor_stack),
-        stack("stack: accepter", "accepter_stack", accepter_stack),
+        stack("stack: processor", "processor_stack", config.processor_stack),
+    ]
+}
+
+/// What there is once, however many processors there are.
+fn server_rows(config: &Config) -> [CeilingRow; 3] {
+    let (resident, source) = resident_at_start();
+    let addresses = Crowd::memory(&config.admission, config.connections_max);
+    [
+        CeilingRow::new("addresses", addresses, "connections of each, for admission.per_address_max"),
+        stack("stack: accepter", "accepter_stack", config.accepter_stack),
         CeilingRow::new(
             "program",
             resident + PROGRAM_GROWTH,
@@ -262,7 +316,7 @@ mod tests {
     use super::*;
 
     fn ceiling(rows: Vec<CeilingRow>) -> MemoryCeiling {
-        MemoryCeiling { rows, kernel: KernelBuffers::of(1) }
+        MemoryCeiling { rows, kernel: KernelBuffers::of(1), processors: 1 }
     }
 
     #[test]
@@ -282,6 +336,33 @@ mod tests {
         assert!(error.to_string().contains("from 8 to 6"), "{error}");
         let error = ceiling.check(Some(1000)).expect_err("more than that row");
         assert!(error.to_string().contains("several settings, beginning with inbound[2].count = 8"), "{error}");
+    }
+
+    #[test]
+    fn with_several_processors_each_row_is_a_product_and_the_sum_says_what_of() {
+        use crate::protocol::LengthPrefixed;
+        let of = |processors| {
+            let config = Config { processors, connections_max: 1000, ..Config::default() };
+            MemoryCeiling::of::<LengthPrefixed>(&config)
+        };
+        let (one, four) = (of(1), of(4));
+        let bytes = |ceiling: &MemoryCeiling, name| {
+            ceiling.rows().find(|row| row.name() == name).map(CeilingRow::bytes).expect("the row is there")
+        };
+        for name in ["inbound large", "reserves", "scratch", "outbound segments", "queue: unasked", "stack: processor"]
+        {
+            assert_eq!(bytes(&four, name), 4 * bytes(&one, name), "{name}");
+        }
+        for name in ["connection table", "stack: accepter"] {
+            assert_eq!(bytes(&four, name), bytes(&one, name), "{name}: 1000 connections are 4 times 250");
+        }
+        let text = four.to_string();
+        assert!(text.contains("  4 processors x 16 x (1 MiB + 512 B)\n"), "{text}");
+        let total = text.lines().find(|line| line.starts_with("total")).expect("its line");
+        assert!(total.contains(" 4 processors x ") && total.ends_with(" that they have in common"), "{total}");
+        assert!(!one.to_string().contains("processors x"), "{one}");
+        let error = four.check(Some(four.total() - 1)).expect_err("a byte too much");
+        assert!(error.to_string().contains("count from"), "{error}");
     }
 
     #[test]

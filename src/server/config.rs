@@ -19,6 +19,8 @@ const SMALLEST_REPLY: usize = 1 << 10;
 const SMALLEST_SCRATCH: usize = 512;
 /// The least stack that a thread with a logger in it gets along with.
 const SMALLEST_STACK: usize = 64 << 10;
+/// A processor's number has 16 bits; with more than this, most of the machine's memory would be their stacks.
+const PROCESSORS_MAX: usize = 1 << 10;
 /// Longer than any connection lives, and short enough to be added to any time.
 pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
@@ -42,13 +44,20 @@ pub(super) const OUTBOUND: [TierNames; TIERS] = [
 /// Everything that can be turned. `Config::default()` is a server of at most 128 MiB for 16,384 connections.
 ///
 /// Settings say how much of something there is; what it costs is in the [`MemoryCeiling`](crate::MemoryCeiling).
+///
+/// With more than one processor, each has its own blocks and queues: so many of them as is said here, for each. What is
+/// about all connections together says so: `connections_max`, `backlog`, `admission`, `memory_max`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Connections at once, from `accept` until their socket is closed. At the limit peers wait in the kernel's backlog.
+    /// Threads that read, process and write: each with its own connections, memory and message processor. More than one
+    /// need one message processor each, which [`Server::start_with`](crate::Server::start_with) and its like make.
+    /// Default 1.
+    pub processors: usize,
+    /// Connections at once, over all processors, from `accept` until their socket is closed. At the limit peers wait in the kernel's backlog.
     /// Default 16,384.
     pub connections_max: usize,
-    /// Accepted connections that may wait for the processor thread. Default 1024.
+    /// Accepted connections that may wait for a processor thread. Default 1024.
     pub handover_max: usize,
     /// Peers that may wait in the kernel before they are accepted. The kernel may lower it (`net.core.somaxconn`).
     /// Has no effect on a listener that was made elsewhere. Default 4096.
@@ -73,15 +82,15 @@ pub struct Config {
     pub admission: Admission,
     /// Deferred replies that one connection may be owed at once, where the protocol lets more than one be. Default 64.
     pub owed_max: usize,
-    /// Deferred replies that may be owed at once, over all connections. Default 16,384.
+    /// Deferred replies that may be owed at once, over all connections of a processor. Default 16,384.
     pub owed_total_max: usize,
-    /// Unasked messages that may wait for the processor thread. Default 4096.
+    /// Unasked messages that may wait for a processor thread. Default 4096.
     pub unasked_max: usize,
-    /// Pieces of undelivered answers, over all connections: a block, or a shared or static body. Default 32,768.
+    /// Pieces of undelivered answers, over all connections of a processor: a block, or a shared or static body. Default 32,768.
     pub segments_max: usize,
     /// The server refuses to start when its memory ceiling is over so many bytes. Default: no limit.
     pub memory_max: Option<u64>,
-    /// Bytes of stack of the processor thread, on which the user's processor runs. Default 2 MiB.
+    /// Bytes of stack of a processor thread, on which the user's processor runs. Default 2 MiB.
     pub processor_stack: usize,
     /// Bytes of stack of the accepter thread. Default 256 KiB.
     pub accepter_stack: usize,
@@ -95,6 +104,7 @@ impl Default for Config {
             TierConfig { size: 1 << 20, count: 16 },
         ];
         Self {
+            processors: 1,
             connections_max: 16 << 10,
             handover_max: 1024,
             backlog: 4096,
@@ -132,7 +142,14 @@ impl Config {
     }
 
     fn check_counts(&self) -> Result<(), ConfigError> {
+        check_range("processors", self.processors, 1, PROCESSORS_MAX)?;
         check_range("connections_max", self.connections_max, 1, COUNT_MAX)?;
+        if self.processors > self.connections_max {
+            let Self { processors, connections_max, .. } = self;
+            let what =
+                format!("is {processors}, but there are {connections_max} connections at most: lower it to that");
+            return Err(ConfigError::new("processors", what));
+        }
         check_range("handover_max", self.handover_max, 1, COUNT_MAX)?;
         check_range("backlog", self.backlog, 1, COUNT_MAX)?;
         check_range("turn.messages", self.turn.messages, 1, usize::MAX)?;
@@ -204,10 +221,31 @@ impl Config {
         self.inbound.map(|TierConfig { size, count }| TierConfig { size, count: count + 1 })
     }
 
-    /// What the processor thread is told.
-    pub(crate) fn settings(&self) -> Settings {
+    /// Checks that one message processor is enough.
+    pub(crate) fn check_single(&self) -> Result<(), ConfigError> {
+        match self.processors {
+            1 => Ok(()),
+            many => {
+                let what = format!(
+                    "is {many}, and each needs a message processor of its own: start the server with what makes them \
+                     (`serve_with`, `run_with`, `start_with`)"
+                );
+                Err(ConfigError::new("processors", what))
+            }
+        }
+    }
+
+    /// The most connections that one processor gets: the accepter deals them to whoever has the fewest, and as long as
+    /// all together are fewer than `connections_max`, somebody has fewer than this.
+    pub(crate) fn connections_each(&self) -> usize {
+        self.connections_max.div_ceil(self.processors.max(1))
+    }
+
+    /// What the processor thread with this number is told.
+    pub(crate) fn settings(&self, number: u16) -> Settings {
         Settings {
-            connections_max: self.connections_max,
+            number,
+            connections_max: self.connections_each(),
             turn: self.turn,
             watermarks: self.watermarks,
             timeouts: self.timeouts,
@@ -220,10 +258,10 @@ impl Config {
         }
     }
 
-    /// The bounds of the queues between the user's threads and the processor.
+    /// The bounds of the queues between the user's threads and one processor.
     pub(crate) fn outbox_limits(&self) -> OutboxLimits {
         OutboxLimits {
-            connections_max: self.connections_max,
+            connections_max: self.connections_each(),
             owed_total_max: self.owed_total_max,
             unasked_max: self.unasked_max,
             reply_max: self.reply_max,
@@ -281,8 +319,18 @@ mod tests {
     }
 
     #[test]
+    fn each_processor_has_its_share_of_the_connections() {
+        let each = |connections_max, processors| {
+            Config { connections_max, processors, ..Config::default() }.connections_each()
+        };
+        assert_eq!([each(10, 1), each(10, 2), each(10, 3), each(10, 10)], [10, 5, 4, 1]);
+    }
+
+    #[test]
     fn every_error_names_its_setting() {
         let errors = [
+            (wrong(|config| config.processors = 0), "processors"),
+            (wrong(|config| (config.processors, config.connections_max) = (3, 2)), "processors"),
             (wrong(|config| config.connections_max = 0), "connections_max"),
             (wrong(|config| config.handover_max = 0), "handover_max"),
             (wrong(|config| config.backlog = usize::MAX), "backlog"),

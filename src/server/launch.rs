@@ -1,4 +1,4 @@
-//! Makes what the two threads share, and the threads.
+//! Makes the threads of a server.
 
 use std::io;
 use std::sync::Arc;
@@ -8,105 +8,93 @@ use std::time::Duration;
 use mio::net::TcpStream;
 
 use super::error::explain;
-use super::running::{Meter, Running, Shared, Threads};
+use super::running::{Meter, Running, Threads};
+use super::shared::Shared;
 use super::{Config, Server, limits};
 use crate::accepter::{Accepter, Entrance};
-use crate::buffer::{Line, SharedPool, reserve};
-use crate::clock::WallClock;
 use crate::control::{Control, Finish, Shutdown};
-use crate::handover::Handover;
 use crate::message_processor::MessageProcessor;
-use crate::metrics::Metrics;
 use crate::outbox::Outbox;
-use crate::processor::{Links, MioSelector, Processor, Selector};
+use crate::processor::{MioSelector, Processor, Selector};
 use crate::protocol::Protocol;
-use crate::wake::WakeFlag;
 
 /// The names of the threads. Linux shows their first 15 letters.
 const ACCEPTER: &str = "sluicegate-accept";
 const PROCESSOR: &str = "sluicegate-process";
 
-/// Starts `server`; its messages go to `user`.
-pub(super) fn launch<P, M>(server: Server<P>, user: M) -> io::Result<Running<P>>
+/// Starts `server`; its messages go to `users`, one for each processor.
+pub(super) fn launch<P, M>(server: Server<P>, users: Vec<M>) -> io::Result<Running<P>>
 where
     P: Protocol,
     M: MessageProcessor<P> + 'static,
 {
     let Server { listener, address, protocol, config, ceiling } = server;
-    limits::raise_descriptors(config.connections_max);
-    let (mut selector, processor_wake) =
-        MioSelector::new().map_err(|error| explain("cannot make the processor's poll", error))?;
+    limits::raise_descriptors(config.connections_max, config.processors);
+    let mut selectors = Vec::with_capacity(users.len());
+    let mut wakes = Vec::with_capacity(users.len());
+    for _ in &users {
+        let made = MioSelector::new();
+        let (selector, wake) = made.map_err(|error| explain("cannot make a processor's poll", error))?;
+        selectors.push(selector);
+        wakes.push(wake);
+    }
     let entrance = Entrance::new(listener).map_err(|error| explain("cannot make the accepter's poll", error))?;
-    let now = selector.unix_seconds();
-    let shared = shared(&config, now, entrance.wake(), processor_wake);
+    let now = selectors.first_mut().map_or(0, |selector| selector.unix_seconds());
+    let shared = Shared::new(&config, now, &entrance.wake(), &wakes);
 
     log::info!("listening on {address}; the memory ceiling is");
     ceiling.lines().for_each(|line| log::info!("{line}"));
-    let processor = spawn_processor(selector, protocol, user, &config, &shared)?;
-    let accepter = match spawn_accepter(entrance, &config, &shared) {
-        Ok(accepter) => accepter,
+    let mut processors = Vec::with_capacity(users.len());
+    let spawned = selectors.into_iter().zip(users).zip(0..).try_for_each(|((selector, user), number)| {
+        processors.push(spawn_processor(number, selector, protocol.clone(), user, &config, &shared)?);
+        Ok(())
+    });
+    match spawned.and_then(|()| spawn_accepter(entrance, &config, &shared)) {
+        Ok(accepter) => Ok(Running::new(address, ceiling, Meter::new(shared), Threads { accepter, processors })),
         Err(error) => {
-            // The accepter was dropped unused, which told the processor that nobody will come.
+            // Those that run already wait for connections, and nobody will come.
+            shared.dealer.finish();
             shared.control.request(AT_ONCE);
-            drop(processor.join());
-            return Err(error);
+            processors.into_iter().for_each(|processor| drop(processor.join()));
+            Err(error)
         }
-    };
-    Ok(Running::new(address, ceiling, Meter::new(shared), Threads { accepter, processor }))
-}
-
-/// Everything that more than one thread holds.
-fn shared(config: &Config, now: u64, accepter: Arc<WakeFlag>, processor: Arc<WakeFlag>) -> Shared {
-    let metrics = Arc::new(Metrics::default());
-    let pool = |tiers| SharedPool::new(tiers, Line::new(Arc::clone(&processor)));
-    let outbox = Outbox::new(
-        config.outbox_limits(),
-        pool(config.outbound),
-        Arc::new(WallClock::at(now)),
-        Arc::clone(&processor),
-        Arc::clone(&metrics),
-    );
-    Shared {
-        handover: Handover::new(
-            config.handover_max,
-            config.connections_max,
-            Arc::clone(&accepter),
-            Arc::clone(&processor),
-        ),
-        control: Control::new(accepter, Arc::clone(&processor)),
-        inbound: pool(config.inbound_with_spares()),
-        outbox,
-        metrics,
     }
 }
 
 fn spawn_processor<P, M>(
+    number: u16,
     selector: MioSelector,
     protocol: P,
     user: M,
     config: &Config,
-    shared: &Shared,
+    shared: &Shared<TcpStream>,
 ) -> io::Result<JoinHandle<()>>
 where
     P: Protocol,
     M: MessageProcessor<P> + 'static,
 {
-    let Shared { handover, control, outbox, inbound, metrics } = shared.clone();
-    let reserve = reserve(config.reply_max, outbox.pool.line());
-    let departure = ProcessorDeparture { control: Arc::clone(&control), outbox: Arc::clone(&outbox) };
-    let links: Links<TcpStream> = Links { handover, control, outbox, inbound, reserve, metrics };
-    let settings = config.settings();
-    spawn(PROCESSOR, config.processor_stack, move || {
+    let links = shared.links(number);
+    let departure = ProcessorDeparture { control: Arc::clone(&links.control), outbox: Arc::clone(&links.outbox) };
+    let settings = config.settings(number);
+    let name = match config.processors {
+        1 => PROCESSOR.into(),
+        _ => format!("sluicegate-p{number}"),
+    };
+    spawn(&name, config.processor_stack, move || {
         // Before the processor, so that it is dropped after it.
         let _departure = departure;
         Processor::new(selector, protocol, user, settings, links).run();
     })
 }
 
-fn spawn_accepter(entrance: Entrance, config: &Config, shared: &Shared) -> io::Result<JoinHandle<io::Result<()>>> {
-    let Shared { handover, control, metrics, .. } = shared.clone();
+fn spawn_accepter(
+    entrance: Entrance,
+    config: &Config,
+    shared: &Shared<TcpStream>,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    let Shared { dealer, control, .. } = shared.clone();
     let departure = AccepterDeparture(Arc::clone(&control));
-    let accepter = Accepter::new(entrance, handover, control, metrics, config.backlog);
+    let accepter = Accepter::new(entrance, dealer, control, shared.metrics(), config.backlog);
     spawn(ACCEPTER, config.accepter_stack, move || {
         let _departure = departure;
         accepter.run()
@@ -125,8 +113,9 @@ fn spawn<T: Send + 'static>(
 /// A shutdown that waits for nobody.
 pub(super) const AT_ONCE: Shutdown = Shutdown { grace: Duration::ZERO, finish: Finish::Answer };
 
-/// Whatever ends the processor thread, also a panic: the accepter ends too, and nobody waits for a block that only the
-/// processor could have freed.
+/// Whatever ends a processor thread, also a panic: all others end too, and nobody waits for a block that only this
+/// processor could have freed. After a shutdown was requested, others may need the rest of the grace: then only a panic
+/// ends them.
 struct ProcessorDeparture {
     control: Arc<Control>,
     outbox: Arc<Outbox>,
@@ -134,7 +123,9 @@ struct ProcessorDeparture {
 
 impl Drop for ProcessorDeparture {
     fn drop(&mut self) {
-        self.control.request(AT_ONCE);
+        if thread::panicking() || !self.control.is_requested() {
+            self.control.request(AT_ONCE);
+        }
         self.outbox.pool.line().close();
     }
 }

@@ -4,18 +4,22 @@
 /// streams, log files, and some for the user.
 const OTHER_DESCRIPTORS: u64 = 64;
 
+/// Those of one more processor: its poll and its waker.
+const MORE_DESCRIPTORS: u64 = 2;
+
 /// Raises the soft limit of open descriptors as far as the hard one. One WARN if that is still too low for
 /// `connections_max`; the server works all the same, and goes without accepting while there are none.
-pub(super) fn raise_descriptors(connections_max: usize) {
+pub(super) fn raise_descriptors(connections_max: usize, processors: usize) {
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => shortage(limit, connections_max).into_iter().for_each(|text| log::warn!("{text}")),
+        Ok(limit) => shortage(limit, connections_max, processors).into_iter().for_each(|text| log::warn!("{text}")),
         Err(error) => log::warn!("cannot raise the limit of open descriptors: {error}"),
     }
 }
 
 /// What to say when `limit` descriptors are not enough for `connections_max` connections.
-fn shortage(limit: u64, connections_max: usize) -> Option<String> {
-    let wanted = connections_max as u64 + OTHER_DESCRIPTORS;
+fn shortage(limit: u64, connections_max: usize, processors: usize) -> Option<String> {
+    let more = processors.saturating_sub(1) as u64 * MORE_DESCRIPTORS;
+    let wanted = connections_max as u64 + OTHER_DESCRIPTORS + more;
     (limit < wanted).then(|| {
         format!(
             "connections_max = {connections_max} needs about {wanted} open descriptors, but the limit is {limit}: \
@@ -30,8 +34,9 @@ mod tests {
 
     #[test]
     fn too_low_a_limit_is_told_with_both_numbers() {
-        assert_eq!(shortage(1064, 1000), None);
-        let text = shortage(1063, 1000).expect("one too few");
+        assert_eq!((shortage(1064, 1000, 1), shortage(1070, 1000, 4)), (None, None));
+        assert!(shortage(1069, 1000, 4).is_some());
+        let text = shortage(1063, 1000, 1).expect("one too few");
         assert!(text.contains("connections_max = 1000") && text.contains("1063"), "{text}");
     }
 }

@@ -1,10 +1,11 @@
-//! The outermost room: binds, counts the memory, and makes the two threads and what lies between them.
+//! The outermost room: binds, counts the memory, and makes the threads and what lies between them.
 //!
 //! Nothing else in the crate makes a thread or a queue between threads (except workers, which are made by the user).
 //!
 //! - `config`, `ceiling`: every setting, and what all of them cost;
 //! - `builder`, `listener`: from settings to a bound server;
-//! - `launch`, `running`: from a bound server to two threads, and to their end.
+//! - `shared`: what lies between the threads;
+//! - `launch`, `running`: from a bound server to its threads, and to their end.
 
 mod builder;
 mod ceiling;
@@ -15,11 +16,13 @@ mod limits;
 mod listener;
 mod resident;
 mod running;
+mod shared;
 mod units;
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
 
 use crate::message_processor::MessageProcessor;
 use crate::offload::{Offload, Workers};
@@ -31,11 +34,17 @@ pub use ceiling::{CeilingRow, MemoryCeiling};
 pub use config::Config;
 pub use error::ConfigError;
 pub use running::{Meter, Running, Stopper};
+#[cfg(feature = "sim")]
+pub(crate) use shared::{Shared, Station};
 
 /// A server that is bound and counted, and not started yet.
 ///
 /// Peers can connect already and wait in the kernel's backlog. [`serve`](Self::serve) and [`run`](Self::run) start it and
 /// stay until its end; [`start`](Self::start) returns a [`Running`].
+///
+/// With [more than one processor](Builder::processors) each needs a message processor of its own:
+/// [`serve_with`](Self::serve_with), [`run_with`](Self::run_with) and [`start_with`](Self::start_with) make them, and work
+/// with one as well.
 #[must_use = "a server answers nobody until it is started"]
 pub struct Server<P: Protocol> {
     listener: TcpListener,
@@ -103,7 +112,44 @@ impl<P: Protocol> Server<P> {
         self.start(processor)?.join().map(drop)
     }
 
-    /// Handles each message with `work` on a pool of `workers`, where it may block. Stays until the server has ended.
+    /// Handles the messages of each processor with a closure of its own, on its thread: what `make` makes, given the
+    /// number of the processor, from 0. Stays until the server has ended.
+    ///
+    /// ```no_run
+    /// use sluicegate::http1::{Http1, Response};
+    /// use sluicegate::Server;
+    ///
+    /// Server::builder(Http1::default()).processors(4).bind("127.0.0.1:8080")?.serve_with(|_| {
+    ///     // Each of the four counts for itself: no locks.
+    ///     let mut served = 0;
+    ///     move |_, reply| {
+    ///         served += 1;
+    ///         reply.send(Response::ok(format!("{served}\n")))
+    ///     }
+    /// })
+    /// # ; Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`start_with`](Self::start_with), and as [`Running::join`].
+    pub fn serve_with<F>(self, make: impl FnMut(u16) -> F) -> io::Result<()>
+    where
+        F: FnMut(Message<'_, P>, Reply<'_, P>) + Send + 'static,
+    {
+        self.run_with(make)
+    }
+
+    /// Handles the messages of each processor with a message processor of its own, on its thread: what `make` makes.
+    /// Stays until the server has ended.
+    ///
+    /// # Errors
+    /// As [`start_with`](Self::start_with), and as [`Running::join`].
+    pub fn run_with<M: MessageProcessor<P> + 'static>(self, make: impl FnMut(u16) -> M) -> io::Result<()> {
+        self.start_with(make)?.join().map(drop)
+    }
+
+    /// Handles each message with `work` on a pool of `workers`, where it may block. Stays until the server has ended. Each
+    /// processor has a pool of its own.
     ///
     /// # Errors
     /// As [`start_on`](Self::start_on), and as [`Running::join`].
@@ -114,8 +160,8 @@ impl<P: Protocol> Server<P> {
         self.start_on(workers, work)?.join().map(drop)
     }
 
-    /// Starts the two threads and the `workers`, and returns. The workers' queue and stacks become rows of the memory
-    /// ceiling.
+    /// Starts the server's threads and the `workers`, so many for each processor, and returns. The workers' queue and
+    /// stacks become rows of the memory ceiling.
     ///
     /// # Errors
     /// The ceiling is over `memory_max` with the workers in it; their settings make no sense; and as
@@ -127,16 +173,32 @@ impl<P: Protocol> Server<P> {
         workers.validate()?;
         self.ceiling.add_workers::<P>(&workers);
         self.ceiling.check(self.config.memory_max)?;
-        self.start(Offload::new(workers, work)?)
+        let work = Arc::new(work);
+        let pools = (0..self.config.processors).map(|number| Offload::numbered(workers, number, Arc::clone(&work)));
+        let pools = pools.collect::<io::Result<Vec<_>>>()?;
+        launch::launch(self, pools)
     }
 
-    /// Starts the two threads and returns. Raises the process's soft limit of open descriptors, and logs the memory
-    /// ceiling.
+    /// Starts the accepter's and the processor's thread, and returns. Raises the process's soft limit of open descriptors,
+    /// and logs the memory ceiling.
+    ///
+    /// # Errors
+    /// The process may not open more descriptors, or start more threads; or there is [more than one
+    /// processor](Builder::processors), which one message processor cannot serve ([`ConfigError`]).
+    pub fn start(self, processor: impl MessageProcessor<P> + 'static) -> io::Result<Running<P>> {
+        self.config.check_single()?;
+        launch::launch(self, vec![processor])
+    }
+
+    /// Starts the accepter's thread and that of each processor, and returns. `make` is called here, once for each, with
+    /// the processor's number from 0; [`ConnectionId::processor`](crate::ConnectionId::processor) says it again. What the
+    /// message processors are to share, they have to share by themselves, behind an `Arc`.
     ///
     /// # Errors
     /// The process may not open more descriptors, or start more threads.
-    pub fn start(self, processor: impl MessageProcessor<P> + 'static) -> io::Result<Running<P>> {
-        launch::launch(self, processor)
+    pub fn start_with<M: MessageProcessor<P> + 'static>(self, make: impl FnMut(u16) -> M) -> io::Result<Running<P>> {
+        let users = (0..).take(self.config.processors).map(make).collect();
+        launch::launch(self, users)
     }
 }
 

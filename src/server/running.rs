@@ -13,29 +13,18 @@ use super::MemoryCeiling;
 use super::config::LONGEST;
 use super::error::explain;
 use super::launch::AT_ONCE;
-use crate::buffer::{SharedPool, Tier};
+use super::shared::{Shared, Station};
 use crate::control::{Control, Finish, Shutdown};
-use crate::handover::Handover;
-use crate::metrics::{Metrics, Snapshot};
-use crate::outbox::{Outbox, WriteProxy};
+use crate::metrics::Snapshot;
+use crate::outbox::WriteProxy;
 use crate::panics::panic_text;
 use crate::protocol::Protocol;
 
-/// What the two threads share with each other and with whoever started them.
-#[derive(Debug, Clone)]
-pub(super) struct Shared {
-    pub(super) handover: Arc<Handover<TcpStream>>,
-    pub(super) control: Arc<Control>,
-    pub(super) outbox: Arc<Outbox>,
-    pub(super) inbound: Arc<SharedPool>,
-    pub(super) metrics: Arc<Metrics>,
-}
-
-/// The two threads.
+/// The threads.
 #[derive(Debug)]
 pub(super) struct Threads {
     pub(super) accepter: JoinHandle<io::Result<()>>,
-    pub(super) processor: JoinHandle<()>,
+    pub(super) processors: Vec<JoinHandle<()>>,
 }
 
 /// A server that runs.
@@ -54,7 +43,7 @@ pub struct Running<P: Protocol> {
 
 impl<P: Protocol> Running<P> {
     pub(super) fn new(address: SocketAddr, ceiling: MemoryCeiling, meter: Meter, threads: Threads) -> Self {
-        let proxy = WriteProxy::new(Arc::clone(&meter.shared.outbox));
+        let proxy = meter.shared.proxy();
         Self { address, ceiling, meter, proxy, threads: Some(threads) }
     }
 
@@ -102,19 +91,22 @@ impl<P: Protocol> Running<P> {
     /// Returns the last numbers.
     ///
     /// # Errors
-    /// One of the two threads panicked or could not go on. All connections are closed then as well.
+    /// One of the threads panicked or could not go on. All connections are closed then as well.
     pub fn join(mut self) -> io::Result<Snapshot> {
         self.join_threads()?;
         Ok(self.meter.snapshot())
     }
 
     fn join_threads(&mut self) -> io::Result<()> {
-        let Some(Threads { accepter, processor }) = self.threads.take() else { return Ok(()) };
-        let processed = processor.join();
+        let Some(Threads { accepter, processors }) = self.threads.take() else { return Ok(()) };
+        let processed: Vec<_> = processors.into_iter().map(JoinHandle::join).collect();
         let accepted = accepter.join();
-        self.meter.shared.close_unserved();
-        if let Err(payload) = processed {
-            return Err(io::Error::other(format!("the processor thread panicked: {}", panic_text(&*payload))));
+        self.meter.shared.clear_up();
+        let alone = processed.len() == 1;
+        let mut panics = processed.into_iter().enumerate().filter_map(|(number, end)| Some((number, end.err()?)));
+        if let Some((number, payload)) = panics.next() {
+            let which = if alone { "the processor thread".into() } else { format!("the thread of processor {number}") };
+            return Err(io::Error::other(format!("{which} panicked: {}", panic_text(&*payload))));
         }
         match accepted {
             Ok(accepted) => accepted.map_err(|error| explain("the accepter thread could not go on", error)),
@@ -128,7 +120,8 @@ impl<P: Protocol> Drop for Running<P> {
         let Some(threads) = &self.threads else { return };
         self.meter.shared.control.request(AT_ONCE);
         let this = thread::current().id();
-        if [threads.processor.thread().id(), threads.accepter.thread().id()].contains(&this) {
+        let mut ids = threads.processors.iter().map(|processor| processor.thread().id());
+        if threads.accepter.thread().id() == this || ids.any(|id| id == this) {
             // It would wait for itself. The request is made; the threads end on their own.
             return;
         }
@@ -141,17 +134,6 @@ impl<P: Protocol> Drop for Running<P> {
 impl<P: Protocol> fmt::Debug for Running<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("address", &self.address).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    /// Closes what a failed processor has left in the hand-over queue. Only after it has ended.
-    fn close_unserved(&self) {
-        while let Some(unserved) = self.handover.take() {
-            drop(unserved);
-            self.metrics.accepted_unserved.add(1);
-            self.handover.ended();
-        }
     }
 }
 
@@ -173,44 +155,34 @@ impl Stopper {
 /// Reads the numbers of a server. Cheap to clone; from any thread, also after the server has ended.
 #[derive(Debug, Clone)]
 pub struct Meter {
-    shared: Shared,
+    shared: Shared<TcpStream>,
 }
 
 impl Meter {
-    pub(super) fn new(shared: Shared) -> Self {
+    pub(super) fn new(shared: Shared<TcpStream>) -> Self {
         Self { shared }
     }
 
-    /// All numbers now. Each is exact; they are not of the same instant. Disturbs nobody.
+    /// All numbers now, of all processors together. Each is exact; they are not of the same instant. Disturbs nobody.
     pub fn snapshot(&self) -> Snapshot {
-        let Shared { handover, outbox, inbound, metrics, .. } = &self.shared;
-        let mut snapshot = metrics.snapshot();
-        // What queues and pools know themselves is asked there.
-        snapshot.handover_queue = handover.waiting() as u64;
-        snapshot.settled_queue = outbox.settled.len() as u64;
-        snapshot.unasked_queue = outbox.unasked.len() as u64;
-        snapshot.inbound_blocks = by_tier(inbound, Tier::in_use);
-        snapshot.inbound_blocks_high = by_tier(inbound, Tier::high_water);
-        snapshot.outbound_blocks = by_tier(&outbox.pool, Tier::in_use);
-        snapshot.outbound_blocks_high = by_tier(&outbox.pool, Tier::high_water);
-        snapshot.blocks_kept = by_tier(inbound, Tier::kept);
-        snapshot
+        let mut sum = Snapshot::default();
+        self.processors().iter().for_each(|one| sum.add(one));
+        sum
     }
-}
 
-fn by_tier<const N: usize>(pool: &SharedPool, number: impl Fn(&Tier) -> usize) -> [u64; N] {
-    let mut numbers = pool.tiers().iter().map(|tier| number(tier) as u64);
-    std::array::from_fn(|_| numbers.next().unwrap_or(0))
+    /// The numbers of each processor, by [its number](crate::ConnectionId::processor). What the accepter counts is counted
+    /// with the processor that got the connection.
+    pub fn processors(&self) -> Vec<Snapshot> {
+        self.shared.stations.iter().map(Station::snapshot).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buffer::{Line, TierConfig};
-    use crate::clock::WallClock;
     use crate::handover::Accepted;
-    use crate::outbox::OutboxLimits;
     use crate::protocol::{Decode, ProtocolError};
+    use crate::server::Config;
     use crate::wake::WakeFlag;
     use std::net::TcpListener;
 
@@ -233,29 +205,23 @@ mod tests {
         fn exchange(_: &()) {}
     }
 
-    fn shared() -> Shared {
-        let flag = || Arc::new(WakeFlag::never_asleep());
-        let tiers = [16, 32, 64].map(|size| TierConfig { size, count: 1 });
-        let pool = || SharedPool::new(tiers, Line::new(flag()));
-        let limits =
-            OutboxLimits { connections_max: 1, owed_total_max: 1, unasked_max: 1, reply_max: 64, outbound_high: 64 };
-        let metrics = Arc::new(Metrics::default());
-        Shared {
-            handover: Handover::new(4, 4, flag(), flag()),
-            control: Control::new(flag(), flag()),
-            outbox: Outbox::new(limits, pool(), Arc::new(WallClock::at(0)), flag(), Arc::clone(&metrics)),
-            inbound: pool(),
-            metrics,
-        }
+    fn running_on(
+        accepter: impl FnOnce() -> io::Result<()> + Send + 'static,
+        processors: Vec<JoinHandle<()>>,
+    ) -> Running<Nothing> {
+        let config = Config { processors: processors.len(), connections_max: 8, handover_max: 4, ..Config::default() };
+        let flags: Vec<_> = processors.iter().map(|_| Arc::new(WakeFlag::never_asleep())).collect();
+        let shared = Shared::new(&config, 0, &Arc::new(WakeFlag::never_asleep()), &flags);
+        let threads = Threads { accepter: thread::spawn(accepter), processors };
+        let rows = MemoryCeiling::of::<Nothing>(&config);
+        Running::new(SocketAddr::from(([127, 0, 0, 1], 1)), rows, Meter::new(shared), threads)
     }
 
     fn running(
         accepter: impl FnOnce() -> io::Result<()> + Send + 'static,
         processor: impl FnOnce() + Send + 'static,
     ) -> Running<Nothing> {
-        let threads = Threads { accepter: thread::spawn(accepter), processor: thread::spawn(processor) };
-        let rows = MemoryCeiling::of::<Nothing>(&crate::Config::default());
-        Running::new(SocketAddr::from(([127, 0, 0, 1], 1)), rows, Meter::new(shared()), threads)
+        running_on(accepter, vec![thread::spawn(processor)])
     }
 
     #[test]
@@ -266,6 +232,9 @@ mod tests {
         assert_eq!(error.to_string(), "the accepter thread panicked: no more");
         let error = running(|| Err(io::ErrorKind::InvalidInput.into()), || {}).join().expect_err("it failed");
         assert!(error.to_string().starts_with("the accepter thread could not go on"), "{error}");
+        let processors = vec![thread::spawn(|| {}), thread::spawn(|| panic!("slot 8"))];
+        let error = running_on(|| Ok(()), processors).join().expect_err("one panicked");
+        assert_eq!(error.to_string(), "the thread of processor 1 panicked: slot 8");
     }
 
     #[test]
@@ -276,17 +245,17 @@ mod tests {
         let (socket, address) = listener.accept().expect("its socket");
         let meter = running.meter();
         let accepted = Accepted { socket: TcpStream::from_std(socket), address };
-        assert!(meter.shared.handover.put(accepted).is_ok());
+        assert!(meter.shared.dealer.put(0, accepted).is_ok());
         assert_eq!(meter.snapshot().handover_queue, 1);
         running.join().expect_err("it panicked");
         assert_eq!(io::Read::read(&mut peer, &mut [0]).expect("the end"), 0);
-        assert_eq!((meter.snapshot().accepted_unserved, meter.shared.handover.live()), (1, 0));
+        assert_eq!((meter.snapshot().accepted_unserved, meter.shared.dealer.live()), (1, 0));
     }
 
     #[test]
     fn the_gauges_are_those_of_pools_and_queues() {
         let running = running(|| Ok(()), || {});
-        let block = running.meter.shared.inbound.tiers()[2].lease();
+        let block = running.meter.shared.stations[0].inbound.tiers()[2].lease();
         assert_eq!(running.metrics().inbound_blocks, [0, 0, 1]);
         drop(block);
         let snapshot = running.shutdown(Duration::MAX, Finish::ReadOut).expect("both ended");

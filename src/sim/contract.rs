@@ -197,9 +197,9 @@ fn sleep_ends_with_the_timeout_the_next_event_or_a_wake() {
     world.network.after(SECOND / 4, move || flag.wake());
     assert_eq!(world.select(), None);
     assert_eq!(world.network.elapsed(), SECOND * 5 / 4);
-    assert!(!world.network.lock().sleep.for_ever);
+    assert!(!world.network.lock().beds[0].sleep.for_ever);
     world.selector.select(None, &mut Vec::new()).expect("never fails");
-    assert!(world.network.lock().sleep.for_ever, "nobody would ever have woken it");
+    assert!(world.network.lock().beds[0].sleep.for_ever, "nobody would ever have woken it");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn echo(seed: u64) -> (Vec<u8>, Vec<u8>, Network) {
         if let Some(ready) = world.select() {
             readable |= ready.readable;
         }
-        assert!(world.network.lock().sleep.idle < 100, "seed {seed} hangs");
+        assert!(world.network.lock().beds[0].sleep.idle < 100, "seed {seed} hangs");
         while readable {
             match world.read(512) {
                 Ok(bytes) if bytes.is_empty() => (readable, ended) = (false, true),

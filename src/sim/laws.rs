@@ -6,15 +6,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::SimSocket;
 use super::network::State;
 use crate::buffer::{SharedPool, TIERS, Tier};
 use crate::connection::Stage;
 use crate::id::ConnectionId;
 use crate::metrics::Snapshot;
 use crate::outbox::Outbox;
-use crate::processor::{Inspected, Overview};
+use crate::processor::{Crowd, Inspected, Overview};
 use crate::reason::{PauseReason, Paused};
-use crate::server::Config;
+use crate::server::{Config, Station};
 
 /// A law of the server's that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +77,8 @@ struct Clock {
 /// What the checks look at.
 pub(super) struct Scene<'a> {
     pub(super) config: &'a Config,
+    /// The number of the processor.
+    pub(super) number: usize,
     pub(super) overview: &'a Overview,
     pub(super) metrics: &'a Snapshot,
     pub(super) outbox: &'a Outbox,
@@ -106,7 +109,7 @@ impl Laws {
 
     /// LAW liveness: work that is left is never slept on, and what is not worked on is not looked at again and again.
     fn check_liveness(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
-        let sleep = scene.network.sleep;
+        let sleep = scene.network.beds[scene.number].sleep;
         if self.busy && sleep.slept {
             return Err(("liveness", "the processor slept although it had left work undone".into()));
         }
@@ -189,16 +192,17 @@ impl Scene<'_> {
     /// LAW memory: nothing is more than was counted at start.
     fn check_memory(&self) -> Result<(), Breach> {
         let Self { config, overview, .. } = self;
+        let connections_max = config.connections_each();
         let bounds = [
-            ("connections from accept to close", self.live, config.connections_max),
+            ("connections from accept to close", self.live, connections_max),
             ("accepted connections", self.waiting, config.handover_max),
             ("settled replies", self.outbox.settled.len(), config.owed_total_max),
             ("unasked messages", self.outbox.unasked.len(), config.unasked_max),
-            ("connections", overview.connections.len(), config.connections_max),
-            ("connections in the run queue", overview.queues[0], config.connections_max),
-            ("connections in the queue of those who go on", overview.queues[1], config.connections_max),
-            ("connections in the write queue", overview.queues[2], config.connections_max),
-            ("places in a line", overview.longest_line, config.connections_max),
+            ("connections", overview.connections.len(), connections_max),
+            ("connections in the run queue", overview.queues[0], connections_max),
+            ("connections in the queue of those who go on", overview.queues[1], connections_max),
+            ("connections in the write queue", overview.queues[2], connections_max),
+            ("places in a line", overview.longest_line, connections_max),
             ("replies owed", overview.owed, config.owed_total_max),
             ("segments", overview.segments, config.segments_max),
         ];
@@ -223,7 +227,8 @@ impl Scene<'_> {
     /// say.
     fn check_books(&self) -> Result<(), Breach> {
         let Self { overview, metrics, .. } = self;
-        let truth = (self.network.counts.bytes_read, self.network.counts.bytes_written);
+        let bed = &self.network.beds[self.number];
+        let truth = (bed.bytes_read, bed.bytes_written);
         if (metrics.bytes_in, metrics.bytes_out) != truth {
             let what = format!(
                 "{} bytes came in and {} went out, the sockets saw {truth:?}",
@@ -289,7 +294,7 @@ impl Scene<'_> {
         let reads = connection.stage.is_none() || matches!(connection.stage, Some(Stage::Lingering { .. }));
         let runs = connection.paused.is_empty() || connection.paused.has(PauseReason::Turn);
         let has_input = connection.readable || connection.undecoded;
-        let link = self.network.links.iter().find(|link| link.slot() == Some(connection.id.slot()));
+        let link = self.network.links.iter().find(|link| link.is_at(self.number, connection.id.slot()));
         let forgotten = link.is_some_and(|link| link.is_silent_and_readable());
         if forgotten && !connection.readable && !connection.end_read {
             return breach("liveness", "its socket has something to read and nobody will look any more");
@@ -334,13 +339,56 @@ impl Scene<'_> {
     }
 }
 
+/// What holds of all processors together.
+pub(super) struct Whole<'a> {
+    pub(super) config: &'a Config,
+    /// The sum of their numbers.
+    pub(super) metrics: &'a Snapshot,
+    pub(super) crowd: &'a Crowd,
+    /// Connections between accept and close.
+    pub(super) live: usize,
+    /// Bytes that were read from sockets and written to them.
+    pub(super) bytes: (u64, u64),
+}
+
+impl Whole<'_> {
+    /// LAW memory and LAW ledger, of the sums.
+    pub(super) fn check(&self) -> Result<(), Breach> {
+        let Self { config, metrics, crowd, live, bytes } = self;
+        metrics.check_ledger().map_err(|what| ("ledger", format!("in the sum: {what}")))?;
+        let counted = (metrics.bytes_in, metrics.bytes_out);
+        if counted != *bytes {
+            return Err((
+                "ledger",
+                format!("{counted:?} bytes came in and went out in the sum, the sockets saw {bytes:?}"),
+            ));
+        }
+        let here = metrics.open + metrics.handover_queue;
+        if *live as u64 != here {
+            return Err(("ledger", format!("{here} connections are here in the sum, {live} are counted")));
+        }
+        if *live > config.connections_max {
+            let most = config.connections_max;
+            return Err(("memory", format!("{live} connections of all processors, and the bound is {most}")));
+        }
+        // Whoever has no connection is not remembered.
+        if crowd.len() as u64 > metrics.open {
+            let what = format!("{} addresses are counted, of {} connections", crowd.len(), metrics.open);
+            return Err(("memory", what));
+        }
+        Ok(())
+    }
+}
+
 /// LAW home: nothing is in use any more once everybody has gone.
-pub(super) fn check_home(inbound: &SharedPool, outbound: &SharedPool, reserve_in_use: usize) -> Result<(), Breach> {
+pub(super) fn check_home(station: &Station<SimSocket>) -> Result<(), Breach> {
+    let Station { inbound, outbox, reserve, .. } = station;
     let away = |pool: &SharedPool| pool.tiers().iter().map(|tier| tier.in_use()).collect::<Vec<_>>();
-    if inbound.all_home() && outbound.all_home() && reserve_in_use == 0 {
+    let reserves = reserve.in_use() + usize::from(!outbox.workers_reserve_whole());
+    if inbound.all_home() && outbox.pool.all_home() && reserves == 0 {
         return Ok(());
     }
-    let (inbound, outbound) = (away(inbound), away(outbound));
+    let (inbound, outbound) = (away(inbound), away(&outbox.pool));
     debug_assert_eq!(inbound.len(), TIERS);
-    Err(("home", format!("blocks still in use: inbound {inbound:?}, outbound {outbound:?}, reserve {reserve_in_use}")))
+    Err(("home", format!("blocks still in use: inbound {inbound:?}, outbound {outbound:?}, reserve {reserves}")))
 }

@@ -33,6 +33,8 @@ enum Broken {
 #[derive(Debug, Default)]
 struct Interest {
     slot: Option<u32>,
+    /// The number of the selector.
+    selector: usize,
     write: bool,
     /// Something came that can be read, or the end.
     read_edge: bool,
@@ -64,8 +66,8 @@ pub(super) struct Link {
     /// The peer has closed altogether: what reaches it is answered by a reset.
     hung_up: bool,
     end: Option<End>,
-    /// The slot in which the peer's end of stream arrived, until somebody has asked.
-    new_end: Option<u32>,
+    /// The selector and the slot in which the peer's end of stream arrived, until somebody has asked.
+    new_end: Option<(usize, u32)>,
 }
 
 /// What the peer does.
@@ -168,7 +170,7 @@ impl Link {
         if self.fin == Fin::Sent && self.in_flight.is_empty() && (count == 0 || random.chance(500)) {
             counts.hidden_ends += u64::from(count > 0);
             self.fin = Fin::Arrived;
-            self.new_end = self.interest.slot;
+            self.new_end = self.interest.slot.map(|slot| (self.interest.selector, slot));
         }
         self.interest.read_edge = true;
     }
@@ -314,8 +316,8 @@ impl Link {
         }
     }
 
-    pub(super) fn register(&mut self, slot: u32) {
-        self.interest.slot = Some(slot);
+    pub(super) fn register(&mut self, selector: usize, slot: u32) {
+        (self.interest.selector, self.interest.slot) = (selector, Some(slot));
         self.interest.read_edge = self.is_readable();
     }
 
@@ -329,13 +331,23 @@ impl Link {
         self.interest = Interest::default();
     }
 
-    /// The slot in which the peer's end of stream has arrived since the last call.
-    pub(super) fn take_new_end(&mut self) -> Option<u32> {
+    /// The selector and the slot in which the peer's end of stream has arrived since the last call.
+    pub(super) fn take_new_end(&mut self) -> Option<(usize, u32)> {
         self.new_end.take()
     }
 
     pub(super) fn slot(&self) -> Option<u32> {
         self.interest.slot
+    }
+
+    /// The number of the selector that it is registered with.
+    pub(super) fn selector(&self) -> Option<usize> {
+        self.interest.slot.map(|_| self.interest.selector)
+    }
+
+    /// True if it is registered with that selector, for that slot.
+    pub(super) fn is_at(&self, selector: usize, slot: u32) -> bool {
+        self.interest.selector == selector && self.interest.slot == Some(slot)
     }
 
     /// True if the server would find something by reading that no edge will tell it about any more.
@@ -360,7 +372,7 @@ impl Link {
 
     /// True if the next select has something to say.
     pub(super) fn has_edge(&self) -> bool {
-        let Interest { slot, write, read_edge, write_edge } = self.interest;
+        let Interest { slot, write, read_edge, write_edge, .. } = self.interest;
         slot.is_some() && (read_edge || (write && write_edge))
     }
 

@@ -1,55 +1,85 @@
 //! The accepter of the simulation.
 
 use std::fmt;
-use std::sync::Arc;
 
+use super::laws::Breach;
 use super::{Network, SimPeer, SimSocket, Weather};
-use crate::handover::{Accepted, Handover};
-use crate::metrics::{Metrics, Snapshot};
+use crate::handover::Accepted;
+use crate::metrics::Snapshot;
+use crate::server::Shared;
 
 /// Connects peers to a [`Simulation`](super::Simulation)'s server, from wherever it is called: what the accepter thread
 /// does in a real server. A clone is another handle.
 #[derive(Clone)]
 pub struct SimListener {
     network: Network,
-    handover: Arc<Handover<SimSocket>>,
-    metrics: Arc<Metrics>,
+    shared: Shared<SimSocket>,
 }
 
 impl SimListener {
-    pub(super) fn new(network: Network, handover: Arc<Handover<SimSocket>>, metrics: Arc<Metrics>) -> Self {
-        Self { network, handover, metrics }
+    pub(super) fn new(network: Network, shared: Shared<SimSocket>) -> Self {
+        Self { network, shared }
     }
 
     /// Connects a peer. `None` while the server has as many as it may, or is going down: in life the peer would wait in
     /// the kernel's backlog.
     pub fn connect(&self, weather: Weather) -> Option<SimPeer> {
-        if !self.handover.has_room() || self.handover.is_finished() {
+        let Shared { dealer, stations, .. } = &self.shared;
+        let chosen = dealer.choose()?;
+        if dealer.handovers()[chosen].is_finished() {
             return None;
         }
+        self.report(self.check_choice(chosen));
         let (peer, socket) = self.network.connect(weather);
         let address = peer.address();
-        self.metrics.accepted.add(1);
-        let put = self.handover.put(Accepted { socket, address });
-        self.check();
+        stations[chosen].metrics.accepted.add(1);
+        let put = dealer.put(chosen, Accepted { socket, address });
+        self.report(self.check_whole());
+        stations.iter().for_each(|station| {
+            self.report(check_books(&station.snapshot(), station.handover.live()));
+        });
         put.ok().map(|()| peer)
     }
 
-    /// What holds after each turn of an accepter, also in the middle of a cycle: LAW memory, LAW ledger of connections.
-    fn check(&self) {
-        let Snapshot { accepted, open, accepted_unserved, .. } = self.metrics.snapshot();
-        let (live, waiting) = (self.handover.live(), self.handover.waiting());
-        let accounted = self.metrics.snapshot().closed_total() + accepted_unserved + open + waiting as u64;
-        let broken = if live > self.handover.connections_max() {
-            ("memory", format!("the accepter has let in {live} connections"))
-        } else if accepted != accounted || live as u64 != open + waiting as u64 {
-            let here = format!("{open} are open, {waiting} wait, {live} are counted");
-            ("ledger", format!("after accepting: {accepted} were accepted, {accounted} are accounted for; {here}"))
-        } else {
-            return;
-        };
-        self.network.lock().broken.get_or_insert(broken);
+    /// Connections go to whoever has the fewest, of those who have room.
+    fn check_choice(&self, chosen: usize) -> Result<(), Breach> {
+        let handovers = self.shared.dealer.handovers();
+        let loads: Vec<_> =
+            handovers.iter().filter(|handover| handover.has_room()).map(|handover| handover.live()).collect();
+        let load = handovers[chosen].live();
+        match loads.iter().min() == Some(&load) && handovers[chosen].has_room() {
+            true => Ok(()),
+            false => {
+                Err(("dealing", format!("processor {chosen} has {load} connections and gets one more: {loads:?}")))
+            }
+        }
     }
+
+    /// What holds after each turn of an accepter, also in the middle of a cycle: LAW memory of all connections.
+    fn check_whole(&self) -> Result<(), Breach> {
+        let live = self.shared.dealer.live();
+        match live > self.shared.dealer.connections_max() {
+            true => Err(("memory", format!("the accepter has let in {live} connections"))),
+            false => Ok(()),
+        }
+    }
+
+    fn report(&self, checked: Result<(), Breach>) {
+        if let Err(broken) = checked {
+            self.network.lock().broken.get_or_insert(broken);
+        }
+    }
+}
+
+/// The same for one processor: LAW ledger of connections.
+fn check_books(metrics: &Snapshot, live: usize) -> Result<(), Breach> {
+    let Snapshot { accepted, open, accepted_unserved, handover_queue: waiting, .. } = *metrics;
+    let accounted = metrics.closed_total() + accepted_unserved + open + waiting;
+    if accepted == accounted && live as u64 == open + waiting {
+        return Ok(());
+    }
+    let here = format!("{open} are open, {waiting} wait, {live} are counted");
+    Err(("ledger", format!("after accepting: {accepted} were accepted, {accounted} are accounted for; {here}")))
 }
 
 impl fmt::Debug for SimListener {

@@ -111,6 +111,7 @@ mod peer;
 mod pipe;
 mod random;
 mod schedule;
+mod seat;
 mod seen;
 mod selector;
 mod simulation;

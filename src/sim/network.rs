@@ -74,9 +74,8 @@ pub(super) struct State {
     pub(super) random: Random,
     pub(super) links: Vec<Link>,
     pub(super) counts: NetworkCounts,
-    pub(super) sleep: Sleep,
-    /// Somebody used the processor's wake flag.
-    pub(super) woken: bool,
+    /// Those who sleep in a selector, by number.
+    pub(super) beds: Vec<Bed>,
     /// Counts everything that happens.
     pub(super) happened: u64,
     /// A sleep lasts at most this much longer than asked for.
@@ -85,9 +84,21 @@ pub(super) struct State {
     pub(super) misuse: Option<String>,
     /// A law that was broken outside of the processor's cycle, and how.
     pub(super) broken: Option<(&'static str, String)>,
+    schedule: Schedule,
+}
+
+/// What there is to know of one processor's sleep, and of what it reads and writes when it is awake.
+#[derive(Debug, Default)]
+pub(super) struct Bed {
+    pub(super) sleep: Sleep,
+    /// Somebody used the processor's wake flag.
+    pub(super) woken: bool,
+    /// How much had happened when it last began to sleep.
+    happened: u64,
     /// True while others have left work for the processor.
     pub(super) left: Probe,
-    schedule: Schedule,
+    pub(super) bytes_read: u64,
+    pub(super) bytes_written: u64,
 }
 
 /// A question that the network asks from time to time.
@@ -115,13 +126,11 @@ impl Network {
             random: Random::new(seed),
             links: Vec::new(),
             counts: NetworkCounts::default(),
-            sleep: Sleep::default(),
-            woken: false,
+            beds: vec![Bed::default()],
             happened: 0,
             oversleep_max: Duration::ZERO,
             misuse: None,
             broken: None,
-            left: Probe::default(),
             schedule: Schedule::default(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -176,15 +185,22 @@ impl Network {
         self.lock().oversleep_max
     }
 
-    /// Ends the sleep that the server is in at `at`, for nothing.
+    /// Ends the sleep that anybody is in at `at`, for nothing.
     pub(super) fn wake_at(&self, at: Duration) {
         let network = self.clone();
-        self.after(at.saturating_sub(self.elapsed()), move || network.lock().woken = true);
+        let wake_all = move || network.lock().beds.iter_mut().for_each(|bed| bed.woken = true);
+        self.after(at.saturating_sub(self.elapsed()), wake_all);
     }
 
-    /// Asks `left` whenever the server goes on sleeping: it must not while others have left work for it.
-    pub(super) fn watch_sleep(&self, left: impl Fn() -> bool + Send + 'static) {
-        self.lock().left = Probe(Some(Box::new(left)));
+    /// Makes room for so many processors.
+    pub(super) fn make_beds(&self, processors: usize) {
+        self.lock().beds.resize_with(processors, Bed::default);
+    }
+
+    /// Asks `left` whenever the processor with this number goes on sleeping: it must not while others have left work for
+    /// it.
+    pub(super) fn watch_sleep(&self, number: usize, left: impl Fn() -> bool + Send + 'static) {
+        self.lock().beds[number].left = Probe(Some(Box::new(left)));
     }
 
     /// What the network did so far.
@@ -194,15 +210,21 @@ impl Network {
 
     /// A flag that wakes the server's thread out of its simulated sleep.
     pub fn wake_flag(&self) -> WakeFlag {
+        self.wake_flag_of(0)
+    }
+
+    /// The same for the processor with this number.
+    pub(super) fn wake_flag_of(&self, number: usize) -> WakeFlag {
         let network = self.clone();
-        WakeFlag::new(move || network.lock().woken = true)
+        WakeFlag::new(move || network.lock().beds[number].woken = true)
     }
 
     /// Forgets everything that is still to happen.
     pub fn stop(&self) {
         let forgotten = {
             let mut state = self.lock();
-            (state.schedule.clear(), std::mem::take(&mut state.left))
+            let probes: Vec<_> = state.beds.iter_mut().map(|bed| std::mem::take(&mut bed.left)).collect();
+            (state.schedule.clear(), probes)
         };
         // Dropped here, without the lock: an action may own what uses the network when it goes.
         drop(forgotten);
@@ -238,6 +260,37 @@ impl Network {
 }
 
 impl State {
+    /// Keeps the books on sleep: the processor with this number lies down, and may sleep so long.
+    pub(super) fn lie_down(&mut self, number: usize, leave: Option<Duration>) {
+        let Self { beds, happened, now, .. } = self;
+        let bed = &mut beds[number];
+        let (idle, idle_since) = match *happened == bed.happened {
+            true => (bed.sleep.idle + 1, bed.sleep.idle_since),
+            false => (0, *now),
+        };
+        bed.sleep = Sleep { slept: false, leave, for_ever: false, idle, idle_since };
+        bed.happened = *happened;
+    }
+
+    /// The processor with this number sleeps on.
+    pub(super) fn sleep_on(&mut self, number: usize) {
+        let bed = &mut self.beds[number];
+        bed.sleep.slept = true;
+        if bed.left.ask() {
+            self.misuse = Some("the processor sleeps although others have left work for it".into());
+        }
+    }
+
+    /// Books what the processor that has the link read and wrote.
+    pub(super) fn book(&mut self, index: usize, read: usize, written: usize) {
+        self.counts.bytes_read += read as u64;
+        self.counts.bytes_written += written as u64;
+        if let Some(bed) = self.links[index].selector().and_then(|number| self.beds.get_mut(number)) {
+            bed.bytes_read += read as u64;
+            bed.bytes_written += written as u64;
+        }
+    }
+
     /// Runs what is due, up to the next action of somebody else, which the caller runs without the lock.
     fn next_action(&mut self) -> Option<Action> {
         while let Some(event) = self.schedule.pop_due(self.now) {

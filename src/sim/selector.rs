@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
+use super::link::Link;
 use super::network::State;
 use super::{Network, SimSocket};
 use crate::processor::{Readiness, Selector};
@@ -13,18 +14,26 @@ use crate::processor::{Readiness, Selector};
 #[derive(Debug)]
 pub struct SimSelector {
     network: Network,
+    number: usize,
+    /// Somebody else lets the time pass, between two calls: this is one of several processors.
+    in_turn: bool,
 }
 
 impl SimSelector {
     /// The selector of `network`.
     pub fn new(network: Network) -> Self {
-        Self { network }
+        Self { network, number: 0, in_turn: false }
+    }
+
+    /// That of one of several processors. It never sleeps: whoever steps the processors does so on its behalf.
+    pub(super) fn in_turn(network: Network, number: usize) -> Self {
+        Self { network, number, in_turn: true }
     }
 
     /// Calls `act` for the socket's link, or reports that the socket is not registered.
     fn registered(&mut self, socket: &SimSocket, act: impl FnOnce(&mut State)) -> io::Result<()> {
         let mut state = self.network.lock();
-        if state.links[socket.index()].slot().is_none() {
+        if state.links[socket.index()].selector() != Some(self.number) {
             state.misuse = Some("a socket was used with the selector that is not registered".into());
             return Err(ErrorKind::NotFound.into());
         }
@@ -38,7 +47,9 @@ impl SimSelector {
         let before = ready.len();
         let mut state = self.network.lock();
         let State { links, random, counts, .. } = &mut *state;
-        let mut edges: Vec<_> = (0..links.len()).filter(|index| links[*index].has_edge()).collect();
+        let own = |link: &Link| link.selector() == Some(self.number);
+        let has_edge = |index: &usize| own(&links[*index]) && links[*index].has_edge();
+        let mut edges: Vec<_> = (0..links.len()).filter(has_edge).collect();
         // As with a real event buffer: some may have to wait for the next call, and the order is nobody's.
         if edges.len() > 1 && random.chance(200) {
             let drawn = random.below(edges.len());
@@ -49,23 +60,20 @@ impl SimSelector {
         }
         ready.extend(edges.iter().filter_map(|index| links[*index].report(random)));
         let told = ready.len() - before;
-        for link in links.iter_mut().filter(|link| link.slot().is_some() && link.weather.spurious > 0) {
+        for link in links.iter_mut().filter(|link| own(link) && link.weather.spurious > 0) {
             let spurious = link.report_spurious(random);
             counts.spurious += u64::from(spurious.is_some());
             ready.extend(spurious);
         }
         // What is reported for nothing is no reason to be awake.
         state.happened += told as u64;
-        ready.len() > before || std::mem::take(&mut state.woken)
+        ready.len() > before || std::mem::take(&mut state.beds[self.number].woken)
     }
 
     /// Moves the clock to whatever comes first; false if that is the end of the sleep.
     fn pass_time(&mut self, until: Option<Duration>) -> bool {
         let mut state = self.network.lock();
-        state.sleep.slept = true;
-        if state.left.ask() {
-            state.misuse = Some("the processor sleeps although others have left work for it".into());
-        }
+        state.sleep_on(self.number);
         match (state.next_at(), until) {
             (Some(next), until) if until.is_none_or(|until| next <= until) => {
                 state.now = state.now.max(next);
@@ -78,22 +86,10 @@ impl SimSelector {
                 false
             }
             (_, None) => {
-                state.sleep.for_ever = true;
+                state.beds[self.number].sleep.for_ever = true;
                 false
             }
         }
-    }
-
-    /// Keeps the books on sleep.
-    fn begin(&mut self, leave: Option<Duration>) {
-        let mut state = self.network.lock();
-        let happened = state.happened;
-        let (idle, idle_since) = match happened {
-            0 => (state.sleep.idle + 1, state.sleep.idle_since),
-            _ => (0, state.now),
-        };
-        state.sleep = super::network::Sleep { slept: false, leave, for_ever: false, idle, idle_since };
-        state.happened = 0;
     }
 }
 
@@ -103,14 +99,14 @@ impl Selector for SimSelector {
     fn register_read(&mut self, socket: &mut SimSocket, slot: u32) -> io::Result<()> {
         let mut state = self.network.lock();
         let State { links, misuse, .. } = &mut *state;
-        let taken = links.iter().any(|link| link.slot() == Some(slot));
+        let taken = links.iter().any(|link| link.is_at(self.number, slot));
         let link = &links[socket.index()];
         if link.slot().is_some() || taken {
             *misuse = Some(format!("slot {slot} was registered twice"));
             return Err(ErrorKind::AlreadyExists.into());
         }
         state.try_selector(socket.index())?;
-        state.links[socket.index()].register(slot);
+        state.links[socket.index()].register(self.number, slot);
         Ok(())
     }
 
@@ -139,7 +135,12 @@ impl Selector for SimSelector {
     }
 
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
-        self.begin(timeout);
+        if self.in_turn {
+            self.network.run_due();
+            self.report(ready);
+            return Ok(());
+        }
+        self.network.lock().lie_down(self.number, timeout);
         let until = timeout.map(|timeout| self.network.elapsed() + timeout);
         self.network.run_due();
         let mut on = timeout != Some(Duration::ZERO);

@@ -2,56 +2,40 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use super::laws::{Breach, Broken, Laws, Scene, check_home};
-use super::watch::{Sightings, Watched};
-use super::{Closed, Network, Seen, SimListener, SimPeer, SimSelector, SimSocket, SimWorkers, Weather};
-use crate::buffer::{Line, SharedPool, Tier, reserve};
-use crate::clock::WallClock;
-use crate::control::{Control, Finish, Shutdown};
-use crate::handover::Handover;
+use super::laws::{Breach, Broken, Whole, check_home};
+use super::seat::{Seat, Workshop};
+use super::{Closed, Network, Random, Seen, SimListener, SimPeer, SimSocket, SimWorkers, Weather};
+use crate::control::{Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
-use crate::metrics::{Metrics, Snapshot};
-use crate::outbox::{Outbox, WriteProxy};
-use crate::processor::{Links, Overview, Processor};
+use crate::metrics::Snapshot;
+use crate::outbox::WriteProxy;
 use crate::protocol::Protocol;
-use crate::server::{Config, ConfigError};
+use crate::server::{Config, ConfigError, Shared};
 use crate::wake::WakeFlag;
 
 /// More cycles than any simulation needs: from here on it will never end.
 const CYCLES_MAX: u64 = 1_000_000;
-
-/// What the parts of a server share, for the checks.
-struct Shared {
-    handover: Arc<Handover<SimSocket>>,
-    control: Arc<Control>,
-    outbox: Arc<Outbox>,
-    inbound: Arc<SharedPool>,
-    reserve: Arc<Tier>,
-    metrics: Arc<Metrics>,
-    /// The processor has room for what waits in the outbox.
-    takes_outbound: Arc<AtomicBool>,
-}
+/// Of several processors, one that could have had its turn is passed over so often at most.
+const PASSED_OVER_MAX: u32 = 4;
 
 /// A whole server in a simulated world: the real processor with a [`MessageProcessor`] of yours, over simulated sockets
-/// and a simulated clock.
+/// and a simulated clock; or several of them.
 ///
 /// [`step`](Self::step) runs one cycle and then checks every law of the server's. What breaks a law comes back as
 /// [`Broken`], with the seed that does it again.
+///
+/// Several processors ([`Config::processors`], [`new_with`](Self::new_with)) have their cycles one after the other, in an
+/// order that is drawn from the seed: also the moment in which one falls asleep. Time passes only while all sleep.
 pub struct Simulation<P: Protocol, M: MessageProcessor<P>> {
     seed: u64,
     config: Config,
     network: Network,
-    workers: SimWorkers,
-    processor: Processor<SimSelector, P, Watched<M>>,
-    shared: Shared,
-    sightings: Arc<Mutex<Sightings>>,
-    overview: Overview,
-    laws: Laws,
+    seats: Vec<Seat<P, M>>,
+    shared: Shared<SimSocket>,
+    /// Whose turn it is, among several.
+    turns: Random,
     seen: Seen,
     cycles: u64,
     running: bool,
@@ -63,13 +47,15 @@ pub struct Simulation<P: Protocol, M: MessageProcessor<P>> {
 pub struct Report {
     /// The server's counters at the end.
     pub metrics: Snapshot,
+    /// Those of each processor.
+    pub processors: Vec<Snapshot>,
     /// How often each kind of event was seen.
     pub seen: Seen,
     /// All connections, in the order in which they ended.
     pub closed: Vec<Closed>,
     /// Simulated time, from start to end.
     pub elapsed: Duration,
-    /// Cycles of the processor.
+    /// Cycles of all processors.
     pub cycles: u64,
 }
 
@@ -85,30 +71,33 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         protocol: P,
         processor: impl FnOnce(&Network, &SimWorkers) -> M,
     ) -> Result<Self, ConfigError> {
+        config.check_single()?;
+        let mut processor = Some(processor);
+        Self::new_with(seed, config, protocol, |_, network, workers| {
+            let make = processor.take().expect("there is one processor");
+            make(network, workers)
+        })
+    }
+
+    /// The same with as many processors as `config` says. `make` makes a message processor for each, by its number from 0.
+    ///
+    /// # Errors
+    /// A real server would not start with this `config` either.
+    pub fn new_with(
+        seed: u64,
+        config: Config,
+        protocol: P,
+        mut make: impl FnMut(u16, &Network, &SimWorkers) -> M,
+    ) -> Result<Self, ConfigError> {
         config.validate(protocol.message_max())?;
         let network = Network::new(seed);
-        let shared = share(&config, &network);
-        let workers = SimWorkers::new(network.clone(), Arc::clone(&shared.outbox));
-        let processor = processor(&network, &workers);
-        let sightings = Arc::new(Mutex::new(Sightings::default()));
-        let watched = Watched::new(processor, network.clone(), Arc::clone(&sightings), config.turn.messages);
-        let selector = SimSelector::new(network.clone());
-        let mut processor = Processor::new(selector, protocol, watched, config.settings(), shared.links());
-        processor.start();
-        Ok(Self {
-            seed,
-            config,
-            network,
-            workers,
-            processor,
-            shared,
-            sightings,
-            overview: Overview::default(),
-            laws: Laws::default(),
-            seen: Seen::default(),
-            cycles: 0,
-            running: true,
-        })
+        network.make_beds(config.processors);
+        let wakes: Vec<_> = (0..config.processors).map(|number| Arc::new(network.wake_flag_of(number))).collect();
+        let shared = Shared::new(&config, 0, &Arc::new(WakeFlag::never_asleep()), &wakes);
+        let workshop = Workshop { config: &config, protocol: &protocol, network: &network, shared: &shared };
+        let seats = (0..).take(config.processors).map(|number| Seat::new(number, &workshop, &mut make)).collect();
+        let (turns, seen) = (Random::new(!seed), Seen::default());
+        Ok(Self { seed, config, network, seats, shared, turns, seen, cycles: 0, running: true })
     }
 
     /// The network, its clock, and what is going to happen in it.
@@ -118,12 +107,17 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
 
     /// A handle that connects peers, also from within [`Network::after`].
     pub fn listener(&self) -> SimListener {
-        SimListener::new(self.network.clone(), Arc::clone(&self.shared.handover), Arc::clone(&self.shared.metrics))
+        SimListener::new(self.network.clone(), self.shared.clone())
     }
 
-    /// Other threads of the user's.
+    /// Other threads of the user's, those of the first processor.
     pub fn workers(&self) -> SimWorkers {
-        self.workers.clone()
+        self.seats[0].workers.clone()
+    }
+
+    /// The same of each processor, by its number.
+    pub fn workers_by_processor(&self) -> Vec<SimWorkers> {
+        self.seats.iter().map(|seat| seat.workers.clone()).collect()
     }
 
     /// Connects a peer; `None` while the server has no room for one more.
@@ -133,27 +127,37 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
 
     /// The way to write unasked.
     pub fn proxy(&self) -> WriteProxy<P> {
-        WriteProxy::new(Arc::clone(&self.shared.outbox))
+        self.shared.proxy()
     }
 
-    /// The server's counters.
+    /// The server's counters, of all processors together.
     pub fn metrics(&self) -> Snapshot {
-        self.shared.metrics.snapshot()
+        let mut sum = Snapshot::default();
+        self.shared.stations.iter().for_each(|station| sum.add(&station.metrics.snapshot()));
+        sum
     }
 
-    /// The connections that have ended so far.
+    /// The same of each processor, by its number.
+    pub fn metrics_by_processor(&self) -> Vec<Snapshot> {
+        self.shared.stations.iter().map(|station| station.metrics.snapshot()).collect()
+    }
+
+    /// The connections that have ended so far, in that order.
     pub fn closed(&self) -> Vec<Closed> {
-        self.sightings.lock().closed.clone()
+        let mut closed: Vec<_> = self.seats.iter().flat_map(|seat| seat.sightings.lock().closed.clone()).collect();
+        closed.sort_by_key(|closed| closed.at);
+        closed
     }
 
-    /// How many connections are open, as the message processor was told.
+    /// How many connections are open, as the message processors were told.
     pub fn open(&self) -> usize {
-        self.sightings.lock().open()
+        self.seats.iter().map(|seat| seat.sightings.lock().open()).sum()
     }
 
     /// What every open connection is doing, a line each: for whoever looks for the cause of a failure.
     pub fn describe(&self) -> String {
-        let lines = self.overview.connections.iter().map(|connection| format!("{connection:?}"));
+        let connections = self.seats.iter().flat_map(|seat| &seat.overview.connections);
+        let lines = connections.map(|connection| format!("{connection:?}"));
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -162,19 +166,60 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         self.seen.add(name, 1);
     }
 
-    /// One cycle, and all checks. False once the server has stopped.
+    /// One cycle, of one processor, and all checks. False once the server has stopped.
     ///
     /// # Errors
     /// A law was broken.
     pub fn step(&mut self) -> Result<bool, Broken> {
-        self.running = self.processor.cycle();
+        let number = self.cycle().map_err(|breach| self.broken(breach))?;
         self.cycles += 1;
         self.note_half_closes();
-        self.processor.inspect(&mut self.overview);
-        self.shared.takes_outbound.store(self.overview.takes_outbound, Relaxed);
-        let checked = self.check();
+        self.seats[number].inspect();
+        let checked = self.check(number);
         checked.map_err(|breach| self.broken(breach))?;
+        self.running = self.seats.iter().any(Seat::is_running);
         Ok(self.running)
+    }
+
+    /// The next cycle; returns whose it was.
+    fn cycle(&mut self) -> Result<usize, Breach> {
+        if let [alone] = &mut self.seats[..] {
+            alone.cycle();
+            return Ok(0);
+        }
+        loop {
+            self.network.run_due();
+            match self.next_in_turn() {
+                Some(number) if self.seats[number].act(&self.network) => return Ok(number),
+                Some(_) => {}
+                None => self.pass_time()?,
+            }
+        }
+    }
+
+    /// Who does the next thing: anybody who can, and soon whoever could all the time.
+    fn next_in_turn(&mut self) -> Option<usize> {
+        let able: Vec<_> = (0..self.seats.len()).filter(|number| self.seats[*number].is_able(&self.network)).collect();
+        let overdue = able.iter().find(|number| self.seats[**number].passed_over >= PASSED_OVER_MAX);
+        let drawn = (!able.is_empty()).then(|| able[self.turns.below(able.len())]);
+        let next = overdue.copied().or(drawn)?;
+        able.iter().for_each(|number| self.seats[*number].passed_over += u32::from(*number != next));
+        Some(next)
+    }
+
+    /// All sleep: moves the clock to whatever comes first.
+    fn pass_time(&mut self) -> Result<(), Breach> {
+        self.seats.iter().for_each(|seat| seat.sleep_on(&self.network));
+        let until = self.seats.iter().filter_map(Seat::until).min();
+        let mut state = self.network.lock();
+        let oversleep_max = state.oversleep_max;
+        let then = match (state.next_at(), until) {
+            (Some(next), until) if until.is_none_or(|until| next <= until) => next,
+            (_, Some(until)) => until + state.random.duration(oversleep_max),
+            (_, None) => return Err(("liveness", "all sleep for ever".into())),
+        };
+        state.now = state.now.max(then);
+        Ok(())
     }
 
     /// Lets `time` pass.
@@ -210,77 +255,61 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
     /// # Errors
     /// A law was broken.
     pub fn shutdown(mut self, grace: Duration, finish: Finish) -> Result<Report, Broken> {
-        self.shared.handover.finish();
+        self.shared.dealer.finish();
         self.shared.control.request(Shutdown { grace, finish });
         let (start, jumps) = (self.network.elapsed(), self.network.counts().jumps);
         while self.step()? {}
         let took = self.network.elapsed() - start;
-        // The processor looks at its clock once a cycle; a call of a socket in between takes its time.
-        if took > grace + Duration::from_millis(100) + self.network.oversleep_max()
-            && self.network.counts().jumps == jumps
-        {
+        // A processor looks at its clock once a cycle; a call of a socket in between takes its time, and so do the cycles of
+        // the others.
+        let late = Duration::from_millis(100) * self.seats.len() as u32 + self.network.oversleep_max();
+        if took > grace + late && self.network.counts().jumps == jumps {
             return Err(self.broken(("shutdown", format!("it took {took:?}, the grace was {grace:?}"))));
         }
         self.end()
     }
 
     fn end(mut self) -> Result<Report, Broken> {
-        let metrics = self.metrics();
+        let (metrics, processors, closed) = (self.metrics(), self.metrics_by_processor(), self.closed());
         self.seen.note_counters(&metrics, &self.network.counts());
-        let (opened, closed) = {
-            let sightings = self.sightings.lock();
-            (sightings.opened, sightings.closed.clone())
-        };
+        let opened: u64 = self.seats.iter().map(|seat| seat.sightings.lock().opened).sum();
         if opened != closed.len() as u64 || metrics.open != 0 {
             let what = format!("{opened} were opened, {} were closed, {} are open", closed.len(), metrics.open);
             return Err(self.broken(("ends once", what)));
         }
         let (seed, elapsed, cycles) = (self.seed, self.network.elapsed(), self.cycles);
-        let Self { processor, shared, network, workers, seen, .. } = self;
+        let Self { seats, shared, network, seen, .. } = self;
         network.stop();
-        workers.stop();
-        processor.end();
-        let Shared { outbox, inbound, reserve, .. } = shared;
-        let outbound = Arc::clone(&outbox.pool);
-        let away = reserve.in_use() + usize::from(!outbox.workers_reserve_whole());
-        drop(outbox);
-        check_home(&inbound, &outbound, away).map_err(|(law, what)| Broken { law, what, seed, at: elapsed })?;
-        Ok(Report { metrics, seen, closed, elapsed, cycles })
+        seats.into_iter().for_each(Seat::end);
+        shared.clear_up();
+        for station in &*shared.stations {
+            check_home(station).map_err(|(law, what)| Broken { law, what, seed, at: elapsed })?;
+        }
+        Ok(Report { metrics, processors, seen, closed, elapsed, cycles })
     }
 
-    fn check(&mut self) -> Result<(), Breach> {
-        if let Some(broken) = self.sightings.lock().broken.take() {
-            return Err(broken);
-        }
+    /// Checks everything after a cycle of this processor.
+    fn check(&mut self, number: usize) -> Result<(), Breach> {
         if self.cycles > CYCLES_MAX {
             return Err(("liveness", "the simulation does not end".into()));
         }
-        // In debug builds the processor asserts it itself, but before the last thing of its cycle, which may close connections.
-        self.processor.inspect_ledger().map_err(|what| ("ledger", what))?;
-        let metrics = self.shared.metrics.snapshot();
-        let sightings = self.sightings.lock();
-        let network = self.network.lock();
-        self.laws.check(&Scene {
-            config: &self.config,
-            overview: &self.overview,
-            metrics: &metrics,
-            outbox: &self.shared.outbox,
-            inbound: &self.shared.inbound,
-            reserve: &self.shared.reserve,
-            network: &network,
-            waiting: self.shared.handover.waiting(),
-            live: self.shared.handover.live(),
-            given: sightings.given,
-            spoke: &sightings.spoke,
-        })
+        let Self { config, network, seats, shared, .. } = self;
+        seats[number].check(config, network, &shared.stations[number])?;
+        let mut sum = Snapshot::default();
+        shared.stations.iter().for_each(|station| sum.add(&station.snapshot()));
+        let counts = network.counts();
+        let (crowd, live) = (&shared.crowd, shared.dealer.live());
+        let bytes = (counts.bytes_read, counts.bytes_written);
+        Whole { config, metrics: &sum, crowd, live, bytes }.check()
     }
 
     /// Notes the ends of streams that arrived in this cycle, with what their connections were doing before it.
     fn note_half_closes(&mut self) {
-        let Self { network, seen, overview, .. } = self;
+        let Self { network, seen, seats, .. } = self;
         let mut state = network.lock();
-        for slot in state.links.iter_mut().filter_map(|link| link.take_new_end()) {
-            let connection = overview.connections.iter().find(|connection| connection.id.slot() == slot);
+        for (number, slot) in state.links.iter_mut().filter_map(|link| link.take_new_end()) {
+            let mut connections = seats[number].overview.connections.iter();
+            let connection = connections.find(|connection| connection.id.slot() == slot);
             connection.into_iter().for_each(|connection| seen.note_half_close(connection));
         }
     }
@@ -288,40 +317,6 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
     fn broken(&self, (law, what): Breach) -> Broken {
         Broken { law, what, seed: self.seed, at: self.network.elapsed() }
     }
-}
-
-impl Shared {
-    fn links(&self) -> Links<SimSocket> {
-        Links {
-            handover: Arc::clone(&self.handover),
-            control: Arc::clone(&self.control),
-            outbox: Arc::clone(&self.outbox),
-            inbound: Arc::clone(&self.inbound),
-            reserve: Arc::clone(&self.reserve),
-            metrics: Arc::clone(&self.metrics),
-        }
-    }
-}
-
-/// Makes everything that the threads of a real server would share.
-fn share(config: &Config, network: &Network) -> Shared {
-    let wake = Arc::new(network.wake_flag());
-    let accepter = Arc::new(WakeFlag::never_asleep());
-    let metrics = Arc::new(Metrics::default());
-    let inbound = SharedPool::new(config.inbound_with_spares(), Line::new(Arc::clone(&wake)));
-    let outbound = SharedPool::new(config.outbound, Line::new(Arc::clone(&wake)));
-    let clock = Arc::new(WallClock::default());
-    let reserve = reserve(config.reply_max, outbound.line());
-    let outbox = Outbox::new(config.outbox_limits(), outbound, clock, Arc::clone(&wake), Arc::clone(&metrics));
-    let handover = Handover::new(config.handover_max, config.connections_max, Arc::clone(&accepter), Arc::clone(&wake));
-    let control = Control::new(accepter, wake);
-    let takes_outbound = Arc::new(AtomicBool::new(true));
-    let left = {
-        let (outbox, handover, takes) = (Arc::clone(&outbox), Arc::clone(&handover), Arc::clone(&takes_outbound));
-        move || handover.has_work() || (outbox.has_work() && takes.load(Relaxed))
-    };
-    network.watch_sleep(left);
-    Shared { handover, control, outbox, inbound, reserve, metrics, takes_outbound }
 }
 
 impl<P: Protocol, M: MessageProcessor<P>> fmt::Debug for Simulation<P, M> {

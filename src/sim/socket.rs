@@ -51,7 +51,7 @@ impl Read for SimSocket {
         self.enter()?;
         let mut state = self.network.lock();
         let count = state.links[self.index].read(place)?;
-        state.counts.bytes_read += count as u64;
+        state.book(self.index, count, 0);
         self.leave(&mut state, count);
         Ok(count)
     }
@@ -67,7 +67,7 @@ impl Write for SimSocket {
         let mut state = self.network.lock();
         let State { links, random, counts, .. } = &mut *state;
         let count = links[self.index].write(slices, random, counts)?;
-        counts.bytes_written += count as u64;
+        state.book(self.index, 0, count);
         self.leave(&mut state, count);
         Ok(count)
     }

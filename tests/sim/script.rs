@@ -105,7 +105,8 @@ pub struct Director<P: Wire> {
     pub world: Shared<P>,
     pub network: Network,
     pub listener: SimListener,
-    pub workers: SimWorkers,
+    /// Of each processor.
+    pub workers: Vec<SimWorkers>,
     pub proxy: WriteProxy<P>,
     pub protocol: P,
     pub temper: Temper,
@@ -293,13 +294,7 @@ impl<P: Wire> Director<P> {
         self.network.after(at, move || {
             let most = director.answer_max;
             let length = random.pick(&[ANSWER_HEAD, 100, most]);
-            let chosen = {
-                let world = director.world.lock();
-                let index = random.below(world.records.len());
-                let record = world.records.get(index);
-                record
-                    .and_then(|record| Some((index, record.connection?, record.unasked.len(), record.closed.is_some())))
-            };
+            let chosen = director.world.lock().anybody(&mut random);
             let Some((index, connection, serial, closed)) = chosen else { return };
             let sent = P::send_unasked(&director.proxy, connection, Answer::copied(unasked(index, serial, length)));
             if sent && !closed {
@@ -331,12 +326,12 @@ impl<P: Wire> Director<P> {
             let mut world = self.world.lock();
             (world.healed, world.not_ready) = (true, false);
             let peers: Vec<_> = world.records.iter().map(|record| record.peer.clone()).collect();
-            (peers, world.held.keys().copied().collect::<Vec<_>>())
+            (peers, world.held.iter().map(|(id, held)| (*id, held.processor())).collect::<Vec<_>>())
         };
         peers.iter().for_each(|peer| peer.set_reading(Reading::Free));
-        for held in held {
+        for (held, processor) in held {
             let world = Arc::clone(&self.world);
-            self.workers.after(Duration::ZERO, move || release(&world, held));
+            self.workers[processor].after(Duration::ZERO, move || release(&world, held));
         }
         self.proxy.resume();
     }

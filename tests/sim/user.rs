@@ -9,7 +9,7 @@ use sluicegate::sim::{Network, Random, SimWorkers};
 use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, Peer, Reply, WhenFull, WriteProxy};
 
 use super::wire::{Answer, Payload, Wire};
-use super::world::{Act, Held, Request, Shared, World};
+use super::world::{ANSWER_HEAD, Act, Held, Request, Shared, World, unasked};
 
 /// Longer than any answer may be.
 const TOO_LONG: usize = 100_000;
@@ -24,6 +24,10 @@ pub struct User<P: Wire> {
     pub random: Random,
     /// How long a deferred answer or a kept message may take.
     pub patience: Duration,
+    /// `ready` said yes and no message has come since.
+    pub promised: bool,
+    /// There are other processors: it writes to their connections, and to its own, from its own thread.
+    pub meddles: bool,
     /// Some slow readers are closed instead of paused.
     pub closes_full: bool,
     /// When `cycle_end` asked to run again.
@@ -49,6 +53,24 @@ impl<P: Wire> User<P> {
         let held = self.world.lock().hold(held);
         if request.act != Act::DeferLong || healed {
             self.release_later(held);
+        }
+    }
+
+    /// Writes to somebody who did not ask, in the middle of a cycle.
+    fn meddle(&mut self, proxy: &WriteProxy<P>, own: u16) {
+        if !self.meddles || !self.random.chance(200) {
+            return;
+        }
+        let length = self.random.pick(&[ANSWER_HEAD, 100]);
+        let chosen = self.world.lock().anybody(&mut self.random);
+        let Some((index, connection, serial, closed)) = chosen else { return };
+        let sent = P::send_unasked(proxy, connection, Answer::copied(unasked(index, serial, length)));
+        let mut world = self.world.lock();
+        if sent && !closed {
+            world.records[index].unasked.push(length);
+        }
+        if sent && connection.processor() != own {
+            world.seen.push("unasked from another processor");
         }
     }
 
@@ -108,7 +130,9 @@ fn check_kept<P: Wire>(world: &Mutex<World<P>>, message: &Message<'static, P>, i
 
 impl<P: Wire> MessageProcessor<P> for User<P> {
     fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>) {
-        let noted = self.world.lock().note_processed(message.peer().address, &P::payload(&message));
+        self.meddle(reply.proxy(), reply.connection().processor());
+        let promised = std::mem::take(&mut self.promised);
+        let noted = self.world.lock().note_processed(message.peer().address, &P::payload(&message), promised);
         let Some((index, serial, request)) = noted else { return reply.close() };
         self.act(message, reply, index, serial, request);
     }
@@ -144,9 +168,8 @@ impl<P: Wire> MessageProcessor<P> for User<P> {
     }
 
     fn ready(&mut self) -> bool {
-        let mut world = self.world.lock();
-        world.promised = !world.not_ready;
-        world.promised
+        self.promised = !self.world.lock().not_ready;
+        self.promised
     }
 
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {

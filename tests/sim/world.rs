@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sluicegate::sim::{End, SimPeer};
+use sluicegate::sim::{End, Random, SimPeer};
 use sluicegate::{CloseKind, ConnectionId, Deferred, Message};
 
 use super::wire::{Frame, Wire};
@@ -346,8 +346,6 @@ pub struct World<P: Wire> {
     pub held: BTreeMap<u64, Held<P>>,
     pub next_held: u64,
     pub not_ready: bool,
-    /// `ready` said yes and no message has come since.
-    pub promised: bool,
     /// From now on everything is answered at once and nothing is held.
     pub healed: bool,
     /// The first thing that was wrong.
@@ -358,6 +356,16 @@ pub struct World<P: Wire> {
 
 pub type Shared<P> = Arc<Mutex<World<P>>>;
 
+impl<P: Wire> Held<P> {
+    /// The number of the processor whose connection waits for it.
+    pub fn processor(&self) -> usize {
+        match self {
+            Self::Message(message) => message.peer().connection.processor().into(),
+            Self::Promise(reply, ..) | Self::Both(_, reply, ..) => reply.connection().processor().into(),
+        }
+    }
+}
+
 impl<P: Wire> World<P> {
     pub fn new() -> Self {
         Self {
@@ -366,7 +374,6 @@ impl<P: Wire> World<P> {
             held: BTreeMap::new(),
             next_held: 0,
             not_ready: false,
-            promised: false,
             healed: false,
             wrong: None,
             seen: Vec::new(),
@@ -386,8 +393,14 @@ impl<P: Wire> World<P> {
         }
     }
 
-    /// The requests of a peer, as the user gets them: in order, each once, every byte of it.
-    pub fn note_processed(&mut self, address: SocketAddr, payload: &[u8]) -> Option<(usize, usize, Request)> {
+    /// The requests of a peer, as the user gets them: in order, each once, every byte of it. `promised`: `ready` said yes
+    /// and no message has come since.
+    pub fn note_processed(
+        &mut self,
+        address: SocketAddr,
+        payload: &[u8],
+        promised: bool,
+    ) -> Option<(usize, usize, Request)> {
         let index = *self.by_address.get(&address)?;
         let record = &mut self.records[index];
         let serial = record.processed;
@@ -398,7 +411,6 @@ impl<P: Wire> World<P> {
             return None;
         };
         record.processed += 1;
-        let promised = std::mem::replace(&mut self.promised, false);
         if !promised {
             self.wrong(format!("peer {index}: request {serial} came without `ready` having said yes"));
         }
@@ -416,6 +428,14 @@ impl<P: Wire> World<P> {
                 self.wrong(format!("{} peer {index}, {:?}: {what}", P::NAME, self.records[index].closed));
             }
         }
+    }
+
+    /// Anybody, with what is needed to write to it unasked: its number, its connection, and which message that would be.
+    /// The last is true when it has gone, and the message is for nobody.
+    pub fn anybody(&self, random: &mut Random) -> Option<(usize, ConnectionId, usize, bool)> {
+        let index = random.below(self.records.len());
+        let record = self.records.get(index)?;
+        Some((index, record.connection?, record.unasked.len(), record.closed.is_some()))
     }
 
     pub fn hold(&mut self, held: Held<P>) -> u64 {

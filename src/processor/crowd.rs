@@ -1,0 +1,132 @@
+//! Who is there: how many connections each address has, and how many there are of all together.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Admission;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+/// Whom a newcomer is too much for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Excess {
+    /// Its address has `per_address_max` connections.
+    OfAddress,
+    /// All together are `refuse_above`.
+    OfAll,
+}
+
+/// The connections that [`Admission`] counts. Its limits are those of the server, not of each processor: a limit that
+/// grew with the number of processors would be none that a peer has to keep. So all processors share this, and touch it
+/// when a connection comes and when it goes. What is switched off is not counted, and then nothing is shared.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    counts: Mutex<HashMap<IpAddr, u32>>,
+    per_address_max: usize,
+    open: AtomicUsize,
+    refuse_above: usize,
+}
+
+impl Crowd {
+    /// Counts up to `connections_max` addresses, if they have a limit.
+    pub(crate) fn new(admission: &Admission, connections_max: usize) -> Arc<Self> {
+        let Admission { per_address_max, refuse_above, .. } = *admission;
+        // Made in full: the table never grows while the server runs.
+        let counts = HashMap::with_capacity(if per_address_max == 0 { 0 } else { connections_max });
+        Arc::new(Self { counts: Mutex::new(counts), per_address_max, open: AtomicUsize::new(0), refuse_above })
+    }
+
+    /// Bytes that the table takes, for the memory ceiling.
+    pub(crate) fn memory(admission: &Admission, connections_max: usize) -> u64 {
+        /// The standard library's table is a power of two of places, at most seven eighths full, with a byte for each.
+        const PLACE: usize = size_of::<(IpAddr, u32)>() + 1;
+        let places = (connections_max * 8 / 7 + 1).next_power_of_two() * PLACE;
+        if admission.per_address_max == 0 { 0 } else { places as u64 }
+    }
+
+    /// How many addresses are counted.
+    #[cfg(feature = "sim")]
+    pub(crate) fn len(&self) -> usize {
+        self.counts.lock().len()
+    }
+
+    /// Counts a connection, also one that is too many: it counts until it is closed.
+    pub(super) fn add(&self, address: IpAddr) -> Result<(), Excess> {
+        let within_all = self.refuse_above == 0 || self.open.fetch_add(1, SeqCst) < self.refuse_above;
+        if !self.add_address(address) {
+            return Err(Excess::OfAddress);
+        }
+        if within_all { Ok(()) } else { Err(Excess::OfAll) }
+    }
+
+    fn add_address(&self, address: IpAddr) -> bool {
+        if self.per_address_max == 0 {
+            return true;
+        }
+        let mut counts = self.counts.lock();
+        let count = counts.entry(address.to_canonical()).or_insert(0);
+        *count += 1;
+        *count as usize <= self.per_address_max
+    }
+
+    /// Counts a connection off that was counted.
+    pub(super) fn remove(&self, address: IpAddr) {
+        if self.refuse_above > 0 {
+            self.open.fetch_sub(1, SeqCst);
+        }
+        if self.per_address_max == 0 {
+            return;
+        }
+        if let Entry::Occupied(mut entry) = self.counts.lock().entry(address.to_canonical()) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crowd(per_address_max: usize, refuse_above: usize) -> Arc<Crowd> {
+        Crowd::new(&Admission { per_address_max, refuse_above, retry_after: None }, 16)
+    }
+
+    #[test]
+    fn an_address_has_its_limit_however_it_is_written() {
+        let crowd = crowd(2, 0);
+        let (v4, mapped): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [0, 0, 0, 0, 0, 0xffff, 0x7f00, 1].into());
+        assert!(crowd.add(v4).is_ok() && crowd.add(mapped).is_ok());
+        assert_eq!(crowd.add(v4), Err(Excess::OfAddress), "the third counts, too, until it is closed");
+        assert_eq!(crowd.add([127, 0, 0, 2].into()), Ok(()));
+        crowd.remove(v4);
+        crowd.remove(v4);
+        assert_eq!(crowd.add(mapped), Ok(()));
+        crowd.remove(v4);
+        crowd.remove(v4);
+        assert_eq!(crowd.counts.lock().len(), 1, "who has no connection is forgotten");
+    }
+
+    #[test]
+    fn all_together_have_theirs() {
+        let crowd = crowd(0, 2);
+        let address = |last| IpAddr::from([127, 0, 0, last]);
+        assert!(crowd.add(address(1)).is_ok() && crowd.add(address(2)).is_ok());
+        assert_eq!(crowd.add(address(3)), Err(Excess::OfAll));
+        crowd.remove(address(3));
+        crowd.remove(address(1));
+        assert_eq!(crowd.add(address(4)), Ok(()));
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_counted() {
+        let crowd = crowd(0, 0);
+        assert!((0..100).all(|_| crowd.add([127, 0, 0, 1].into()).is_ok()));
+        assert!(crowd.counts.lock().is_empty() && crowd.open.load(SeqCst) == 0);
+        assert_eq!(Crowd::memory(&Admission::default(), 16), 0);
+    }
+}
