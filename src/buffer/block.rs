@@ -57,6 +57,11 @@ impl Block {
         &mut self.bytes[self.len..]
     }
 
+    /// The bytes behind the filled ones.
+    pub(crate) fn behind(&self) -> &[u8] {
+        &self.bytes[self.len..]
+    }
+
     /// Says that `count` more bytes are filled.
     ///
     /// # Panics

@@ -85,6 +85,18 @@ impl<P: Protocol> WriteProxy<P> {
         self.outbox.resume();
     }
 
+    /// Asks for a cycle: [`cycle_end`](crate::MessageProcessor::cycle_end) runs soon, and takes what another thread has
+    /// left for it. Leave it first, then call this. Costs two atomic accesses while the processor is awake.
+    pub fn wake(&self) {
+        self.outbox.call();
+    }
+
+    /// Bytes that were sent to `connection` and that its peer's kernel has not taken yet. Exact on the processor thread.
+    /// With zero, what is sent next does not wait behind anything: who has only the newest to tell sends then.
+    pub fn undelivered(&self, connection: ConnectionId) -> u64 {
+        self.outbox.undelivered(connection.slot())
+    }
+
     fn full(&self) -> SendError {
         self.outbox.metrics.messages_dropped[DropReason::OutboxFull as usize].add_shared(1);
         SendError::OutboxFull

@@ -15,6 +15,9 @@ use crate::processor::{MioSelector, Processor, Selector};
 use crate::protocol::{Message, Protocol};
 use crate::timer::Wheel;
 
+/// The name of the row of the program itself.
+const PROGRAM: &str = "program";
+
 /// The most memory that a server takes, whatever its peers do: a sum of rows that were counted before it started.
 ///
 /// `Display` is a table, a line a row. What is not in the sum is said below it: the kernel's socket buffers, and the
@@ -94,6 +97,16 @@ impl MemoryCeiling {
         self.rows.push(CeilingRow::of_each("workers", workers.memory::<P>(), "workers.threads", threads, how));
     }
 
+    /// Adds what the program says that it takes itself.
+    pub(super) fn count_in(&mut self, name: &'static str, bytes: u64, how: String) {
+        self.rows.push(CeilingRow::new(name, bytes, how));
+    }
+
+    /// The sum without the program itself, of which there is one in a process however many servers it has.
+    pub(super) fn without_program(&self) -> u64 {
+        self.rows.iter().filter(|row| row.name != PROGRAM).map(CeilingRow::bytes).sum()
+    }
+
     /// The sum of all rows, in bytes.
     pub fn total(&self) -> u64 {
         self.rows.iter().map(CeilingRow::bytes).sum()
@@ -143,7 +156,9 @@ impl MemoryCeiling {
     fn notes(&self) -> [String; 2] {
         [
             format!("not counted: socket buffers in the kernel, {}", self.kernel),
-            "not counted: the state of your own message processor, and what it shares with answers".into(),
+            "not counted: the state of your own message processor, unless it was counted in, and what it shares with \
+             answers"
+                .into(),
         ]
     }
 
@@ -250,7 +265,7 @@ fn program_rows(config: &Config) -> [CeilingRow; 4] {
         stack("stack: processor", "processor_stack", processor_stack),
         stack("stack: accepter", "accepter_stack", accepter_stack),
         CeilingRow::new(
-            "program",
+            PROGRAM,
             resident + PROGRAM_GROWTH,
             format!("{} {source} + {}", Bytes(resident), Bytes(PROGRAM_GROWTH)),
         ),
@@ -282,6 +297,15 @@ mod tests {
         assert!(error.to_string().contains("from 8 to 6"), "{error}");
         let error = ceiling.check(Some(1000)).expect_err("more than that row");
         assert!(error.to_string().contains("several settings, beginning with inbound[2].count = 8"), "{error}");
+    }
+
+    #[test]
+    fn what_the_program_counts_in_is_a_row_and_the_program_is_counted_once() {
+        let mut ceiling = ceiling(vec![CeilingRow::new("small", 1000, ""), CeilingRow::new(PROGRAM, 9000, "")]);
+        assert_eq!(ceiling.without_program(), 1000);
+        ceiling.count_in("batches", 500, "my own".into());
+        assert_eq!((ceiling.total(), ceiling.rows().last().map(CeilingRow::name)), (10_500, Some("batches")));
+        assert!(ceiling.check(Some(10_499)).is_err());
     }
 
     #[test]

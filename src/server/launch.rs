@@ -32,7 +32,7 @@ where
     P: Protocol,
     M: MessageProcessor<P> + 'static,
 {
-    let Server { listener, address, protocol, config, ceiling } = server;
+    let Server { listener, address, protocol, config, ceiling, counted_elsewhere } = server;
     limits::raise_descriptors(config.connections_max);
     let (mut selector, processor_wake) =
         MioSelector::new().map_err(|error| explain("cannot make the processor's poll", error))?;
@@ -40,8 +40,12 @@ where
     let now = selector.unix_seconds();
     let shared = shared(&config, now, entrance.wake(), processor_wake);
 
-    log::info!("listening on {address}; the memory ceiling is");
-    ceiling.lines().for_each(|line| log::info!("{line}"));
+    if counted_elsewhere {
+        log::info!("listening on {address}; its memory is a row of another server's ceiling");
+    } else {
+        log::info!("listening on {address}; the memory ceiling is");
+        ceiling.lines().for_each(|line| log::info!("{line}"));
+    }
     let processor = spawn_processor(selector, protocol, user, &config, &shared)?;
     let accepter = match spawn_accepter(entrance, &config, &shared) {
         Ok(accepter) => accepter,
