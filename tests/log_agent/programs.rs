@@ -1,0 +1,226 @@
+//! The programs, as their users run them: signals, kills, exit codes, what they print.
+
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread;
+
+use crate::agent::recovery::recover;
+use crate::clients::{finish, frames, send_until_broken, until};
+use crate::common::child::Example;
+use crate::common::net::{connect, frame, pattern};
+use crate::disks::Folder;
+use crate::rig::{ODD, read_all};
+use crate::store::name::Kind;
+use crate::verify;
+
+const SIZES: (u32, u32) = (26, 120);
+
+fn serve(folder: &Folder, flags: &[&str]) -> (Example, SocketAddr) {
+    Example::serve_at("log_agent", &["127.0.0.1", "0"], &[&["--dir", folder.text()], flags].concat())
+}
+
+/// How often the agent is killed: `SLUICEGATE_KILLS`.
+fn kills() -> u32 {
+    std::env::var("SLUICEGATE_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(100)
+}
+
+#[test]
+fn killed_at_any_moment_it_keeps_what_it_has_acknowledged() {
+    const CLIENTS: u16 = 3;
+    let mut acknowledged_in_all = 0;
+    let mut folder = Folder::new();
+    for run in 0..kills() {
+        if run % 10 == 0 {
+            // So that what is read after each kill does not grow and grow.
+            folder = Folder::new();
+        }
+        let flags = ["--ack", "--rotate-mb", "1", "--cap", "4096", "--qcap-bytes", "256K", "--writers", "2"];
+        let (agent, address) = serve(&folder, &flags);
+        let acked = [const { AtomicU64::new(0) }; CLIENTS as usize];
+        let sum = || acked.iter().map(|number| number.load(SeqCst)).sum::<u64>();
+        // From before the first record is written to some hundred acknowledgements later.
+        let enough = u64::from(pattern(4, run as usize)[3]) * u64::from(run % 5);
+        thread::scope(|scope| {
+            for (thread, acked) in (0..CLIENTS).zip(&acked) {
+                scope.spawn(move || send_until_broken(address, run, thread, SIZES, acked));
+            }
+            until("enough is acknowledged", || sum() >= enough);
+            agent.signal("KILL");
+            agent.ends().by_signal(9);
+        });
+        recover(folder.path()).expect("recovered");
+        let found = verify::look(folder.path(), run, CLIENTS, SIZES).expect("read");
+        assert_eq!(found.faults, Vec::<String>::new(), "kill {run}: none torn, none twice, none out of order");
+        for (found, acked) in found.records.iter().zip(&acked) {
+            let acked = acked.load(SeqCst);
+            assert!(*found >= acked, "kill {run}: {acked} records were acknowledged, {found} are there");
+        }
+        acknowledged_in_all += sum();
+    }
+    println!("{} kills, {acknowledged_in_all} records acknowledged", kills());
+    assert!(acknowledged_in_all > 0);
+}
+
+#[test]
+fn sigterm_under_load_loses_nothing_that_was_received() {
+    for flags in [&["--ack"][..], &["--writers", "3"], &["--compress", "zstd", "--fsync", "never"]] {
+        let folder = Folder::new();
+        let (agent, address) = serve(&folder, &[flags, &["--rotate-mb", "1"]].concat());
+        let acked = [const { AtomicU64::new(0) }; 4];
+        thread::scope(|scope| {
+            for (thread, acked) in (0..4).zip(&acked) {
+                scope.spawn(move || send_until_broken(address, 7, thread, SIZES, acked));
+            }
+            until("there is load", || folder.files(".log").iter().map(|file| folder.size(file)).sum::<u64>() > 100_000);
+            agent.goes_down("TERM");
+            let ended = agent.ends();
+            let goodbye = ended.stderr.lines().find(|line| line.contains("goodbye; ")).expect("it says so").to_owned();
+            let number = |name: &str| -> u64 {
+                let digits = goodbye.split_once(name).expect("it is there").1;
+                digits.split(|letter: char| !letter.is_ascii_digit()).next().expect("digits").parse().expect("a number")
+            };
+            let found = verify::look(folder.path(), 7, 4, SIZES).expect("read");
+            assert_eq!(found.faults, Vec::<String>::new());
+            assert_eq!((number("records in: "), number("written: ")), {
+                let there = found.records.iter().sum();
+                (there, there)
+            });
+            for (found, acked) in found.records.iter().zip(&acked) {
+                assert!(*found >= acked.load(SeqCst));
+            }
+            ended.with_code(0);
+        });
+        assert_eq!(recover(folder.path()).expect("recovered").unfinished, 0, "all segments are finished");
+    }
+}
+
+#[test]
+fn what_cannot_work_is_one_clear_line_and_exit_1() {
+    let folder = Folder::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let run = |port: &str, dir: &str, flags: &[&str]| {
+        Example::run("log_agent", &[&["127.0.0.1", port, "--dir", dir], flags].concat())
+    };
+    run(&port, folder.text(), &[]).failed_with("127.0.0.1");
+    run("0", "/proc/no/such", &[]).failed_with("cannot make /proc/no/such");
+    run("0", folder.text(), &["--memory-max", "1M"]).failed_with("--memory-max is 1048576, but the memory ceiling is");
+    let file = folder.path().join("file");
+    fs::write(&file, "").expect("written");
+    run("0", file.to_str().expect("text"), &[]).failed_with("is it writable");
+}
+
+#[test]
+fn wrong_values_name_their_flag_and_exit_2() {
+    for (flags, named) in [
+        (&["--cap", "0"][..], "--cap"),
+        (&["--cap", "1T"], "--cap"),
+        (&["--low", "65536"], "--low"),
+        (&["--qcap", "0"], "--qcap"),
+        (&["--qcap-bytes", "10"], "--qcap-bytes"),
+        (&["--rotate-mb", "0"], "--rotate-mb"),
+        (&["--rotate-mb", "4096"], "--rotate-mb"),
+        (&["--writers", "0"], "--writers"),
+        (&["--fsync", "sometimes"], "--fsync"),
+        (&["--ack", "--fsync", "never"], "--fsync"),
+        (&["--disk-max", "1"], "--disk-max"),
+        (&["--when-disk-full", "weep"], "--when-disk-full"),
+        (&["--compress", "arj"], "--compress"),
+        (&["--frobnicate"], "--frobnicate"),
+    ] {
+        Example::run("log_agent", &[&["127.0.0.1", "0"], flags].concat()).misused(named);
+    }
+    Example::run("log_agent", &["127.0.0.1", "99999"]).misused("99999");
+    Example::run("log_agent", &["127.0.0.1"]).misused("PORT");
+    let help = Example::run("log_agent", &["--help"]).stdout;
+    for flag in ["--dir", "--rotate-mb", "--cap", "--qcap", "--low", "--ack", "--fsync", "--metrics", "--grace"] {
+        assert!(help.contains(flag), "{flag}");
+    }
+}
+
+#[test]
+fn the_spammer_sends_and_proves_it() {
+    let folder = Folder::new();
+    let (agent, address) = serve(&folder, &["--ack", "--writers", "2"]);
+    let port = address.port().to_string();
+    let flags = "3 0 --size 26..400 --count 20000 --ack --verify";
+    let spam = |host: &str| {
+        let args: Vec<_> = [host, &port].into_iter().chain(flags.split(' ')).chain([folder.text()]).collect();
+        Example::run("log_spammer", &args)
+    };
+    let ended = spam("127.0.0.1");
+    for line in ["sent 20000 records, ", "acknowledged 20000 of 20000 records", "verified: all 20000 acknowledged records"] {
+        assert!(ended.stdout.contains(line), "{ended:#?}");
+    }
+    agent.goes_down("INT");
+    let ended = agent.ends().with_code(0);
+    assert!(ended.stderr.contains("goodbye; connections: 3, records in: 20000, written: 20000 ("), "{ended:#?}");
+    spam("127.0.0.1").failed_with("does log_agent run there?");
+    Example::run("log_spammer", &["127.0.0.1", "1", "1", "5", "--verify", folder.text(), "--size", "5"]).misused("--size");
+}
+
+#[test]
+fn log_cat_prints_what_was_received() {
+    let folder = Folder::new();
+    let (agent, address) = serve(&folder, &["--rotate-mb", "1"]);
+    for record in ODD {
+        let mut peer = connect(address);
+        peer.write_all(&frame(record)).expect("taken");
+        finish(peer);
+    }
+    let mut peer = connect(address);
+    peer.write_all(&frames(3, 0, 0..3, (26, 26))).expect("taken");
+    finish(peer);
+    agent.goes_down("TERM");
+    agent.ends().with_code(0);
+
+    let cat = |flags: &[&str]| Example::run("log_cat", &[&[folder.text()], flags].concat());
+    let all = cat(&["--verify"]);
+    assert!(all.stdout.contains("1 segments: 11 records, ") && all.stdout.contains("finished"), "{all:#?}");
+    assert_eq!(cat(&["--connection", "3"]).stdout, "a line\n");
+    assert_eq!(cat(&["--connection", "5"]).stdout, "two\nlines\n");
+    assert_eq!(cat(&["--connection", "9"]).stdout.lines().count(), 3);
+    assert_eq!(cat(&["--until", "2001-09-09"]).stdout, "");
+    assert!(cat(&["--since", "2001-09-09", "--connection", "3"]).stdout == "a line\n");
+    cat(&["--since", "never"]).misused("--since");
+
+    let path = folder.path().join(&folder.files(".log")[0]);
+    let mut bytes = fs::read(&path).expect("read");
+    bytes[3] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    cat(&["--verify"]).failed_with("1 records are not those that were received");
+    assert_eq!(read_len(&folder), 11);
+}
+
+fn read_len(folder: &Folder) -> usize {
+    let segment = crate::store::listing::segments(folder.path(), Kind::Log).expect("listed")[0];
+    let mut reader = crate::store::reader::SegmentReader::open(folder.path(), segment).expect("opened");
+    let mut count = 0;
+    while let crate::store::reader::Step::Record { .. } = reader.step().expect("read") {
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn log_cat_follows() {
+    let folder = Folder::new();
+    let (agent, address) = serve(&folder, &[]);
+    let mut peer = connect(address);
+    peer.write_all(&frame(b"the first")).expect("taken");
+    let cat = Example::start("log_cat", &[folder.text(), "--follow"]);
+    cat.says("the first");
+    peer.write_all(&frame(b"the second")).expect("taken");
+    cat.says("the second");
+    finish(peer);
+    agent.goes_down("TERM");
+    agent.ends().with_code(0);
+    // The next agent, the next segment.
+    let (_agent, address) = serve(&folder, &[]);
+    let mut peer = connect(address);
+    peer.write_all(&frame(b"the third")).expect("taken");
+    cat.says("the third");
+    assert_eq!(read_all(&folder, Kind::Log).len(), 3);
+}
