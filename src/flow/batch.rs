@@ -39,11 +39,6 @@ impl<const TAG: usize> BatchPool<TAG> {
         self.tier.count()
     }
 
-    /// Bytes of one block.
-    pub fn batch_bytes(&self) -> usize {
-        self.tier.size()
-    }
-
     /// Blocks in use now.
     pub fn in_use(&self) -> usize {
         self.tier.in_use()

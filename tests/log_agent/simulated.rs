@@ -120,7 +120,10 @@ fn simulate(seed: u64) {
             (peer, count)
         })
         .collect();
-    simulation.run_for(Duration::from_secs(120)).expect("the laws hold");
+    // A byte may take its time, and there are some ten thousand of them.
+    let hours = Duration::from_secs(7200);
+    let ended = |_: &_| peers.iter().all(|(peer, _)| peer.end().is_some());
+    assert!(simulation.run_until(hours, ended).expect("the laws hold"), "seed {seed}:\n{}", simulation.describe());
 
     let found = verify::look(folder.path(), 9, 5, SIZES).expect("read");
     assert_eq!(found.faults, Vec::<String>::new(), "seed {seed}");

@@ -96,6 +96,7 @@ impl Collector {
         self.gate.enter(payload.len() + newline.len());
         self.numbers.records_in.add_alone(1);
         self.numbers.bytes_in.add_alone(payload.len() as u64);
+        self.numbers.bytes_queued.add_alone((payload.len() + newline.len()) as u64);
         self.numbers.records_bad.add_alone(u64::from(bad));
         true
     }

@@ -40,6 +40,16 @@ impl RealDisk {
         Self { directory: directory.to_owned() }
     }
 
+    /// Makes a file, and the directory before it if an operator has removed that, too.
+    fn make<T>(&self, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.directory).and_then(|()| make())
+            }
+            done => done,
+        }
+    }
+
     fn explain<T>(&self, name: &str, done: io::Result<T>) -> io::Result<T> {
         done.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.directory.join(name).display())))
     }
@@ -47,21 +57,14 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let create = || OpenOptions::new().write(true).create_new(true).open(self.directory.join(name));
-        let file = match create() {
-            // An operator has removed the directory, too.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&self.directory).and_then(|()| create())
-            }
-            done => done,
-        };
+        let file = self.make(|| OpenOptions::new().write(true).create_new(true).open(self.directory.join(name)));
         Ok(Box::new(RealFile(self.explain(name, file)?)))
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let [path, new] = [name.to_owned(), format!("{name}.tmp")].map(|name| self.directory.join(name));
         let replace = || {
-            let mut file = File::create(&new)?;
+            let mut file = self.make(|| File::create(&new))?;
             file.write_all(bytes)?;
             file.sync_data()?;
             fs::rename(&new, &path)

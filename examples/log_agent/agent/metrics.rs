@@ -139,9 +139,11 @@ fn write_flow(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
     let left = link.left();
     let waiting = numbers.records_in.value().saturating_sub(left.items);
     page.gauge("queue_records", "Records that wait for the disk.", waiting)?;
-    page.gauge("queue_bytes", "Bytes of all batches that hold such records.", pool.in_use() * pool.batch_bytes())?;
+    let waiting = numbers.bytes_queued.value().saturating_sub(left.bytes);
+    page.gauge("queue_bytes", "Bytes that wait for the disk.", waiting)?;
     page.gauge("queue_records_high_water", "The most records that ever waited.", numbers.queue_records_high.value())?;
     page.gauge("queue_bytes_high_water", "The most bytes that ever waited.", numbers.queue_bytes_high.value())?;
+    page.gauge("batches", "Batches in use.", pool.in_use())?;
     page.gauge("batches_high_water", "The most batches that were ever in use.", pool.high_water())?;
     page.gauge("batches_max", "Batches that there are.", pool.count())?;
     let paused_from = numbers.paused_from_micros.value();

@@ -48,6 +48,8 @@ pub struct Numbers {
     /// Records and their payload, taken from connections.
     pub records_in: Number,
     pub bytes_in: Number,
+    /// The same bytes with the newlines that were added, as the gate counts them.
+    pub bytes_queued: Number,
     /// Records that are not JSON.
     pub records_bad: Number,
     /// Connections that ended in the middle of a record.
