@@ -6,6 +6,11 @@
 
 #![cfg(unix)]
 
+#[path = "common/child.rs"]
+mod child;
+#[path = "common/net.rs"]
+mod net;
+
 #[allow(dead_code, reason = "shared with the program, of which the tests use a part")]
 #[path = "../examples/log_agent/agent/mod.rs"]
 mod agent;
@@ -18,11 +23,6 @@ mod store;
 mod record;
 #[path = "../examples/log_spammer/verify.rs"]
 mod verify;
-
-mod common {
-    pub mod child;
-    pub mod net;
-}
 
 #[path = "log_agent/clients.rs"]
 mod clients;

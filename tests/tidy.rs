@@ -165,8 +165,9 @@ fn the_readmes_commands_lead_somewhere() {
     let words = || readme.split_whitespace();
     let examples = words().zip(words().skip(1)).filter(|(option, _)| *option == "--example");
     for name in examples.map(|(_, name)| name.trim_matches(|letter: char| !letter.is_ascii_alphanumeric())) {
-        let path = format!("examples/{name}.rs");
-        assert!(root().join(&path).exists(), "README.md runs the example {name}, but there is no {path}");
+        let paths = [format!("examples/{name}.rs"), format!("examples/{name}/main.rs")];
+        let exists = paths.iter().any(|path| root().join(path).exists());
+        assert!(exists, "README.md runs the example {name}, but there is neither of {paths:?}");
     }
 }
 

@@ -15,6 +15,7 @@ mod bytes;
 mod cli;
 #[path = "../common/mod.rs"]
 mod common;
+#[allow(dead_code, reason = "shared with other examples, which end by answering and not by reading out")]
 #[path = "../common/signals.rs"]
 mod signals;
 #[allow(dead_code, reason = "shared with log_cat and log_spammer, which read what this one writes")]

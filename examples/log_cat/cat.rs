@@ -43,12 +43,7 @@ pub fn cat(directory: &Path, filter: &Filter, follow: bool) -> io::Result<()> {
     }
 }
 
-fn print_all(
-    directory: &Path,
-    filter: &Filter,
-    follow: bool,
-    out: &mut BufWriter<StdoutLock<'_>>,
-) -> io::Result<u64> {
+fn print_all(directory: &Path, filter: &Filter, follow: bool, out: &mut BufWriter<StdoutLock<'_>>) -> io::Result<u64> {
     let mut damaged = 0;
     let mut seen = 0;
     // Those that are being written, by number.
@@ -63,7 +58,8 @@ fn print_all(
                 Err(error) => return Err(error),
             }
             let reader = growing.get_mut(&segment.name.number).into_iter();
-            let ended = reader.map(|reader| print(reader, filter, out, &mut damaged)).collect::<io::Result<Vec<_>>>()?;
+            let ended =
+                reader.map(|reader| print(reader, filter, out, &mut damaged)).collect::<io::Result<Vec<_>>>()?;
             if !follow || ended.contains(&true) {
                 growing.remove(&segment.name.number);
             }
@@ -85,12 +81,7 @@ fn print_all(
 }
 
 /// Prints what can be read of a segment; true if it was finished.
-fn print(
-    reader: &mut SegmentReader,
-    filter: &Filter,
-    out: &mut impl Write,
-    damaged: &mut u64,
-) -> io::Result<bool> {
+fn print(reader: &mut SegmentReader, filter: &Filter, out: &mut impl Write, damaged: &mut u64) -> io::Result<bool> {
     loop {
         match reader.step()? {
             Step::Record { entry, payload, intact } => {

@@ -29,8 +29,7 @@ pub fn verify(directory: &Path, filter: &Filter) -> io::Result<()> {
             let state = if finished { "finished" } else { "being written, or not recovered yet" };
             let name = segment.name.data(segment.packing);
             say(format_args!("{name}: {records} records, {bytes} bytes, {damaged} damaged, {state}"));
-            (all.records, all.bytes, all.damaged) =
-                (all.records + records, all.bytes + bytes, all.damaged + damaged);
+            (all.records, all.bytes, all.damaged) = (all.records + records, all.bytes + bytes, all.damaged + damaged);
             count += 1;
         }
     }

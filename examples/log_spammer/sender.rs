@@ -34,7 +34,10 @@ pub struct Orders {
 pub fn run(orders: &Orders, tally: &Tally, stop: &AtomicBool) -> io::Result<()> {
     let (host, port) = &orders.address;
     let stream = TcpStream::connect((host.as_str(), *port)).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot connect to {host} port {port}: {error}; does log_agent run there?"))
+        io::Error::new(
+            error.kind(),
+            format!("cannot connect to {host} port {port}: {error}; does log_agent run there?"),
+        )
     })?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(SILENCE))?;

@@ -8,8 +8,8 @@ use crate::agent::disk::Disk;
 use crate::agent::fsync::Fsync;
 use crate::agent::plan::{Plan, WhenFull};
 use crate::agent::run::Agent;
-use crate::common::net::{LONG, connect};
 use crate::disks::Folder;
+use crate::net::{LONG, connect};
 use crate::record::Name;
 
 /// What the command line means by its defaults, with small memory and without waiting for a disk.
@@ -134,7 +134,9 @@ pub fn write_until_blocked(peer: &mut TcpStream, bytes: &[u8]) -> usize {
                 written += count;
                 patience = Instant::now() + Duration::from_millis(300);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < patience => std::thread::yield_now(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < patience => {
+                std::thread::yield_now()
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => panic!("{error}"),
         }

@@ -151,7 +151,11 @@ impl DiskFile for FaultyFile {
         script.space = script.space.map(|space| space - count as u64);
         // One slice, or a part of one: as short as writes come.
         let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
-        let taken = if count == all { self.file.write(slices)? } else { self.file.write(&[IoSlice::new(&first[..count.min(first.len())])])? };
+        let taken = if count == all {
+            self.file.write(slices)?
+        } else {
+            self.file.write(&[IoSlice::new(&first[..count.min(first.len())])])?
+        };
         script.space = script.space.map(|space| space + (count - taken) as u64);
         Ok(taken)
     }

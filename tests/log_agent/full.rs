@@ -102,8 +102,7 @@ fn the_oldest_segment_goes_if_that_was_asked_for() {
             rig.now += Duration::from_secs(2);
             rig.writer.advance(rig.now);
         }
-        let last: Vec<_> =
-            rig.records(crate::store::name::Kind::Log).into_iter().map(|(_, payload)| payload).collect();
+        let last: Vec<_> = rig.records(crate::store::name::Kind::Log).into_iter().map(|(_, payload)| payload).collect();
         assert_eq!(last, records[60 - last.len()..], "the newest, without a gap");
         assert_eq!(rig.numbers.records_dropped.value() as usize, 60 - last.len(), "the others are counted");
         assert!(rig.numbers.segments_dropped.value() > 0 && rig.durable(0) == Some(60));

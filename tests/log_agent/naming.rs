@@ -22,7 +22,10 @@ fn write(folder: Folder, count: usize, unix: u64) -> Folder {
 /// Numbers in the order in which `ls` shows their names.
 fn numbers_as_sorted(folder: &Folder) -> Vec<u64> {
     let names = folder.files(".log");
-    names.iter().map(|name| name.trim_end_matches(".log").rsplit('_').next().expect("it has one").parse().expect("a number")).collect()
+    names
+        .iter()
+        .map(|name| name.trim_end_matches(".log").rsplit('_').next().expect("it has one").parse().expect("a number"))
+        .collect()
 }
 
 #[test]

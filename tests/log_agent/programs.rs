@@ -3,14 +3,16 @@
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use crate::agent::recovery::recover;
-use crate::clients::{finish, frames, send_until_broken, until};
-use crate::common::child::Example;
-use crate::common::net::{connect, frame, pattern};
+use crate::child::Example;
+use crate::clients::{finish, frames, http_get, send_until_broken, until};
 use crate::disks::Folder;
+use crate::net::{connect, frame, pattern};
 use crate::rig::{ODD, read_all};
 use crate::store::name::Kind;
 use crate::verify;
@@ -151,14 +153,17 @@ fn the_spammer_sends_and_proves_it() {
         Example::run("log_spammer", &args)
     };
     let ended = spam("127.0.0.1");
-    for line in ["sent 20000 records, ", "acknowledged 20000 of 20000 records", "verified: all 20000 acknowledged records"] {
+    for line in
+        ["sent 20000 records, ", "acknowledged 20000 of 20000 records", "verified: all 20000 acknowledged records"]
+    {
         assert!(ended.stdout.contains(line), "{ended:#?}");
     }
     agent.goes_down("INT");
     let ended = agent.ends().with_code(0);
     assert!(ended.stderr.contains("goodbye; connections: 3, records in: 20000, written: 20000 ("), "{ended:#?}");
     spam("127.0.0.1").failed_with("does log_agent run there?");
-    Example::run("log_spammer", &["127.0.0.1", "1", "1", "5", "--verify", folder.text(), "--size", "5"]).misused("--size");
+    Example::run("log_spammer", &["127.0.0.1", "1", "1", "5", "--verify", folder.text(), "--size", "5"])
+        .misused("--size");
 }
 
 #[test]
@@ -223,4 +228,73 @@ fn log_cat_follows() {
     peer.write_all(&frame(b"the third")).expect("taken");
     cat.says("the third");
     assert_eq!(read_all(&folder, Kind::Log).len(), 3);
+}
+
+#[test]
+fn the_readmes_client_is_told_how_many_are_on_disk() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("it is there");
+    let (_, behind) = readme.split_once("```python\n").expect("a client");
+    let (client, _) = behind.split_once("```").expect("its end");
+    let folder = Folder::new();
+    let (_agent, address) = serve(&folder, &["--ack"]);
+    let script = folder.path().join("client.py");
+    fs::write(&script, client).expect("written");
+    let python = Command::new("python3")
+        .arg(script)
+        .args(["127.0.0.1", &address.port().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    // Where there is no Python, nobody uses this client.
+    let Ok(mut python) = python else { return };
+    let mut lines = python.stdin.take().expect("piped");
+    for number in 0..1000 {
+        writeln!(lines, "line {number}").expect("taken");
+    }
+    drop(lines);
+    let output = python.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1000 of 1000 records are on disk\n");
+}
+
+#[test]
+fn memory_stays_below_the_ceiling_that_was_printed() {
+    let folder = Folder::new();
+    // No more than a few records find space: everything fills up behind them.
+    let flags = ["--disk-max", "2M", "--qcap-bytes", "8M", "--metrics", "127.0.0.1:0"];
+    let (agent, address) = serve(&folder, &flags);
+    let page = http_get(address_in(&agent.says("metrics on http://")), "/metrics");
+    let ceiling = number_of(&page, "log_agent_memory_ceiling_bytes");
+    let large = frame(&pattern(1 << 20, 1));
+    let mut senders: Vec<_> = (0..60).map(|_| connect(address)).collect();
+    for sender in &mut senders {
+        sender.set_write_timeout(Some(Duration::from_millis(20))).expect("set");
+        // Some of it is taken, and a part of a record is left over wherever there is room for it.
+        let _ = sender.write_all(&large).and_then(|()| sender.write_all(&large[..700_000]));
+    }
+    let small: Vec<_> = (0..1500)
+        .map(|_| {
+            let mut sender = connect(address);
+            sender.write_all(&large[..3000]).expect("the kernel takes it");
+            sender
+        })
+        .collect();
+    agent.logs("cannot write: --disk-max 2097152 leaves no room");
+    until("many are connected", || {
+        number_of(&http_get(address_in(&agent.says("metrics on http://")), "/metrics"), "log_agent_connections") > 1000
+    });
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it is told");
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10;
+    println!("peak {} KiB of {} KiB", peak >> 10, ceiling >> 10);
+    assert!(peak < ceiling, "{peak} of {ceiling}");
+    drop((senders, small));
+}
+
+fn address_in(line: &str) -> SocketAddr {
+    line.trim_start_matches("metrics on http://").trim_end_matches("/metrics").parse().expect("an address")
+}
+
+fn number_of(page: &str, name: &str) -> u64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is not in\n{page}")).parse().expect("a number")
 }

@@ -19,7 +19,7 @@ use crate::agent::recovery::recover;
 use crate::agent::tag::LogPool;
 use crate::agent::writer::Writer;
 use crate::clients::{frames, newest};
-use crate::disks::{FaultyDisk, Faults, Folder};
+use crate::disks::{Faults, FaultyDisk, Folder};
 use crate::verify;
 
 const CAP: usize = 600;
@@ -81,7 +81,7 @@ fn simulate(seed: u64) {
     let faults = Faults::default();
     let numbers = Arc::new(Numbers::default());
     let rotation = Rotation { bytes: 5000, age: None };
-    let rules = Rules { rotation, disk_max: None, when_full: WhenFull::Pause };
+    let rules = Rules { rotation, disk_max: None, when_full: WhenFull::Pause, clock: Box::new(|| 1_000_000_000) };
     let recovered = recover(folder.path()).expect("recovered");
     let disk = Box::new(FaultyDisk::new(folder.path(), &faults));
     let directory = Arc::new(Directory::new(folder.path(), disk, &recovered, rules, Arc::clone(&numbers)));
@@ -91,8 +91,15 @@ fn simulate(seed: u64) {
     let queue: BatchQueue = Arc::new(Queue::new(4));
     let acks = Acks::new(64, Arc::clone(&link), Arc::clone(&numbers));
     let pool = LogPool::new(CAP * 3, 4);
-    let collector =
-        Collector::new(gate, pool, vec![Arc::clone(&queue)], Arc::clone(&link), Some(acks), false, Arc::clone(&numbers));
+    let collector = Collector::new(
+        gate,
+        pool,
+        vec![Arc::clone(&queue)],
+        Arc::clone(&link),
+        Some(acks),
+        false,
+        Arc::clone(&numbers),
+    );
     let mut simulation =
         Simulation::new(seed, unhurried(), LengthPrefixed::new(CAP), |_, _| collector).expect("the settings are good");
 

@@ -8,8 +8,8 @@ use sluicegate::{CloseKind, PauseReason};
 use crate::agent::plan::{Packer, Plan};
 use crate::agent::recovery::recover;
 use crate::clients::{acking, finish, frames, http_get, newest, plan, start, start_on, until, write_until_blocked};
-use crate::common::net::{at_most, connect, frame, over, reset};
-use crate::disks::{FaultyDisk, Faults, Folder};
+use crate::disks::{Faults, FaultyDisk, Folder};
+use crate::net::{at_most, connect, frame, over, reset};
 use crate::rig::{ODD, assert_payloads, read_all};
 use crate::store::name::Kind;
 use crate::verify;
@@ -70,7 +70,7 @@ fn the_last_acknowledgement_counts_every_record() {
     });
     let found = verify::look(folder.path(), 1, 8, (26, 100)).expect("read");
     assert_eq!((found.records, found.faults), (vec![400; 8], vec![]));
-    assert_eq!(agent.numbers().records_acked.value(), 3200);
+    assert_eq!(agent.numbers.records_acked.value(), 3200);
     agent.stop().expect("everything was written");
 }
 
@@ -128,7 +128,7 @@ fn too_long_a_record_ends_its_connection_and_no_other() {
     finish(half);
     good.write_all(&frame(b"behind")).expect("taken");
     finish(good);
-    let numbers = [&agent.numbers().records_oversize, &agent.numbers().records_incomplete].map(|number| number.value());
+    let numbers = [&agent.numbers.records_oversize, &agent.numbers.records_incomplete].map(|number| number.value());
     assert_eq!(numbers, [2, 1]);
     assert_eq!(agent.server().metrics().closed_by(CloseKind::Protocol), 2);
     agent.stop().expect("everything was written");
@@ -193,7 +193,7 @@ fn a_full_disk_makes_senders_wait_and_loses_nothing() {
         let bytes = frames(1, 0, 0..200_000, (90, 110));
         let taken = write_until_blocked(&mut peer, &bytes);
         assert!(taken < bytes.len(), "the sender waits");
-        assert_eq!(agent.numbers().troubled.value(), 1);
+        assert_eq!(agent.numbers.troubled.value(), 1);
         assert_eq!(agent.server().metrics().paused[PauseReason::NotReady as usize], 1);
         faults.space(None);
         // A reader of acknowledgements, so that none of the two waits for the other.
@@ -208,8 +208,8 @@ fn a_full_disk_makes_senders_wait_and_loses_nothing() {
             newest(&said)
         });
         assert_eq!(sent, if ack { 200_000 } else { 0 });
-        assert_eq!((agent.numbers().troubles.value(), agent.numbers().troubled.value()), (1, 0));
-        assert!(agent.numbers().paused_micros.value() > 0);
+        assert_eq!((agent.numbers.troubles.value(), agent.numbers.troubled.value()), (1, 0));
+        assert!(agent.numbers.paused_micros.value() > 0);
         agent.stop().expect("everything was written");
         let found = verify::look(folder.path(), 1, 1, (90, 110)).expect("read");
         assert_eq!((found.records, found.faults), (vec![200_000], vec![]));
@@ -225,7 +225,7 @@ fn a_disk_that_stays_full_does_not_keep_the_agent_alive_and_the_loss_is_said() {
     faults.space(Some(0));
     let mut peer = connect(address);
     peer.write_all(&frame(b"lost")).expect("taken");
-    until("it has noticed", || agent.numbers().troubled.value() == 1);
+    until("it has noticed", || agent.numbers.troubled.value() == 1);
     let error = agent.stop().expect_err("it could not be written").to_string();
     assert!(error.starts_with("1 records were received and not written"), "{error}");
 }
@@ -234,10 +234,10 @@ fn a_disk_that_stays_full_does_not_keep_the_agent_alive_and_the_loss_is_said() {
 fn a_sender_that_reads_nothing_has_one_number_waiting() {
     let folder = Folder::new();
     let (agent, address) = start(&acking(&folder));
-    let mut peer = crate::common::net::connect_narrow(address);
+    let mut peer = crate::net::connect_narrow(address);
     for number in 0..3000u64 {
         peer.write_all(&frames(1, 0, number..number + 1, (26, 26))).expect("taken");
-        until("it is durable", || agent.numbers().records_written.value() > number);
+        until("it is durable", || agent.numbers.records_written.value() > number);
     }
     let outbound = agent.server().metrics().bytes_outbound;
     assert!(outbound <= 8, "{outbound} bytes wait");
@@ -254,7 +254,7 @@ fn what_is_not_json_is_set_aside() {
         peer.write_all(&frame(record)).expect("taken");
     }
     assert_eq!(newest(&finish(peer)), 5);
-    assert_eq!(agent.numbers().records_bad.value(), 3);
+    assert_eq!(agent.numbers.records_bad.value(), 3);
     agent.stop().expect("everything was written");
     assert_payloads(&folder, &[&b"{\"a\": 1}"[..], b"[1, 2, {}]\n"]);
     assert_eq!(read_all(&folder, Kind::Bad).len(), 3);
@@ -269,7 +269,7 @@ fn packed_segments_come_back_exactly() {
         peer.write_all(&frames(1, 0, 0..5000, (26, 300))).expect("taken");
         peer.write_all(&ODD.iter().flat_map(|record| frame(record)).collect::<Vec<_>>()).expect("taken");
         finish(peer);
-        until("some are packed", || agent.numbers().segments_compressed.value() > 3);
+        until("some are packed", || agent.numbers.segments_compressed.value() > 3);
         agent.stop().expect("everything was written");
         let found = verify::look(folder.path(), 1, 1, (26, 300)).expect("read");
         assert_eq!((found.records, found.faults), (vec![5000], vec![]));

@@ -39,7 +39,9 @@ fn never_is_never_and_an_interval_is_an_interval() {
 fn after_a_failed_sync_nothing_is_lost_and_nothing_is_there_twice() {
     let records = some(0, 60);
     // Of each pair the first is the segment's and the second its index's; rotation has syncs, too.
-    for script in [&[true][..], &[false, true], &[false, false, true], &[false, false, false, true], &[true, true, true]] {
+    for script in
+        [&[true][..], &[false, true], &[false, false, true], &[false, false, false, true], &[true, true, true]]
+    {
         for rotate_bytes in [200, 1 << 20] {
             let mut rig = Rig::new(Setup { rotate_bytes, ..Setup::default() });
             rig.give(0, &records[..10]);
@@ -56,7 +58,10 @@ fn after_a_failed_sync_nothing_is_lost_and_nothing_is_there_twice() {
                 rig.work();
             }
             rig.assert_records(&records);
-            assert_eq!(rig.durable(0), (rig.numbers.syncs_failed.value() > 0 || rotate_bytes > 200).then_some(60).or(Some(60)));
+            assert_eq!(
+                rig.durable(0),
+                (rig.numbers.syncs_failed.value() > 0 || rotate_bytes > 200).then_some(60).or(Some(60))
+            );
             // And a crash right behind it finds the same.
             assert_payloads(&rig.crash(), &records);
         }

@@ -16,7 +16,10 @@ fn every_record_comes_back_as_it_was() {
     let both: Vec<_> = [4, 6].iter().flat_map(|connection| ODD.map(|record| (*connection, record.to_vec()))).collect();
     assert_eq!(rig.records(Kind::Log), both);
     let lines = fs::read(rig.folder.path().join(&rig.folder.files(".log")[0])).expect("read");
-    assert!(lines.starts_with(b"\n\na line\nends\ntwo\nlines\n\0\xff\r\n\n\n\nx\n\n\n"), "a newline where it was missing");
+    assert!(
+        lines.starts_with(b"\n\na line\nends\ntwo\nlines\n\0\xff\r\n\n\n\nx\n\n\n"),
+        "a newline where it was missing"
+    );
     assert_eq!((rig.durable(3), rig.writer.close()), (Some(8), 0));
     assert_eq!(rig.folder.size(&rig.folder.files(".idx")[0]), (1 + 16 + 1) * 32, "header, entries, mark");
 }

@@ -67,6 +67,23 @@ fn a_connection_that_waits_for_the_user_is_resumed() {
 }
 
 #[test]
+fn a_call_for_a_cycle_is_not_slept_over() {
+    check(3, || {
+        let mut world = World::new(&small(), Plan::Defer);
+        world.prepare();
+        let proxy = with(&world.hands, |hands| hands.proxy.clone()).expect("it has started");
+        let left = Arc::new(AtomicBool::new(false));
+        let leaves = Arc::clone(&left);
+        let worker = thread::spawn(move || {
+            leaves.store(true, SeqCst);
+            proxy.wake();
+        });
+        world.until(|_| left.load(SeqCst));
+        worker.join().expect("no panic");
+    });
+}
+
+#[test]
 fn an_unasked_message_is_not_slept_over() {
     check(3, || {
         let mut world = World::new(&small(), Plan::Defer);

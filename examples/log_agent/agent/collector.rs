@@ -73,13 +73,8 @@ impl Collector {
         let newline_added = payload.last() != Some(&b'\n');
         let bad = self.json && !is_json(payload);
         let received_micros = *self.received_micros.get_or_insert_with(unix_micros);
-        let tag = Tag {
-            slot: connection.slot(),
-            generation: connection.generation(),
-            received_micros,
-            newline_added,
-            bad,
-        };
+        let tag =
+            Tag { slot: connection.slot(), generation: connection.generation(), received_micros, newline_added, bad };
         let newline: &[u8] = if newline_added { b"\n" } else { b"" };
         let (pieces, tag) = ([payload, newline], tag.encode());
         // A slot is used again only after its connection has ended, so this keeps a connection with its writer.

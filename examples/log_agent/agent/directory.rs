@@ -37,7 +37,7 @@ pub struct Directory {
     pub numbers: Arc<Numbers>,
     when_full: WhenFull,
     numbering: Mutex<Numbering>,
-    unix_seconds: Box<dyn Fn() -> u64 + Send + Sync>,
+    clock: Clock,
     /// Rings for whoever packs finished segments.
     finished: Arc<Queue<()>>,
 }
@@ -47,7 +47,11 @@ pub struct Rules {
     pub rotation: Rotation,
     pub disk_max: Option<u64>,
     pub when_full: WhenFull,
+    pub clock: Clock,
 }
+
+/// Unix seconds, for names of segments.
+pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
 
 impl Directory {
     /// A directory in which `recovered` was found.
@@ -60,19 +64,14 @@ impl Directory {
             numbers,
             when_full: rules.when_full,
             numbering: Mutex::new(Numbering::after(recovered.number, recovered.opened)),
-            unix_seconds: Box::new(unix_seconds),
+            clock: rules.clock,
             finished: Arc::new(Queue::new(1)),
         }
     }
 
-    /// With another clock for the names of its segments.
-    pub fn with_clock(self, unix_seconds: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { unix_seconds: Box::new(unix_seconds), ..self }
-    }
-
     /// The name of the next segment, which counts as being written from now on.
     pub fn next_name(&self, kind: Kind) -> io::Result<SegmentName> {
-        self.numbering.lock().next(&*self.disk, kind, (self.unix_seconds)())
+        self.numbering.lock().next(&*self.disk, kind, (self.clock)())
     }
 
     /// A segment is not written any more.
@@ -155,7 +154,8 @@ pub fn bytes_of(path: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-fn unix_seconds() -> u64 {
+/// The clock of the machine.
+pub fn unix_seconds() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }

@@ -152,7 +152,11 @@ fn write_flow(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
     page.counter("paused_seconds_total", "Seconds in which nothing was taken in.", format!("{paused:.6}"))?;
     page.counter("written_records_total", "Records written to segments.", numbers.records_written.value())?;
     page.counter("written_bytes_total", "Bytes written, newlines and index included.", numbers.bytes_written.value())?;
-    page.gauge("written_megabytes_per_second", "MB written, a second, since the last scrape.", format!("{:.3}", written / 1e6))?;
+    page.gauge(
+        "written_megabytes_per_second",
+        "MB written, a second, since the last scrape.",
+        format!("{:.3}", written / 1e6),
+    )?;
     let seconds = numbers.write_micros.value() as f64 / 1e6;
     page.counter("writing_seconds_total", "Seconds that writers were at work.", format!("{seconds:.6}"))
 }

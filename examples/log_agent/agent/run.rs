@@ -14,7 +14,7 @@ use sluicegate::{Finish, LengthPrefixed, Message, Reply, Running, Server};
 use super::acks::Acks;
 use super::collector::{BatchQueue, Collector};
 use super::compress::Compressor;
-use super::directory::{Directory, Rotation, Rules};
+use super::directory::{Directory, Rotation, Rules, unix_seconds};
 use super::disk::{Disk, RealDisk};
 use super::link::Link;
 use super::metrics::{self, Sources};
@@ -36,7 +36,7 @@ pub struct Agent {
     metrics: Option<Running<Http1>>,
     writers: Writers,
     compressor: Option<Compressor>,
-    numbers: Arc<Numbers>,
+    pub numbers: Arc<Numbers>,
     grace: Duration,
     _lock: File,
 }
@@ -70,15 +70,12 @@ impl Agent {
             rotation: Rotation { bytes: plan.rotate_bytes, age: plan.rotate_age },
             disk_max: plan.disk_max,
             when_full: plan.when_full,
+            clock: Box::new(unix_seconds),
         };
         let directory = Arc::new(Directory::new(&plan.directory, disk, &recovered, rules, Arc::clone(&numbers)));
         let parts = Parts::of(plan, &directory, &numbers);
-        let sources = Arc::new(Sources::new(
-            Arc::clone(&numbers),
-            Arc::clone(&parts.link),
-            parts.pool,
-            Arc::clone(&directory),
-        ));
+        let sources =
+            Arc::new(Sources::new(Arc::clone(&numbers), Arc::clone(&parts.link), parts.pool, Arc::clone(&directory)));
         let compressor = plan.packer.map(|packer| Compressor::start(Arc::clone(&directory), packer)).transpose()?;
         let writers = Writers::start(parts.writers, &parts.link)?;
         let server = server.start(parts.collector)?;
@@ -97,10 +94,6 @@ impl Agent {
     /// Where numbers are served.
     pub fn metrics_address(&self) -> Option<std::net::SocketAddr> {
         self.metrics.as_ref().map(Running::local_addr)
-    }
-
-    pub fn numbers(&self) -> &Arc<Numbers> {
-        &self.numbers
     }
 
     /// Reads what was sent already, writes it, and ends, within the grace.

@@ -63,8 +63,7 @@ pub fn parse_time(text: &str) -> Result<u64, String> {
         let parts: Result<Vec<u64>, _> = text.split(mark).map(str::parse).collect();
         parts.ok()?.try_into().ok()
     };
-    let ([year, month, day], [hour, minute, second]) =
-        three(date, '-').zip(three(time, ':')).ok_or_else(expected)?;
+    let ([year, month, day], [hour, minute, second]) = three(date, '-').zip(three(time, ':')).ok_or_else(expected)?;
     Utc { year, month, day, hour, minute, second }.unix().ok_or_else(expected)
 }
 
