@@ -23,16 +23,19 @@ impl Block {
     }
 
     /// Filled bytes.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// How many bytes it can hold, the headroom included.
+    #[inline]
     pub fn capacity(&self) -> usize {
         self.bytes.len()
     }
 
     /// How many more bytes fit.
+    #[inline]
     pub fn room(&self) -> usize {
         self.bytes.len() - self.len
     }
@@ -43,6 +46,7 @@ impl Block {
     }
 
     /// The filled bytes.
+    #[inline]
     pub fn filled(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -53,11 +57,13 @@ impl Block {
     }
 
     /// The bytes behind the filled ones, to be read into; then [`fill`](Self::fill).
+    #[inline]
     pub fn room_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[self.len..]
     }
 
     /// The bytes behind the filled ones.
+    #[inline]
     pub(crate) fn behind(&self) -> &[u8] {
         &self.bytes[self.len..]
     }
@@ -72,6 +78,7 @@ impl Block {
     }
 
     /// Copies as much of `bytes` as fits and returns how much that was.
+    #[inline]
     pub fn push(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(self.room());
         self.bytes[self.len..self.len + count].copy_from_slice(&bytes[..count]);

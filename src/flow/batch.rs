@@ -86,6 +86,7 @@ impl<const TAG: usize> Batch<TAG> {
 
     /// Appends a record that consists of these pieces. False, and nothing is changed, if there is no room for it. An empty
     /// batch has room for a record as long as its pool's `size`.
+    #[inline]
     pub fn push(&mut self, pieces: &[&[u8]], tag: [u8; TAG]) -> bool {
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
         let start = self.block.len();
@@ -106,11 +107,13 @@ impl<const TAG: usize> Batch<TAG> {
     }
 
     /// True if a record of `length` bytes finds room.
+    #[inline]
     pub fn has_room(&self, length: usize) -> bool {
         self.block.len().saturating_add(length).saturating_add(Self::ENTRY) <= self.entries_at
     }
 
     /// How many records it has.
+    #[inline]
     pub fn len(&self) -> usize {
         self.records
     }
@@ -121,6 +124,7 @@ impl<const TAG: usize> Batch<TAG> {
     }
 
     /// The bytes of all records, one behind the other.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         self.block.filled()
     }
@@ -129,6 +133,7 @@ impl<const TAG: usize> Batch<TAG> {
     ///
     /// # Panics
     /// When there are not so many.
+    #[inline]
     pub fn range(&self, record: usize) -> Range<usize> {
         let start = if record == 0 { 0 } else { self.end(record - 1) };
         start..self.end(record)
@@ -138,6 +143,7 @@ impl<const TAG: usize> Batch<TAG> {
     ///
     /// # Panics
     /// When there are not so many.
+    #[inline]
     pub fn record(&self, record: usize) -> &[u8] {
         &self.bytes()[self.range(record)]
     }
@@ -146,18 +152,21 @@ impl<const TAG: usize> Batch<TAG> {
     ///
     /// # Panics
     /// When there are not so many.
+    #[inline]
     pub fn tag(&self, record: usize) -> [u8; TAG] {
         let mut tag = [0; TAG];
         tag.copy_from_slice(&self.entry(record)[END..]);
         tag
     }
 
+    #[inline]
     fn end(&self, record: usize) -> usize {
         let mut end = [0; END];
         end.copy_from_slice(&self.entry(record)[..END]);
         u32::from_le_bytes(end) as usize
     }
 
+    #[inline]
     fn entry(&self, record: usize) -> &[u8] {
         assert!(record < self.records, "record {record} of a batch of {}", self.records);
         let at = self.block.capacity() - (record + 1) * Self::ENTRY - self.block.len();

@@ -26,10 +26,12 @@ pub struct GateLimits {
 
 impl GateLimits {
     /// True if one more item of the largest size finds its place at `level`.
+    #[inline]
     fn admits(&self, level: Level) -> bool {
         level.items < self.high.items && level.bytes.saturating_add(self.largest) <= self.high.bytes
     }
 
+    #[inline]
     fn is_low(&self, level: Level) -> bool {
         level.items <= self.low.items && level.bytes <= self.low.bytes
     }
@@ -86,6 +88,7 @@ struct Shared {
 }
 
 impl Shared {
+    #[inline]
     fn left(&self) -> Level {
         Level { items: self.left_items.load(SeqCst), bytes: self.left_bytes.load(SeqCst) }
     }
@@ -109,11 +112,13 @@ impl Gate {
     }
 
     /// True if one more item may come in.
+    #[inline]
     pub fn is_open(&self) -> bool {
         !self.shared.closed.load(SeqCst)
     }
 
     /// Counts one item of `bytes` as in. Closes the gate if that was the last that has its place.
+    #[inline]
     pub fn enter(&mut self, bytes: usize) {
         self.entered.items += 1;
         self.entered.bytes += bytes as u64;
@@ -123,6 +128,7 @@ impl Gate {
     }
 
     /// What is in: entered and not left.
+    #[inline]
     pub fn level(&self) -> Level {
         difference(self.entered, self.shared.left())
     }
@@ -156,6 +162,7 @@ impl GateExit {
     }
 
     /// True if items may come in.
+    #[inline]
     pub fn is_open(&self) -> bool {
         !self.shared.closed.load(SeqCst)
     }

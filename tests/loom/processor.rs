@@ -6,7 +6,7 @@ use std::time::Duration;
 use loom::thread;
 use sluicegate::Finish;
 use sluicegate::internals::Shutdown;
-use sluicegate::internals::atomic::Ordering::SeqCst;
+use sluicegate::internals::atomic::{AtomicBool, Ordering::SeqCst};
 
 use super::check;
 use super::world::{Plan, World, message, small, with};

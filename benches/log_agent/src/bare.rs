@@ -47,7 +47,8 @@ pub fn run(port: &str, path: &str) -> io::Result<()> {
                             file.write_all(&lines)?;
                             lines.clear();
                         }
-                        if count < scratch.len() {
+                        // A short read is a drained socket, but for its end.
+                        if count < scratch.len() && !event.is_read_closed() {
                             break;
                         }
                     }

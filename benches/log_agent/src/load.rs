@@ -17,6 +17,8 @@ struct Sender {
     all: u64,
     answers: Vec<u8>,
     acknowledged: u64,
+    /// It has said that nothing more comes; the other end has, too.
+    said: bool,
     ended: bool,
 }
 
@@ -42,7 +44,15 @@ pub fn run(
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
-        senders.push(Sender { stream, written: 0, all, answers: Vec::new(), acknowledged: 0, ended: false });
+        senders.push(Sender {
+            stream,
+            written: 0,
+            all,
+            answers: Vec::new(),
+            acknowledged: 0,
+            said: false,
+            ended: false,
+        });
     }
     while senders.iter().any(|sender| !sender.ended) {
         poll.poll(&mut events, Some(Duration::from_millis(100)))?;
@@ -74,7 +84,8 @@ impl Sender {
                 Err(error) => return Err(error),
             }
         }
-        if !self.ended {
+        if !self.said {
+            self.said = true;
             self.stream.shutdown(Shutdown::Write)?;
         }
         Ok(())

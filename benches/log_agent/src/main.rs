@@ -30,14 +30,21 @@ fn main() -> io::Result<()> {
     }
     let [agent, peers] = [args.get(1), args.get(2)].map(|arg| arg.map(String::as_str));
     let (Some(agent), Some(peers)) = (agent, peers) else {
-        return Err(io::Error::other("usage: log-agent-bench LOG_AGENT PEERS [--quick]; run.sh knows both"));
+        return Err(io::Error::other(
+            "usage: log-agent-bench LOG_AGENT PEERS [--quick] [--size N] [--connections N]; run.sh knows the first two",
+        ));
     };
     let (agent, peers) = (Path::new(agent), Path::new(peers));
+    let only = |flag: &str| {
+        let value = args.iter().skip_while(|arg| *arg != flag).nth(1).and_then(|value| value.parse::<usize>().ok());
+        move |number: usize| value.is_none_or(|value| value == number)
+    };
+    let (size_wanted, connections_wanted) = (only("--size"), only("--connections"));
     let divide = if args.iter().any(|arg| arg == "--quick") { 8 } else { 1 };
     println!("{}", Measured::HEAD);
     for durable in [false, true] {
-        for size in [100, 400, 4096] {
-            for connections in [1, 64] {
+        for size in [100, 400, 4096].into_iter().filter(|size| size_wanted(*size)) {
+            for connections in [1, 64].into_iter().filter(|connections| connections_wanted(*connections)) {
                 for system in System::all(durable) {
                     let records = records(system, size, connections) / divide;
                     let case = Case { system, size, connections, records };

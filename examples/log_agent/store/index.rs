@@ -4,16 +4,19 @@
 //! |---|---|
 //! | 0..4 | offset of the payload in the segment, which is smaller than 4 GiB |
 //! | 4..8 | length of the payload, without the newline that was added |
-//! | 8..12 | CRC32C of the payload |
-//! | 12..16 | CRC32C of the other 28 bytes of this entry |
-//! | 16..24 | serial number of the connection, from 1 with each start; 0: unknown, found again by recovery |
-//! | 24..32 | when it was received, in microseconds since 1970 |
+//! | 8..16 | serial number of the connection, from 1 with each start; 0: unknown, found again by recovery |
+//! | 16..24 | when it was received, in microseconds since 1970 |
+//! | 24..28 | CRC32C of the payload |
+//! | 28..32 | CRC32C of the 28 bytes before it |
 //!
 //! The two checksums tell damage of the index from damage of the segment. An entry is written before its payload, so that
 //! after a crash no whole payload is without its entry. The last entry of a finished segment is a mark ([`Entry::END`]).
 
 /// Bytes of the header, and of each entry.
 pub const ENTRY_BYTES: usize = 32;
+
+/// Those that its own checksum is of.
+const CHECKED: usize = 28;
 
 /// What every index begins with.
 pub const HEADER: [u8; ENTRY_BYTES] = *b"sluicegate log index 1, LE, 32\n\0";
@@ -52,25 +55,25 @@ impl Entry {
         let mut bytes = [0; ENTRY_BYTES];
         bytes[0..4].copy_from_slice(&self.offset.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.length.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.crc.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.connection.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.received_micros.to_le_bytes());
-        let check = check(&bytes);
-        bytes[12..16].copy_from_slice(&check.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.connection.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.received_micros.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.crc.to_le_bytes());
+        let check = crc32c::crc32c(&bytes[..CHECKED]);
+        bytes[CHECKED..].copy_from_slice(&check.to_le_bytes());
         bytes
     }
 
     /// `None` if these bytes were damaged.
     pub fn decode(bytes: &[u8; ENTRY_BYTES]) -> Option<Self> {
-        if check(bytes) != u32_at(bytes, 12) {
+        if crc32c::crc32c(&bytes[..CHECKED]) != u32_at(bytes, CHECKED) {
             return None;
         }
         Some(Self {
             offset: u32_at(bytes, 0),
             length: u32_at(bytes, 4),
-            crc: u32_at(bytes, 8),
-            connection: u64_at(bytes, 16),
-            received_micros: u64_at(bytes, 24),
+            connection: u64_at(bytes, 8),
+            received_micros: u64_at(bytes, 16),
+            crc: u32_at(bytes, 24),
         })
     }
 
@@ -88,10 +91,6 @@ impl Entry {
 /// Where the next payload begins behind one that ends at `end`: a payload without a newline at its end has got one.
 pub fn behind(end: u64, payload: &[u8]) -> u64 {
     end + u64::from(payload.last() != Some(&b'\n'))
-}
-
-fn check(bytes: &[u8; ENTRY_BYTES]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..])
 }
 
 fn u32_at(bytes: &[u8; ENTRY_BYTES], at: usize) -> u32 {
