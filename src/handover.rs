@@ -86,6 +86,12 @@ impl<K> Handover<K> {
         self.processor.wake();
     }
 
+    /// How many connections there may be.
+    #[cfg(feature = "sim")]
+    pub fn connections_max(&self) -> usize {
+        self.connections_max
+    }
+
     /// True once nothing more will be put.
     #[cfg(feature = "sim")]
     pub fn is_finished(&self) -> bool {

@@ -59,7 +59,7 @@ counted_enum! {
         NoRoom => "no_room",
         /// Its block was needed by others while it received least.
         EvictedInbound => "evicted_inbound",
-        /// Its undelivered output was the heaviest while others waited for room.
+        /// Its undelivered output stood still, or was taken slowest, while room for answers ran low.
         EvictedOutbound => "evicted_outbound",
         /// There were too many connections when it came.
         Crowded => "crowded",

@@ -78,6 +78,12 @@ impl Wheel {
         size_of::<Self>() + (BUCKETS + 1) * size_of::<u32>() + slots * size_of::<Entry>()
     }
 
+    /// Bytes that are reserved for it now.
+    #[cfg(feature = "sim")]
+    pub fn reserved(&self) -> usize {
+        size_of::<Self>() + self.heads.len() * size_of::<u32>() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     /// Asks for `slot` to come out once `due` has passed: never before it, and at most one tick after it.
     ///
     /// An entry that is set already is moved. Two cases differ from the rule. Beyond the horizon of 16 seconds the

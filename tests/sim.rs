@@ -1,6 +1,6 @@
 //! The server in a simulated world: thousands of seeds, every law checked after every cycle.
 //!
-//! - `cargo test --test sim` runs the usual seeds and prints which.
+//! - `cargo test --test sim` runs the usual seeds and prints which. `.ci/run` runs others besides, each time new ones.
 //! - `SLUICEGATE_SEED=123 cargo test --test sim` runs one again.
 //! - `SLUICEGATE_SEEDS=100000 SLUICEGATE_SEEDS_FROM=7 cargo test --release --test sim` runs more, and others.
 
@@ -205,9 +205,18 @@ fn no_seed_breaks_a_law() {
         println!("seed {seed}: {what}\n    SLUICEGATE_SEED={seed} cargo test --test sim -- --nocapture");
     }
     assert!(failed.is_empty(), "{} of {} seeds failed, the first is {}", failed.len(), until - from, failed[0].0);
+    println!("seen least: {}", rarest(&seen));
     let missing = seen.missing();
-    let full = until - from >= SEEDS;
+    // The rarest comes up about once in a thousand seeds: among a few new ones it may be missing, among many never.
+    let full = (from == 0 && until >= SEEDS) || until - from >= 10 * SEEDS;
     assert!(!full || missing.is_empty(), "never seen in a full run: {missing:?}");
+}
+
+/// What was seen least often. With few seeds it may not have come up at all.
+fn rarest(seen: &Seen) -> String {
+    let mut counts: Vec<_> = seen.iter().map(|(name, count)| (count, name)).collect();
+    counts.sort_unstable();
+    counts.iter().take(5).map(|(count, name)| format!("{name} ({count})")).collect::<Vec<_>>().join(", ")
 }
 
 fn run_all(from: u64, until: u64) -> (Seen, Vec<(u64, String)>) {

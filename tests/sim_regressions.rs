@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sluicegate::sim::{Broken, Network, SimPeer, SimWorkers, Simulation, Weather};
+use sluicegate::sim::{Broken, Network, Reading, SimPeer, SimWorkers, Simulation, Weather};
 use sluicegate::{CloseKind, Config, Deferred, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig, Timeouts};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -296,5 +296,69 @@ fn liveness_who_waits_for_the_server_only_keeps_its_block() -> Result<(), Broken
     late.iter().for_each(|peer| assert!(peer.send(half)));
     simulation.run_for(SECOND / 100)?;
     assert_eq!(received(&good[0]), [b"good"], "{}", simulation.describe());
+    Ok(())
+}
+
+/// A peer closed its side while a reply was owed to it, and then did not read the answer. What the user was told did not
+/// depend on how much of the answer was cut off: "the peer closed its side, and everything it was owed was delivered".
+#[test]
+fn ends_once_a_reason_that_promises_delivery_gives_way_to_what_cut_the_answer_short() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.timeouts.write_stall = SECOND;
+    let promises = Promises::default();
+    let mut simulation = simulation(config, |_, _| patient_user(&promises));
+    let peers: Vec<_> =
+        (0..3).filter_map(|_| simulation.connect(Weather { send_buffer: 10, ..Weather::calm() })).collect();
+    for peer in &peers {
+        peer.send(&frame(b"later"));
+        peer.finish();
+        simulation.run_for(SECOND / 10)?;
+    }
+    let [stalls, forgotten, served] = <[_; 3]>::try_from(promises.lock().split_off(0)).expect("three are deferred");
+    peers[0].stall();
+    stalls.send(vec![b'x'; 100]);
+    drop(forgotten);
+    served.send(vec![b'x'; 100]);
+    simulation.run_for(5 * SECOND)?;
+    let closed = simulation.closed();
+    let kinds = peers.iter().map(|peer| closed.iter().find(|closed| closed.address == peer.address()));
+    let kinds: Vec<_> = kinds.flatten().map(|closed| closed.kind).collect();
+    assert_eq!(kinds, [CloseKind::WriteStalled, CloseKind::Unanswered, CloseKind::PeerClosed]);
+    Ok(())
+}
+
+/// The answer of a worker lay in the workers' reserve, in the queue of a peer who did not read. A block came home that
+/// would have held it, and nobody moved it there: all encoders waited for the reserve until that peer was closed.
+#[test]
+fn liveness_the_workers_reserve_is_repaid_as_the_processors_is() -> Result<(), Broken> {
+    let mut config = without_timers([(32, 4), (300, 4), (4000, 4)]);
+    config.outbound = [(32, 1), (300, 1), (1500, 1)].map(|(size, count)| TierConfig { size, count });
+    (config.reply_max, config.timeouts.famine) = (3000, 3600 * SECOND);
+    let promises = Promises::default();
+    let mut simulation = simulation(config, |_, _| patient_user(&promises));
+    let narrow = Weather { send_buffer: 1, ..Weather::calm() };
+    let [large, medium, small, debtor] = [(); 4].map(|()| simulation.connect(narrow).expect("there is room"));
+    let reader = simulation.connect(Weather::calm()).expect("there is room");
+    for peer in [&debtor, &reader] {
+        peer.send(&frame(b"later"));
+        simulation.run_for(SECOND / 10)?;
+    }
+    // Every block is in use, and so is the reserve.
+    for (peer, length) in [(&large, 1400), (&medium, 700), (&small, 400)] {
+        peer.stall();
+        peer.send(&frame(&vec![b'x'; length]));
+        simulation.run_for(SECOND / 10)?;
+    }
+    debtor.stall();
+    let [to_debtor, to_reader] = <[_; 2]>::try_from(promises.lock().split_off(0)).expect("two are deferred");
+    let workers = simulation.workers();
+    workers.after(SECOND / 10, move || to_debtor.send(vec![b'd'; 500]));
+    // Longer than the pieces that it may be cut into: only the reserve holds it.
+    workers.after(SECOND / 5, move || to_reader.send(vec![b'r'; 2900]));
+    simulation.run_for(SECOND)?;
+    assert_eq!(reader.received(), 0, "there is no room for its answer");
+    medium.set_reading(Reading::Free);
+    simulation.run_for(SECOND)?;
+    assert_eq!(reader.received(), 2904, "{}", simulation.describe());
     Ok(())
 }

@@ -177,6 +177,7 @@ fn ci_runs_the_test_command_that_the_readme_names() {
     assert!(ci.contains("README.md"), ".ci/run takes the test command from README.md, so that there is one only");
     for step in [
         "cargo fmt --check",
+        "SLUICEGATE_SEEDS_FROM=\"$new_seeds\" cargo test --test sim",
         "cargo clippy --all-targets -- -D warnings",
         "cargo doc --no-deps",
         "cargo bench --no-run",

@@ -100,6 +100,12 @@ impl Source {
         }
     }
 
+    /// True if the processor keeps a small block at hand.
+    #[cfg(feature = "sim")]
+    pub(super) fn is_warm(&self) -> bool {
+        matches!(&self.from, From::Own { warm: Some(_), .. })
+    }
+
     pub(super) fn reserve_whole(&self) -> bool {
         match &self.from {
             From::Own { reserve, .. } => reserve.in_use() == 0,

@@ -287,6 +287,12 @@ impl Outbound {
         self.source.look_at_pool()
     }
 
+    /// True if a small block is kept for the next answer.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_warm(&self) -> bool {
+        self.source.is_warm()
+    }
+
     /// Brings a delivered segment home the short way.
     pub(crate) fn recycle(&mut self, segment: Segment) {
         self.source.recycle(segment);

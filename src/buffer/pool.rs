@@ -49,6 +49,11 @@ impl SharedPool {
         self.tiers.iter().all(|tier| tier.in_use() <= tier.kept())
     }
 
+    /// Bytes of all blocks together.
+    pub fn bytes(&self) -> usize {
+        self.tiers.iter().map(|tier| tier.count() * tier.size()).sum()
+    }
+
     /// Bytes that could still be leased, roughly: other threads lease too.
     pub fn free_bytes(&self) -> usize {
         self.tiers.iter().map(|tier| (tier.count() - tier.in_use().min(tier.count())) * tier.size()).sum()

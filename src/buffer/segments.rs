@@ -60,6 +60,8 @@ impl Segment {
 }
 
 const NONE: u32 = u32::MAX;
+/// How many pieces a reserve may be cut into, at most.
+const PIECES: usize = 16;
 
 /// One connection's outbound queue: a list in [`Segments`].
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +113,24 @@ impl Segments {
     /// Bytes that `max` segments take, for the memory ceiling.
     pub fn memory(max: usize) -> u64 {
         (max * size_of::<Node>()) as u64
+    }
+
+    /// Bytes that are reserved for segments now.
+    #[cfg(feature = "sim")]
+    pub(crate) fn reserved(&self) -> u64 {
+        (self.nodes.capacity() * size_of::<Node>()) as u64
+    }
+
+    /// Blocks that lie in all queues, by tier; the reserves behind those of the pool.
+    #[cfg(feature = "sim")]
+    pub(crate) fn blocks(&self) -> [usize; TIERS + 1] {
+        let mut blocks = [0; TIERS + 1];
+        for node in &self.nodes {
+            if let Some(Segment::Block { block, .. }) = &node.segment {
+                blocks[block.tier()] += 1;
+            }
+        }
+        blocks
     }
 
     /// How many more segments fit.
@@ -204,11 +224,11 @@ impl Segments {
         dropped
     }
 
-    /// Moves what lies in a reserve into a block of the pool. True while a reserve is still in `queue`.
-    pub fn repay(&mut self, queue: &Queue, pool: &mut Pool) -> bool {
+    /// Moves what lies in a reserve into blocks of the pool, in pieces if need be. True while a reserve is still in
+    /// `queue`.
+    pub fn repay(&mut self, queue: &mut Queue, pool: &mut Pool) -> bool {
         while let Some(node) = self.reserve_in(queue) {
-            let Some(Segment::Block { block, start }) = &mut self.nodes[node as usize].segment else { return true };
-            if !replace_reserve(block, start, pool) {
+            if !self.repay_piece(queue, node, pool) {
                 return true;
             }
         }
@@ -218,8 +238,46 @@ impl Segments {
     /// True if [`repay`](Self::repay) would find a block.
     pub fn could_repay(&self, queue: &Queue, pool: &Pool) -> bool {
         let reserve = self.reserve_in(queue).and_then(|node| self.nodes[node as usize].segment.as_ref());
-        let smallest = reserve.and_then(|segment| pool.shared().tier_for(segment.len()));
-        smallest.is_some_and(|smallest| (smallest..TIERS).any(|tier| pool.available(tier) > 0))
+        reserve.is_some_and(|segment| self.tier_for_piece(segment.len(), pool).is_some())
+    }
+
+    /// Moves the front of the reserve in `node` into a block that takes its place; what is left of it goes behind.
+    fn repay_piece(&mut self, queue: &mut Queue, node: u32, pool: &mut Pool) -> bool {
+        let Some(Segment::Block { block: reserve, start }) = &self.nodes[node as usize].segment else { return false };
+        let left = &reserve.filled()[*start..];
+        let Some(mut block) = self.tier_for_piece(left.len(), pool).and_then(|tier| pool.lease(tier)) else {
+            return false;
+        };
+        block.truncate(0);
+        let moved = block.push(left);
+        let piece = Segment::Block { block, start: 0 };
+        let Some(mut rest) = self.nodes[node as usize].segment.replace(piece) else { return false };
+        rest.advance(moved);
+        if !rest.is_empty() {
+            self.insert_behind(queue, node, rest);
+        }
+        // Otherwise the reserve comes home by its `Drop`.
+        true
+    }
+
+    /// The tier of a block for the next piece of `left` bytes: the smallest that holds all of it, or else the largest one
+    /// that cuts it into few.
+    fn tier_for_piece(&self, left: usize, pool: &Pool) -> Option<usize> {
+        let tiers = pool.shared().tiers();
+        let fitting = pool.shared().tier_for(left).unwrap_or(TIERS);
+        let few = |tier: &usize| left.div_ceil(tiers[*tier].capacity()) <= PIECES && self.room() > 2 * PIECES;
+        let smaller = (0..fitting).rev().filter(few);
+        (fitting..TIERS).chain(smaller).find(|tier| pool.available(*tier) > 0)
+    }
+
+    fn insert_behind(&mut self, queue: &mut Queue, node: u32, segment: Segment) {
+        let behind = self.allocate(segment);
+        debug_assert!(behind.is_ok(), "a piece is cut off only if there is room for it");
+        let Ok(behind) = behind else { return };
+        self.nodes[behind as usize].next = std::mem::replace(&mut self.nodes[node as usize].next, behind);
+        if queue.tail == node {
+            queue.tail = behind;
+        }
     }
 
     /// The first node of `queue` that holds a reserve: the processor's, or the workers'.
@@ -254,15 +312,72 @@ impl Segments {
     }
 }
 
-/// Copies what is left in a reserve into the smallest block that holds it; false if none is free.
-fn replace_reserve(block: &mut Block, start: &mut usize, pool: &mut Pool) -> bool {
-    let left = &block.filled()[*start..];
-    let Some(smallest) = pool.shared().tier_for(left.len()) else { return false };
-    let Some(mut other) = (smallest..TIERS).find_map(|tier| pool.lease(tier)) else { return false };
-    other.truncate(0);
-    other.push(left);
-    // The reserve comes home by its `Drop`.
-    *block = other;
-    *start = 0;
-    true
+#[cfg(test)]
+mod tests {
+    use super::super::lease::reserve;
+    use super::super::{HEADROOM, Line, SharedPool, Tier, TierConfig};
+    use super::*;
+    use crate::wake::WakeFlag;
+
+    fn bytes_of(segments: &Segments, queue: &Queue) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 64];
+        let count = segments.gather(queue, &mut slices);
+        slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
+    }
+
+    /// A queue of a few bytes, then a reserve with `length` of them, then a few more; and what they are.
+    fn queue_with_reserve(segments: &mut Segments, reserve: &Arc<Tier>, length: usize) -> (Queue, Vec<u8>) {
+        let mut queue = Queue::default();
+        let pattern: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
+        let mut block = reserve.lease().expect("the reserve is whole");
+        assert_eq!(block.push(&pattern), length);
+        let reserved = Segment::Block { block, start: 0 };
+        for segment in [Segment::Static(b"before"), reserved, Segment::Static(b"behind")] {
+            segments.push(&mut queue, segment).expect("there is room");
+        }
+        (queue, [b"before".as_slice(), &pattern, b"behind"].concat())
+    }
+
+    fn pool(tiers: [(usize, usize); TIERS], line: &Arc<Line>) -> Pool {
+        let tiers = tiers.map(|(size, count)| TierConfig { size, count });
+        Pool::new(SharedPool::new(tiers, Arc::clone(line)), [0; TIERS])
+    }
+
+    #[test]
+    fn a_reserve_is_repaid_in_pieces_when_no_block_holds_all_of_it() {
+        let line = Line::new(Arc::new(WakeFlag::never_asleep()));
+        let reserve = reserve(10_000, &line);
+        let mut pool = pool([(100, 0), (2000, 3), (10_000, 0)], &line);
+        let mut segments = Segments::new(64);
+        let (mut queue, bytes) = queue_with_reserve(&mut segments, &reserve, 10_000);
+        let taken: Vec<_> = (0..2).filter_map(|_| pool.lease(1)).collect();
+
+        assert!(segments.could_repay(&queue, &pool));
+        assert!(segments.repay(&mut queue, &mut pool), "one block is not enough");
+        assert!(!segments.could_repay(&queue, &pool) && reserve.in_use() == 1);
+        assert_eq!(bytes_of(&segments, &queue), bytes, "in the middle of it");
+        // What the first block took has left, and the others came home.
+        segments.advance(&mut queue, 6 + 2000 + HEADROOM, |segment| drop(segment));
+        drop(taken);
+        segments.repay(&mut queue, &mut pool);
+        assert_eq!(bytes_of(&segments, &queue), bytes[6 + 2000 + HEADROOM..]);
+        segments.advance(&mut queue, 2 * (2000 + HEADROOM), |segment| drop(segment));
+        assert!(!segments.repay(&mut queue, &mut pool), "the rest finds its place");
+        assert_eq!(reserve.in_use(), 0);
+        assert_eq!(bytes_of(&segments, &queue), bytes[6 + 3 * (2000 + HEADROOM)..]);
+        assert_eq!(queue.bytes(), bytes.len() - 6 - 3 * (2000 + HEADROOM));
+        segments.push(&mut queue, Segment::Static(&[b'z'; 5000])).expect("there is room");
+        assert!(bytes_of(&segments, &queue).ends_with(&[b'z'; 5000]), "the end of the list is still its end");
+    }
+
+    #[test]
+    fn a_reserve_is_not_cut_into_many_pieces() {
+        let line = Line::new(Arc::new(WakeFlag::never_asleep()));
+        let reserve = reserve(20_000, &line);
+        let mut pool = pool([(100, 100), (2000, 0), (10_000, 0)], &line);
+        let mut segments = Segments::new(64);
+        let (mut queue, bytes) = queue_with_reserve(&mut segments, &reserve, 20_000);
+        assert!(!segments.could_repay(&queue, &pool) && segments.repay(&mut queue, &mut pool));
+        assert_eq!(bytes_of(&segments, &queue), bytes);
+    }
 }

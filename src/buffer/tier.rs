@@ -135,6 +135,12 @@ impl Tier {
         self.free.len() + self.config.count.saturating_sub(self.made.load(Relaxed) as usize)
     }
 
+    /// Blocks that exist.
+    #[cfg(feature = "sim")]
+    pub(crate) fn made(&self) -> usize {
+        self.made.load(Relaxed) as usize
+    }
+
     /// Blocks in use now.
     pub fn in_use(&self) -> usize {
         self.in_use.load(Relaxed) as usize

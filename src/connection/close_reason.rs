@@ -59,7 +59,7 @@ pub enum CloseReason {
         /// How many bytes of its message had arrived.
         bytes: usize,
     },
-    /// Others waited for room while its undelivered output was the heaviest.
+    /// Its undelivered output stood still, or was taken slowest, while room for answers ran low.
     EvictedOutbound {
         /// How many bytes were still to be delivered.
         undelivered: usize,
@@ -103,6 +103,11 @@ impl CloseReason {
             Self::Shutdown => CloseKind::Shutdown,
         }
     }
+
+    /// True for the ends in good order: those that promise that nothing was left undone.
+    pub(crate) fn says_all_was_delivered(&self) -> bool {
+        matches!(self, Self::PeerClosed | Self::Finished)
+    }
 }
 
 impl fmt::Display for CloseReason {
@@ -128,7 +133,7 @@ impl fmt::Display for CloseReason {
                 write!(f, "evicted: others waited for its block; {bytes} bytes of its message had arrived")
             }
             Self::EvictedOutbound { undelivered } => {
-                write!(f, "evicted: others waited for room; {undelivered} bytes undelivered")
+                write!(f, "evicted: room for answers ran low; {undelivered} bytes undelivered")
             }
             Self::Crowded { limit, one_address: true } => write!(f, "its address has more than {limit} connections"),
             Self::Crowded { limit, one_address: false } => write!(f, "there are more than {limit} connections"),

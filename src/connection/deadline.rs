@@ -31,12 +31,31 @@ pub(crate) struct Deadlines {
     message: Option<Instant>,
     /// Since when the pause set is not empty.
     paused: Option<Instant>,
-    /// The last time the peer took output, or since when output waits.
-    write: Option<Instant>,
+    /// Output that the peer has not taken yet.
+    output: Option<Output>,
     /// Since when the connection lingers.
     linger: Option<Instant>,
     /// Bytes of the unfinished message that have arrived.
     received: usize,
+}
+
+/// How a peer takes the output that waits for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// Since when there has always been some.
+    pub(crate) began: Instant,
+    /// When the peer took some the last time, or the beginning.
+    pub(crate) moved: Instant,
+    /// How many bytes the peer has taken since the beginning.
+    taken: u64,
+}
+
+impl Output {
+    /// Bytes a second that the peer has taken since the beginning.
+    pub(crate) fn rate(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.began).as_micros().max(1);
+        (u128::from(self.taken) * 1_000_000 / elapsed) as u64
+    }
 }
 
 /// What else decides which deadlines count.
@@ -50,7 +69,7 @@ pub(crate) struct Pending {
 
 impl Deadlines {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { active: now, message: None, paused: None, write: None, linger: None, received: 0 }
+        Self { active: now, message: None, paused: None, output: None, linger: None, received: 0 }
     }
 
     /// Something happened: the idle time begins anew.
@@ -90,20 +109,28 @@ impl Deadlines {
         self.paused
     }
 
-    /// Output waits for the peer, or the peer took some of it.
-    pub(crate) fn write_moves(&mut self, now: Instant) {
-        self.write = Some(now);
+    /// Output waits for the peer.
+    pub(crate) fn output_waits(&mut self, now: Instant) {
+        self.output.get_or_insert(Output { began: now, moved: now, taken: 0 });
+    }
+
+    /// The peer took `bytes` of what waits for it.
+    pub(crate) fn output_moves(&mut self, now: Instant, bytes: usize) {
+        if let Some(output) = &mut self.output {
+            output.moved = now;
+            output.taken += bytes as u64;
+        }
     }
 
     /// Nothing waits for the peer any more.
-    pub(crate) fn write_ends(&mut self, now: Instant) {
-        self.write = None;
+    pub(crate) fn output_ends(&mut self, now: Instant) {
+        self.output = None;
         self.active = now;
     }
 
-    /// Since when the peer has taken nothing of what waits for it.
-    pub(crate) fn write_waits_since(&self) -> Option<Instant> {
-        self.write
+    /// What waits for the peer.
+    pub(crate) fn output(&self) -> Option<&Output> {
+        self.output.as_ref()
     }
 
     /// The last answer was given; the peer has the linger time left to close.
@@ -127,11 +154,11 @@ impl Deadlines {
             since.filter(|_| !limit.is_zero()).map(|since| (since + limit, expiry))
         };
         let linger = self.linger.map(|since| (since + timeouts.linger, Expiry::Linger));
-        let write = on(self.write, timeouts.write_stall, Expiry::WriteStall);
+        let write = on(self.output.map(|output| output.moved), timeouts.write_stall, Expiry::WriteStall);
         let reply = on(pending.owed_since, timeouts.reply, Expiry::Reply);
         let running = self.paused.is_none() && !pending.ending;
         let message = on(self.message.filter(|_| running), self.message_limit(timeouts), Expiry::Message);
-        let is_idle = running && self.message.is_none() && self.write.is_none() && pending.owed_since.is_none();
+        let is_idle = running && self.message.is_none() && self.output.is_none() && pending.owed_since.is_none();
         let idle = on(is_idle.then_some(self.active), timeouts.idle, Expiry::Idle);
         [linger, write, reply, message, idle].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
@@ -194,7 +221,7 @@ mod tests {
         let mut timeouts = Timeouts { idle: Duration::ZERO, ..Timeouts::default() };
         let mut deadlines = Deadlines::new(now);
         assert_eq!(deadlines.next(&timeouts, CALM), None);
-        deadlines.write_moves(now);
+        deadlines.output_waits(now);
         let owed = Pending { owed_since: Some(now), ending: false };
         assert_eq!(deadlines.next(&timeouts, owed), Some((now + 30 * SECOND, Expiry::WriteStall)));
         timeouts.write_stall = Duration::ZERO;

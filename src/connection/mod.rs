@@ -18,7 +18,7 @@ use crate::protocol::{Protocol, Refusal};
 use crate::reason::Paused;
 
 pub use close_reason::CloseReason;
-pub(crate) use deadline::{Deadlines, Expiry, Pending};
+pub(crate) use deadline::{Deadlines, Expiry, Output, Pending};
 pub(crate) use table::Table;
 pub use timeouts::Timeouts;
 pub use when_full::WhenFull;

@@ -22,6 +22,12 @@ impl<C> Table<C> {
         (max * (size_of::<Option<C>>() + size_of::<u32>())) as u64
     }
 
+    /// Bytes that are reserved for connections now.
+    #[cfg(feature = "sim")]
+    pub(crate) fn reserved(&self) -> u64 {
+        (self.slots.capacity() * size_of::<Option<C>>() + self.free.capacity() * size_of::<u32>()) as u64
+    }
+
     /// Puts in what `make` makes of its new id; returns the slot.
     pub(crate) fn insert(&mut self, make: impl FnOnce(ConnectionId) -> C) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {

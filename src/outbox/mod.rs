@@ -269,4 +269,10 @@ impl Outbox {
     pub(crate) fn workers_reserve_whole(&self) -> bool {
         self.workers_reserve.in_use() == 0
     }
+
+    /// The workers' last resort.
+    #[cfg(feature = "sim")]
+    pub(crate) fn workers_reserve(&self) -> &Arc<Tier> {
+        &self.workers_reserve
+    }
 }

@@ -53,6 +53,12 @@ impl Owed {
         (max * size_of::<Entry>()) as u64
     }
 
+    /// Bytes that are reserved for tickets now.
+    #[cfg(feature = "sim")]
+    pub(crate) fn reserved(&self) -> u64 {
+        (self.entries.capacity() * size_of::<Entry>()) as u64
+    }
+
     /// True if one more reply can be deferred.
     pub(crate) fn has_room(&self) -> bool {
         self.room() > 0

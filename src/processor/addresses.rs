@@ -26,6 +26,12 @@ impl Addresses {
         if limit == 0 { 0 } else { places as u64 }
     }
 
+    /// How many addresses are counted.
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.counts.len()
+    }
+
     /// Counts a connection; false if its address has more than the limit with it.
     pub(super) fn add(&mut self, address: IpAddr) -> bool {
         if self.limit == 0 {

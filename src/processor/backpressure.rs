@@ -13,18 +13,21 @@ use crate::reason::PauseReason;
 const STAGED_SEGMENTS: usize = 48;
 /// Segments that one more answer may add.
 pub(super) const ANSWER_SEGMENTS: usize = 16;
-/// A connection may hold this share of what is free outbound (Choudhury and Hahne, "Dynamic queue length thresholds",
-/// 1998): while many are slow, each gets less, and there is always something left for those who are not.
+/// A connection may hold this share of what is free outbound beyond the headroom (Choudhury and Hahne, "Dynamic queue
+/// length thresholds", 1998): while many are slow, each gets less, and there is something left for those who are not.
 const FREE_SHARE: usize = 8;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Puts the connection into the queue of those to be read, if it may run and there is something to do.
+    /// Puts the connection into a queue of those to be read, if it may run and there is something to do.
     pub(super) fn enqueue_run(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
-        let may_run = connection.paused.is_empty() || connection.paused.has(PauseReason::Turn);
-        let lingers = connection.ending.is_some();
-        if connection.has_input() && (may_run || lingers) {
-            self.run.push(slot);
+        if !connection.has_input() {
+            return;
+        }
+        match connection.paused.has(PauseReason::Turn) {
+            true => self.go_on.push(slot),
+            false if connection.paused.is_empty() || connection.ending.is_some() => self.run.push(slot),
+            false => {}
         }
     }
 
@@ -105,7 +108,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if undelivered >= self.settings.watermarks.high {
             return true;
         }
-        !connection.outbound.is_empty() && undelivered >= self.links.outbox.pool.free_bytes() / FREE_SHARE
+        !connection.outbound.is_empty() && undelivered >= self.outbound_to_share() / FREE_SHARE
     }
 
     pub(super) fn hold_if_high(&mut self, slot: u32) {
@@ -119,7 +122,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     pub(super) fn release_if_low(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
-        let low = self.settings.watermarks.low.min(self.links.outbox.pool.free_bytes() / FREE_SHARE / 4);
+        let low = self.settings.watermarks.low.min(self.outbound_to_share() / FREE_SHARE / 4);
         if connection.outbound.bytes() <= low {
             self.unpause(slot, PauseReason::OutboundHigh);
         }

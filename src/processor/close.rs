@@ -10,9 +10,14 @@ use crate::protocol::{Protocol, Refusal};
 use crate::reason::{CloseKind, DropReason, PauseReason};
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Begins the end of a connection with last words in the protocol's own language.
+    /// Begins the end of a connection with last words in the protocol's own language. One that ends already in good order
+    /// does so no more when a reply that it was owed does not come.
     pub(super) fn refuse(&mut self, slot: u32, reason: CloseReason, refusal: Refusal) {
-        self.begin_close(slot, reason, Some(refusal));
+        let ending = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut());
+        match ending.filter(|ending| ending.stage == Stage::Owed && ending.reason.says_all_was_delivered()) {
+            Some(ending) => (ending.reason, ending.refusal) = (reason, Some(refusal)),
+            None => self.begin_close(slot, reason, Some(refusal)),
+        }
     }
 
     /// Begins the end of a connection: from here on it is not decoded. The first reason counts.
@@ -135,13 +140,17 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.close_now(slot, CloseReason::Socket(kind));
     }
 
-    /// Closes at once, with whatever is left undone. If the end had begun already, its first reason stands.
+    /// Closes at once, with whatever is left undone. If the end had begun already, its first reason stands, unless that
+    /// one says that nothing is left undone.
     pub(super) fn close_now(&mut self, slot: u32, reason: CloseReason) {
         self.release_inbound(slot, dropped_because(reason.kind()));
         self.wheel.clear(slot);
         let Some(mut connection) = self.table.remove(slot) else { return };
-        let reason = connection.ending.take().map_or(reason, |ending| ending.reason);
         let undelivered = self.segments.clear(&mut connection.outbound);
+        // What is staged belongs to the connection that has its turn, which is this one then.
+        let cut_short = undelivered > 0 || connection.owed.count() > 0 || !self.desk.out.is_empty();
+        let first = connection.ending.take().map(|ending| ending.reason);
+        let reason = first.filter(|first| !(cut_short && first.says_all_was_delivered())).unwrap_or(reason);
         self.links.outbox.unqueued(slot, undelivered);
         let metrics = &self.links.metrics;
         metrics.bytes_outbound.sub(undelivered);

@@ -43,6 +43,12 @@ impl Holder {
 }
 
 impl Holders {
+    /// How many there are.
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Adds a holder; returns its index.
     pub(super) fn add(&mut self, slot: u32, bytes: usize, second: u32) -> u32 {
         let mut holder = Holder { slot, second, current: 0, before: 0 };

@@ -2,21 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Processor, Selector};
-use crate::buffer::TIERS;
+use super::{ENDING, EVENTS, Processor, Selector};
+use crate::buffer::{Segments, TIERS};
 use crate::connection::{Connection, Stage};
 use crate::id::ConnectionId;
 use crate::message_processor::MessageProcessor;
+use crate::outbox::Owed;
 use crate::protocol::Protocol;
 use crate::reason::Paused;
+use crate::timer::Wheel;
 
 /// The processor between two cycles.
 #[derive(Debug, Default)]
 pub(crate) struct Overview {
     pub(crate) connections: Vec<Inspected>,
     pub(crate) now: Option<Instant>,
-    /// Entries in the queues of those to be read and of those to be written.
-    pub(crate) queues: [usize; 2],
+    /// Entries in the queues of those to be read, of those who go on with it, and of those to be written.
+    pub(crate) queues: [usize; 3],
     /// Places taken in the longest line.
     pub(crate) longest_line: usize,
     /// Replies that were deferred and not settled yet.
@@ -24,6 +26,10 @@ pub(crate) struct Overview {
     pub(crate) segments: usize,
     /// Inbound blocks that the processor itself has set aside, by tier.
     pub(crate) set_aside: [usize; TIERS],
+    /// Outbound blocks in the connections' queues and with the processor itself, by tier; the reserves behind the pool's.
+    pub(crate) outbound_blocks: [usize; TIERS + 1],
+    /// LAW memory: what each room takes, in bytes or places, and what was counted for it at start.
+    pub(crate) rooms: Vec<(&'static str, u64, u64)>,
     /// It takes what others left in the outbox; false while there is no room for it.
     pub(crate) takes_outbound: bool,
 }
@@ -57,13 +63,38 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         overview.connections.clear();
         overview.connections.extend(self.table.iter().map(|connection| self.inspect_connection(connection)));
         overview.now = Some(self.now);
-        overview.queues = [self.run.len(), self.dirty.len()];
+        overview.queues = [self.run.len(), self.go_on.len(), self.dirty.len()];
         overview.longest_line = self.waiters.longest();
         overview.owed = self.desk.owed.outstanding();
         overview.segments = self.settings.segments_max - self.segments.room();
         overview.set_aside =
             [0, 1, 2].map(|tier| usize::from(self.spares.has(tier)) + usize::from(self.rests.has(tier)));
+        overview.outbound_blocks = self.segments.blocks();
+        overview.outbound_blocks[0] += usize::from(self.desk.out.is_warm());
+        self.inspect_rooms(&mut overview.rooms);
         overview.takes_outbound = self.can_take_outbound();
+    }
+
+    fn inspect_rooms(&self, rooms: &mut Vec<(&'static str, u64, u64)>) {
+        let max = self.settings.connections_max;
+        let endings = self.table.iter().filter(|connection| connection.ending.is_some()).count();
+        let queues = self.run.reserved() + self.go_on.reserved() + self.dirty.reserved() + self.waiters.reserved();
+        let table = self.table.reserved() + (queues + endings * ENDING) as u64;
+        let holders = (0..TIERS).map(|tier| {
+            let blocks = self.links.inbound.tiers()[tier].count();
+            ("holders of a tier's blocks", self.holders[tier].len() as u64, blocks as u64)
+        });
+        rooms.clear();
+        rooms.extend([
+            ("connection table", table, Self::table_memory(max)),
+            ("addresses", self.addresses.len() as u64, max as u64),
+            ("timers", self.wheel.reserved() as u64, Wheel::memory(max) as u64),
+            ("outbound segments", self.segments.reserved(), Segments::memory(self.settings.segments_max)),
+            ("replies owed", self.desk.owed.reserved(), Owed::memory(self.settings.owed_total_max)),
+            ("scratch", self.scratch.len() as u64, self.settings.scratch as u64),
+            ("events of one sleep", self.ready.capacity() as u64, EVENTS as u64),
+        ]);
+        rooms.extend(holders);
     }
 
     fn inspect_connection(&self, connection: &Connection<S::Socket, P>) -> Inspected {
@@ -79,7 +110,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             readable: flags.readable,
             undecoded: flags.undecoded,
             end_read: flags.end_read,
-            on_run: self.run.contains(connection.id.slot()),
+            on_run: self.run.contains(connection.id.slot()) || self.go_on.contains(connection.id.slot()),
             on_write: self.dirty.contains(connection.id.slot()),
             write_interest: flags.write_interest,
             message_age: deadlines.message_elapsed(deadlines.paused_since().unwrap_or(self.now)),

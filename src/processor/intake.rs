@@ -186,10 +186,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn queue(&mut self, slot: u32, encoded: Encoded) {
         let Encoded { segments, bytes, after } = encoded;
         let Some(connection) = self.table.at_mut(slot) else { return };
-        if connection.outbound.is_empty() {
-            connection.deadlines.write_moves(self.now);
-        }
+        connection.deadlines.output_waits(self.now);
         for segment in segments {
+            // A worker's answer may lie in the workers' reserve.
+            self.answer_room.note_reserve(slot, &segment);
             let pushed = self.segments.push(&mut connection.outbound, segment);
             debug_assert!(pushed.is_ok(), "room was checked before the answer was taken");
         }

@@ -12,7 +12,8 @@
 //! | `blocks` | which inbound blocks a connection may have |
 //! | `waiters` | who waits in line for one, and is served one by one |
 //! | `holders` | who has one, and who gives it up |
-//! | `answer_room` | reserves, encoders in line, and whose output is given up |
+//! | `answer_room` | reserves, and who waits for room |
+//! | `slow_peers` | whose undelivered output is given up |
 //! | `timeouts` | what is over |
 //! | `close` | how connections end |
 //! | `shutdown` | how the server ends |
@@ -33,6 +34,7 @@ mod selector;
 mod settings;
 mod shutdown;
 mod slot_queue;
+mod slow_peers;
 mod timeouts;
 mod waiters;
 mod write;
@@ -53,7 +55,7 @@ use crate::protocol::Protocol;
 use crate::timer::Wheel;
 
 use addresses::Addresses;
-use answer_room::OutputFamine;
+use answer_room::AnswerRoom;
 use holders::Holders;
 #[cfg(feature = "sim")]
 pub(crate) use inspect::{Inspected, Overview};
@@ -63,12 +65,18 @@ pub(crate) use settings::Settings;
 pub use settings::{Admission, Turn, Watermarks};
 use shutdown::Phase;
 use slot_queue::SlotQueue;
+use slow_peers::SlowPeers;
 use waiters::Waiters;
 
 /// Free inbound blocks a tier that the processor keeps at hand; nobody else leases from that pool.
 const OWN_INBOUND: [usize; TIERS] = [usize::MAX; TIERS];
 /// Free outbound blocks a tier that the processor keeps at hand; the others are there for all threads.
 const OWN_OUTBOUND: [usize; TIERS] = [16, 4, 1];
+
+/// Events of one sleep; the rest stays in the kernel for the next.
+const EVENTS: usize = 1024;
+/// Bytes that the end of a connection takes, as the allocator hands them out.
+const ENDING: usize = size_of::<Ending>() + 16;
 
 /// What a processor shares with the rest of the server.
 pub(crate) struct Links<K> {
@@ -102,10 +110,13 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     wheel: Wheel,
     /// Slots with something to read or decode.
     run: SlotQueue,
+    /// The same, of those who have used their turn up.
+    go_on: SlotQueue,
     /// Slots with something to write.
     dirty: SlotQueue,
     waiters: Waiters,
-    famine: OutputFamine,
+    answer_room: AnswerRoom,
+    slow_peers: SlowPeers,
     holders: [Holders; TIERS],
     phase: Phase,
     now: Instant,
@@ -137,15 +148,17 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             scratch: vec![0; settings.scratch].into_boxed_slice(),
             wheel: Wheel::new(now, max),
             run: SlotQueue::new(max),
+            go_on: SlotQueue::new(max),
             dirty: SlotQueue::new(max),
             waiters: Waiters::new(max),
-            famine: OutputFamine::default(),
+            answer_room: AnswerRoom::default(),
+            slow_peers: SlowPeers::default(),
             holders: Default::default(),
             phase: Phase::Serving,
             now,
             second: u64::MAX,
             started: now,
-            ready: Vec::with_capacity(1024),
+            ready: Vec::with_capacity(EVENTS),
             user_due: None,
             selector,
             settings,
@@ -155,9 +168,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Bytes that the connection table takes, with everything that grows with it, for the memory ceiling.
     pub(crate) fn table_memory(connections_max: usize) -> u64 {
-        let queues = 2 * SlotQueue::PER_SLOT + Waiters::PER_CONNECTION;
-        let ending = size_of::<Ending>() + 16;
-        Table::<Connection<S::Socket, P>>::memory(connections_max) + (connections_max * (queues + ending)) as u64
+        let queues = 3 * SlotQueue::memory(connections_max) + connections_max * Waiters::PER_CONNECTION;
+        let endings = connections_max * ENDING;
+        Table::<Connection<S::Socket, P>>::memory(connections_max) + (queues + endings) as u64
     }
 
     /// Bytes that counting the connections of each address takes, for the memory ceiling.
@@ -236,7 +249,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// How long nothing can happen by itself: not at all while work is left, else until the next timer.
     fn sleep_limit(&mut self) -> Option<Duration> {
-        if !self.run.is_empty() || !self.dirty.is_empty() || self.left_by_others() {
+        if !self.run.is_empty() || !self.go_on.is_empty() || !self.dirty.is_empty() || self.left_by_others() {
             return Some(Duration::ZERO);
         }
         let due = [self.wheel.next_due(), self.user_due, self.famine_due(), self.phase.until()];

@@ -7,18 +7,31 @@
 use std::io::{self, Read};
 use std::mem;
 
-use super::{Processor, Selector};
+use super::{Processor, Selector, Turn};
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
 use crate::panics::{Panicked, guarded};
 use crate::protocol::{Decode, Protocol, ProtocolError, Refusal};
 use crate::reason::{DropReason, PauseReason};
 
+/// What a connection may read in its first turn. One that has more to do goes on behind those who ask for little.
+const FIRST_BYTES: usize = 64 << 10;
+/// What those who go on may cost in a cycle, all together: then it is looked who else has something to say.
+const GOING_ON: usize = 1 << 20;
+/// What a message costs, compared with bytes that are read.
+const MESSAGE_COST: usize = 1 << 10;
+
 /// What is left of a connection's turn.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {
     pub(super) messages: usize,
     pub(super) bytes: usize,
+}
+
+impl Budget {
+    fn cost(self) -> usize {
+        self.bytes + self.messages * MESSAGE_COST
+    }
 }
 
 /// Whether a turn goes on.
@@ -37,27 +50,42 @@ enum Got {
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Gives each connection that has something to read or decode one turn.
+    /// Gives each connection that has something to read or decode one turn, and then some of those who used theirs up
+    /// another one, in a later cycle. However many want much, whoever wants little waits for a part of their turns only (as FQ-CoDel serves
+    /// new flows before old ones, RFC 8290 section 4.2).
     pub(super) fn read_from_sockets(&mut self) {
+        let Turn { messages, bytes } = self.settings.turn;
+        let going_on = self.go_on.len();
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop() else { break };
-            self.turn(slot);
+            self.turn(slot, Budget { messages, bytes: bytes.min(FIRST_BYTES) });
+        }
+        let mut cost = 0;
+        for _ in 0..going_on {
+            let Some(slot) = self.go_on.pop() else { break };
+            cost += self.turn(slot, Budget { messages, bytes });
+            if cost >= GOING_ON {
+                break;
+            }
         }
     }
 
-    fn turn(&mut self, slot: u32) {
-        let Some(connection) = self.table.at(slot) else { return };
+    /// A turn of the connection in `slot`. Returns what it cost.
+    fn turn(&mut self, slot: u32, given: Budget) -> usize {
+        let Some(connection) = self.table.at(slot) else { return 0 };
         if connection.ending.is_some() {
-            return self.linger_turn(slot);
+            self.linger_turn(slot);
+            return 0;
         }
         self.clear_pause(slot, PauseReason::Turn);
-        let mut budget = Budget { messages: self.settings.turn.messages, bytes: self.settings.turn.bytes };
-        while self.step(slot, &mut budget) == Step::Again {}
+        let mut left = given;
+        while self.step(slot, &mut left) == Step::Again {}
         self.flush(slot);
         self.requeue(slot);
         self.advance_ending(slot);
         self.drain_if_finished(slot);
         self.rearm(slot);
+        given.cost() - left.cost()
     }
 
     fn step(&mut self, slot: u32, budget: &mut Budget) -> Step {

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use crate::connection::Timeouts;
 
-/// How much one connection may do before the others have their turn.
+/// How much one connection may do before the others have their turn. One that uses its turn up goes on behind those who
+/// do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
     /// Messages.
     pub messages: usize,
-    /// Bytes read from its socket.
+    /// Bytes read from its socket; of its first turn after a pause, 64 KiB at most.
     pub bytes: usize,
 }
 

@@ -19,8 +19,16 @@ impl SlotQueue {
         Self { queue: VecDeque::with_capacity(max), queued: vec![0; max.div_ceil(64)] }
     }
 
-    /// Bytes for each slot, rounded up, for the memory ceiling.
-    pub(super) const PER_SLOT: usize = size_of::<u32>() + 1;
+    /// Bytes that a queue for the slots below `max` takes, for the memory ceiling.
+    pub(super) fn memory(max: usize) -> usize {
+        max * size_of::<u32>() + max.div_ceil(64) * size_of::<u64>()
+    }
+
+    /// Bytes that are reserved for it now.
+    #[cfg(feature = "sim")]
+    pub(super) fn reserved(&self) -> usize {
+        self.queue.capacity() * size_of::<u32>() + self.queued.capacity() * size_of::<u64>()
+    }
 
     /// Appends `slot`, unless it has its place already.
     pub(super) fn push(&mut self, slot: u32) {

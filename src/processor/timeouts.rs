@@ -47,7 +47,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 self.refuse(slot, CloseReason::TooSlow { bytes, elapsed }, Refusal::TooSlow);
             }
             Expiry::WriteStall => {
-                let since = deadlines.write_waits_since().unwrap_or(now);
+                let since = deadlines.output().map_or(now, |output| output.moved);
                 let (elapsed, undelivered) = (now.saturating_duration_since(since), connection.outbound.bytes());
                 self.close_now(slot, CloseReason::WriteStalled { elapsed, undelivered });
             }

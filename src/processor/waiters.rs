@@ -92,9 +92,19 @@ impl Waiters {
     /// Places taken in the longest line.
     #[cfg(feature = "sim")]
     pub(super) fn longest(&self) -> usize {
+        self.lines().map(VecDeque::len).max().unwrap_or(0)
+    }
+
+    /// Bytes that are reserved for all lines now.
+    #[cfg(feature = "sim")]
+    pub(super) fn reserved(&self) -> usize {
+        self.lines().map(|line| line.capacity() * size_of::<Waiter>()).sum()
+    }
+
+    #[cfg(feature = "sim")]
+    fn lines(&self) -> impl Iterator<Item = &VecDeque<Waiter>> {
         let blocks = self.spares.iter().chain(&self.blocks).map(|line| &line.waiting);
-        let lines = blocks.chain([&self.answer_room, &self.owed_room, &self.not_ready]);
-        lines.map(VecDeque::len).max().unwrap_or(0)
+        blocks.chain([&self.answer_room, &self.owed_room, &self.not_ready])
     }
 }
 
@@ -163,7 +173,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.waiters.spares.iter().chain(&self.waiters.blocks).any(|line| !line.is_empty()) {
             self.links.inbound.line().tell_processor();
         }
-        if !self.waiters.answer_room.is_empty() {
+        if !self.waiters.answer_room.is_empty() || self.repayment_is_awaited() {
             self.links.outbox.pool.line().tell_processor();
         }
     }
@@ -173,10 +183,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Waiters { spares, blocks, .. } = &self.waiters;
         let lines = |lines: &[BlockLine; TIERS]| (0..TIERS).any(|tier| self.could_serve(&lines[tier], tier));
         let blocks = lines(spares) || lines(blocks);
-        let answers = !self.waiters.answer_room.is_empty()
-            && (self.answer_room_is_back() || self.could_repay() || self.famine.evict_at.is_none());
+        let answers = !self.waiters.answer_room.is_empty() && self.answer_room_is_back();
+        let repaid = self.repayment_is_awaited() && self.could_repay();
         let owed = !self.waiters.owed_room.is_empty() && self.desk.owed.has_room();
-        blocks || answers || owed || self.waiters.resuming || self.encoder_waits_unseen()
+        let others = self.encoder_waits_unseen() || self.slow_output_unseen();
+        blocks || answers || repaid || owed || others || self.waiters.resuming
     }
 
     /// True if the first in line would be served, is gone, or was not seen yet.
@@ -198,7 +209,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// When somebody has waited long enough for an eviction.
     pub(super) fn famine_due(&self) -> Option<Instant> {
         let lines = self.waiters.spares.iter().chain(&self.waiters.blocks);
-        lines.map(|line| line.evict_at).chain([self.famine.evict_at]).flatten().min()
+        lines.map(|line| line.evict_at).chain([self.slow_output_due()]).flatten().min()
     }
 
     /// Serves the line as far as it goes. Those who wait for a spare only look again, one by one: the next in the next

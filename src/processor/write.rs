@@ -71,12 +71,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn settle_staged(&mut self, slot: u32, delivered: usize) {
-        let Self { table, desk, segments, famine, links, .. } = self;
+        let Self { table, desk, segments, answer_room, links, .. } = self;
         let mut lost = 0;
         let mut connection = table.at_mut(slot);
         desk.out.settle(delivered, |segment| {
             let bytes = segment.len();
-            famine.note_reserve(slot, &segment);
+            answer_room.note_reserve(slot, &segment);
             let queued = match &mut connection {
                 Some(connection) => segments.push(&mut connection.outbound, segment).is_ok(),
                 None => false,
@@ -96,9 +96,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at_mut(slot).filter(|connection| !connection.outbound.is_empty()) else {
             return;
         };
-        if connection.deadlines.write_waits_since().is_none() {
-            connection.deadlines.write_moves(self.now);
-        }
+        connection.deadlines.output_waits(self.now);
         if !connection.flags.write_interest {
             connection.flags.write_interest = true;
             if let Err(error) = self.selector.set_write(&mut connection.socket, slot, true) {
@@ -135,7 +133,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Self { table, segments, desk, links, now, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         segments.advance(&mut connection.outbound, bytes, |segment| desk.out.recycle(segment));
-        connection.deadlines.write_moves(*now);
+        connection.deadlines.output_moves(*now, bytes);
         links.outbox.unqueued(slot, bytes);
         links.metrics.bytes_out.add(bytes);
         links.metrics.bytes_outbound.sub(bytes);
@@ -144,7 +142,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn delivered_all(&mut self, slot: u32) {
         let Some(connection) = self.table.at_mut(slot) else { return };
-        connection.deadlines.write_ends(self.now);
+        connection.deadlines.output_ends(self.now);
         if connection.flags.write_interest {
             connection.flags.write_interest = false;
             if let Err(error) = self.selector.set_write(&mut connection.socket, slot, false) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::network::State;
-use crate::buffer::{SharedPool, TIERS};
+use crate::buffer::{SharedPool, TIERS, Tier};
 use crate::connection::Stage;
 use crate::id::ConnectionId;
 use crate::metrics::Snapshot;
@@ -80,9 +80,15 @@ pub(super) struct Scene<'a> {
     pub(super) metrics: &'a Snapshot,
     pub(super) outbox: &'a Outbox,
     pub(super) inbound: &'a Arc<SharedPool>,
+    /// The processor's last resort.
+    pub(super) reserve: &'a Arc<Tier>,
     pub(super) network: &'a State,
     /// Accepted connections that wait for the processor.
     pub(super) waiting: usize,
+    /// Connections between accept and close.
+    pub(super) live: usize,
+    /// Messages that the user was given, ever.
+    pub(super) given: u64,
     /// Whose messages were handled in this cycle.
     pub(super) spoke: &'a [ConnectionId],
 }
@@ -121,10 +127,11 @@ impl Laws {
             waits && scene.overview.owed == 0
         };
         let idle_waiter = scene.overview.connections.iter().any(waits_for_nothing);
-        self.busy = left || idle_waiter || scene.overview.queues != [0, 0];
-        match &scene.network.misuse {
-            Some(misuse) => Err(("selector", misuse.clone())),
-            None => Ok(()),
+        self.busy = left || idle_waiter || scene.overview.queues != [0; 3];
+        match (&scene.network.misuse, &scene.network.broken) {
+            (Some(misuse), _) => Err(("selector", misuse.clone())),
+            (None, Some(broken)) => Err(broken.clone()),
+            (None, None) => Ok(()),
         }
     }
 
@@ -183,18 +190,29 @@ impl Scene<'_> {
     fn check_memory(&self) -> Result<(), Breach> {
         let Self { config, overview, .. } = self;
         let bounds = [
+            ("connections from accept to close", self.live, config.connections_max),
+            ("accepted connections", self.waiting, config.handover_max),
+            ("settled replies", self.outbox.settled.len(), config.owed_total_max),
+            ("unasked messages", self.outbox.unasked.len(), config.unasked_max),
             ("connections", overview.connections.len(), config.connections_max),
             ("connections in the run queue", overview.queues[0], config.connections_max),
-            ("connections in the write queue", overview.queues[1], config.connections_max),
+            ("connections in the queue of those who go on", overview.queues[1], config.connections_max),
+            ("connections in the write queue", overview.queues[2], config.connections_max),
             ("places in a line", overview.longest_line, config.connections_max),
             ("replies owed", overview.owed, config.owed_total_max),
             ("segments", overview.segments, config.segments_max),
         ];
-        let pools = [("inbound", self.inbound), ("outbound", &self.outbox.pool)];
-        let blocks = pools.iter().flat_map(|(name, pool)| {
-            pool.tiers().iter().map(move |tier| (*name, tier.in_use().max(tier.high_water()), tier.count()))
+        let most = |tier: &Arc<Tier>| tier.in_use().max(tier.high_water()).max(tier.made());
+        let reserves = [self.reserve, self.outbox.workers_reserve()].map(|tier| ("reserve", most(tier), 1));
+        let spared = config.inbound_with_spares().map(|tier| tier.count);
+        let counts =
+            [("inbound", self.inbound, spared), ("outbound", &self.outbox.pool, config.outbound.map(|t| t.count))];
+        let blocks = counts.iter().flat_map(|(name, pool, counts)| {
+            pool.tiers().iter().zip(counts).map(move |(tier, count)| (*name, most(tier), *count))
         });
-        match bounds.into_iter().chain(blocks).find(|(_, count, max)| count > max) {
+        let counted = bounds.into_iter().chain(reserves).chain(blocks);
+        let counted = counted.map(|(what, count, max)| (what, count as u64, max as u64));
+        match counted.chain(overview.rooms.iter().copied()).find(|(_, count, max)| count > max) {
             Some((what, count, max)) => Err(("memory", format!("{what}: {count}, and the bound is {max}"))),
             None => Ok(()),
         }
@@ -218,6 +236,15 @@ impl Scene<'_> {
             let what = format!("{} connections were accepted, {accounted} are accounted for", metrics.accepted);
             return Err(("ledger", what));
         }
+        let here = metrics.open + self.waiting as u64;
+        if self.live as u64 != here {
+            return Err(("ledger", format!("{here} connections are here, {} are counted", self.live)));
+        }
+        if metrics.messages_in != self.given {
+            let what = format!("{} messages were handed over, {} are counted", self.given, metrics.messages_in);
+            return Err(("ledger", what));
+        }
+        self.check_outbound_blocks()?;
         for (tier, home) in self.inbound.tiers().iter().enumerate() {
             let held = overview.connections.iter().filter(|connection| connection.tier == Some(tier)).count();
             let accounted = held + overview.set_aside[tier] + home.kept();
@@ -236,6 +263,21 @@ impl Scene<'_> {
         let owed: usize = overview.connections.iter().map(|connection| connection.owed).sum();
         if owed > overview.owed {
             return Err(("ledger", format!("{owed} replies are owed, {} are counted", overview.owed)));
+        }
+        Ok(())
+    }
+
+    /// LAW ledger: every outbound block that is in use lies in a queue of the processor's, or in the outbox.
+    fn check_outbound_blocks(&self) -> Result<(), Breach> {
+        let pool = self.outbox.pool.tiers().iter().map(|tier| tier.in_use());
+        let reserves = self.reserve.in_use() + self.outbox.workers_reserve().in_use();
+        let in_outbox = self.outbox.has_work();
+        for (tier, in_use) in pool.chain([reserves]).enumerate() {
+            let held = self.overview.outbound_blocks[tier];
+            if in_use < held || (in_use > held && !in_outbox) {
+                let what = format!("{in_use} outbound blocks of tier {tier} are in use, {held} are held");
+                return Err(("ledger", what));
+            }
         }
         Ok(())
     }

@@ -83,6 +83,8 @@ pub(super) struct State {
     pub(super) oversleep_max: Duration,
     /// What the server did and a real selector would have punished.
     pub(super) misuse: Option<String>,
+    /// A law that was broken outside of the processor's cycle, and how.
+    pub(super) broken: Option<(&'static str, String)>,
     /// True while others have left work for the processor.
     pub(super) left: Probe,
     schedule: Schedule,
@@ -118,6 +120,7 @@ impl Network {
             happened: 0,
             oversleep_max: Duration::ZERO,
             misuse: None,
+            broken: None,
             left: Probe::default(),
             schedule: Schedule::default(),
         };

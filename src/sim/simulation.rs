@@ -255,10 +255,8 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         if self.cycles > CYCLES_MAX {
             return Err(("liveness", "the simulation does not end".into()));
         }
-        // In debug builds the processor has asserted it itself, at the end of the cycle.
-        if !cfg!(debug_assertions) {
-            self.processor.inspect_ledger().map_err(|what| ("ledger", what))?;
-        }
+        // In debug builds the processor asserts it itself, but before the last thing of its cycle, which may close connections.
+        self.processor.inspect_ledger().map_err(|what| ("ledger", what))?;
         let metrics = self.shared.metrics.snapshot();
         let sightings = self.sightings.lock();
         let network = self.network.lock();
@@ -268,8 +266,11 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
             metrics: &metrics,
             outbox: &self.shared.outbox,
             inbound: &self.shared.inbound,
+            reserve: &self.shared.reserve,
             network: &network,
             waiting: self.shared.handover.waiting(),
+            live: self.shared.handover.live(),
+            given: sightings.given,
             spoke: &sightings.spoke,
         })
     }

@@ -37,6 +37,8 @@ pub(super) struct Sightings {
     newest: u64,
     pub(super) opened: u64,
     pub(super) closed: Vec<Closed>,
+    /// Messages that the user was given.
+    pub(super) given: u64,
     /// What was broken: the law, and how.
     pub(super) broken: Option<(&'static str, String)>,
     /// Who has spoken in this cycle, and how often.
@@ -71,6 +73,7 @@ impl Sightings {
 
     fn speaks(&mut self, peer: &Peer, turn_max: usize) {
         let id = peer.connection;
+        self.given += 1;
         if self.open.get(&id) != Some(&peer.address) {
             self.broken = Some(("ends once", format!("a message came from {id:?}, which is not open")));
         }

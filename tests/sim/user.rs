@@ -134,8 +134,13 @@ impl<P: Wire> MessageProcessor<P> for User<P> {
         }
     }
 
-    fn when_full(&mut self, _: &Peer) -> WhenFull {
-        if self.closes_full && self.random.chance(500) { WhenFull::Close } else { WhenFull::PauseReads }
+    fn when_full(&mut self, peer: &Peer) -> WhenFull {
+        let closes = self.closes_full && self.random.chance(500);
+        let mut world = self.world.lock();
+        if let Some(index) = world.by_address.get(&peer.address).copied() {
+            world.records[index].closes_full = closes;
+        }
+        if closes { WhenFull::Close } else { WhenFull::PauseReads }
     }
 
     fn ready(&mut self) -> bool {

@@ -1,0 +1,109 @@
+//! Whose undelivered output is given up when the memory for answers runs low.
+//!
+//! A part of the outbound pool is headroom, for answers that leave at once. Output that its peer does not take may lie in
+//! it for a while only, and the less of it is left, the shorter. So there is room for those who read before anybody has
+//! to wait for it; and when somebody waits all the same, it is not for long.
+
+use std::time::{Duration, Instant};
+
+use super::{Processor, Selector};
+use crate::connection::{CloseReason, Output};
+use crate::message_processor::MessageProcessor;
+use crate::protocol::Protocol;
+
+/// This part of the outbound pool is headroom.
+const HEADROOM: usize = 4;
+/// Output may stand still for the famine time when the headroom is whole, and for this part of it when it is used up.
+const LEAST_PATIENCE: u32 = 16;
+/// While nobody waits, those who take their output too slowly go one by one, this part of the famine time apart.
+const PACE: u32 = 64;
+
+/// What is known of those who do not take their output.
+#[derive(Debug, Default)]
+pub(super) struct SlowPeers {
+    /// When to look for one again. `None`: there is headroom, or nobody has looked yet.
+    look_at: Option<Instant>,
+    /// Since when there has not been room for everybody: until the headroom is back.
+    famine_since: Option<Instant>,
+    /// Somebody waited for room at the last look.
+    waited_for: bool,
+}
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// Gives output up if it is time, of one connection a cycle: of the one whose output has stood still for longest.
+    /// If all of it moves, and others waited, of the one who takes it slowest.
+    pub(super) fn give_up_slow_output(&mut self) {
+        let (now, waited_for) = (self.now, self.waits_for_outbound());
+        if !waited_for && !self.is_tight() {
+            self.slow_peers = SlowPeers::default();
+            return;
+        }
+        let begins = waited_for && !self.slow_peers.waited_for;
+        self.slow_peers.waited_for = waited_for;
+        if waited_for {
+            self.slow_peers.famine_since.get_or_insert(now);
+        }
+        if !begins && self.slow_peers.look_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let least = self.settings.timeouts.famine / LEAST_PATIENCE;
+        let patience = if waited_for { least } else { self.patience() };
+        let stalled = self.outputs().min_by_key(|(output, _)| output.moved);
+        let look_at = match (stalled, self.slowest(least)) {
+            (Some((output, slot)), _) if now >= output.moved + patience => self.give_up(slot, Duration::ZERO),
+            (_, Some(slot)) if waited_for => self.give_up(slot, Duration::ZERO),
+            (_, Some(slot)) => self.give_up(slot, self.settings.timeouts.famine / PACE),
+            (stalled, None) => stalled.map_or(now + least, |(output, _)| (output.moved + patience).min(now + least)),
+        };
+        self.slow_peers.look_at = Some(look_at);
+    }
+
+    /// What all who do not read at once may share: what is free of the outbound pool, but for the headroom.
+    pub(super) fn outbound_to_share(&self) -> usize {
+        let pool = &self.links.outbox.pool;
+        pool.free_bytes().saturating_sub(pool.bytes() / HEADROOM)
+    }
+
+    /// True if a cycle would begin to look, or has somebody new to look for.
+    pub(super) fn slow_output_unseen(&self) -> bool {
+        let SlowPeers { look_at, waited_for, .. } = self.slow_peers;
+        waited_for != self.waits_for_outbound() || (look_at.is_none() && self.is_tight())
+    }
+
+    /// When to look whose output is given up.
+    pub(super) fn slow_output_due(&self) -> Option<Instant> {
+        self.slow_peers.look_at
+    }
+
+    /// Nothing is left but headroom.
+    fn is_tight(&self) -> bool {
+        self.outbound_to_share() == 0
+    }
+
+    /// How long output may stand still: in proportion to what is left of the headroom.
+    fn patience(&self) -> Duration {
+        let pool = &self.links.outbox.pool;
+        let left = pool.free_bytes() * LEAST_PATIENCE as usize * HEADROOM / pool.bytes();
+        self.settings.timeouts.famine / LEAST_PATIENCE * (left as u32).clamp(1, LEAST_PATIENCE)
+    }
+
+    /// Everybody's output that waits in a queue.
+    fn outputs(&self) -> impl Iterator<Item = (&Output, u32)> {
+        let undelivered = self.table.iter().filter(|connection| !connection.outbound.is_empty());
+        undelivered.filter_map(|connection| Some((connection.deadlines.output()?, connection.id.slot())))
+    }
+
+    /// Who takes its output slowest, of those who had `least` time for it. None before others have waited for so long.
+    fn slowest(&self, least: Duration) -> Option<u32> {
+        let now = self.now;
+        self.slow_peers.famine_since.filter(|since| now >= *since + least)?;
+        let tried = self.outputs().filter(|(output, _)| now >= output.began + least);
+        tried.min_by_key(|(output, _)| output.rate(now)).map(|(_, slot)| slot)
+    }
+
+    fn give_up(&mut self, slot: u32, pause: Duration) -> Instant {
+        let undelivered = self.table.at(slot).map_or(0, |connection| connection.outbound.bytes());
+        self.close_now(slot, CloseReason::EvictedOutbound { undelivered });
+        self.now + pause
+    }
+}

@@ -1,0 +1,107 @@
+//! Peers who do not take their answers, until the memory for answers is used up: whoever reads is served all the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sluicegate::sim::{Broken, Network, Reading, SimPeer, Simulation, Weather};
+use sluicegate::{CloseKind, Config, LengthPrefixed, Message, Reply, TierConfig};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Answers that take a whole medium block.
+const ANSWER: usize = 1000;
+/// With this much undelivered, a connection asks for nothing more.
+const HIGH: usize = 4 * ANSWER;
+const SLOW_PEERS: usize = 200;
+
+/// What the reader saw.
+#[derive(Debug)]
+struct Served {
+    /// The longest that it waited for an answer.
+    slowest: Duration,
+    /// All of its waits together.
+    waited: Duration,
+    evicted: u64,
+}
+
+/// Room for 64 medium answers; of slow peers there are three times as many, and each asks for more than it may have.
+fn config() -> Config {
+    let mut config = Config::default();
+    let tiers = [(64, 16), (1024, 64), (8192, 4)].map(|(size, count)| TierConfig { size, count });
+    (config.inbound, config.outbound) = (tiers, tiers);
+    config.reply_max = 9000;
+    config.watermarks.high = HIGH;
+    config.watermarks.low = ANSWER;
+    config.timeouts.write_stall = Duration::ZERO;
+    config.timeouts.message = Duration::ZERO;
+    config.timeouts.rate_grace = Duration::ZERO;
+    config.timeouts.idle = Duration::ZERO;
+    config
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    [&(payload.len() as u32).to_be_bytes(), payload].concat()
+}
+
+/// Answers `s` with little, and says when; everything else with much.
+fn user(
+    network: &Network,
+    answered_at: &Arc<Mutex<Duration>>,
+) -> impl FnMut(Message<'_, LengthPrefixed>, Reply<'_, LengthPrefixed>) + Send + use<> {
+    let (network, answered_at) = (network.clone(), Arc::clone(answered_at));
+    move |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+        if message.payload() != b"s" {
+            return reply.send(&[b'y'; ANSWER]);
+        }
+        *answered_at.lock() = network.elapsed();
+        reply.send("small");
+    }
+}
+
+fn reading_beside(reading: Reading) -> Result<Served, Broken> {
+    let answered_at = Arc::default();
+    let protocol = LengthPrefixed::new(8192);
+    let mut simulation =
+        Simulation::new(1, config(), protocol, |network, _| user(network, &answered_at)).expect("the settings fit");
+    let narrow = Weather { send_buffer: 64, ..Weather::calm() };
+    let connect = |weather| simulation.connect(weather).expect("there is room");
+    let reader = connect(Weather::calm());
+    let slow: Vec<SimPeer> = (0..SLOW_PEERS).map(|_| connect(narrow)).collect();
+    let requests = frame(b"much").repeat(64);
+    for peer in &slow {
+        peer.set_reading(reading);
+        peer.send(&requests);
+    }
+    let mut served = Served { slowest: Duration::ZERO, waited: Duration::ZERO, evicted: 0 };
+    for answer in 1..=500 {
+        let asked = simulation.network().elapsed();
+        reader.send(&frame(b"s"));
+        let answered = simulation.run_until(10 * SECOND, |_| reader.received() == answer * frame(b"small").len())?;
+        assert!(answered, "no answer within ten seconds: {}", simulation.describe());
+        let waited = *answered_at.lock() - asked;
+        served.slowest = served.slowest.max(waited);
+        served.waited += waited;
+        simulation.run_for(SECOND / 100)?;
+    }
+    served.evicted = simulation.metrics().closed_by(CloseKind::EvictedOutbound);
+    Ok(served)
+}
+
+/// The first rush takes all memory at once, and it takes some rounds to get it back. From then on there is headroom.
+fn assert_served(served: &Served) {
+    assert!(served.evicted >= 50, "{served:?}");
+    assert!(served.slowest < SECOND / 4 && served.waited < SECOND, "500 answers: {served:?}");
+}
+
+#[test]
+fn liveness_who_reads_is_served_beside_two_hundred_who_do_not() -> Result<(), Broken> {
+    assert_served(&reading_beside(Reading::Stalled)?);
+    Ok(())
+}
+
+/// Their output moves always, so it never stands still for long enough to be given up for that.
+#[test]
+fn liveness_who_reads_is_served_beside_two_hundred_who_read_a_little() -> Result<(), Broken> {
+    assert_served(&reading_beside(Reading::Slow { bytes: 16, every: SECOND / 50 })?);
+    Ok(())
+}
