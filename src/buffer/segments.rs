@@ -357,11 +357,11 @@ mod tests {
         assert!(!segments.could_repay(&queue, &pool) && reserve.in_use() == 1);
         assert_eq!(bytes_of(&segments, &queue), bytes, "in the middle of it");
         // What the first block took has left, and the others came home.
-        segments.advance(&mut queue, 6 + 2000 + HEADROOM, |segment| drop(segment));
+        segments.advance(&mut queue, 6 + 2000 + HEADROOM, drop);
         drop(taken);
         segments.repay(&mut queue, &mut pool);
         assert_eq!(bytes_of(&segments, &queue), bytes[6 + 2000 + HEADROOM..]);
-        segments.advance(&mut queue, 2 * (2000 + HEADROOM), |segment| drop(segment));
+        segments.advance(&mut queue, 2 * (2000 + HEADROOM), drop);
         assert!(!segments.repay(&mut queue, &mut pool), "the rest finds its place");
         assert_eq!(reserve.in_use(), 0);
         assert_eq!(bytes_of(&segments, &queue), bytes[6 + 3 * (2000 + HEADROOM)..]);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::agent::recovery::recover;
 use crate::child::Example;
-use crate::clients::{finish, frames, http_get, send_until_broken, until};
+use crate::clients::{finish, frames, http_get, newest, send_until_broken, until};
 use crate::disks::Folder;
 use crate::net::{connect, frame, pattern};
 use crate::rig::{ODD, read_all};
@@ -228,6 +228,60 @@ fn log_cat_follows() {
     peer.write_all(&frame(b"the third")).expect("taken");
     cat.says("the third");
     assert_eq!(read_all(&folder, Kind::Log).len(), 3);
+}
+
+/// A small disk in memory; taken away at the end.
+struct SmallDisk(Folder);
+
+impl SmallDisk {
+    /// `None` where mounting is not allowed.
+    fn mount() -> Option<Self> {
+        let folder = Folder::new();
+        let mounted = Self::run("mount", &["-t", "tmpfs", "-o", "size=2m", "none", folder.text()]);
+        mounted.then(|| Self(folder))
+    }
+
+    fn grow(&self) {
+        assert!(Self::run("mount", &["-o", "remount,size=64m", self.0.text()]));
+    }
+
+    fn run(program: &str, args: &[&str]) -> bool {
+        let status = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Also while a program still writes to it.
+        Self::run("umount", &["-l", self.0.text()]);
+    }
+}
+
+#[test]
+fn a_real_disk_that_is_full_is_waited_for() {
+    let Some(disk) = SmallDisk::mount() else { return println!("mounting is not allowed here") };
+    let (agent, address) = serve(&disk.0, &["--rotate-mb", "1", "--ack"]);
+    let sent = thread::spawn(move || {
+        let peer = connect(address);
+        let mut writing = peer.try_clone().expect("cloned");
+        let writer = thread::spawn(move || {
+            writing.write_all(&frames(1, 0, 0..50_000, (90, 110))).expect("taken");
+            writing.shutdown(std::net::Shutdown::Write).expect("connected");
+        });
+        let mut said = Vec::new();
+        std::io::Read::read_to_end(&mut &peer, &mut said).expect("the end of the stream");
+        writer.join().expect("no panic");
+        newest(&said)
+    });
+    agent.logs("cannot write: No space left on device");
+    disk.grow();
+    agent.logs("writes again after");
+    assert_eq!(sent.join().expect("no panic"), 50_000);
+    agent.goes_down("TERM");
+    agent.ends().with_code(0);
+    let found = verify::look(disk.0.path(), 1, 1, (90, 110)).expect("read");
+    assert_eq!((found.records, found.faults), (vec![50_000], vec![]));
 }
 
 #[test]

@@ -36,6 +36,20 @@ fn never_is_never_and_an_interval_is_an_interval() {
 }
 
 #[test]
+fn an_interval_that_rotation_was_faster_than_is_forgotten() {
+    let time = Duration::from_millis(500);
+    let setup = Setup { policy: Fsync::Interval(time), rotate_age: Some(time / 2), ..Setup::default() };
+    let mut rig = Rig::new(setup);
+    rig.give(0, &["one"]);
+    let due = rig.writer.advance(rig.now).expect("the rotation");
+    assert_eq!(due, rig.now + time / 2);
+    rig.now = due;
+    let next = rig.writer.advance(rig.now);
+    rig.now += time;
+    assert_eq!(rig.writer.advance(rig.now), None, "after {next:?} nothing is left to be done");
+}
+
+#[test]
 fn after_a_failed_sync_nothing_is_lost_and_nothing_is_there_twice() {
     let records = some(0, 60);
     // Of each pair the first is the segment's and the second its index's; rotation has syncs, too.

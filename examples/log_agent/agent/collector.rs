@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::de::IgnoredAny;
 use sluicegate::flow::{Gate, Queue};
-use sluicegate::{CloseKind, CloseReason, ConnectionId, LengthPrefixed, Message, MessageProcessor, Reply, WriteProxy};
+use sluicegate::{CloseReason, ConnectionId, LengthPrefixed, Message, MessageProcessor, Reply, WriteProxy};
 
 use super::acks::Acks;
 use super::link::Link;
@@ -184,10 +184,8 @@ impl MessageProcessor<LengthPrefixed> for Collector {
             CloseReason::Protocol(_) => self.numbers.records_oversize.add_alone(1),
             _ => {}
         }
-        match reason.kind() {
-            CloseKind::PeerClosed | CloseKind::Shutdown | CloseKind::Idle => log::debug!("{connection}: {reason}"),
-            _ => log::info!("{connection}: {reason}"),
-        }
+        // Not louder: whoever breaks connections on purpose would write the log.
+        log::debug!("{connection}: {reason}");
     }
 
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {

@@ -102,10 +102,15 @@ pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &Atomi
             // First the packed one gets its name, then the plain one goes; recovery knows what both together mean.
             fs::rename(&new, &packed)?;
             directory.disk.sync_names()?;
+            directory.space.add(packed_bytes);
+            if !directory.path.join(segment.name.index()).exists() {
+                // It was deleted to make room meanwhile, and does not come back.
+                fs::remove_file(&packed)?;
+                directory.space.give_back(packed_bytes);
+                return Ok(true);
+            }
             fs::remove_file(&plain)?;
             directory.space.give_back(plain_bytes);
-            // It is on the disk already, whether that is too much or not.
-            directory.space.recount(directory.space.used() + packed_bytes);
             log::debug!("{}: packed, {plain_bytes} bytes became {packed_bytes}", segment.name);
             Ok(true)
         }

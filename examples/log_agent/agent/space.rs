@@ -40,6 +40,11 @@ impl Space {
         let _ = self.used.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
     }
 
+    /// Books `bytes` that are on the disk already, whether that is too much or not.
+    pub fn add(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Relaxed);
+    }
+
     /// Sets what was found by counting anew.
     pub fn recount(&self, used: u64) {
         self.used.store(used, Relaxed);

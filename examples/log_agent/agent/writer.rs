@@ -125,6 +125,10 @@ impl Writer {
 
     fn is_sync_due(&mut self, now: Instant) -> bool {
         let dirty = self.lanes.iter().any(Lane::is_dirty);
+        if !dirty {
+            // Rotation was faster. A time that is over and never met would be asked for again and again.
+            self.sync_due = None;
+        }
         match self.policy {
             Fsync::Never => false,
             Fsync::Batch => dirty,
