@@ -117,7 +117,8 @@ impl Gate {
         !self.shared.closed.load(SeqCst)
     }
 
-    /// Counts one item of `bytes` as in. Closes the gate if that was the last that has its place.
+    /// Counts one item of `bytes` as in, before it is handed on to whoever counts it as out. Closes the gate if that was the
+    /// last that has its place.
     #[inline]
     pub fn enter(&mut self, bytes: usize) {
         self.entered.items += 1;

@@ -70,6 +70,21 @@ fn a_gate_that_was_closed_is_opened_by_whoever_leaves_last() {
 }
 
 #[test]
+fn a_gate_that_closes_while_enough_leaves_does_not_stay_closed() {
+    check(3, || {
+        let high = Level { items: 2, bytes: 100 };
+        let mut gate = Gate::new(GateLimits { high, low: one(100), largest: 10 });
+        gate.enter(10);
+        let exit = gate.exit();
+        let leaver = thread::spawn(move || drop(exit.leave(one(10))));
+        // This one stays, so nobody comes later who would open the gate.
+        gate.enter(10);
+        leaver.join().expect("no panic");
+        assert!(gate.is_open());
+    });
+}
+
+#[test]
 fn a_gate_is_opened_once() {
     check(3, || {
         let high = Level { items: 2, bytes: 100 };
@@ -111,5 +126,16 @@ fn what_is_put_into_a_queue_is_taken_in_order_and_then_the_end_is_seen() {
         queue.close();
         assert_eq!(queue.put(9), Err(9));
         assert_eq!(taker.join().expect("no panic"), put);
+    });
+}
+
+#[test]
+fn who_waits_at_a_queue_is_woken_by_an_item() {
+    check(3, || {
+        let queue = Arc::new(Queue::new(2));
+        let takes = Arc::clone(&queue);
+        let taker = thread::spawn(move || (takes.take(None), takes.take(None)));
+        assert_eq!((queue.put(1), queue.put(2)), (Ok(()), Ok(())));
+        assert_eq!(taker.join().expect("no panic"), (Taken::Item(1), Taken::Item(2)));
     });
 }
