@@ -1,5 +1,5 @@
 # The menu. `make` alone prints it.
-.PHONY: help check test sim loom fuzz bench doc
+.PHONY: help check test sim loom fuzz bench compare doc
 
 help: ## print this menu
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -20,10 +20,16 @@ loom: ## the protocols between threads in every order; PREEMPTIONS=n tries more,
 
 fuzz: ## a minute of each fuzz target; needs cargo-fuzz and a nightly toolchain
 	cd fuzz && cargo run --example seeds
-	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
+	cd fuzz && for target in $$(cargo fuzz list); do \
+		case $$target in *http1 | split_equivalence) words=-dict=http1.dict ;; *) words= ;; esac; \
+		cargo +nightly fuzz run $$target -- -max_total_time=60 $$words || exit 1; \
+	done
 
 bench: ## all in-process benches
 	cargo bench
+
+compare: ## sluicegate beside bare epoll and other servers; ONLY=names, WORK=names, ROUNDS=n for a part of it
+	benches/compare.sh $(if $(ONLY),--only $(ONLY)) $(if $(WORK),--work $(WORK)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 doc: ## the documentation of the crate, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --open

@@ -120,8 +120,7 @@ impl Accepter {
                 Outcome::Failed(_) => self.wait_out_failure()?,
             }
         }
-        self.accept_rest();
-        Ok(())
+        self.accept_rest()
     }
 
     /// Accepts as long as there is someone, and room, and the turn lasts.
@@ -148,18 +147,25 @@ impl Accepter {
     }
 
     /// The server goes down: whoever is in the backlog was promised a connection. No more than the backlog can hold, or
-    /// peers who keep on coming would hold the shutdown up.
-    fn accept_rest(&mut self) {
+    /// peers who keep on coming would hold the shutdown up. Waits for room while the grace lasts.
+    fn accept_rest(&mut self) -> io::Result<()> {
+        let began = Instant::now();
         for _ in 0..=self.backlog {
-            if !self.watch.handover.has_room() {
-                return;
+            while !self.watch.handover.has_room() {
+                let grace = self.watch.control.shutdown().map_or(Duration::ZERO, |shutdown| shutdown.grace);
+                let left = grace.saturating_sub(began.elapsed());
+                if left.is_zero() {
+                    return Ok(());
+                }
+                self.sleep(Some(left), Awaited::RoomAtTheEnd)?;
             }
             match self.listener.accept() {
                 Ok((socket, address)) => self.hand_over(socket, address),
                 Err(error) if is_of_one_peer(&error) => {}
-                Err(_) => return,
+                Err(_) => return Ok(()),
             }
         }
+        Ok(())
     }
 
     fn hand_over(&self, socket: TcpStream, address: SocketAddr) {
@@ -387,6 +393,16 @@ mod tests {
         assert!(desk.handover.is_over());
         let refused = net::TcpStream::connect(desk.address).expect_err("the listener is closed");
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn while_the_grace_lasts_the_rest_of_the_backlog_waits_for_room() {
+        let (desk, accepter) = Desk::open(1, 8);
+        let _peers: Vec<_> = (0..3).map(|_| desk.connect()).collect();
+        desk.control.request(Shutdown { grace: LONG * 100, finish: Finish::Answer });
+        let thread = thread::spawn(|| accepter.run());
+        let _taken: Vec<_> = (0..3).map(|_| desk.next()).collect();
+        thread.join().expect("no panic").expect("no error");
     }
 
     #[test]

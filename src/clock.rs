@@ -16,6 +16,7 @@ impl WallClock {
     }
 
     /// Seconds since 1970-01-01T00:00:00Z.
+    #[inline]
     pub fn unix_seconds(&self) -> u64 {
         self.unix_seconds.load(Relaxed)
     }
@@ -26,35 +27,49 @@ impl WallClock {
     }
 }
 
-/// The `Date` text of one second, formatted again only when the second changes.
+/// The length of IMF-fixdate.
+const DATE: usize = 29;
+/// The length of a `Date` line.
+pub const DATE_LINE: usize = DATE_NAME.len() + DATE + 2;
+const DATE_NAME: &[u8; 6] = b"Date: ";
+
+/// The `Date` line of one second, formatted again only when the second changes.
 #[derive(Debug, Clone)]
 pub struct DateText {
     second: u64,
-    text: [u8; 29],
+    line: [u8; DATE_LINE],
 }
 
 impl Default for DateText {
     fn default() -> Self {
-        Self { second: u64::MAX, text: [b' '; 29] }
+        Self { second: u64::MAX, line: [b' '; DATE_LINE] }
     }
 }
 
 impl DateText {
     /// IMF-fixdate of `unix_seconds` (RFC 9110 section 5.6.7).
-    pub fn of(&mut self, unix_seconds: u64) -> [u8; 29] {
+    pub fn of(&mut self, unix_seconds: u64) -> [u8; DATE] {
+        let line = self.line_of(unix_seconds);
+        std::array::from_fn(|at| line[DATE_NAME.len() + at])
+    }
+
+    /// The whole line, with its end.
+    #[inline]
+    pub fn line_of(&mut self, unix_seconds: u64) -> [u8; DATE_LINE] {
         if self.second != unix_seconds {
             self.second = unix_seconds;
-            self.text = format_date(unix_seconds);
+            let line = [DATE_NAME, format_date(unix_seconds).as_slice(), b"\r\n"].concat();
+            self.line.copy_from_slice(&line);
         }
-        self.text
+        self.line
     }
 }
 
-fn format_date(unix_seconds: u64) -> [u8; 29] {
+fn format_date(unix_seconds: u64) -> [u8; DATE] {
     /// The last second that IMF-fixdate, with its four digits for the year, can say.
     const END_OF_9999: u64 = 253_402_300_799;
     let time: SystemTime = UNIX_EPOCH + Duration::from_secs(unix_seconds.min(END_OF_9999));
-    let mut text = [b' '; 29];
+    let mut text = [b' '; DATE];
     let formatted = httpdate::HttpDate::from(time).to_string();
     text.iter_mut().zip(formatted.as_bytes()).for_each(|(to, from)| *to = *from);
     text

@@ -14,26 +14,31 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds `count`. Only on the one thread that writes this counter (the processor's, or the accepter's).
+    #[inline]
     pub fn add(&self, count: usize) {
         self.0.store(self.0.load(Relaxed).wrapping_add(count as u64), Relaxed);
     }
 
     /// Adds `count`, from any thread.
+    #[inline]
     pub fn add_shared(&self, count: usize) {
         self.0.fetch_add(count as u64, Relaxed);
     }
 
     /// Takes `count` off a gauge. Only on the one thread that writes it. Never clamped: an error must show.
+    #[inline]
     pub fn sub(&self, count: usize) {
         self.0.store(self.0.load(Relaxed).wrapping_sub(count as u64), Relaxed);
     }
 
     /// Sets a gauge.
+    #[inline]
     pub fn set(&self, value: usize) {
         self.0.store(value as u64, Relaxed);
     }
 
     /// The value now.
+    #[inline]
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }

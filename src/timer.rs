@@ -112,6 +112,7 @@ impl Wheel {
     }
 
     /// True while `slot` is going to come out.
+    #[inline]
     pub fn is_set(&self, slot: u32) -> bool {
         self.entries.get(slot as usize).is_some_and(|entry| entry.next != NONE)
     }
@@ -120,6 +121,7 @@ impl Wheel {
     /// up to one tick later.
     ///
     /// A new deadline needs a [`set`](Self::set) only if it is earlier than this.
+    #[inline]
     pub fn due(&self, slot: u32) -> Option<Instant> {
         self.is_set(slot).then(|| self.time_of(self.entries[slot as usize].tick))
     }
@@ -143,6 +145,7 @@ impl Wheel {
 
     /// The time at which [`pop_expired`](Self::pop_expired) finds something next, `None` while nothing is set. It may
     /// have passed already.
+    #[inline]
     pub fn next_due(&self) -> Option<Instant> {
         let tick = match self.heads[DUE] {
             NONE => self.first_occupied()?,

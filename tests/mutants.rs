@@ -192,10 +192,10 @@ const MUTANTS: &[Mutant] = &[
         to: "ready: Vec::with_capacity(2 * EVENTS)",
     },
     Mutant {
-        name: "memory: who has no block any more stays among the holders",
+        name: "memory: holders that hold nothing",
         file: "src/processor/holders.rs",
-        from: "        if let Some(moved) = self.holders[at.tier as usize].remove(at.index)\n",
-        to: "        if let Some(moved) = None\n            && at.index == 0\n",
+        from: "        self.entries.push(holder);",
+        to: "        self.entries.push(Holder { slot: u32::MAX, ..holder });\n        self.entries.push(holder);",
     },
     Mutant {
         name: "memory: an address that has gone is counted for ever",

@@ -327,6 +327,31 @@ fn ends_once_a_reason_that_promises_delivery_gives_way_to_what_cut_the_answer_sh
     Ok(())
 }
 
+/// A timer that comes out while its connection waits for its next turn finds no deadline that runs. It must not be the last
+/// one: whoever has had that turn is looked at again.
+#[test]
+fn clocks_a_deadline_that_passes_between_two_turns_is_not_lost() -> Result<(), Broken> {
+    let mut config = without_timers([(32, 4), (300, 4), (1500, 4)]);
+    config.timeouts = Timeouts { message: SECOND, message_rate: 0, linger: SECOND / 100, ..config.timeouts };
+    config.turn.bytes = 1;
+    let promises = Promises::default();
+    let mut simulation = simulation(config, |_, _| patient_user(&promises));
+    let peer = simulation.connect(Weather { delay_max: Duration::ZERO, ..Weather::calm() }).expect("there is room");
+    peer.send(&frame(&[b'x'; 100])[..5]);
+    simulation.run_for(SECOND / 2)?;
+    // The time is over in the very cycle in which more bytes come than one turn may read.
+    let network = simulation.network().clone();
+    simulation.network().after(SECOND / 10, move || {
+        network.jump(3 * SECOND);
+        peer.send(b"xxx");
+    });
+    simulation.run_for(4 * SECOND)?;
+    let closed = simulation.closed();
+    assert_eq!(closed.first().map(|closed| closed.kind), Some(CloseKind::TooSlow), "{}", simulation.describe());
+    assert!(closed[0].at < 4 * SECOND, "{closed:?}");
+    Ok(())
+}
+
 /// The answer of a worker lay in the workers' reserve, in the queue of a peer who did not read. A block came home that
 /// would have held it, and nobody moved it there: all encoders waited for the reserve until that peer was closed.
 #[test]

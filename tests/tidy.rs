@@ -167,7 +167,7 @@ fn the_readmes_commands_lead_somewhere() {
     for name in examples.map(|(_, name)| name.trim_matches(|letter: char| !letter.is_ascii_alphanumeric())) {
         let paths = [format!("examples/{name}.rs"), format!("examples/{name}/main.rs")];
         let exists = paths.iter().any(|path| root().join(path).exists());
-        assert!(exists, "README.md runs the example {name}, but there is neither of {paths:?}");
+        assert!(exists, "README.md runs the example {name}, but there is no {}", paths.join(" and no "));
     }
 }
 

@@ -37,6 +37,9 @@ fn main() -> io::Result<()> {
             seed("decode_http1", &name, &[&settings, input])?;
             seed("split_equivalence", &name, &[&settings, PIECES[name.len() % PIECES.len()], input])?;
         }
+        // Its limits are always the default ones.
+        let settings = [Settings { small: false, length_prefixed: false }.write()];
+        seed("differential_http1", name, &[&settings, input])?;
     }
     for (index, stream) in length_prefixed().iter().enumerate() {
         for small in [false, true] {

@@ -13,6 +13,8 @@ pub enum Awaited {
     Peer,
     /// Room for one more connection.
     Room,
+    /// The same, when the server goes down already: being told so is no reason to wait no more.
+    RoomAtTheEnd,
     /// Fewer connections than these: their descriptors are free again.
     FewerThan(usize),
 }
@@ -45,6 +47,7 @@ impl<K> Watch<K> {
         let come = match awaited {
             // The poll tells.
             Awaited::Peer => false,
+            Awaited::RoomAtTheEnd => return self.handover.has_room(),
             Awaited::Room => self.handover.has_room(),
             Awaited::FewerThan(live) => self.handover.live() < live,
         };

@@ -41,6 +41,7 @@ impl Block {
     }
 
     /// The tier it belongs to: 0 is the smallest.
+    #[inline]
     pub fn tier(&self) -> usize {
         self.home.index()
     }
@@ -87,6 +88,7 @@ impl Block {
     }
 
     /// Forgets everything behind the first `len` bytes.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }

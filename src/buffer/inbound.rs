@@ -107,6 +107,7 @@ pub struct Spares {
 
 impl Spares {
     /// Makes sure that the spare of `tier` is there; false if no block is free for it.
+    #[inline]
     pub fn refill(&mut self, tier: usize, pool: &mut Pool) -> bool {
         if self.blocks[tier].is_none() {
             self.blocks[tier] = pool.lease(tier);
@@ -115,6 +116,7 @@ impl Spares {
     }
 
     /// True if the spare of `tier` is there.
+    #[inline]
     pub fn has(&self, tier: usize) -> bool {
         self.blocks[tier].is_some()
     }

@@ -73,6 +73,7 @@ impl Source {
     }
 
     /// Brings a segment's block home. The processor keeps one small block at hand: the next answer begins in it.
+    #[inline]
     pub(super) fn recycle(&mut self, segment: Segment) {
         let Segment::Block { mut block, .. } = segment else { return };
         if let From::Own { pool, warm, .. } = &mut self.from {
@@ -86,6 +87,7 @@ impl Source {
         }
     }
 
+    #[inline]
     pub(super) fn pool(&mut self) -> Option<&mut Pool> {
         match &mut self.from {
             From::Own { pool, .. } => Some(pool),
@@ -93,6 +95,7 @@ impl Source {
         }
     }
 
+    #[inline]
     pub(super) fn look_at_pool(&self) -> Option<&Pool> {
         match &self.from {
             From::Own { pool, .. } => Some(pool),
@@ -106,6 +109,7 @@ impl Source {
         matches!(&self.from, From::Own { warm: Some(_), .. })
     }
 
+    #[inline]
     pub(super) fn reserve_whole(&self) -> bool {
         match &self.from {
             From::Own { reserve, .. } => reserve.in_use() == 0,

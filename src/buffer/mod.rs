@@ -22,4 +22,4 @@ pub use tier::{Tier, TierConfig};
 pub(crate) use inbound::{Inbound, Spares};
 pub(crate) use lease::{RESERVE, reserve};
 pub(crate) use outbound::QUEUED_SEGMENTS;
-pub(crate) use segments::{Queue, Segment, Segments};
+pub(crate) use segments::{COPY_BELOW, Queue, Segment, Segments};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::lease::Source;
 use super::segments::{COPY_BELOW, Segment};
 use super::{Block, Pool, SharedPool, Tier};
-use crate::clock::{DateText, WallClock};
+use crate::clock::{DATE_LINE, DateText, WallClock};
 use crate::encode_error::EncodeError;
 
 /// How many segments one answer may have on the processor thread.
@@ -87,11 +87,13 @@ impl Outbound {
     }
 
     /// Bytes written and not yet delivered or taken.
+    #[inline]
     pub fn len(&self) -> usize {
         self.bytes
     }
 
     /// True when nothing was written.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
     }
@@ -103,6 +105,7 @@ impl Outbound {
 
     /// Says that about `bytes` more copied bytes follow in this answer, so that one block is chosen for all of them. A
     /// hint: more or fewer may follow.
+    #[inline]
     pub fn expect(&mut self, bytes: usize) {
         self.answer.expected = self.answer.copied.saturating_add(bytes);
     }
@@ -127,6 +130,25 @@ impl Outbound {
         }
     }
 
+    /// Copies `pieces` behind what was written, one after the other: like [`put`](Self::put) for each, with one look for
+    /// room.
+    #[inline]
+    pub(crate) fn put_pieces(&mut self, pieces: &[&[u8]]) {
+        let total = pieces.iter().map(|piece| piece.len()).sum();
+        let allowed = self.answer.failure.is_none() && self.answer.copied + total <= self.reply_max;
+        let lacks_room = |out: &mut Self| out.tail().is_none_or(|block| block.room() < total);
+        if !allowed || (lacks_room(self) && (!self.grow(total) || lacks_room(self))) {
+            // Piece by piece finds more room, or says what is wrong.
+            return pieces.iter().for_each(|piece| self.put(piece));
+        }
+        let Some(block) = self.tail() else { return };
+        for piece in pieces {
+            block.push(piece);
+        }
+        self.answer.copied += total;
+        self.bytes += total;
+    }
+
     /// Appends bytes that live for ever. Long ones are not copied, and have no limit.
     pub fn put_static(&mut self, bytes: &'static [u8]) {
         match self.carries(bytes.len()) {
@@ -146,6 +168,11 @@ impl Outbound {
     /// The `Date` of now as IMF-fixdate (RFC 9110 section 5.6.7), formatted anew only when the second changes.
     pub fn date(&mut self) -> [u8; 29] {
         self.date.of(self.clock.unix_seconds())
+    }
+
+    /// The same as a whole line: `Date: `, the text, and the line's end.
+    pub(crate) fn date_line(&mut self) -> [u8; DATE_LINE] {
+        self.date.line_of(self.clock.unix_seconds())
     }
 
     /// Leaves `N` bytes for a prefix that is known only once the rest was written.
@@ -173,6 +200,7 @@ impl Outbound {
         }
     }
 
+    #[inline]
     fn tail(&mut self) -> Option<&mut Block> {
         match self.segments.last_mut() {
             Some(Segment::Block { block, .. }) => Some(block),
@@ -180,6 +208,7 @@ impl Outbound {
         }
     }
 
+    #[inline]
     fn answer_segments(&self) -> usize {
         self.segments.len() - self.answer.first_segment
     }
@@ -218,6 +247,7 @@ impl Outbound {
 /// What the rooms around an answer do: begin it, end it, deliver it.
 impl Outbound {
     /// Begins an answer.
+    #[inline]
     pub(crate) fn begin(&mut self) {
         let tail_len = self.tail().map_or(0, |block| block.len());
         let (first_segment, first_byte) = (self.segments.len(), self.bytes);
@@ -225,6 +255,7 @@ impl Outbound {
     }
 
     /// Ends the answer; returns its length, or why it does not fit. After an error, [`roll_back`](Self::roll_back).
+    #[inline]
     pub(crate) fn finish(&mut self) -> Result<usize, EncodeError> {
         match self.answer.failure.take() {
             Some(failure) => Err(failure),
@@ -245,6 +276,15 @@ impl Outbound {
         dropped
     }
 
+    /// All that is to be delivered, if it lies in one piece, as it usually does.
+    #[inline]
+    pub(crate) fn one_piece(&self) -> Option<&[u8]> {
+        match self.segments.as_slice() {
+            [one] => Some(one.bytes()),
+            _ => None,
+        }
+    }
+
     /// Fills `slices` with what is to be delivered; returns how many slices that were.
     pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let pairs = slices.iter_mut().zip(&self.segments);
@@ -252,7 +292,14 @@ impl Outbound {
     }
 
     /// Empties it: the first `delivered` bytes have left, what is behind them goes to `rest`, segment by segment.
+    #[inline]
     pub(crate) fn settle(&mut self, delivered: usize, mut rest: impl FnMut(Segment)) {
+        if delivered == self.bytes {
+            // The usual case: the socket took everything.
+            while let Some(segment) = self.segments.pop() {
+                self.source.recycle(segment);
+            }
+        }
         let mut left = delivered;
         for mut segment in self.segments.drain(..) {
             let step = segment.len().min(left);
@@ -268,6 +315,7 @@ impl Outbound {
     }
 
     /// How many segments wait to be delivered.
+    #[inline]
     pub(crate) fn segments(&self) -> usize {
         self.segments.len()
     }
@@ -278,11 +326,13 @@ impl Outbound {
     }
 
     /// The processor's end of the outbound pool; `None` on other threads.
+    #[inline]
     pub(crate) fn pool(&mut self) -> Option<&mut Pool> {
         self.source.pool()
     }
 
     /// The same, to be looked at only.
+    #[inline]
     pub(crate) fn look_at_pool(&self) -> Option<&Pool> {
         self.source.look_at_pool()
     }
@@ -299,6 +349,7 @@ impl Outbound {
     }
 
     /// True while the reserve behind it is whole: any answer up to `reply_max` finds its place.
+    #[inline]
     pub(crate) fn reserve_whole(&self) -> bool {
         self.source.reserve_whole()
     }

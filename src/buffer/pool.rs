@@ -40,6 +40,7 @@ impl SharedPool {
     }
 
     /// The smallest tier whose blocks hold `bytes`, if any does.
+    #[inline]
     pub fn tier_for(&self, bytes: usize) -> Option<usize> {
         self.tiers.iter().position(|tier| tier.capacity() >= bytes)
     }
@@ -50,11 +51,13 @@ impl SharedPool {
     }
 
     /// Bytes of all blocks together.
+    #[inline]
     pub fn bytes(&self) -> usize {
         self.tiers.iter().map(|tier| tier.count() * tier.size()).sum()
     }
 
     /// Bytes that could still be leased, roughly: other threads lease too.
+    #[inline]
     pub fn free_bytes(&self) -> usize {
         self.tiers.iter().map(|tier| (tier.count() - tier.in_use().min(tier.count())) * tier.size()).sum()
     }
@@ -103,6 +106,7 @@ impl Pool {
     }
 
     /// How many leases of that tier would succeed now. Exact where nobody else leases; others only bring more home.
+    #[inline]
     pub fn available(&self, tier: usize) -> usize {
         self.own[tier].len() + self.shared.tiers[tier].available()
     }

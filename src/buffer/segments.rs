@@ -32,6 +32,7 @@ pub enum Segment {
 
 impl Segment {
     /// The bytes that are still to be delivered.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Block { block, start } => &block.filled()[*start..],
@@ -41,11 +42,13 @@ impl Segment {
     }
 
     /// How many bytes are still to be delivered.
+    #[inline]
     pub fn len(&self) -> usize {
         self.bytes().len()
     }
 
     /// True when all was delivered.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -134,6 +137,7 @@ impl Segments {
     }
 
     /// How many more segments fit.
+    #[inline]
     pub fn room(&self) -> usize {
         self.max - self.in_use
     }

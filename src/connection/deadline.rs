@@ -37,6 +37,17 @@ pub(crate) struct Deadlines {
     linger: Option<Instant>,
     /// Bytes of the unfinished message that have arrived.
     received: usize,
+    /// The kinds of deadlines that counted when the timer was set.
+    armed: u8,
+}
+
+/// The kinds of deadlines, a bit each.
+mod kind {
+    pub(super) const IDLE: u8 = 1;
+    pub(super) const MESSAGE: u8 = 2;
+    pub(super) const OUTPUT: u8 = 4;
+    pub(super) const REPLY: u8 = 8;
+    pub(super) const LINGER: u8 = 16;
 }
 
 /// How a peer takes the output that waits for it.
@@ -69,32 +80,40 @@ pub(crate) struct Pending {
 
 impl Deadlines {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { active: now, message: None, paused: None, output: None, linger: None, received: 0 }
+        Self { active: now, message: None, paused: None, output: None, linger: None, received: 0, armed: 0 }
     }
 
     /// Something happened: the idle time begins anew.
+    #[inline]
     pub(crate) fn touch(&mut self, now: Instant) {
         self.active = now;
     }
 
     /// `count` bytes of a message arrived that is not whole yet.
     pub(crate) fn message_grows(&mut self, now: Instant, count: usize) {
-        self.message.get_or_insert(now);
+        if self.message.is_none() {
+            self.message = Some(now);
+            // A short message may have to be whole sooner than the long one before it.
+            self.armed &= !kind::MESSAGE;
+        }
         self.received += count;
     }
 
     /// The message is whole, or given up.
+    #[inline]
     pub(crate) fn message_ends(&mut self) {
         self.message = None;
         self.received = 0;
     }
 
     /// LAW clocks: from here on the message's time stands still.
+    #[inline]
     pub(crate) fn pause(&mut self, now: Instant) {
         self.paused.get_or_insert(now);
     }
 
     /// The message's time goes on, without what it waited.
+    #[inline]
     pub(crate) fn resume(&mut self, now: Instant) {
         if let Some(paused) = self.paused.take() {
             let waited = now.saturating_duration_since(paused);
@@ -110,6 +129,7 @@ impl Deadlines {
     }
 
     /// Output waits for the peer.
+    #[inline]
     pub(crate) fn output_waits(&mut self, now: Instant) {
         self.output.get_or_insert(Output { began: now, moved: now, taken: 0 });
     }
@@ -123,12 +143,14 @@ impl Deadlines {
     }
 
     /// Nothing waits for the peer any more.
+    #[inline]
     pub(crate) fn output_ends(&mut self, now: Instant) {
         self.output = None;
         self.active = now;
     }
 
     /// What waits for the peer.
+    #[inline]
     pub(crate) fn output(&self) -> Option<&Output> {
         self.output.as_ref()
     }
@@ -146,6 +168,35 @@ impl Deadlines {
     /// Bytes of the unfinished message that have arrived.
     pub(crate) fn received(&self) -> usize {
         self.received
+    }
+
+    /// True if a deadline may have come nearer since [`armed`](Self::armed): there is one of a kind that there was not then.
+    /// All others have only moved on since. `owes`: replies are owed.
+    #[inline]
+    pub(crate) fn needs_arming(&self, owes: bool, ending: bool) -> bool {
+        self.kinds(owes, ending) & !self.armed != 0
+    }
+
+    /// The timer was set for the next deadline.
+    pub(crate) fn armed(&mut self, owes: bool, ending: bool) {
+        self.armed = self.kinds(owes, ending);
+    }
+
+    /// The timer is not set any more.
+    pub(crate) fn disarmed(&mut self) {
+        self.armed = 0;
+    }
+
+    /// Which kinds of deadlines there are.
+    #[inline]
+    fn kinds(&self, owes: bool, ending: bool) -> u8 {
+        let bit = |is: bool, kind: u8| if is { kind } else { 0 };
+        let (runs, reads, writes) = (self.paused.is_none() && !ending, self.message.is_some(), self.output.is_some());
+        bit(runs && reads, kind::MESSAGE)
+            | bit(runs && !reads && !writes && !owes, kind::IDLE)
+            | bit(writes, kind::OUTPUT)
+            | bit(owes, kind::REPLY)
+            | bit(self.linger.is_some(), kind::LINGER)
     }
 
     /// The next deadline and what is over then.

@@ -21,6 +21,7 @@ impl Default for OwedList {
 
 impl OwedList {
     /// How many replies are owed to the connection.
+    #[inline]
     pub(crate) fn count(&self) -> usize {
         self.count as usize
     }
@@ -60,6 +61,7 @@ impl Owed {
     }
 
     /// True if one more reply can be deferred.
+    #[inline]
     pub(crate) fn has_room(&self) -> bool {
         self.room() > 0
     }

@@ -31,6 +31,7 @@ impl SlotQueue {
     }
 
     /// Appends `slot`, unless it has its place already.
+    #[inline]
     pub(super) fn push(&mut self, slot: u32) {
         if !self.contains(slot) {
             self.queued[slot as usize / 64] |= 1 << (slot % 64);
@@ -39,6 +40,7 @@ impl SlotQueue {
     }
 
     /// Takes the first.
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<u32> {
         let slot = self.queue.pop_front()?;
         self.queued[slot as usize / 64] &= !(1 << (slot % 64));
@@ -46,16 +48,19 @@ impl SlotQueue {
     }
 
     /// True if `slot` has its place.
+    #[inline]
     pub(super) fn contains(&self, slot: u32) -> bool {
         self.queued[slot as usize / 64] & (1 << (slot % 64)) != 0
     }
 
     /// How many there are.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
     /// True if there is none.
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

@@ -11,10 +11,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Looks at every connection whose timer came out. A deadline that has moved meanwhile is only set again.
     pub(super) fn expire_timers(&mut self) {
         while let Some(slot) = self.wheel.pop_expired(self.now) {
+            if let Some(connection) = self.table.at_mut(slot) {
+                connection.deadlines.disarmed();
+            }
             match self.next_deadline(slot) {
                 Some((due, expiry)) if due <= self.now => self.expire(slot, expiry),
-                Some((due, _)) => self.wheel.set(slot, due),
-                None => {}
+                Some((due, _)) => self.set_timer(slot, due),
+                None => self.note_armed(slot),
             }
         }
     }
@@ -22,9 +25,24 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Makes sure that the connection's timer comes out in time. Later deadlines need no call: the timer that is set
     /// comes out too early and looks again.
     pub(super) fn rearm(&mut self, slot: u32) {
-        let Some((due, _)) = self.next_deadline(slot) else { return };
-        if self.wheel.due(slot).is_none_or(|set| due < set) {
-            self.wheel.set(slot, due);
+        let Some(connection) = self.table.at(slot) else { return };
+        if !connection.deadlines.needs_arming(connection.owed.count() > 0, connection.ending.is_some()) {
+            return;
+        }
+        match self.next_deadline(slot) {
+            Some((due, _)) if self.wheel.due(slot).is_none_or(|set| due < set) => self.set_timer(slot, due),
+            _ => self.note_armed(slot),
+        }
+    }
+
+    fn set_timer(&mut self, slot: u32, due: Instant) {
+        self.wheel.set(slot, due);
+        self.note_armed(slot);
+    }
+
+    fn note_armed(&mut self, slot: u32) {
+        if let Some(connection) = self.table.at_mut(slot) {
+            connection.deadlines.armed(connection.owed.count() > 0, connection.ending.is_some());
         }
     }
 

@@ -59,9 +59,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn write_staged(&mut self, slot: u32) -> usize {
         let Self { table, desk, .. } = self;
         let Some(connection) = table.at_mut(slot).filter(|connection| connection.outbound.is_empty()) else { return 0 };
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = desk.out.gather(&mut slices);
-        match write(&mut connection.socket, &slices[..count]) {
+        let wrote = match desk.out.one_piece() {
+            Some(bytes) => write(&mut connection.socket, &[IoSlice::new(bytes)]),
+            None => {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = desk.out.gather(&mut slices);
+                write(&mut connection.socket, &slices[..count])
+            }
+        };
+        match wrote {
             Ok(wrote) => wrote.bytes,
             Err(kind) => {
                 self.socket_failed(slot, kind);

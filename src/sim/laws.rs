@@ -202,7 +202,8 @@ impl Scene<'_> {
             ("replies owed", overview.owed, config.owed_total_max),
             ("segments", overview.segments, config.segments_max),
         ];
-        let most = |tier: &Arc<Tier>| tier.in_use().max(tier.high_water()).max(tier.made());
+        // Also how many may be made: some that there should not be are never needed.
+        let most = |tier: &Arc<Tier>| tier.in_use().max(tier.high_water()).max(tier.made()).max(tier.count());
         let reserves = [self.reserve, self.outbox.workers_reserve()].map(|tier| ("reserve", most(tier), 1));
         let spared = config.inbound_with_spares().map(|tier| tier.count);
         let counts =

@@ -79,6 +79,13 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
 /// The RFC lets Host be empty for targets without an authority; an `http` URI always has one, and must be refused
 /// when its host is empty (RFC 9110 section 4.2.1).
 pub(super) fn is_authority(value: &[u8]) -> bool {
+    // The usual host, with or without a port, in one pass.
+    let plain = value.iter().position(|&byte| CLASSES[usize::from(byte)] & HOST == 0);
+    match plain {
+        None => return !value.is_empty(),
+        Some(at) if at > 0 && value[at] == b':' => return at + 1 == value.len() || is_port(&value[at + 1..]),
+        Some(_) => {}
+    }
     let (host, port) = split_port(value);
     is_host(host) && port.is_none_or(|port| port.is_empty() || is_port(port))
 }

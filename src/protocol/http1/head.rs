@@ -1,13 +1,14 @@
 //! What a whole head says: validated, and boiled down to the layout and the framing of the body.
 
-use std::mem::MaybeUninit;
-
 use httparse::Header;
 
 use super::framing::{self, BodyFields, Framing};
-use super::search::RequestLine;
+use super::search::HeadSearch;
 use super::{grammar, layout::Layout, limits::Limits, malformed};
 use crate::protocol::ProtocolError;
+
+/// The usual request has no more fields than this.
+const USUAL_FIELDS: usize = 16;
 
 /// A head that was found to be good.
 pub(super) struct Head {
@@ -21,11 +22,51 @@ pub(super) struct Head {
 /// What can be judged only by the whole head. The answer depends on no piece's end, for it is given once.
 ///
 /// Reads `head`, which ends with its empty line, and of which the request line was read before.
-pub(super) fn read(head: &[u8], line: &RequestLine, limits: &Limits) -> Result<Head, ProtocolError> {
+pub(super) fn read(head: &[u8], search: &HeadSearch, limits: &Limits) -> Result<Head, ProtocolError> {
     let mut facts = Facts::default();
-    for field in parse(head, &mut [const { MaybeUninit::uninit() }; Limits::FIELDS_MAX as usize])? {
-        facts.add(field.name.as_bytes(), field.value)?;
+    let fields = &head[search.fields_start()..];
+    for_each_field(fields, search.field_count(), |field| facts.add(field.name.as_bytes(), field.value))?;
+    judge(head, search, &facts, limits)
+}
+
+/// The usual case: all of the head is there, and nothing is wrong with its fields. Then their ends need not be searched
+/// first. `None`: not the usual case. `bytes` begin with the request line, which was read before.
+pub(super) fn read_at_once(
+    bytes: &[u8],
+    search: &HeadSearch,
+    limits: &Limits,
+) -> Option<Result<(Head, u32), ProtocolError>> {
+    let section = &bytes[search.fields_start()..];
+    let mut room = [httparse::EMPTY_HEADER; USUAL_FIELDS];
+    let Ok(httparse::Status::Complete((length, fields))) = httparse::parse_headers(section, &mut room) else {
+        return None;
+    };
+    let (end, count) = (search.fields_start() + length, fields.len() as u32);
+    if end > limits.head_max as usize || count > limits.fields_max || !are_plain_lines(&section[..length], fields) {
+        return None;
     }
+    let mut facts = Facts::default();
+    let read = fields.iter().try_for_each(|field| facts.add(field.name.as_bytes(), field.value));
+    Some(read.and_then(|()| Ok((judge(&bytes[..end], search, &facts, limits)?, count))))
+}
+
+/// True if `fields` are all that there is in `section`: a line each, one behind the other, without white space behind the
+/// value, and with CR LF, as the empty line has, too. httparse would let LF alone pass.
+fn are_plain_lines(section: &[u8], fields: &[Header<'_>]) -> bool {
+    let position = |bytes: &[u8]| (bytes.as_ptr() as usize).wrapping_sub(section.as_ptr() as usize);
+    let mut at = 0;
+    for field in fields {
+        let end = position(field.value).wrapping_add(field.value.len());
+        if position(field.name.as_bytes()) != at || !section.get(end..).is_some_and(|rest| rest.starts_with(b"\r\n")) {
+            return false;
+        }
+        at = end + 2;
+    }
+    section.get(at..) == Some(b"\r\n")
+}
+
+fn judge(head: &[u8], search: &HeadSearch, facts: &Facts<'_>, limits: &Limits) -> Result<Head, ProtocolError> {
+    let line = search.line();
     facts.check(line.version10)?;
 
     let framing = framing::of_request(line.version10, &facts.body, limits)?;
@@ -55,18 +96,12 @@ pub(super) fn read(head: &[u8], line: &RequestLine, limits: &Limits) -> Result<H
     Ok(Head { layout, framing, expects_continue })
 }
 
-/// Reads a trailer section, which ends with its empty line.
-pub(super) fn check_trailers(section: &[u8]) -> Result<(), ProtocolError> {
-    let mut fields = [httparse::EMPTY_HEADER; Limits::FIELDS_MAX as usize];
-    match httparse::parse_headers(section, &mut fields) {
-        Ok(httparse::Status::Complete((length, fields))) if length == section.len() => {
-            match fields.iter().find(|field| !may_trail(field.name)) {
-                None => Ok(()),
-                Some(_) => Err(malformed("a trailer field that must stand in the head")),
-            }
-        }
-        _ => Err(malformed("trailer fields are not well-formed")),
-    }
+/// Reads a trailer section of `count` fields, which ends with its empty line.
+pub(super) fn check_trailers(section: &[u8], count: u32) -> Result<(), ProtocolError> {
+    for_each_field(section, count, |field| match may_trail(field.name) {
+        true => Ok(()),
+        false => Err(malformed("a trailer field that must stand in the head")),
+    })
 }
 
 /// Fields that frame, route, authenticate or steer the request are not allowed behind its body (RFC 9110 section
@@ -95,19 +130,32 @@ fn may_trail(name: &str) -> bool {
     !FORBIDDEN.iter().any(|forbidden| forbidden.eq_ignore_ascii_case(name))
 }
 
-fn parse<'h, 'b>(
-    head: &'b [u8],
-    fields: &'h mut [MaybeUninit<Header<'b>>],
-) -> Result<&'h mut [Header<'b>], ProtocolError> {
-    // The request line is read once more here, in a few nanoseconds: two parsers that agree are worth that.
-    let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(head, fields) {
+/// Parses the fields of a section, which ends with its empty line, and hands each to `each`.
+fn for_each_field<'b>(
+    section: &'b [u8],
+    count: u32,
+    each: impl FnMut(&Header<'b>) -> Result<(), ProtocolError>,
+) -> Result<(), ProtocolError> {
+    // Room for the fields has to be cleared first, which takes time: little for few.
+    match count {
+        0..=4 => for_each_of(section, &mut [httparse::EMPTY_HEADER; 4], each),
+        5..=32 => for_each_of(section, &mut [httparse::EMPTY_HEADER; 32], each),
+        _ => for_each_of(section, &mut [httparse::EMPTY_HEADER; Limits::FIELDS_MAX as usize], each),
+    }
+}
+
+fn for_each_of<'b>(
+    section: &'b [u8],
+    room: &mut [Header<'b>],
+    each: impl FnMut(&Header<'b>) -> Result<(), ProtocolError>,
+) -> Result<(), ProtocolError> {
+    match httparse::parse_headers(section, room) {
         // Both must have found the same end, or one of them is wrong.
-        Ok(httparse::Status::Complete(length)) if length == head.len() => Ok(request.headers),
+        Ok(httparse::Status::Complete((length, fields))) if length == section.len() => fields.iter().try_for_each(each),
         // Here fall bare CR, NUL and other controls, white space before the colon, and folded lines (RFC 9112 section
         // 5).
-        Err(error) => Err(malformed(format!("malformed head: {error}"))),
-        Ok(_) => Err(malformed("malformed head")),
+        Err(error) => Err(malformed(format!("malformed fields: {error}"))),
+        Ok(_) => Err(malformed("malformed fields")),
     }
 }
 
@@ -183,5 +231,25 @@ impl<'a> Facts<'a> {
     /// RFC 9112 section 9.3; `close` is stronger than `keep-alive`.
     fn keep_alive(&self, version10: bool) -> bool {
         !self.close && (!version10 || self.stay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_are_not_plain_are_left_to_the_search() {
+        let plain = |section: &[u8]| {
+            let mut room = [httparse::EMPTY_HEADER; 4];
+            let parsed = httparse::parse_headers(section, &mut room);
+            let Ok(httparse::Status::Complete((length, fields))) = parsed else { panic!("{section:?}: {parsed:?}") };
+            are_plain_lines(&section[..length], fields)
+        };
+        let good: [&[u8]; 4] = [b"\r\n", b"a:b\r\n\r\n", b"a: \t b\r\nc: d\r\n\r\n", b"a: b\r\n\r\nGET"];
+        let bad: [&[u8]; 6] =
+            [b"\n", b"a: b\n\r\n", b"a: b\r\n\n", b"a: b\nc: d\r\n\r\n", b"a: b \r\n\r\n", b"a: b\r\nc: d\n\n"];
+        good.into_iter().for_each(|section| assert!(plain(section), "{section:?}"));
+        bad.into_iter().for_each(|section| assert!(!plain(section), "{section:?}"));
     }
 }

@@ -1,9 +1,6 @@
-//! The head of an answer while it is put together: on the stack as long as it is small, which it usually is.
+//! The fields that the user gives an answer: on the stack as long as they are few, which they usually are.
 
-use super::status;
-use crate::buffer::Outbound;
-
-/// What the usual head needs, so that it needs no allocation.
+/// What the usual answer needs, so that it needs no allocation.
 const INLINE: usize = 192;
 
 /// Header lines, each with its CR LF.
@@ -34,36 +31,9 @@ impl Lines {
         self.put(b"\r\n");
     }
 
-    pub(super) fn status(&mut self, status: u16) {
-        match status::line(status) {
-            Some(line) => self.put(line),
-            None => {
-                // The reason may be empty, the space before it not (RFC 9112 section 4).
-                self.put(b"HTTP/1.1 ");
-                self.number(usize::from(status));
-                self.put(b" \r\n");
-            }
-        }
-    }
-
-    pub(super) fn content_length(&mut self, length: usize) {
-        self.put(b"Content-Length: ");
-        self.number(length);
-        self.put(b"\r\n");
-    }
-
-    /// One piece for the usual head: each costs the outbound a look for room.
-    pub(super) fn write(&self, out: &mut Outbound) {
-        out.put(&self.inline[..self.used]);
-        if !self.spilled.is_empty() {
-            out.put(&self.spilled);
-        }
-    }
-
-    /// With the empty line behind.
-    pub(super) fn write_with_end(mut self, out: &mut Outbound) {
-        self.put(b"\r\n");
-        self.write(out);
+    /// All lines, in two pieces.
+    pub(super) fn pieces(&self) -> [&[u8]; 2] {
+        [&self.inline[..self.used], &self.spilled]
     }
 
     fn put(&mut self, bytes: &[u8]) {
@@ -74,22 +44,6 @@ impl Lines {
         } else {
             self.spilled.extend_from_slice(bytes);
         }
-    }
-
-    fn number(&mut self, mut number: usize) {
-        // By hand, because formatting machinery costs more than the rest of the head. As many digits as a 64-bit number
-        // can have.
-        let mut digits = [0; 20];
-        let mut start = digits.len();
-        loop {
-            start -= 1;
-            digits[start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.put(&digits[start..]);
     }
 }
 
@@ -107,19 +61,6 @@ mod tests {
             expected.extend_from_slice(&[b"X: ", value.as_slice(), b"\r\n"].concat());
         }
         assert_eq!(lines.len(), expected.len());
-        let mut out = Outbound::detached();
-        lines.write_with_end(&mut out);
-        assert_eq!(out.to_vec(), [expected.as_slice(), b"\r\n"].concat());
-    }
-
-    #[test]
-    fn numbers() {
-        let mut lines = Lines::default();
-        for number in [0, 9, 10, usize::MAX] {
-            lines.number(number);
-        }
-        let mut out = Outbound::detached();
-        lines.write(&mut out);
-        assert_eq!(out.to_vec(), format!("0910{}", usize::MAX).into_bytes());
+        assert_eq!(lines.pieces().concat(), expected);
     }
 }

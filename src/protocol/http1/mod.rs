@@ -11,6 +11,7 @@ mod chunked;
 mod framing;
 mod grammar;
 mod head;
+mod head_lines;
 mod layout;
 mod limits;
 mod lines;
@@ -94,13 +95,28 @@ impl Http1 {
         loop {
             match &mut self.state {
                 State::Head(search) => {
-                    let Some(end) = search.find_end(bytes, &self.limits)? else {
+                    let Some(just_now) = search.read_line(bytes, &self.limits)? else {
                         return Ok(Decode::Partial { needs: None, keep: bytes.len() });
                     };
-                    let head = head::read(&bytes[..end], search.line(), &self.limits)?;
-                    let fields = search.field_count();
+                    let usual = just_now.then(|| head::read_at_once(bytes, search, &self.limits)).flatten();
+                    let (head, fields) = match usual {
+                        Some(read) => read?,
+                        None => {
+                            let Some(end) = search.find_end(bytes, &self.limits)? else {
+                                return Ok(Decode::Partial { needs: None, keep: bytes.len() });
+                            };
+                            (head::read(&bytes[..end], search, &self.limits)?, search.field_count())
+                        }
+                    };
+                    let state = State::after_head(head.layout, head.framing, fields);
+                    if let State::Body(layout) = state
+                        && layout.body_end as usize <= bytes.len()
+                    {
+                        // Whole at once, as most requests are: there is nothing to remember.
+                        return Ok(self.complete(layout.body_end as usize, layout));
+                    }
                     self.continue_due = head.expects_continue;
-                    self.state = State::after_head(head.layout, head.framing, fields);
+                    self.state = state;
                 }
                 State::Body(layout) => {
                     let (layout, end) = (*layout, layout.body_end as usize);
@@ -146,7 +162,7 @@ impl Http1 {
             return Ok(Decode::Partial { needs: None, keep });
         };
         if length > 2 {
-            head::check_trailers(&section[..length])?;
+            head::check_trailers(&section[..length], search.count())?;
         }
         bytes.copy_within(start..start + length, body_end);
         let layout = Layout { trailers_end: (body_end + length - 2) as u32, ..*layout };

@@ -6,10 +6,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::head_lines::Head;
 use super::layout::Layout;
 use super::lines::Lines;
 use super::{Http1, grammar, status};
-use crate::buffer::Outbound;
+use crate::buffer::{COPY_BELOW, Outbound};
 use crate::encode_error::EncodeError;
 use crate::protocol::codec::{After, Encode, Refusal};
 
@@ -23,6 +24,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    #[inline]
     pub(super) fn of(layout: &Layout) -> Self {
         Self {
             head_request: layout.head_request,
@@ -38,6 +40,7 @@ impl Exchange {
         self.keep_alive
     }
 
+    #[inline]
     pub(super) fn last(self) -> Self {
         Self { keep_alive: false, ..self }
     }
@@ -69,17 +72,20 @@ impl<'b> Response<'b> {
     /// An answer with this status and no body.
     ///
     /// A final answer has a status from 200 to 599 (RFC 9110 section 15); anything else is written as 500.
+    #[inline]
     pub fn new(status: u16) -> Self {
         let status = if (200..600).contains(&status) { status } else { 500 };
         Self { status, close: false, upgrade: false, lines: Lines::default(), body: Body::default() }
     }
 
     /// An answer `200 OK` with this body.
+    #[inline]
     pub fn ok(body: impl Into<Body<'b>>) -> Self {
         Self::new(200).body(body)
     }
 
     /// Sets the body, in place of any before. 204 and 304 have none, whatever is set here, and neither has 205.
+    #[inline]
     pub fn body(mut self, body: impl Into<Body<'b>>) -> Self {
         self.body = body.into();
         self
@@ -184,6 +190,7 @@ impl Body<'static> {
 impl Body<'_> {
     /// Its length in bytes.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         match self {
             Self::Borrowed(bytes) | Self::Static(bytes) => bytes.len(),
@@ -198,19 +205,23 @@ impl Body<'_> {
         self.len() == 0
     }
 
-    fn copied_len(&self) -> usize {
+    /// What is copied behind the head: all of it, unless it is worth to be carried as it is.
+    fn copied(&self) -> &[u8] {
         match self {
-            Self::Borrowed(_) | Self::Owned(_) => self.len(),
-            Self::Static(_) | Self::Shared(_) => 0,
+            Self::Borrowed(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+            Self::Static(bytes) if bytes.len() < COPY_BELOW => bytes,
+            Self::Shared(bytes) if bytes.len() < COPY_BELOW => bytes,
+            Self::Static(_) | Self::Shared(_) => b"",
         }
     }
 
-    fn write(self, out: &mut Outbound) {
+    /// Appends what was not copied.
+    fn write_carried(self, out: &mut Outbound) {
         match self {
-            Self::Borrowed(bytes) => out.put(bytes),
-            Self::Owned(bytes) => out.put(&bytes),
-            Self::Static(bytes) => out.put_static(bytes),
-            Self::Shared(bytes) => out.put_shared(bytes),
+            Self::Static(bytes) if bytes.len() >= COPY_BELOW => out.put_static(bytes),
+            Self::Shared(bytes) if bytes.len() >= COPY_BELOW => out.put_shared(bytes),
+            _ => {}
         }
     }
 }
@@ -252,12 +263,11 @@ impl<'b> Encode<Response<'b>> for Http1 {
         // A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
         let tunnel = exchange.connect && status < 300;
         let has_body = !(exchange.head_request || tunnel || bodiless(status));
-        let copied = if has_body { body.copied_len() } else { 0 };
+        let copied = if has_body { body.copied() } else { b"" };
 
-        // The server's own lines are put together here; what the user set is already in its final form.
-        let mut head = Lines::default();
+        let mut head = Head::default();
         head.status(status);
-        head.push(b"Date", &out.date());
+        head.push(&out.date_line());
         match status {
             // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user
             // knows.
@@ -270,30 +280,34 @@ impl<'b> Encode<Response<'b>> for Http1 {
             _ if exchange.head_request && body.is_empty() => {}
             _ => head.content_length(body.len()),
         }
-        if let Some(options) = connection_options(keep_open, exchange.version10, upgrade) {
-            head.push(b"Connection", options);
-        }
-
+        head.extend(connection_line(keep_open, exchange.version10, upgrade));
+        // What the user set is already in its final form.
+        let [inline, spilled] = lines.pieces();
         // Said at once, so that head and copied body lie in one block and leave in one piece.
-        out.expect(head.len() + lines.len() + 2 + copied);
-        head.write(out);
-        lines.write_with_end(out);
+        out.expect(head.len() + lines.len() + 2 + copied.len());
+        match lines.len() {
+            0 => {
+                head.push(b"\r\n");
+                out.put_pieces(&[head.bytes(), copied]);
+            }
+            _ => out.put_pieces(&[head.bytes(), inline, spilled, b"\r\n", copied]),
+        }
         if has_body {
-            body.write(out);
+            body.write_carried(out);
         }
         Ok(if keep_open { After::KeepOpen } else { After::Close })
     }
 }
 
 /// What Connection says. Upgrade is for the next recipient alone, so it has to be named (RFC 9110 section 7.8).
-fn connection_options(keep_open: bool, version10: bool, upgrade: bool) -> Option<&'static [u8]> {
+fn connection_line(keep_open: bool, version10: bool, upgrade: bool) -> &'static [u8] {
     match (keep_open, version10, upgrade) {
-        (false, _, false) => Some(b"close"),
-        (false, _, true) => Some(b"close, upgrade"),
-        (true, true, false) => Some(b"keep-alive"),
-        (true, true, true) => Some(b"keep-alive, upgrade"),
-        (true, false, true) => Some(b"upgrade"),
-        (true, false, false) => None,
+        (false, _, false) => b"Connection: close\r\n",
+        (false, _, true) => b"Connection: close, upgrade\r\n",
+        (true, true, false) => b"Connection: keep-alive\r\n",
+        (true, true, true) => b"Connection: keep-alive, upgrade\r\n",
+        (true, false, true) => b"Connection: upgrade\r\n",
+        (true, false, false) => b"",
     }
 }
 

@@ -39,15 +39,22 @@ pub(super) struct FieldSearch {
 }
 
 impl HeadSearch {
-    /// The length of the head once its last byte is there. `head` begins with the request line.
-    pub(super) fn find_end(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
+    /// Reads the request line, with which `head` begins. `None`: it is not whole. True if it was read just now, and
+    /// nothing of the fields yet.
+    pub(super) fn read_line(&mut self, head: &[u8], limits: &Limits) -> Result<Option<bool>, ProtocolError> {
         // The fields begin behind the request line, so zero means that it is still being read.
-        if self.fields.line_start == 0 {
-            if !self.line.read(head, limits)? {
-                return Ok(None);
-            }
-            self.fields = FieldSearch::from(self.line.target_end as usize + VERSION_LEN, 0);
+        if self.fields.line_start > 0 {
+            return Ok(Some(false));
         }
+        if !self.line.read(head, limits)? {
+            return Ok(None);
+        }
+        self.fields = FieldSearch::from(self.fields_start(), 0);
+        Ok(Some(true))
+    }
+
+    /// The length of the head once its last byte is there. `head` begins with the request line, which was read.
+    pub(super) fn find_end(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
         self.fields.find_end(head, limits.head_max as usize, limits)
     }
 
@@ -57,6 +64,11 @@ impl HeadSearch {
 
     pub(super) fn field_count(&self) -> u32 {
         self.fields.count
+    }
+
+    /// Where the fields begin, once the request line is whole.
+    pub(super) fn fields_start(&self) -> usize {
+        self.line.target_end as usize + VERSION_LEN
     }
 }
 
@@ -119,6 +131,10 @@ impl RequestLine {
 
     /// At most eleven bytes, so they are simply looked at again with each piece.
     fn read_version(&mut self, bytes: &[u8]) -> Result<bool, ProtocolError> {
+        if bytes[self.target_end as usize..].starts_with(b" HTTP/1.1\r\n") {
+            self.version10 = false;
+            return Ok(true);
+        }
         let seen = bytes[self.target_end as usize..].iter().take(VERSION_LEN);
         for (byte, pattern) in seen.clone().zip(b" HTTP/d.d\r\n") {
             let right = if *pattern == b'd' { byte.is_ascii_digit() } else { byte == pattern };
@@ -176,6 +192,11 @@ impl FieldSearch {
     /// A section whose first line begins at `start`, after `count` fields of the same message.
     pub(super) fn from(start: usize, count: u32) -> Self {
         Self { line_start: start as u32, searched: start as u32, count }
+    }
+
+    /// The fields that were found so far, those before `start` included.
+    pub(super) fn count(&self) -> u32 {
+        self.count
     }
 
     /// The position behind the empty line that ends the section, which must lie within `len_max`.

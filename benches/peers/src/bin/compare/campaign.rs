@@ -1,0 +1,191 @@
+//! All measurements, in their order.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::cli::{Args, Plan};
+use crate::instructions;
+use crate::run::{self, Sample};
+use crate::servers::{Server, Start};
+use crate::syscalls::{self, Syscalls};
+use crate::works::Work;
+use crate::wrk::{self, Seen};
+use crate::{conformity, document, tables};
+
+/// All that was measured of one server at one work.
+pub struct Cell {
+    pub server: &'static Server,
+    /// One for each round.
+    pub samples: Vec<Sample>,
+    pub syscalls: Option<Syscalls>,
+    /// Of the server itself, for each answer.
+    pub instructions: Option<f64>,
+    /// Why there is no more.
+    pub failed: Option<String>,
+}
+
+/// One work, with all servers that can do it.
+pub struct Row {
+    pub work: Work,
+    pub cells: Vec<Cell>,
+}
+
+/// How far it is, and whether it is to end.
+struct Progress {
+    bar: ProgressBar,
+    interrupted: Arc<AtomicBool>,
+}
+
+pub fn run(args: &Args, plan: &Plan) -> io::Result<()> {
+    rlimit::increase_nofile_limit(u64::MAX)?;
+    let rows: Vec<_> = plan.works.iter().map(|work| row(plan, work)).filter(|row| !row.cells.is_empty()).collect();
+    let progress = Progress::new(args, plan, &rows)?;
+    for server in &plan.servers {
+        progress.begin(format!("{}: does it answer right?", server.name))?;
+        conformity::check(server, args.server_core)?;
+    }
+    if args.check {
+        progress.finish();
+        println!("all {} servers answer right", plan.servers.len());
+        return Ok(());
+    }
+    let mut done: Vec<Row> = Vec::new();
+    for row in rows {
+        let row = measure(args, row, &progress)?;
+        if row.work.growth.is_none() {
+            progress.print(&tables::work(&row));
+        }
+        done.push(row);
+    }
+    let seen = if plan.is_whole { seen_by_wrk(args, &done, &progress)? } else { Vec::new() };
+    progress.finish();
+    println!("{}", tables::growths(&done));
+    println!("{}", tables::ratios(&done));
+    if let Some(folder) = &plan.out {
+        document::write(folder, args, &done, &seen)?;
+    }
+    let failed: Vec<_> =
+        done.iter().flat_map(|row| row.cells.iter().filter_map(|cell| cell.failed.as_deref())).collect();
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("{} measurements failed, as the tables say", failed.len()))),
+    }
+}
+
+fn row(plan: &Plan, work: &Work) -> Row {
+    let servers = plan.servers.iter().filter(|server| server.start(work).is_some());
+    let cells =
+        servers.map(|server| Cell { server, samples: Vec::new(), syscalls: None, instructions: None, failed: None });
+    Row { work: work.clone(), cells: cells.collect() }
+}
+
+/// Round by round, and in each the servers take turns; what needs runs of its own comes behind that.
+fn measure(args: &Args, mut row: Row, progress: &Progress) -> io::Result<Row> {
+    let work = &row.work;
+    for round in 1..=args.rounds {
+        for cell in &mut row.cells {
+            progress.begin(format!("{} {round}/{}: {}", work.name, args.rounds, cell.server.name))?;
+            let Some(start) = start(cell, work) else { continue };
+            match run::measure(args, start, work) {
+                Ok(sample) => cell.samples.push(sample),
+                Err(error) => fail(cell, work, &error, progress)?,
+            }
+        }
+    }
+    for cell in &mut row.cells {
+        if counts_syscalls(args, work) {
+            progress.begin(format!("{} system calls: {}", work.name, cell.server.name))?;
+            let Some(start) = start(cell, work) else { continue };
+            match syscalls::count(args, start, work) {
+                Ok(syscalls) => cell.syscalls = Some(syscalls),
+                Err(error) => fail(cell, work, &error, progress)?,
+            }
+        }
+        if args.instructions {
+            progress.begin(format!("{} instructions: {}", work.name, cell.server.name))?;
+            let Some(start) = start(cell, work) else { continue };
+            match instructions::count(args, start, work) {
+                Ok(instructions) => cell.instructions = Some(instructions),
+                Err(error) => fail(cell, work, &error, progress)?,
+            }
+        }
+    }
+    Ok(row)
+}
+
+fn counts_syscalls(args: &Args, work: &Work) -> bool {
+    !args.no_syscalls && work.counts_syscalls()
+}
+
+/// One of the works again, by another load generator.
+fn seen_by_wrk(args: &Args, done: &[Row], progress: &Progress) -> io::Result<Vec<Seen>> {
+    let Some(row) = done.iter().find(|row| row.work.name == wrk::WORK) else { return Ok(Vec::new()) };
+    let mut seen = Vec::new();
+    for cell in row.cells.iter().filter(|cell| cell.failed.is_none()) {
+        progress.begin(format!("{} by wrk: {}", row.work.name, cell.server.name))?;
+        match wrk::measure(args, cell.server, &row.work) {
+            Ok(one) => seen.push(one),
+            Err(error) => progress.print(&format!("{} failed with wrk: {error}\n", cell.server.name)),
+        }
+    }
+    Ok(seen)
+}
+
+/// How the server is started, unless it has failed already.
+fn start(cell: &Cell, work: &Work) -> Option<Start> {
+    cell.server.start(work).filter(|_| cell.failed.is_none())
+}
+
+fn fail(cell: &mut Cell, work: &Work, error: &io::Error, progress: &Progress) -> io::Result<()> {
+    progress.check()?;
+    progress.print(&format!("{} failed at {}: {error}\n", cell.server.name, work.name));
+    cell.failed = Some(error.to_string());
+    Ok(())
+}
+
+impl Progress {
+    fn new(args: &Args, plan: &Plan, rows: &[Row]) -> io::Result<Self> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            flag::register(signal, Arc::clone(&interrupted))?;
+        }
+        let runs = |row: &Row| {
+            let counts = u64::from(counts_syscalls(args, &row.work)) + u64::from(args.instructions);
+            row.cells.len() as u64 * (u64::from(args.rounds) + counts)
+        };
+        let runs = if args.check { 0 } else { rows.iter().map(runs).sum() };
+        let bar = ProgressBar::new(plan.servers.len() as u64 + runs);
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  about {eta} left  {msg}");
+        bar.set_style(style.map_err(io::Error::other)?);
+        Ok(Self { bar, interrupted })
+    }
+
+    /// `Err` if it is to end now: what runs is ended on the way out.
+    fn check(&self) -> io::Result<()> {
+        match self.interrupted.load(Relaxed) {
+            true => Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted by a signal; nothing was written")),
+            false => Ok(()),
+        }
+    }
+
+    /// The next step begins.
+    fn begin(&self, what: String) -> io::Result<()> {
+        self.check()?;
+        self.bar.set_message(what);
+        self.bar.inc(1);
+        Ok(())
+    }
+
+    fn print(&self, text: &str) {
+        self.bar.suspend(|| println!("{text}"));
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,187 @@
+//! What was measured, as tables.
+
+use std::fmt::Write;
+
+use crate::campaign::{Cell, Row};
+use crate::run::Sample;
+use crate::servers::{Rank, SERVERS};
+use crate::stats::Spread;
+use crate::works::Axis;
+
+/// Below this share of its core, the server was not what was waited for.
+const BUSY: f64 = 0.95;
+
+/// From this share of the time on that others kept the load generator waiting, the table says so.
+const DISTURBED: f64 = 0.02;
+
+impl Cell {
+    /// A number of each round.
+    pub fn values(&self, of: impl Fn(&Sample) -> f64) -> Vec<f64> {
+        self.samples.iter().map(of).collect()
+    }
+
+    pub fn spread(&self, of: impl Fn(&Sample) -> f64) -> Option<Spread> {
+        Spread::of(self.values(of))
+    }
+
+    pub fn cpu(&self) -> Option<f64> {
+        self.spread(|sample| sample.cpu).map(|spread| spread.median)
+    }
+
+    /// CPU for each answer, as a ratio to that of another server in the same rounds.
+    pub fn ratio_to(&self, other: &Cell) -> Option<Spread> {
+        Spread::of_ratios(&self.values(|sample| sample.cpu), &other.values(|sample| sample.cpu))
+    }
+}
+
+impl Row {
+    pub fn yardstick(&self) -> Option<&Cell> {
+        self.cell(SERVERS[0].name)
+    }
+
+    pub fn cell(&self, name: &str) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.server.name == name)
+    }
+
+    /// The peer that needs least.
+    fn best_peer(&self) -> Option<&Cell> {
+        let peers = self.cells.iter().filter(|cell| cell.server.rank == Rank::Peer);
+        let known = peers.filter_map(|cell| Some((cell, cell.cpu()?)));
+        known.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(cell, _)| cell)
+    }
+}
+
+/// All of one work.
+pub fn work(row: &Row) -> String {
+    let (yardstick, best) = (row.yardstick(), row.best_peer());
+    let mut text = format!("### {}\n\n`{}`\n\n", row.work.title, row.work.name);
+    text.push_str(
+        "| server | CPU us per answer | to bare-epoll | to the best peer | answers/s | p50 us | p99 us | p99.9 us | \
+         peak MiB | system calls per answer | cores busy |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    for cell in &row.cells {
+        if let Some(why) = cell.failed.as_ref().filter(|_| cell.samples.is_empty()) {
+            let _ = writeln!(text, "| {} | failed: {} ||||||||||", cell.server.name, why.replace('|', "/"));
+            continue;
+        }
+        let show =
+            |spread: Option<Spread>, digits: usize| spread.map_or("".into(), |spread| format!("{spread:.digits$}"));
+        let middle = |of: fn(&Sample) -> f64, digits: usize| {
+            cell.spread(of).map_or("".into(), |spread| format!("{:.digits$}", spread.median))
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            cell.server.name,
+            show(cell.spread(|sample| sample.cpu), 2),
+            show(yardstick.and_then(|other| cell.ratio_to(other)), 2),
+            show(best.and_then(|other| cell.ratio_to(other)), 2),
+            show(cell.spread(|sample| sample.answers_per_second), 0),
+            middle(|sample| sample.p50, 0),
+            middle(|sample| sample.p99, 0),
+            middle(|sample| sample.p999, 0),
+            middle(|sample| sample.peak_kib / 1024.0, 1),
+            cell.syscalls.as_ref().map_or("".into(), |calls| format!("{:.2}", calls.all)),
+            busy(cell)
+        );
+    }
+    text.push_str(&idle(row));
+    text.push_str(&instructions(row));
+    text.push_str(&syscalls(row));
+    text
+}
+
+/// Which core was busy, if it was not the server's.
+fn busy(cell: &Cell) -> String {
+    let middle = |of: fn(&Sample) -> f64| cell.spread(of).map_or(0.0, |spread| spread.median);
+    let (server, load) = (middle(|sample| sample.server_busy), middle(|sample| sample.load_busy));
+    let mark = match (server >= BUSY, load >= BUSY) {
+        (true, _) => "",
+        (false, true) => " (the load was the limit)",
+        (false, false) => " (*)",
+    };
+    let waited = middle(|sample| sample.load_waited);
+    let disturbed = if waited >= DISTURBED { format!(", disturbed {:.0} %", waited * 100.0) } else { String::new() };
+    format!("{:.0} % / {:.0} %{mark}{disturbed}", server * 100.0, load * 100.0)
+}
+
+fn idle(row: &Row) -> String {
+    let bytes = |cell: &Cell| Spread::of(cell.samples.iter().filter_map(|sample| sample.idle_bytes));
+    let known: Vec<_> =
+        row.cells.iter().filter_map(|cell| Some(format!("{} {:.0}", cell.server.name, bytes(cell)?.median))).collect();
+    match known.is_empty() {
+        true => String::new(),
+        false => format!("\nBytes of resident memory for each idle connection: {}.\n", known.join(", ")),
+    }
+}
+
+fn instructions(row: &Row) -> String {
+    let known: Vec<_> =
+        row.cells.iter().filter_map(|cell| Some(format!("{} {:.0}", cell.server.name, cell.instructions?))).collect();
+    match known.is_empty() {
+        true => String::new(),
+        false => format!("\nInstructions of the server itself for each answer: {}.\n", known.join(", ")),
+    }
+}
+
+/// Which system calls, of those whose calls are ours to choose.
+fn syscalls(row: &Row) -> String {
+    let mut text = String::new();
+    for cell in row.cells.iter().filter(|cell| cell.server.rank != Rank::Peer) {
+        let Some(calls) = &cell.syscalls else { continue };
+        let frequent = calls.by_name.iter().filter(|(_, calls)| *calls >= 0.005);
+        let names: Vec<_> = frequent.map(|(name, calls)| format!("{name} {calls:.2}")).collect();
+        let _ = write!(text, "\nSystem calls of {}: {}.\n", cell.server.name, names.join(", "));
+    }
+    text
+}
+
+/// CPU for each answer as a ratio to the yardstick, all works and servers.
+pub fn ratios(rows: &[Row]) -> String {
+    let rows: Vec<_> = rows.iter().filter(|row| row.work.growth.is_none()).collect();
+    let named = |name: &str| rows.iter().any(|row| row.cell(name).is_some());
+    let servers: Vec<_> = SERVERS.iter().map(|server| server.name).filter(|name| named(name)).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("| work | {} |\n|---{}|\n", servers.join(" | "), "|---".repeat(servers.len()));
+    for row in rows {
+        let ratio = |name: &&str| {
+            let ratio = row.cell(name).zip(row.yardstick()).and_then(|(cell, other)| cell.ratio_to(other));
+            ratio.map_or("-".into(), |ratio| format!("{:.2}", ratio.median))
+        };
+        let cells: Vec<String> = servers.iter().map(ratio).collect();
+        let _ = writeln!(text, "| {} | {} |", row.work.name, cells.join(" | "));
+    }
+    text
+}
+
+/// How cost grows, a table for each axis.
+pub fn growths(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for axis in Axis::ALL {
+        let points: Vec<_> =
+            rows.iter().filter_map(|row| row.work.growth.filter(|(of, _)| *of == axis).zip(Some(row))).collect();
+        let Some((_, first)) = points.first() else { continue };
+        let names: Vec<_> = first.cells.iter().map(|cell| cell.server.name).collect();
+        let _ = writeln!(
+            text,
+            "| {} | {} | ratio |\n|---{}|---|",
+            axis.title(),
+            names.join(" | "),
+            "|---".repeat(names.len())
+        );
+        for ((_, value), row) in &points {
+            let cpu = |cell: &Cell| match (cell.spread(|sample| sample.cpu), &cell.failed) {
+                (Some(spread), _) => format!("{spread:.2}"),
+                (None, why) => format!("failed: {}", why.as_deref().unwrap_or("")),
+            };
+            let cells: Vec<_> = row.cells.iter().map(cpu).collect();
+            let ratio = row.cell("sluicegate").zip(row.yardstick()).and_then(|(cell, other)| cell.ratio_to(other));
+            let ratio = ratio.map_or("".into(), |ratio| format!("{ratio:.2}"));
+            let _ = writeln!(text, "| {value} | {} | {ratio} |", cells.join(" | "));
+        }
+        text.push('\n');
+    }
+    text
+}

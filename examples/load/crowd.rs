@@ -1,0 +1,274 @@
+//! All connections, and the loop that they live in.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::answers::Expected;
+use crate::cli::Plan;
+use crate::client::{Client, Shared, Turn};
+use crate::dial;
+use crate::process::{Memory, Process};
+use crate::progress::Progress;
+use crate::request::Requests;
+use crate::schedule::Schedule;
+use crate::tally::Tally;
+use crate::trouble::Trouble;
+
+/// Before a broken connection is made again.
+const BACK_OFF: Duration = Duration::from_millis(10);
+/// Between two looks at the bar, at signals and at what is overdue.
+const LOOK: Duration = Duration::from_millis(100);
+/// The poll sleeps by the millisecond; what is due sooner is waited for awake.
+const AWAKE: Duration = Duration::from_millis(1);
+/// In an open loop, how long answers may take behind the end.
+const DRAIN: Duration = Duration::from_secs(1);
+/// Of all that is read at once.
+const SCRATCH: usize = 256 << 10;
+
+/// All connections to one server.
+pub struct Crowd<'a> {
+    plan: &'a Plan,
+    poll: Poll,
+    clients: Vec<Client>,
+    idle: Vec<Option<TcpStream>>,
+    /// Connections that are to be made again, and when.
+    down: VecDeque<(Instant, usize)>,
+    shared: Shared,
+    /// Requests that were due so far, in an open loop.
+    due: u64,
+}
+
+/// What was measured.
+pub struct Outcome {
+    pub tally: Tally,
+    /// Good answers within `time`, and the bytes of that time.
+    pub answers: u64,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    pub time: Duration,
+    /// The share of a core that this program needed.
+    pub load_busy: f64,
+    /// The share of the time that it could have run and others ran.
+    pub load_waited: f64,
+    pub server: Option<Use>,
+}
+
+/// What the server needed meanwhile.
+pub struct Use {
+    pub cpu: Duration,
+    pub memory: Memory,
+    pub threads: usize,
+}
+
+/// The moment from which on it counts.
+struct Begin {
+    at: Instant,
+    load: Process,
+    server: Option<Process>,
+}
+
+impl<'a> Crowd<'a> {
+    /// Makes all connections.
+    pub fn connect(plan: &'a Plan) -> io::Result<Self> {
+        let now = Instant::now();
+        let mut shared = Shared {
+            requests: Requests::new(plan),
+            expected: Expected::new(plan),
+            tally: Tally::new(),
+            depth: plan.depth as u64,
+            schedule: None,
+            reconnect: plan.reconnect,
+            since: now,
+            scratch: vec![0; SCRATCH],
+        };
+        // Where each request has a connection of its own, one shows that the server is there.
+        let active = if plan.reconnect { 1 } else { plan.connections };
+        let count = plan.idle + active;
+        let mut sockets = dial::dial_all(plan, count, &shared.requests, &mut shared.expected)?;
+        let mut idle = sockets.split_off(active);
+        let poll = Poll::new()?;
+        let clients: Vec<_> = (0..plan.connections).map(Client::new).collect();
+        for (number, socket) in idle.iter_mut().enumerate() {
+            poll.registry().register(socket, Token(plan.connections + number), Interest::READABLE)?;
+        }
+        let idle = idle.into_iter().map(Some).collect();
+        let down = VecDeque::new();
+        let mut crowd = Self { plan, poll, clients, idle, down, shared, due: 0 };
+        crowd.shared.schedule = plan.rate.map(|rate| Schedule::new(Instant::now(), rate, plan.connections));
+        if plan.reconnect {
+            crowd.down.extend((0..plan.connections).map(|number| (now, number)));
+        } else {
+            for (number, socket) in sockets.into_iter().enumerate() {
+                crowd.opened(number, Ok(socket));
+            }
+        }
+        Ok(crowd)
+    }
+
+    /// Sends requests until it is over, or a signal says so.
+    pub fn run(&mut self, progress: &Progress) -> io::Result<Outcome> {
+        let mut events = Events::with_capacity(1024);
+        let start = Instant::now();
+        let mut begin = None;
+        let mut look = start;
+        loop {
+            let now = Instant::now();
+            if begin.is_none() && now >= start + self.plan.warm_up {
+                begin = Some(self.begin(now)?);
+            }
+            if begin.as_ref().is_some_and(|begin| now >= begin.at + self.plan.time) {
+                break;
+            }
+            if now >= look {
+                look = now + LOOK;
+                if progress.interrupted() {
+                    break;
+                }
+                progress.show(now - start, begin.as_ref().map(|begin| (self.shared.tally.answers, now - begin.at)));
+                self.look_for_overdue(now);
+            }
+            let timeout = self.issue_due(now);
+            self.turns(&mut events, timeout)?;
+        }
+        let begin = match begin {
+            Some(begin) => begin,
+            None => self.begin(Instant::now())?,
+        };
+        self.end(begin, &mut events)
+    }
+
+    /// From now on it counts.
+    fn begin(&mut self, now: Instant) -> io::Result<Begin> {
+        self.shared.tally.begin();
+        self.shared.since = now;
+        let server = self.plan.pid.map(Process::look).transpose()?;
+        Ok(Begin { at: now, load: Process::look_at_this_thread(), server })
+    }
+
+    fn end(&mut self, begin: Begin, events: &mut Events) -> io::Result<Outcome> {
+        let now = Instant::now();
+        let time = now - begin.at;
+        let load = Process::look_at_this_thread();
+        let server = match (self.plan.pid, begin.server) {
+            (Some(pid), Some(before)) => {
+                let after = Process::look(pid)?;
+                let (cpu, threads) = (after.cpu_since(&before), after.threads());
+                Some(Use { cpu, memory: Memory::of(pid)?, threads })
+            }
+            _ => None,
+        };
+        let Tally { answers, sent_bytes, received_bytes, .. } = self.shared.tally;
+        if self.shared.schedule.is_some() {
+            self.drain(now + DRAIN, events)?;
+        }
+        let tally = std::mem::replace(&mut self.shared.tally, Tally::new());
+        let share = |part: Duration| part.as_secs_f64() / time.as_secs_f64().max(1e-9);
+        let (load_busy, load_waited) = (share(load.cpu_since(&begin.load)), share(load.waited_since(&begin.load)));
+        Ok(Outcome { tally, answers, sent_bytes, received_bytes, time, load_busy, load_waited, server })
+    }
+
+    /// Waits for the answers to what was due; what is missing then counts as long as it has waited.
+    fn drain(&mut self, until: Instant, events: &mut Events) -> io::Result<()> {
+        while self.clients.iter().any(|client| client.open() > 0) && Instant::now() < until {
+            self.turns(events, AWAKE)?;
+        }
+        let now = Instant::now();
+        self.clients.iter_mut().for_each(|client| client.give_up(&mut self.shared, now));
+        Ok(())
+    }
+
+    /// Lets connections send what has become due. Tells how long the poll may sleep.
+    fn issue_due(&mut self, now: Instant) -> Duration {
+        let Some(schedule) = self.shared.schedule else { return LOOK };
+        let due = schedule.due(now);
+        while self.due < due {
+            let number = (self.due % self.clients.len() as u64) as usize;
+            self.due += 1;
+            let turn = self.clients[number].is_due(&mut self.shared, now);
+            self.after(number, turn);
+        }
+        schedule.until(self.due, now).saturating_sub(AWAKE).min(LOOK)
+    }
+
+    fn turns(&mut self, events: &mut Events, timeout: Duration) -> io::Result<()> {
+        let soon = if self.down.is_empty() { timeout } else { timeout.min(AWAKE) };
+        match self.poll.poll(events, Some(soon)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        for event in events.iter() {
+            let Token(number) = event.token();
+            let closed = event.is_read_closed() || event.is_error();
+            let Some(client) = self.clients.get_mut(number) else {
+                self.idle_closed(number - self.clients.len(), closed);
+                continue;
+            };
+            let turn = client.turn(&mut self.shared, event.is_readable() || closed, event.is_writable(), closed);
+            self.after(number, turn);
+        }
+        if !self.down.is_empty() {
+            self.open_again(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, number: usize, turn: Turn) {
+        let trouble = match turn {
+            Turn::Over => return,
+            Turn::Ended => {
+                self.shared.tally.reconnects += 1;
+                // The old socket goes first: it may hold the last descriptor there is.
+                self.clients[number].socket = None;
+                return self.opened(number, dial::begin(self.plan));
+            }
+            Turn::Broken(trouble) => trouble,
+        };
+        let lost = self.clients[number].lose();
+        self.shared.tally.trouble(trouble, lost.max(1));
+        self.down.push_back((Instant::now() + BACK_OFF, number));
+    }
+
+    fn open_again(&mut self, now: Instant) {
+        while let Some((when, number)) = self.down.front().copied() {
+            if when > now {
+                return;
+            }
+            self.down.pop_front();
+            self.shared.tally.reconnects += 1;
+            self.opened(number, dial::begin(self.plan));
+        }
+    }
+
+    fn opened(&mut self, number: usize, socket: io::Result<TcpStream>) {
+        let registered = socket.and_then(|mut socket| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut socket, Token(number), interest)?;
+            Ok(socket)
+        });
+        let turn = match registered {
+            Ok(socket) => self.clients[number].opened(socket, &mut self.shared, Instant::now()),
+            Err(error) => Turn::Broken(Trouble::connect(&error)),
+        };
+        if let Turn::Broken(_) = turn {
+            self.after(number, turn);
+        }
+    }
+
+    fn idle_closed(&mut self, number: usize, closed: bool) {
+        if closed && self.idle[number].take().is_some() {
+            self.shared.tally.trouble(Trouble::IdleClosed, 1);
+        }
+    }
+
+    fn look_for_overdue(&mut self, now: Instant) {
+        for number in 0..self.clients.len() {
+            if let Some(trouble) = self.clients[number].overdue(&self.shared, now, self.plan.timeout) {
+                self.after(number, Turn::Broken(trouble));
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The load generator against the examples that serve: short runs, of each kind.
+//!
+//! Its parts have tests of their own, beside them: `tests/load_parts.rs` runs those.
+
+#![cfg(target_os = "linux")]
+
+mod common {
+    pub mod child;
+    pub mod net;
+}
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+
+use common::child::{Ended, Example};
+
+/// Long enough for some answers on a machine that has other things to do.
+const SHORT: [&str; 2] = ["--seconds=0.3", "--warm-up=0.1"];
+
+fn load(address: &str, flags: &[&str]) -> Ended {
+    Example::run("load", &[&[address], &SHORT[..], flags].concat())
+}
+
+/// Loads `server` with each of `runs`, and sees that all went well.
+fn goes_well(server: &'static str, runs: &[&str]) {
+    let (_server, address) = Example::serve(server, &[]);
+    for flags in runs {
+        let ended = load(&address.to_string(), &flags.split_whitespace().collect::<Vec<_>>()).with_code(0);
+        assert!(ended.stdout.contains("errors      none"), "{flags}: {ended:#?}");
+        assert!(!ended.stdout.contains("answers     0 good"), "{flags}: {ended:#?}");
+    }
+}
+
+#[test]
+fn http_in_a_closed_loop() {
+    goes_well(
+        "http_echo",
+        &[
+            "--path /plaintext",
+            "--connections 1",
+            "--connections 300 --idle 200",
+            "--depth 16",
+            "--size 1",
+            "--size 16K --depth 4",
+            "--size 256K --connections 4",
+            "--reconnect --connections 8",
+        ],
+    );
+}
+
+#[test]
+fn http_in_an_open_loop() {
+    goes_well("http_echo", &["--rate 500", "--rate 2000 --depth 8 --connections 3", "--rate 200 --size 4K"]);
+}
+
+#[test]
+fn length_prefixed_messages() {
+    goes_well(
+        "length_prefixed_echo",
+        &[
+            "--protocol length-prefixed --size 100 --depth 16",
+            "--protocol length-prefixed --connections 2",
+            "--protocol length-prefixed --size 1M --connections 2",
+            "--protocol length-prefixed --size 64K --rate 100",
+            "--protocol length-prefixed --size 5 --reconnect --connections 2",
+        ],
+    );
+}
+
+#[test]
+fn the_rate_is_kept() {
+    let (_server, address) = Example::serve("http_echo", &[]);
+    let ended = Example::run("load", &[&address.to_string(), "--seconds=1", "--warm-up=0", "--rate=400"]).with_code(0);
+    let answers = ended.stdout.lines().find_map(|line| line.strip_prefix("answers")).expect("a line of answers");
+    let answers: u32 = answers.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number");
+    // What is late is late, and comes behind the end.
+    assert!((300..=402).contains(&answers), "{}", ended.stdout);
+}
+
+#[test]
+fn the_server_is_measured_and_programs_read_json() {
+    let (server, address) = Example::serve("http_echo", &[]);
+    let (address, pid) = (address.to_string(), server.id().to_string());
+    let text = load(&address, &["--pid", &pid]).with_code(0).stdout;
+    assert!(text.contains(" us of CPU per answer, "), "{text}");
+    let json = load(&address, &["--pid", &pid, "--json"]).with_code(0).stdout;
+    assert!(json.starts_with("{\"protocol\":\"http\"") && json.ends_with("\"errors\":{}}\n"), "{json}");
+    for key in ["answers", "answers_per_second", "p99.9", "cpu_seconds", "memory_peak_kib", "load_busy"] {
+        assert!(json.contains(&format!("\"{key}\":")), "no {key} in {json}");
+    }
+    assert_eq!(json.lines().count(), 1);
+}
+
+#[test]
+fn what_goes_wrong_is_said() {
+    let refused = |address: &str, flags: &[&str], code| load(address, flags).with_code(code).stderr;
+    assert!(refused("nowhere", &[], 2).contains("nowhere is no address such as 127.0.0.1:8080"));
+    assert!(refused("127.0.0.1:1", &["--path", "x"], 2).contains("begins with /"));
+    assert!(refused("127.0.0.1:1", &["--reconnect", "--rate", "5"], 2).contains("cannot be used with"));
+    assert!(refused("127.0.0.1:1", &["--rate=-1"], 2).contains("is not a rate"));
+    assert!(refused("127.0.0.1:1", &[], 1).contains("cannot connect to 127.0.0.1:1: Connection refused"));
+    let (_server, address) = Example::serve("length_prefixed_echo", &[]);
+    assert!(refused(&address.to_string(), &[], 1).contains("is --protocol right?"));
+    let (_server, address) = Example::serve("http_echo", &[]);
+    assert!(refused(&address.to_string(), &["--pid=4294967295"], 1).contains("is --pid the server's"));
+    assert!(refused(&address.to_string(), &["--protocol=length-prefixed"], 1).contains("is --protocol right?"));
+}
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+/// Reads a request.
+fn take(peer: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        peer.read_exact(&mut byte).expect("a request");
+        head.push(byte[0]);
+    }
+}
+
+/// Starts a load of one connection that never ends, and answers its first request.
+fn one_client() -> (Example, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let example = Example::start("load", &[&address, "--connections=1", "--seconds=1000", "--warm-up=0"]);
+    let (mut peer, _) = listener.accept().expect("a client");
+    take(&mut peer);
+    peer.write_all(ANSWER).expect("taken");
+    (example, peer)
+}
+
+#[test]
+fn a_signal_ends_it_with_its_summary() {
+    let (example, mut peer) = one_client();
+    take(&mut peer);
+    example.signal("INT");
+    let ended = example.ends().with_code(0);
+    assert!(ended.stdout.contains("errors      none"), "{ended:#?}");
+}
+
+#[test]
+fn errors_are_counted_by_kind_and_are_a_failure() {
+    let (example, mut peer) = one_client();
+    take(&mut peer);
+    peer.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n").expect("taken");
+    take(&mut peer);
+    peer.write_all(ANSWER).expect("taken");
+    take(&mut peer);
+    // In the middle of an answer; there is nobody to connect to again.
+    peer.write_all(&ANSWER[..20]).expect("taken");
+    peer.shutdown(Shutdown::Write).expect("open");
+    // Its end shows that it has been seen.
+    assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
+    example.signal("INT");
+    let ended = example.ends().with_code(1);
+    for line in ["error       1 x status 503", "error       1 x closed before the answer"] {
+        assert!(ended.stdout.contains(line), "no {line:?} in {ended:#?}");
+    }
+    assert!(ended.stderr.contains("things went wrong"), "{ended:#?}");
+}
