@@ -38,6 +38,7 @@
 //! - **Protocols.** [`http1`] and [`LengthPrefixed`] are built in. Both are written against the public traits
 //!   [`Protocol`] and [`Encode`], sans-IO, and so is yours.
 //! - **Memory.** [`Outbound`] is where answers are written; [`TierConfig`] says how many blocks of which size there are.
+//! - **Flow.** [`flow`] has what stands between a processor and threads of your own: a gate, a bounded queue, batches.
 //! - **The seam.** [`Selector`] is what the processor needs of the operating system. The simulator (feature `sim`) puts
 //!   another one there, with bytes in any pieces, resets, slow peers and jumps of the clock from a seed.
 //!
@@ -52,6 +53,7 @@ mod clock;
 mod connection;
 mod control;
 mod encode_error;
+pub mod flow;
 mod handover;
 mod id;
 #[cfg(feature = "sim")]

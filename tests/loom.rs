@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 mod accepter;
 #[path = "loom/bed.rs"]
 mod bed;
+#[path = "loom/flow.rs"]
+mod flow;
 #[path = "loom/line.rs"]
 mod line;
 #[path = "loom/processor.rs"]

@@ -27,6 +27,7 @@ const ROWS: &[Row] = &[
     Row { name: "ground", modules: &["id", "reason", "timer", "clock", "wake", "encode_error", "panics"] },
     Row { name: "ground floor", modules: &["metrics", "poll"] },
     Row { name: "memory", modules: &["buffer"] },
+    Row { name: "flow", modules: &["flow"] },
     Row { name: "between threads", modules: &["control", "handover"] },
     Row { name: "protocols", modules: &["protocol"] },
     Row { name: "ways out", modules: &["outbox"] },
@@ -88,6 +89,7 @@ const SLEEPERS: &[&str] = &["src/accepter.rs", "src/processor/mod.rs"];
 const SANS_IO: &[(&str, &[&str])] = &[
     ("src/protocol/", &["Instant", "Duration", "TcpStream", "thread", "mio", "log"]),
     ("src/buffer/", &["Instant", "Duration", "TcpStream", "thread", "mio", "log"]),
+    ("src/flow/", &["Instant", "TcpStream", "thread", "mio", "log"]),
     ("src/connection/", &["TcpStream", "thread", "mio", "log"]),
 ];
 

@@ -24,6 +24,13 @@ pub const HELP: &str = "SIGINT (Ctrl-C) or SIGTERM ends it once its connections 
 /// The server has two threads and neither is this one, so this one can wait for signals: no handler has to do more than
 /// to wake it.
 pub fn serve_until_signal<P: Protocol>(running: Running<P>, grace: Duration) -> io::Result<()> {
+    until_signal(&running)?;
+    goodbye(&running.shutdown(grace, Finish::Answer)?);
+    Ok(())
+}
+
+/// Says where the server listens, and waits for SIGINT or SIGTERM. A second signal ends the program at once.
+pub fn until_signal<P: Protocol>(running: &Running<P>) -> io::Result<()> {
     let draining = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal finds the flag down and raises it, the second finds it up.
@@ -34,7 +41,6 @@ pub fn serve_until_signal<P: Protocol>(running: Running<P>, grace: Duration) -> 
     say(format_args!("listening on {}", running.local_addr()));
 
     signals.forever().next();
-    goodbye(&running.shutdown(grace, Finish::Answer)?);
     Ok(())
 }
 

@@ -58,8 +58,15 @@ impl Block {
     }
 
     /// The bytes behind the filled ones, to be read into; then [`fill`](Self::fill).
+    #[inline]
     pub fn room_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[self.len..]
+    }
+
+    /// The bytes behind the filled ones.
+    #[inline]
+    pub(crate) fn behind(&self) -> &[u8] {
+        &self.bytes[self.len..]
     }
 
     /// Says that `count` more bytes are filled.

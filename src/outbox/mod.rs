@@ -102,6 +102,8 @@ pub(crate) struct Outbox {
     /// Some connection waits until `ready` is asked again.
     not_ready: AtomicBool,
     resumed: AtomicBool,
+    /// Some thread has left something for the user's `cycle_end`.
+    called: AtomicBool,
     /// The server goes down and each answer is the last of its connection.
     answers_are_last: AtomicBool,
     /// Whose thread is whose, among the processors.
@@ -132,6 +134,7 @@ impl Outbox {
             undelivered: (0..limits.connections_max).map(|_| AtomicU64::new(0)).collect(),
             not_ready: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
+            called: AtomicBool::new(false),
             answers_are_last: AtomicBool::new(false),
             berth,
             #[cfg(feature = "sim")]
@@ -198,9 +201,26 @@ impl Outbox {
     }
 
     /// Undelivered bytes of the connection in `slot`, those on their way included.
-    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn undelivered(&self, slot: u32) -> u64 {
-        self.undelivered[slot as usize].load(SeqCst)
+        self.undelivered.get(slot as usize).map_or(0, |gauge| gauge.load(SeqCst))
+    }
+
+    /// Asks for a cycle, whatever else there is to do.
+    fn call(&self) {
+        self.called.store(true, SeqCst);
+        self.wake.wake();
+    }
+
+    /// True if a cycle was asked for since [`answer_call`](Self::answer_call).
+    pub(crate) fn is_called(&self) -> bool {
+        self.called.load(SeqCst)
+    }
+
+    /// The cycle that was asked for has begun: what was left before is found by it.
+    pub(crate) fn answer_call(&self) {
+        if self.is_called() {
+            self.called.store(false, SeqCst);
+        }
     }
 
     /// Says that a connection waits until the user is ready. `ready` must be asked once more after this.

@@ -249,6 +249,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.phase = Phase::broken(self.now);
         }
         self.links.outbox.wake.awake();
+        self.links.outbox.answer_call();
         self.now = self.selector.now();
         self.desk.now = self.now;
         self.set_wall_clock();
@@ -270,6 +271,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.links.handover.has_work()
             || (self.links.outbox.has_work() && self.can_take_outbound())
             || self.links.outbox.is_resumed()
+            || self.links.outbox.is_called()
             || self.shutdown_is_new()
             || self.could_relieve()
     }

@@ -135,6 +135,13 @@ impl<P: Protocol> Builder<P> {
 
     fn finish(self, listener: TcpListener, ceiling: MemoryCeiling) -> io::Result<Server<P>> {
         let address = listener.local_addr().map_err(|error| explain("cannot ask for the listener's address", error))?;
-        Ok(Server { listener, address, protocol: self.protocol, config: self.config, ceiling })
+        Ok(Server {
+            listener,
+            address,
+            protocol: self.protocol,
+            config: self.config,
+            ceiling,
+            counted_elsewhere: false,
+        })
     }
 }

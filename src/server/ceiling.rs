@@ -15,6 +15,9 @@ use crate::processor::{Crowd, MioSelector, Processor, Selector};
 use crate::protocol::{Message, Protocol};
 use crate::timer::Wheel;
 
+/// The name of the row of the program itself.
+const PROGRAM: &str = "program";
+
 /// The most memory that a server takes, whatever its peers do: a sum of rows that were counted before it started.
 ///
 /// `Display` is a table, a line a row. What is not in the sum is said below it: the kernel's socket buffers, and the
@@ -129,6 +132,16 @@ impl MemoryCeiling {
         self.rows.insert(if self.processors == 1 { self.rows.len() } else { common }, row);
     }
 
+    /// Adds what the program says that it takes itself.
+    pub(super) fn count_in(&mut self, name: &'static str, bytes: u64, how: String) {
+        self.rows.push(CeilingRow::new(name, bytes, how));
+    }
+
+    /// The sum without the program itself, of which there is one in a process however many servers it has.
+    pub(super) fn without_program(&self) -> u64 {
+        self.rows.iter().filter(|row| row.name != PROGRAM).map(CeilingRow::bytes).sum()
+    }
+
     /// The sum of all rows, in bytes.
     pub fn total(&self) -> u64 {
         self.rows.iter().map(CeilingRow::bytes).sum()
@@ -178,7 +191,9 @@ impl MemoryCeiling {
     fn notes(&self) -> [String; 2] {
         [
             format!("not counted: socket buffers in the kernel, {}", self.kernel),
-            "not counted: the state of your own message processor, and what it shares with answers".into(),
+            "not counted: the state of your own message processor, unless it was counted in, and what it shares with \
+             answers"
+                .into(),
         ]
     }
 
@@ -304,7 +319,7 @@ fn server_rows(config: &Config) -> [CeilingRow; 3] {
         CeilingRow::new("addresses", addresses, "connections of each, for admission.per_address_max"),
         stack("stack: accepter", "accepter_stack", config.accepter_stack),
         CeilingRow::new(
-            "program",
+            PROGRAM,
             resident + PROGRAM_GROWTH,
             format!("{} {source} + {}", Bytes(resident), Bytes(PROGRAM_GROWTH)),
         ),
@@ -363,6 +378,15 @@ mod tests {
         assert!(!one.to_string().contains("processors x"), "{one}");
         let error = four.check(Some(four.total() - 1)).expect_err("a byte too much");
         assert!(error.to_string().contains("count from"), "{error}");
+    }
+
+    #[test]
+    fn what_the_program_counts_in_is_a_row_and_the_program_is_counted_once() {
+        let mut ceiling = ceiling(vec![CeilingRow::new("small", 1000, ""), CeilingRow::new(PROGRAM, 9000, "")]);
+        assert_eq!(ceiling.without_program(), 1000);
+        ceiling.count_in("batches", 500, "my own".into());
+        assert_eq!((ceiling.total(), ceiling.rows().last().map(CeilingRow::name)), (10_500, Some("batches")));
+        assert!(ceiling.check(Some(10_499)).is_err());
     }
 
     #[test]

@@ -28,7 +28,7 @@ where
     P: Protocol,
     M: MessageProcessor<P> + 'static,
 {
-    let Server { listener, address, protocol, config, ceiling } = server;
+    let Server { listener, address, protocol, config, ceiling, counted_elsewhere } = server;
     limits::raise_descriptors(config.connections_max, config.processors);
     let mut selectors = Vec::with_capacity(users.len());
     let mut wakes = Vec::with_capacity(users.len());
@@ -42,8 +42,12 @@ where
     let now = selectors.first_mut().map_or(0, |selector| selector.unix_seconds());
     let shared = Shared::new(&config, now, &entrance.wake(), &wakes);
 
-    log::info!("listening on {address}; the memory ceiling is");
-    ceiling.lines().for_each(|line| log::info!("{line}"));
+    if counted_elsewhere {
+        log::info!("listening on {address}; its memory is a row of another server's ceiling");
+    } else {
+        log::info!("listening on {address}; the memory ceiling is");
+        ceiling.lines().for_each(|line| log::info!("{line}"));
+    }
     let mut processors = Vec::with_capacity(users.len());
     let spawned = selectors.into_iter().zip(users).zip(0..).try_for_each(|((selector, user), number)| {
         processors.push(spawn_processor(number, selector, protocol.clone(), user, &config, &shared)?);

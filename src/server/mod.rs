@@ -52,6 +52,8 @@ pub struct Server<P: Protocol> {
     protocol: P,
     config: Config,
     ceiling: MemoryCeiling,
+    /// Its ceiling is a row of another server's.
+    counted_elsewhere: bool,
 }
 
 impl<P: Protocol> Server<P> {
@@ -84,6 +86,31 @@ impl<P: Protocol> Server<P> {
     /// The most memory it will take, row by row. Logged at start as well.
     pub fn memory_ceiling(&self) -> &MemoryCeiling {
         &self.ceiling
+    }
+
+    /// Adds a row to the memory ceiling: what the program's own threads and its message processor take at most, which the
+    /// server cannot know. So there is one sum for all that runs in the process.
+    ///
+    /// # Errors
+    /// The ceiling is over [`Config::memory_max`] with it.
+    pub fn count_in(&mut self, name: &'static str, bytes: u64, how: impl Into<String>) -> Result<(), ConfigError> {
+        self.ceiling.count_in(name, bytes, how.into());
+        self.ceiling.check(self.config.memory_max)
+    }
+
+    /// Adds all that another server of the same process takes, as one row. The other one does not print a ceiling of its
+    /// own then.
+    ///
+    /// # Errors
+    /// As [`count_in`](Self::count_in).
+    pub fn count_in_server<Q: Protocol>(
+        &mut self,
+        name: &'static str,
+        other: &mut Server<Q>,
+    ) -> Result<(), ConfigError> {
+        other.counted_elsewhere = true;
+        let bytes = other.ceiling.without_program();
+        self.count_in(name, bytes, format!("the whole server on {}", other.address))
     }
 
     /// Its settings.

@@ -47,7 +47,12 @@ impl Example {
 
     /// Starts a server on any free port, and waits until peers can connect to it.
     pub fn serve(name: &'static str, flags: &[&str]) -> (Self, SocketAddr) {
-        let example = Self::start(name, &[&["127.0.0.1:0"], flags].concat());
+        Self::serve_at(name, &["127.0.0.1:0"], flags)
+    }
+
+    /// The same for a server that is told otherwise where to listen.
+    pub fn serve_at(name: &'static str, place: &[&str], flags: &[&str]) -> (Self, SocketAddr) {
+        let example = Self::start(name, &[place, flags].concat());
         let line = example.wait_for(&example.stdout, "listening on ");
         let address = line.trim_start_matches("listening on ").parse().expect("an address");
         (example, address)
@@ -66,6 +71,11 @@ impl Example {
     /// Waits for a line with `part` in its log.
     pub fn logs(&self, part: &str) -> String {
         self.wait_for(&self.stderr, part)
+    }
+
+    /// Waits for a line with `part` in it on its stdout.
+    pub fn says(&self, part: &str) -> String {
+        self.wait_for(&self.stdout, part)
     }
 
     /// True if its log has a line with `part` in it already.
@@ -119,6 +129,22 @@ impl Ended {
     #[track_caller]
     pub fn by_signal(self, signal: i32) {
         assert_eq!(self.status.signal(), Some(signal), "{self:#?}");
+    }
+
+    /// It failed with code 1, and the last line of its log says why.
+    #[track_caller]
+    pub fn failed_with(self, why: &str) {
+        let ended = self.with_code(1);
+        let last = ended.stderr.lines().last().unwrap_or_default();
+        assert!(last.contains(why), "not {why:?}, but {last:?}");
+        assert!(!ended.stderr.contains("panicked"), "{ended:#?}");
+    }
+
+    /// It was started with arguments that make no sense: code 2, and `named` is the one.
+    #[track_caller]
+    pub fn misused(self, named: &str) {
+        let ended = self.with_code(2);
+        assert!(ended.stderr.contains(named), "{named} is not named: {ended:#?}");
     }
 
     /// It was asked to end and did, in order: code 0, nothing on stdout but where it listened, a farewell in the log, and

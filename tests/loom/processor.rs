@@ -6,7 +6,7 @@ use std::time::Duration;
 use loom::thread;
 use sluicegate::Finish;
 use sluicegate::internals::Shutdown;
-use sluicegate::internals::atomic::Ordering::SeqCst;
+use sluicegate::internals::atomic::{AtomicBool, Ordering::SeqCst};
 
 use super::check;
 use super::world::{Plan, World, message, small, with};
@@ -62,6 +62,23 @@ fn a_connection_that_waits_for_the_user_is_resumed() {
             proxy.resume();
         });
         world.until(|hands| hands.processed == 1);
+        worker.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_call_for_a_cycle_is_not_slept_over() {
+    check(3, || {
+        let mut world = World::new(&small(), Plan::Defer);
+        world.prepare();
+        let proxy = with(&world.hands, |hands| hands.proxy.clone()).expect("it has started");
+        let left = Arc::new(AtomicBool::new(false));
+        let leaves = Arc::clone(&left);
+        let worker = thread::spawn(move || {
+            leaves.store(true, SeqCst);
+            proxy.wake();
+        });
+        world.until(|_| left.load(SeqCst));
         worker.join().expect("no panic");
     });
 }

@@ -1,0 +1,112 @@
+//! The systems: how each is started, and how it wants its records framed.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    Bare,
+    Agent,
+    Rsyslog,
+    SyslogNg,
+    AgentAck,
+    RsyslogSafe,
+}
+
+impl System {
+    /// Those that are compared with each other.
+    pub fn all(durable: bool) -> Vec<Self> {
+        match durable {
+            false => vec![Self::Bare, Self::Agent, Self::Rsyslog, Self::SyslogNg],
+            true => vec![Self::AgentAck, Self::RsyslogSafe],
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare epoll loop",
+            Self::Agent => "log_agent",
+            Self::Rsyslog => "rsyslog",
+            Self::SyslogNg => "syslog-ng",
+            Self::AgentAck => "log_agent --ack",
+            Self::RsyslogSafe => "rsyslog, safest",
+        }
+    }
+
+    /// One record of `size` bytes, framed.
+    pub fn frame(self, size: usize) -> Vec<u8> {
+        // As syslog has it, so that no parser has to give up on it; the others do not care.
+        let mut record = b"<14>1 2026-11-21T09:30:00Z host app 1 - - ".to_vec();
+        while record.len() < size {
+            record.push(b'a' + (record.len() % 26) as u8);
+        }
+        record.truncate(size);
+        match self {
+            Self::Bare | Self::Agent | Self::AgentAck => [&(size as u32).to_be_bytes()[..], &record].concat(),
+            Self::Rsyslog | Self::RsyslogSafe => [format!("{size} ").as_bytes(), &record].concat(),
+            Self::SyslogNg => [&record[..], b"\n"].concat(),
+        }
+    }
+
+    pub fn acknowledges(self) -> bool {
+        self == Self::AgentAck
+    }
+
+    /// Starts it, to write to `directory` what comes to `port`.
+    pub fn start(self, agent: &Path, peers: &Path, port: u16, directory: &Path) -> io::Result<Child> {
+        let text = directory.to_str().ok_or_else(|| io::Error::other("the folder's name is no text"))?;
+        let port_text = port.to_string();
+        let mut command = match self {
+            Self::Bare => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(["bare", &port_text, &format!("{text}/records.log")]);
+                command
+            }
+            Self::Agent | Self::AgentAck => {
+                let mut command = Command::new(agent);
+                command.args(["127.0.0.1", &port_text, "--dir", text]);
+                if self.acknowledges() {
+                    command.arg("--ack");
+                }
+                command
+            }
+            Self::Rsyslog | Self::RsyslogSafe => {
+                let name = if self == Self::Rsyslog { "rsyslog.conf" } else { "rsyslog-safe.conf" };
+                let config = configure(name, port, text)?;
+                let mut command = Command::new(peers.join("usr/sbin/rsyslogd"));
+                command.args(["-n", "-C", "-f", &config, "-i", &format!("{text}/pid")]);
+                command.arg("-M").arg(absolute(peers, "usr/lib/x86_64-linux-gnu/rsyslog")?);
+                command
+            }
+            Self::SyslogNg => {
+                let config = configure("syslog-ng.conf", port, text)?;
+                let mut command = Command::new(peers.join("usr/sbin/syslog-ng"));
+                command.args(["-F", "--no-caps", "-f", &config, "-R", &format!("{text}/persist")]);
+                command.args(["-c", &format!("{text}/control"), "-p", &format!("{text}/pid")]);
+                command.arg("--module-path").arg(absolute(peers, "usr/lib/syslog-ng/3.38")?);
+                command
+            }
+        };
+        let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/syslog-ng"];
+        let libraries: Vec<_> = libraries.iter().map(|path| absolute(peers, path)).collect::<Result<_, _>>()?;
+        command.env("LD_LIBRARY_PATH", libraries.join(":")).stdin(Stdio::null());
+        let log = fs::File::create(directory.join("stderr"))?;
+        command.stdout(log.try_clone()?).stderr(log).spawn()
+    }
+}
+
+fn absolute(folder: &Path, path: &str) -> io::Result<String> {
+    let path = std::path::absolute(folder.join(path))?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// Fills in a configuration of this folder.
+fn configure(name: &str, port: u16, directory: &str) -> io::Result<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name))?;
+    let path = format!("{directory}/{name}");
+    fs::write(&path, text.replace("@PORT@", &port.to_string()).replace("@DIR@", directory))?;
+    Ok(path)
+}

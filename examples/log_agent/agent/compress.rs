@@ -1,0 +1,137 @@
+//! Finished segments, packed: on a thread of its own, one at a time, oldest first.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+
+use sluicegate::flow::{Queue, Taken};
+
+use super::directory::Directory;
+use super::plan::Packer;
+use crate::store::listing::Listed;
+use crate::store::name::Packing;
+
+/// What packing takes, in bytes: a stack, buffers, and what zstd needs at its usual level.
+pub const MEMORY: u64 = 12 << 20;
+const STACK: usize = 512 << 10;
+const CHUNK: usize = 64 << 10;
+/// What it writes has this behind its name until it is whole.
+pub const UNFINISHED: &str = ".tmp";
+
+/// Packs what is finished.
+pub struct Compressor {
+    thread: JoinHandle<()>,
+    bell: Arc<Queue<()>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Compressor {
+    pub fn start(directory: Arc<Directory>, packer: Packer) -> io::Result<Self> {
+        let bell = directory.bell();
+        let rings = Arc::clone(&bell);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let work = move || loop {
+            pack_all(&directory, packer, &stopped);
+            if rings.take(None) == Taken::Closed {
+                return;
+            }
+        };
+        let thread = thread::Builder::new().name("compressor".into()).stack_size(STACK).spawn(work)?;
+        Ok(Self { thread, bell, stop })
+    }
+
+    /// Leaves what is not packed for the next start.
+    pub fn stop(self) {
+        self.stop.store(true, Relaxed);
+        self.bell.close();
+        if self.thread.join().is_err() {
+            log::error!("the compressor has panicked");
+        }
+    }
+}
+
+fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool) {
+    let is_plain = |segment: Listed| segment.packing == Packing::Plain;
+    while !stop.load(Relaxed) {
+        let oldest = match directory.oldest_finished(is_plain) {
+            Ok(Some(oldest)) => oldest,
+            Ok(None) => return,
+            Err(error) => return log::error!("cannot look for segments to pack: {error}"),
+        };
+        match pack(directory, oldest, packer, stop) {
+            Ok(true) => directory.numbers.segments_compressed.add(1),
+            Ok(false) => return,
+            // Whether it was the segment or the disk: the next finished segment is reason enough to try again.
+            Err(error) => return log::error!("{} is not packed: {error}", oldest.name),
+        }
+    }
+}
+
+/// Packs one segment; false if it was stopped before the end. Whatever happens, one whole copy of it is there.
+pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &AtomicBool) -> io::Result<bool> {
+    let packing = match packer {
+        Packer::Gzip => Packing::Gzip,
+        Packer::Zstd => Packing::Zstd,
+    };
+    let [plain, packed] = [segment.name.data(Packing::Plain), segment.name.data(packing)];
+    let [plain, packed] = [plain, packed].map(|name| directory.path.join(name));
+    let new = packed.with_file_name(format!("{}{UNFINISHED}", segment.name.data(packing)));
+    let from = File::open(&plain)?;
+    let plain_bytes = from.metadata()?.len();
+    let to = BufWriter::with_capacity(CHUNK, File::create(&new)?);
+    let done = match packer {
+        Packer::Gzip => {
+            let mut to = flate2::write::GzEncoder::new(to, flate2::Compression::default());
+            copy(from, &mut to, stop).and_then(|whole| Ok((whole, to.finish()?)))
+        }
+        Packer::Zstd => {
+            let mut to = zstd::Encoder::new(to, 0)?;
+            copy(from, &mut to, stop).and_then(|whole| Ok((whole, to.finish()?)))
+        }
+    };
+    let done = done.and_then(|(whole, to)| {
+        let file = to.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        Ok((whole, file.metadata()?.len()))
+    });
+    match done {
+        Ok((true, packed_bytes)) => {
+            // First the packed one gets its name, then the plain one goes; recovery knows what both together mean.
+            fs::rename(&new, &packed)?;
+            directory.disk.sync_names()?;
+            directory.space.add(packed_bytes);
+            if !directory.path.join(segment.name.index()).exists() {
+                // It was deleted to make room meanwhile, and does not come back.
+                fs::remove_file(&packed)?;
+                directory.space.give_back(packed_bytes);
+                return Ok(true);
+            }
+            fs::remove_file(&plain)?;
+            directory.space.give_back(plain_bytes);
+            log::debug!("{}: packed, {plain_bytes} bytes became {packed_bytes}", segment.name);
+            Ok(true)
+        }
+        stopped => {
+            let _ = fs::remove_file(&new);
+            stopped.map(|_| false)
+        }
+    }
+}
+
+/// Copies everything; false if it was stopped before the end.
+fn copy(from: File, to: &mut impl Write, stop: &AtomicBool) -> io::Result<bool> {
+    let mut from = BufReader::with_capacity(CHUNK, from);
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        if stop.load(Relaxed) {
+            return Ok(false);
+        }
+        match from.read(&mut chunk)? {
+            0 => return Ok(true),
+            count => to.write_all(&chunk[..count])?,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What all writers share about the directory: its disk, its names, its space, and the oldest segment in it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sluicegate::flow::Queue;
+
+use super::disk::Disk;
+use super::numbering::Numbering;
+use super::numbers::Numbers;
+use super::plan::WhenFull;
+use super::recovery::Recovered;
+use super::space::Space;
+use crate::store::index::ENTRY_BYTES;
+use crate::store::listing::{Listed, each_segment};
+use crate::store::name::{Kind, SegmentName};
+
+/// When a segment is finished.
+#[derive(Debug, Clone, Copy)]
+pub struct Rotation {
+    /// Before it would be larger. A record that is larger by itself has a segment to itself.
+    pub bytes: u64,
+    /// When it is so old.
+    pub age: Option<Duration>,
+}
+
+/// The directory that the writers write to.
+pub struct Directory {
+    pub path: PathBuf,
+    pub disk: Box<dyn Disk>,
+    pub space: Space,
+    pub rotation: Rotation,
+    pub numbers: Arc<Numbers>,
+    when_full: WhenFull,
+    numbering: Mutex<Numbering>,
+    clock: Clock,
+    /// Rings for whoever packs finished segments.
+    finished: Arc<Queue<()>>,
+}
+
+/// How a directory is to be used.
+pub struct Rules {
+    pub rotation: Rotation,
+    pub disk_max: Option<u64>,
+    pub when_full: WhenFull,
+    pub clock: Clock,
+}
+
+/// Unix seconds, for names of segments.
+pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
+
+impl Directory {
+    /// A directory in which `recovered` was found.
+    pub fn new(path: &Path, disk: Box<dyn Disk>, recovered: &Recovered, rules: Rules, numbers: Arc<Numbers>) -> Self {
+        Self {
+            path: path.to_owned(),
+            disk,
+            space: Space::new(recovered.bytes, rules.disk_max),
+            rotation: rules.rotation,
+            numbers,
+            when_full: rules.when_full,
+            numbering: Mutex::new(Numbering::after(recovered.number, recovered.opened)),
+            clock: rules.clock,
+            finished: Arc::new(Queue::new(1)),
+        }
+    }
+
+    /// The name of the next segment, which counts as being written from now on.
+    pub fn next_name(&self, kind: Kind) -> io::Result<SegmentName> {
+        self.numbering.lock().next(&*self.disk, kind, (self.clock)())
+    }
+
+    /// A segment is not written any more.
+    pub fn closed(&self, name: SegmentName) {
+        self.numbering.lock().closed(name.number);
+        // Full means that it rings already.
+        let _ = self.finished.put(());
+    }
+
+    /// True while a segment is being written.
+    pub fn is_open(&self, name: SegmentName) -> bool {
+        self.numbering.lock().is_open(name.number)
+    }
+
+    /// Where it rings when a segment was finished.
+    pub fn bell(&self) -> Arc<Queue<()>> {
+        Arc::clone(&self.finished)
+    }
+
+    /// The segment with the smallest number that nobody writes and that `wanted` says yes to.
+    pub fn oldest_finished(&self, wanted: impl Fn(Listed) -> bool) -> io::Result<Option<Listed>> {
+        let mut oldest: Option<Listed> = None;
+        each_segment(&self.path, |segment| {
+            let older = oldest.is_none_or(|oldest| segment.name.number < oldest.name.number);
+            if older && wanted(segment) && !self.is_open(segment.name) {
+                oldest = Some(segment);
+            }
+        })?;
+        Ok(oldest)
+    }
+
+    /// The disk or `--disk-max` is full: deletes the oldest segment if that is what was asked for, and counts anew if
+    /// somebody else has deleted some. True if it makes sense to try again at once.
+    pub fn make_room(&self) -> bool {
+        let before = self.space.used();
+        if let Ok(used) = bytes_of(&self.path) {
+            self.space.recount(used);
+        }
+        if self.space.used() < before {
+            return true;
+        }
+        self.when_full == WhenFull::DropOldestSegment && self.drop_oldest()
+    }
+
+    fn drop_oldest(&self) -> bool {
+        let Ok(Some(oldest)) = self.oldest_finished(|_| true) else { return false };
+        let Listed { name, packing } = oldest;
+        let size = |file: &str| fs::metadata(self.path.join(file)).map_or(0, |metadata| metadata.len());
+        let [data, index] = [name.data(packing), name.index()];
+        let [data_bytes, index_bytes] = [&data, &index].map(|file| size(file));
+        if let Err(error) = self.disk.remove(&data) {
+            log::error!("cannot delete the oldest segment: {error}");
+            return false;
+        }
+        if let Err(error) = self.disk.remove(&index) {
+            log::warn!("cannot delete the index of a deleted segment: {error}");
+        }
+        // Besides its records an index has a header and a mark.
+        let records = (index_bytes / ENTRY_BYTES as u64).saturating_sub(2);
+        log::warn!("{data} was deleted to make room, and {records} records with it (--when-disk-full)");
+        self.space.give_back(data_bytes + index_bytes);
+        self.numbers.segments_dropped.add(1);
+        self.numbers.records_dropped.add(records);
+        true
+    }
+}
+
+/// Bytes that all segments and indexes of a directory take.
+pub fn bytes_of(path: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for file in fs::read_dir(path)? {
+        let file = file?;
+        let name = file.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if SegmentName::parse_data(name).is_some() || SegmentName::parse_index(name).is_some() {
+            // It may be deleted while it is looked at.
+            bytes += file.metadata().map_or(0, |metadata| metadata.len());
+        }
+    }
+    Ok(bytes)
+}
+
+/// The clock of the machine.
+pub fn unix_seconds() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,109 @@
+//! The seam to the operating system: what the writers need of a disk. Tests put another one there, which fails on purpose.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A directory on a disk.
+pub trait Disk: Send + Sync {
+    /// Makes a new file. One that is there already is an error.
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+    /// Replaces a small file as a whole.
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Deletes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes durable which files there are.
+    fn sync_names(&self) -> io::Result<()>;
+}
+
+/// A file that is being written at its end.
+pub trait DiskFile: Send {
+    /// Writes some bytes from the front of `slices`, at least one; how many. After an error it is open what was written.
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Makes durable what was written. After an error it is open what is.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Makes the file `length` bytes long; the next write goes there.
+    fn cut(&mut self, length: u64) -> io::Result<()>;
+    /// True if its name was removed: what is written is lost.
+    fn is_deleted(&self) -> io::Result<bool>;
+}
+
+/// The real one.
+#[derive(Debug, Clone)]
+pub struct RealDisk {
+    directory: PathBuf,
+}
+
+impl RealDisk {
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
+    /// Makes a file, and the directory before it if an operator has removed that, too.
+    fn make<T>(&self, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.directory).and_then(|()| make())
+            }
+            done => done,
+        }
+    }
+
+    fn explain<T>(&self, name: &str, done: io::Result<T>) -> io::Result<T> {
+        done.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.directory.join(name).display())))
+    }
+}
+
+impl Disk for RealDisk {
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.make(|| OpenOptions::new().write(true).create_new(true).open(self.directory.join(name)));
+        Ok(Box::new(RealFile(self.explain(name, file)?)))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let [path, new] = [name.to_owned(), format!("{name}.tmp")].map(|name| self.directory.join(name));
+        let replace = || {
+            let mut file = self.make(|| File::create(&new))?;
+            file.write_all(bytes)?;
+            file.sync_data()?;
+            fs::rename(&new, &path)
+        };
+        self.explain(name, replace())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.explain(name, fs::remove_file(self.directory.join(name)))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let sync = File::open(&self.directory).and_then(|directory| directory.sync_all());
+        self.explain("", sync)
+    }
+}
+
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_vectored(slices)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)?;
+        self.0.seek(SeekFrom::Start(length)).map(drop)
+    }
+
+    fn is_deleted(&self) -> io::Result<bool> {
+        Ok(self.0.metadata()?.nlink() == 0)
+    }
+}
+
+/// True if this error says that there is no space, and not that something is broken.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

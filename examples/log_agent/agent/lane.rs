@@ -1,0 +1,240 @@
+//! The records of a group that go into one kind of segment: how far they are written, and how far that is durable.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::time::Instant;
+
+use super::directory::Directory;
+use super::fsync::Fsync;
+use super::segment::Segment;
+use super::tag::{LogBatch, Tag};
+use crate::store::index::{ENTRY_BYTES, Entry};
+use crate::store::name::Kind;
+
+/// Entries that are written at once: a quarter of a MiB.
+pub const RUN_RECORDS: usize = 8192;
+/// Pieces that are written at once.
+const RUN_SLICES: usize = 64;
+
+/// A place in a group: the next record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Cursor {
+    batch: usize,
+    record: usize,
+}
+
+/// Writes the records of one kind.
+pub struct Lane {
+    kind: Kind,
+    policy: Fsync,
+    segment: Option<Segment>,
+    /// Its sync has failed, and what is not durable has to be cut off before anything else is written.
+    condemned: Option<Segment>,
+    /// Everything before this is written.
+    next: Cursor,
+    /// Everything before this is written for good, as the policy has it.
+    safe: Cursor,
+    entries: Vec<u8>,
+}
+
+/// Records that are written at once.
+struct Run<'g> {
+    slices: Vec<IoSlice<'g>>,
+    bytes: u64,
+    records: u64,
+    end: Cursor,
+}
+
+impl Lane {
+    pub fn new(kind: Kind, policy: Fsync) -> Self {
+        let [next, safe] = [Cursor::default(); 2];
+        let entries = Vec::with_capacity(RUN_RECORDS * ENTRY_BYTES);
+        Self { kind, policy, segment: None, condemned: None, next, safe, entries }
+    }
+
+    /// Writes the records of `group` that are not written yet and that are of its kind. After an error it can be called
+    /// again, and goes on where it stood.
+    pub fn write(&mut self, directory: &Directory, group: &VecDeque<LogBatch>, now: Instant) -> io::Result<()> {
+        self.cut_condemned(directory)?;
+        if !group.is_empty() {
+            self.notice_deleted(directory)?;
+        }
+        loop {
+            let from = self.segment.as_ref().map_or(0, |segment| segment.written().bytes);
+            let most = directory.rotation.bytes.min(u64::from(u32::MAX));
+            let run = gather(&mut self.entries, group, self.next, self.kind, from, most);
+            if run.records == 0 {
+                self.next = run.end;
+                if run.end.batch >= group.len() {
+                    self.settle();
+                    return Ok(());
+                }
+                self.rotate(directory)?;
+                continue;
+            }
+            if self.segment.is_none() {
+                self.segment = Some(Segment::open(directory, self.kind, now, self.policy != Fsync::Never)?);
+            }
+            let end = run.end;
+            self.append(directory, run)?;
+            self.next = end;
+            self.settle();
+        }
+    }
+
+    fn append(&mut self, directory: &Directory, mut run: Run<'_>) -> io::Result<()> {
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        let bytes = run.bytes + self.entries.len() as u64;
+        directory.space.take(bytes)?;
+        if let Err(error) = segment.append(&mut run.slices, &self.entries, run.records) {
+            directory.space.give_back(bytes);
+            return Err(error);
+        }
+        directory.numbers.records_written.add(run.records);
+        directory.numbers.bytes_written.add(bytes);
+        Ok(())
+    }
+
+    /// Where nothing is promised about syncs, what is written is written for good.
+    fn settle(&mut self) {
+        if self.policy != Fsync::Batch {
+            self.safe = self.next;
+        }
+    }
+
+    /// True if something is not durable.
+    pub fn is_dirty(&self) -> bool {
+        self.segment.as_ref().is_some_and(Segment::is_dirty)
+    }
+
+    /// Makes durable what was written. False if it has to be written once more, because somebody has deleted it.
+    pub fn sync(&mut self, directory: &Directory) -> io::Result<bool> {
+        let Some(segment) = self.segment.as_mut().filter(|segment| segment.is_dirty()) else {
+            self.safe = self.next;
+            return Ok(true);
+        };
+        let began = Instant::now();
+        match segment.sync() {
+            Ok(()) => directory.numbers.synced(began.elapsed()),
+            Err(error) => return self.sync_failed(directory, error).map(|()| true),
+        }
+        if self.policy == Fsync::Batch && self.notice_deleted(directory)? {
+            return Ok(false);
+        }
+        self.safe = self.next;
+        Ok(true)
+    }
+
+    /// After a failed sync the kernel may have forgotten what it had, and a second sync may succeed without it. So this
+    /// segment gets nothing more. What is still held is written to a new one; before that it is cut off here, or it might be
+    /// there twice.
+    fn sync_failed(&mut self, directory: &Directory, error: io::Error) -> io::Result<()> {
+        directory.numbers.syncs_failed.add(1);
+        let Some(segment) = self.segment.take() else { return Err(error) };
+        if self.policy == Fsync::Batch {
+            self.next = self.safe;
+            self.condemned = Some(segment);
+            return Err(error);
+        }
+        log::error!("{}: it was not forced to disk: {error}; a new segment begins", segment.name);
+        segment.finish(directory);
+        Ok(())
+    }
+
+    fn cut_condemned(&mut self, directory: &Directory) -> io::Result<()> {
+        if let Some(segment) = &mut self.condemned {
+            segment.cut_to_synced(directory)?;
+        }
+        if let Some(segment) = self.condemned.take() {
+            segment.finish(directory);
+        }
+        Ok(())
+    }
+
+    /// True if the segment has been deleted: what is not safe yet is written to the next.
+    fn notice_deleted(&mut self, directory: &Directory) -> io::Result<bool> {
+        let deleted = self.segment.as_ref().map_or(Ok(false), Segment::is_deleted)?;
+        if let Some(segment) = self.segment.take_if(|_| deleted) {
+            segment.forget(directory);
+            self.next = self.safe;
+        }
+        Ok(deleted)
+    }
+
+    /// Finishes the segment.
+    pub fn rotate(&mut self, directory: &Directory) -> io::Result<()> {
+        if self.policy != Fsync::Never && !self.sync(directory)? {
+            return Ok(());
+        }
+        if let Some(segment) = self.segment.take() {
+            segment.finish(directory);
+        }
+        Ok(())
+    }
+
+    /// When its segment will be too old.
+    pub fn rotation_due(&self, directory: &Directory) -> Option<Instant> {
+        Some(self.segment.as_ref()?.since + directory.rotation.age?)
+    }
+
+    /// The group was worked off; the next one begins at its front.
+    pub fn begin_group(&mut self) {
+        self.next = Cursor::default();
+        self.safe = Cursor::default();
+    }
+}
+
+/// The records of `kind` from `start` on that go into a segment which has `from` bytes and may have `most`: their bytes as
+/// few slices, their entries behind each other. None, if the next one does not fit.
+fn gather<'g>(
+    entries: &mut Vec<u8>,
+    group: &'g VecDeque<LogBatch>,
+    start: Cursor,
+    kind: Kind,
+    from: u64,
+    most: u64,
+) -> Run<'g> {
+    entries.clear();
+    let mut run = Run { slices: Vec::with_capacity(RUN_SLICES), bytes: 0, records: 0, end: start };
+    while let Some(batch) = group.get(run.end.batch) {
+        let mut piece: Range<usize> = 0..0;
+        while run.end.record < batch.len() {
+            let tag = Tag::decode(&batch.tag(run.end.record));
+            if tag.bad != (kind == Kind::Bad) {
+                run.end.record += 1;
+                continue;
+            }
+            let range = batch.range(run.end.record);
+            let at = from + run.bytes;
+            let fits = at == 0 || at + range.len() as u64 <= most;
+            let adjoins = range.start == piece.end && !piece.is_empty();
+            if !fits || run.records as usize == RUN_RECORDS || (!adjoins && run.slices.len() + 1 >= RUN_SLICES) {
+                run.push(&batch.bytes()[piece]);
+                return run;
+            }
+            let payload = &batch.bytes()[range.start..range.end - usize::from(tag.newline_added)];
+            let entry = Entry::of(at as u32, payload, tag.generation, tag.received_micros);
+            entries.extend_from_slice(&entry.encode());
+            run.bytes += range.len() as u64;
+            run.records += 1;
+            run.end.record += 1;
+            if adjoins {
+                piece.end = range.end;
+            } else {
+                run.push(&batch.bytes()[std::mem::replace(&mut piece, range)]);
+            }
+        }
+        run.push(&batch.bytes()[piece]);
+        run.end = Cursor { batch: run.end.batch + 1, record: 0 };
+    }
+    run
+}
+
+impl<'g> Run<'g> {
+    fn push(&mut self, piece: &'g [u8]) {
+        if !piece.is_empty() {
+            self.slices.push(IoSlice::new(piece));
+        }
+    }
+}

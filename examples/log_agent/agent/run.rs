@@ -1,0 +1,182 @@
+//! The whole agent: from a plan to two servers and their threads, and to their end in order.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use sluicegate::flow::Queue;
+use sluicegate::http1::Http1;
+use sluicegate::{Finish, LengthPrefixed, Message, Reply, Running, Server};
+
+use super::acks::Acks;
+use super::collector::{BatchQueue, Collector};
+use super::compress::Compressor;
+use super::directory::{Directory, Rotation, Rules, unix_seconds};
+use super::disk::{Disk, RealDisk};
+use super::link::Link;
+use super::metrics::{self, Sources};
+use super::numbers::Numbers;
+use super::plan::Plan;
+use super::recovery::{Recovered, recover};
+use super::tag::LogPool;
+use super::writer::Writer;
+use super::writers::Writers;
+
+/// Held by the one agent that writes to a directory.
+const LOCK_FILE: &str = "log_agent.lock";
+/// What writers still have when the grace is over: one try.
+const LAST_TRY: Duration = Duration::from_millis(500);
+
+/// An agent that runs.
+pub struct Agent {
+    server: Running<LengthPrefixed>,
+    metrics: Option<Running<Http1>>,
+    writers: Writers,
+    compressor: Option<Compressor>,
+    pub numbers: Arc<Numbers>,
+    grace: Duration,
+    _lock: File,
+}
+
+impl Agent {
+    /// Starts everything: recovers the directory first, and takes records once that is done.
+    pub fn start(plan: &Plan) -> io::Result<Self> {
+        fs::create_dir_all(&plan.directory).map_err(|error| explain("make", &plan.directory, &error))?;
+        let disk = Box::new(RealDisk::new(&plan.directory));
+        Self::start_on(plan, disk)
+    }
+
+    /// The same, over another disk.
+    pub fn start_on(plan: &Plan, disk: Box<dyn Disk>) -> io::Result<Self> {
+        let lock = lock(&plan.directory)?;
+        let (host, port) = &plan.address;
+        let builder = Server::builder(plan.protocol()).configure(|config| plan.configure(config));
+        let mut server = builder.bind((host.as_str(), *port))?;
+        let mut metrics = plan.metrics.as_deref().map(metrics::bind).transpose()?;
+        plan.count_in(&mut server)?;
+        if let Some(metrics) = &mut metrics {
+            server.count_in_server("metrics server", metrics)?;
+        }
+        let ceiling = server.memory_ceiling().total();
+        plan.check_memory(ceiling).map_err(|what| io::Error::new(io::ErrorKind::InvalidInput, what))?;
+
+        let recovered = recover(&plan.directory)?;
+        say_recovered(&recovered);
+        let numbers = Arc::new(Numbers::default());
+        let rules = Rules {
+            rotation: Rotation { bytes: plan.rotate_bytes, age: plan.rotate_age },
+            disk_max: plan.disk_max,
+            when_full: plan.when_full,
+            clock: Box::new(unix_seconds),
+        };
+        let directory = Arc::new(Directory::new(&plan.directory, disk, &recovered, rules, Arc::clone(&numbers)));
+        let parts = Parts::of(plan, &directory, &numbers);
+        let sources =
+            Arc::new(Sources::new(Arc::clone(&numbers), Arc::clone(&parts.link), parts.pool, Arc::clone(&directory)));
+        let compressor = plan.packer.map(|packer| Compressor::start(Arc::clone(&directory), packer)).transpose()?;
+        let writers = Writers::start(parts.writers, &parts.link)?;
+        let server = server.start(parts.collector)?;
+        sources.server.get_or_init(|| (ceiling, server.meter()));
+        let answer =
+            move |request: Message<'_, Http1>, reply: Reply<'_, Http1>| metrics::answer(&sources, &request, reply);
+        let metrics = metrics.map(|server| server.start(answer)).transpose()?;
+        Ok(Self { server, metrics, writers, compressor, numbers, grace: plan.grace, _lock: lock })
+    }
+
+    /// The server that takes records.
+    pub fn server(&self) -> &Running<LengthPrefixed> {
+        &self.server
+    }
+
+    /// Where numbers are served.
+    pub fn metrics_address(&self) -> Option<std::net::SocketAddr> {
+        self.metrics.as_ref().map(Running::local_addr)
+    }
+
+    /// Reads what was sent already, writes it, and ends, within the grace.
+    ///
+    /// # Errors
+    /// The disk did not take everything; the error says how many records were lost.
+    pub fn stop(self) -> io::Result<()> {
+        let until = Instant::now() + self.grace;
+        let snapshot = self.server.shutdown(self.grace, Finish::ReadOut);
+        self.writers.deadline().set(until.max(Instant::now() + LAST_TRY));
+        let lost = self.writers.join()?;
+        if let Some(compressor) = self.compressor {
+            compressor.stop();
+        }
+        if let Some(metrics) = self.metrics {
+            metrics.shutdown(Duration::ZERO, Finish::Answer)?;
+        }
+        let connections = snapshot?.accepted;
+        let Numbers { records_in, records_written, bytes_written, .. } = &*self.numbers;
+        let [taken, written, bytes] = [records_in, records_written, bytes_written].map(|number| number.value());
+        log::info!("goodbye; connections: {connections}, records in: {taken}, written: {written} ({bytes} bytes)");
+        match lost {
+            0 => Ok(()),
+            lost => Err(io::Error::other(format!(
+                "{lost} records were received and not written, because the disk did not take them within --grace"
+            ))),
+        }
+    }
+}
+
+/// What stands between the server and the disk.
+struct Parts {
+    link: Arc<Link>,
+    pool: LogPool,
+    collector: Collector,
+    writers: Vec<(Writer, BatchQueue)>,
+}
+
+impl Parts {
+    fn of(plan: &Plan, directory: &Arc<Directory>, numbers: &Arc<Numbers>) -> Self {
+        let gate = plan.gate();
+        let acks = plan.ack.then_some(plan.connections_max);
+        let link = Arc::new(Link::new(gate.exit(), plan.writers, acks));
+        let batches = plan.batches();
+        let queues: Vec<_> = (0..plan.writers).map(|_| Arc::new(Queue::new(batches))).collect();
+        let writer = |number| {
+            let (directory, link) = (Arc::clone(directory), Arc::clone(&link));
+            Writer::new(number, plan.fsync, directory, link, batches, plan.json)
+        };
+        let writers = queues.iter().enumerate().map(|(number, queue)| (writer(number), Arc::clone(queue))).collect();
+        let acks = acks.map(|connections| Acks::new(connections, Arc::clone(&link), Arc::clone(numbers)));
+        let pool = plan.pool();
+        let shared = Arc::clone(&link);
+        let collector = Collector::new(gate, pool.clone(), queues, shared, acks, plan.json, Arc::clone(numbers));
+        Self { link, pool, collector, writers }
+    }
+}
+
+fn say_recovered(recovered: &Recovered) {
+    let Recovered { number, unfinished, bytes, bytes_cut, .. } = recovered;
+    if *number > 0 {
+        log::info!(
+            "recovered: segments up to number {number}, {bytes} bytes; {unfinished} were not finished, {bytes_cut} \
+             bytes of torn records were cut off"
+        );
+    }
+}
+
+/// Two agents in one directory would recover each other's segments.
+fn lock(directory: &Path) -> io::Result<File> {
+    let path = directory.join(LOCK_FILE);
+    let file = File::create(&path).map_err(|error| explain("write to", directory, &error))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        rustix::io::Errno::WOULDBLOCK => {
+            let what = format!("{} is in use by another log_agent: give each a --dir of its own", directory.display());
+            io::Error::new(io::ErrorKind::WouldBlock, what)
+        }
+        error => explain("lock", &path, &error.into()),
+    })?;
+    Ok(file)
+}
+
+fn explain(what: &str, path: &Path, error: &io::Error) -> io::Error {
+    let text = format!("cannot {what} {}: {error}; is it writable, and --dir what you mean?", path.display());
+    io::Error::new(error.kind(), text)
+}

@@ -1,0 +1,202 @@
+//! The segment that is being written: its two files, how far they are written, and how far that is durable.
+
+use std::io::{self, IoSlice};
+use std::time::Instant;
+
+use super::directory::Directory;
+use super::disk::DiskFile;
+use crate::store::index::{ENTRY_BYTES, Entry, HEADER};
+use crate::store::name::{Kind, Packing, SegmentName};
+
+/// How far a segment goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    pub bytes: u64,
+    pub records: u64,
+}
+
+impl Extent {
+    fn index_bytes(self) -> u64 {
+        (self.records + 1) * ENTRY_BYTES as u64
+    }
+
+    fn all_bytes(self) -> u64 {
+        self.bytes + self.index_bytes()
+    }
+}
+
+/// A segment that is being written.
+pub struct Segment {
+    pub name: SegmentName,
+    /// When it was opened.
+    pub since: Instant,
+    data: Box<dyn DiskFile>,
+    index: Box<dyn DiskFile>,
+    written: Extent,
+    synced: Extent,
+    /// An append has failed: behind `written` there may be anything.
+    torn: bool,
+}
+
+impl Segment {
+    /// Makes the two files. With `durable_names` they are found again after a crash of the machine.
+    pub fn open(directory: &Directory, kind: Kind, since: Instant, durable_names: bool) -> io::Result<Self> {
+        directory.space.take(Extent::default().all_bytes())?;
+        let opened = Self::make(directory, kind, since, durable_names);
+        match &opened {
+            Ok(segment) => {
+                directory.numbers.segments_opened.add(1);
+                log::debug!("{} begins", segment.name);
+            }
+            Err(_) => directory.space.give_back(Extent::default().all_bytes()),
+        }
+        opened
+    }
+
+    fn make(directory: &Directory, kind: Kind, since: Instant, durable_names: bool) -> io::Result<Self> {
+        let name = directory.next_name(kind)?;
+        let [data_name, index_name] = [name.data(Packing::Plain), name.index()];
+        let make = || {
+            let data = directory.disk.create(&data_name)?;
+            let mut index = directory.disk.create(&index_name)?;
+            write_all(&mut *index, &mut [IoSlice::new(&HEADER)])?;
+            if durable_names {
+                directory.disk.sync_names()?;
+            }
+            Ok((data, index))
+        };
+        match make() {
+            Ok((data, index)) => {
+                let [written, synced] = [Extent::default(); 2];
+                Ok(Self { name, since, data, index, written, synced, torn: false })
+            }
+            Err(error) => {
+                // Whichever of them exists; what can't be removed is empty, and recovery removes it.
+                let _ = directory.disk.remove(&data_name);
+                let _ = directory.disk.remove(&index_name);
+                directory.closed(name);
+                Err(error)
+            }
+        }
+    }
+
+    /// How far it is written.
+    pub fn written(&self) -> Extent {
+        self.written
+    }
+
+    /// Appends `records` whole records, `slices`, with their `entries`. All of them or none: what a failed append has left
+    /// is cut off by the next.
+    ///
+    /// The entries come first: after a crash no whole record is without its entry, so what is cut off was torn.
+    pub fn append(&mut self, slices: &mut [IoSlice<'_>], entries: &[u8], records: u64) -> io::Result<()> {
+        if self.torn {
+            self.cut_files(self.written)?;
+        }
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.torn = true;
+        write_all(&mut *self.index, &mut [IoSlice::new(entries)])?;
+        write_all(&mut *self.data, slices)?;
+        self.torn = false;
+        self.written.bytes += bytes as u64;
+        self.written.records += records;
+        Ok(())
+    }
+
+    /// True if something is not durable.
+    pub fn is_dirty(&self) -> bool {
+        self.written != self.synced
+    }
+
+    /// Makes durable what was written.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.data.sync()?;
+        self.index.sync()?;
+        self.synced = self.written;
+        Ok(())
+    }
+
+    /// True if somebody has deleted one of its files.
+    pub fn is_deleted(&self) -> io::Result<bool> {
+        Ok(self.data.is_deleted()? || self.index.is_deleted()?)
+    }
+
+    /// Takes back what is not durable. Nothing may be told about the kernel's copy of it any more.
+    pub fn cut_to_synced(&mut self, directory: &Directory) -> io::Result<()> {
+        self.cut_files(self.synced)?;
+        directory.space.give_back(self.written.all_bytes() - self.synced.all_bytes());
+        self.written = self.synced;
+        Ok(())
+    }
+
+    /// Closes it for good. A segment without records is removed.
+    pub fn finish(mut self, directory: &Directory) {
+        if self.written.records == 0 {
+            self.remove(directory);
+            return;
+        }
+        // If this fails the segment is as good; recovery will look at it once more.
+        let marked = self.mark();
+        if let Err(error) = marked {
+            log::warn!("{}: the mark at the end of its index was not written: {error}", self.name);
+        }
+        directory.numbers.segments_finished.add(1);
+        log::debug!("{}: finished with {} records, {} bytes", self.name, self.written.records, self.written.bytes);
+        directory.closed(self.name);
+    }
+
+    fn mark(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.cut_files(self.written)?;
+        }
+        let mark = Entry::end_mark(self.written.bytes as u32).encode();
+        let marked = write_all(&mut *self.index, &mut [IoSlice::new(&mark)]);
+        if marked.is_err() {
+            self.index.cut(self.written.index_bytes())?;
+        }
+        marked
+    }
+
+    fn remove(self, directory: &Directory) {
+        for file in [self.name.data(Packing::Plain), self.name.index()] {
+            if let Err(error) = directory.disk.remove(&file) {
+                log::warn!("an empty segment stays: {error}");
+            }
+        }
+        directory.space.give_back(self.written.all_bytes());
+        directory.closed(self.name);
+    }
+
+    /// Somebody has deleted it while it was being written.
+    pub fn forget(self, directory: &Directory) {
+        log::warn!("{} was deleted while it was being written; a new segment begins", self.name);
+        directory.numbers.segments_deleted.add(1);
+        directory.space.give_back(self.written.all_bytes());
+        // One of the two may be left.
+        for file in [self.name.data(Packing::Plain), self.name.index()] {
+            let _ = directory.disk.remove(&file);
+        }
+        directory.closed(self.name);
+    }
+
+    fn cut_files(&mut self, to: Extent) -> io::Result<()> {
+        self.data.cut(to.bytes)?;
+        self.index.cut(to.index_bytes())?;
+        self.torn = false;
+        Ok(())
+    }
+}
+
+/// Writes all of `slices`, however many times it takes.
+fn write_all(file: &mut dyn DiskFile, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match file.write(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut slices, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

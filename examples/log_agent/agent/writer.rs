@@ -1,0 +1,201 @@
+//! A group of batches onto the disk, and what happens when the disk does not want it.
+//!
+//! A writer has no thread and no clock of its own: it is told what time it is, and says when it wants to be asked again.
+//! `writers` makes threads of it, a simulation plays them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sluicegate::flow::Level;
+
+use super::directory::Directory;
+use super::disk::is_full;
+use super::fsync::Fsync;
+use super::lane::Lane;
+use super::link::Link;
+use super::tag::{LogBatch, Tag};
+use crate::store::name::Kind;
+
+/// Between the first failure and the first retry; doubled each time, up to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_LONGEST: Duration = Duration::from_secs(2);
+
+/// Writes batches, and holds each until that has succeeded.
+pub struct Writer {
+    number: usize,
+    policy: Fsync,
+    directory: Arc<Directory>,
+    link: Arc<Link>,
+    lanes: Vec<Lane>,
+    /// What is not worked off, oldest first.
+    group: VecDeque<LogBatch>,
+    sync_due: Option<Instant>,
+    trouble: Option<Trouble>,
+}
+
+/// The disk does not take what it is given.
+struct Trouble {
+    since: Instant,
+    delay: Duration,
+    retry_at: Instant,
+}
+
+impl Writer {
+    /// A writer for at most `batches` batches at once, which are made room for now. With `set_aside` it has a second lane
+    /// for bad records.
+    pub fn new(
+        number: usize,
+        policy: Fsync,
+        directory: Arc<Directory>,
+        link: Arc<Link>,
+        batches: usize,
+        set_aside: bool,
+    ) -> Self {
+        let kinds: &[Kind] = if set_aside { &[Kind::Log, Kind::Bad] } else { &[Kind::Log] };
+        let lanes = kinds.iter().map(|kind| Lane::new(*kind, policy)).collect();
+        let group = VecDeque::with_capacity(batches);
+        Self { number, policy, directory, link, lanes, group, sync_due: None, trouble: None }
+    }
+
+    /// Takes a batch, to be written with the next [`advance`](Self::advance).
+    pub fn accept(&mut self, batch: LogBatch) {
+        self.group.push_back(batch);
+    }
+
+    /// True if everything was worked off.
+    pub fn is_idle(&self) -> bool {
+        self.group.is_empty()
+    }
+
+    /// Records that are not worked off.
+    pub fn held(&self) -> usize {
+        self.group.iter().map(LogBatch::len).sum()
+    }
+
+    /// Does what can be done. Returns when it wants to be asked again at the latest.
+    pub fn advance(&mut self, now: Instant) -> Option<Instant> {
+        if let Some(trouble) = &self.trouble
+            && now < trouble.retry_at
+        {
+            return Some(trouble.retry_at);
+        }
+        loop {
+            let began = Instant::now();
+            let done = self.work(now);
+            self.directory.numbers.write_micros.add(began.elapsed().as_micros() as u64);
+            match done {
+                Ok(()) => {
+                    self.trouble_ends(now);
+                    return self.due();
+                }
+                // Each turn of this has deleted a segment, or found that somebody else has.
+                Err(error) if is_full(&error) && self.directory.make_room() => {}
+                Err(error) => return Some(self.trouble_begins(&error, now)),
+            }
+        }
+    }
+
+    fn work(&mut self, now: Instant) -> io::Result<()> {
+        loop {
+            for lane in &mut self.lanes {
+                lane.write(&self.directory, &self.group, now)?;
+            }
+            if !self.is_sync_due(now) {
+                break;
+            }
+            let mut whole = true;
+            for lane in &mut self.lanes {
+                whole &= lane.sync(&self.directory)?;
+            }
+            self.sync_due = None;
+            if whole {
+                break;
+            }
+        }
+        self.release();
+        for lane in &mut self.lanes {
+            if lane.rotation_due(&self.directory).is_some_and(|due| now >= due) {
+                lane.rotate(&self.directory)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_sync_due(&mut self, now: Instant) -> bool {
+        let dirty = self.lanes.iter().any(Lane::is_dirty);
+        if !dirty {
+            // Rotation was faster. A time that is over and never met would be asked for again and again.
+            self.sync_due = None;
+        }
+        match self.policy {
+            Fsync::Never => false,
+            Fsync::Batch => dirty,
+            Fsync::Interval(time) => dirty && now >= *self.sync_due.get_or_insert(now + time),
+        }
+    }
+
+    /// The group is as safe as the policy wants it: senders are told, blocks go home, the gate may open.
+    fn release(&mut self) {
+        if self.group.is_empty() {
+            return;
+        }
+        if self.link.wants_news() {
+            let tags = self.group.iter().flat_map(|batch| (0..batch.len()).map(|record| batch.tag(record)));
+            self.link.tell(tags.map(|tag| (Tag::decode(&tag).connection(), 1)));
+        }
+        let mut gone = Level::default();
+        for batch in self.group.drain(..) {
+            gone.items += batch.len() as u64;
+            gone.bytes += batch.bytes().len() as u64;
+        }
+        self.lanes.iter_mut().for_each(Lane::begin_group);
+        self.link.set_busy(self.number, false);
+        self.link.release(gone);
+    }
+
+    fn trouble_begins(&mut self, error: &io::Error, now: Instant) -> Instant {
+        let delay = match &self.trouble {
+            Some(before) => (before.delay * 2).min(RETRY_LONGEST),
+            None => {
+                let held = self.held();
+                log::error!(
+                    "writer {} cannot write: {error}; {held} records are held, senders wait, and it tries again",
+                    self.number
+                );
+                self.directory.numbers.troubles.add(1);
+                self.directory.numbers.troubled.add(1);
+                self.link.trouble_begins();
+                RETRY_FIRST
+            }
+        };
+        let since = self.trouble.as_ref().map_or(now, |before| before.since);
+        let retry_at = now + delay;
+        self.trouble = Some(Trouble { since, delay, retry_at });
+        retry_at
+    }
+
+    fn trouble_ends(&mut self, now: Instant) {
+        let Some(Trouble { since, .. }) = self.trouble.take() else { return };
+        let time = now.saturating_duration_since(since);
+        log::info!("writer {} writes again after {time:.1?}; nothing was lost", self.number);
+        self.directory.numbers.troubled.sub(1);
+        self.link.trouble_ends();
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let rotations = self.lanes.iter().map(|lane| lane.rotation_due(&self.directory));
+        rotations.chain([self.sync_due]).flatten().min()
+    }
+
+    /// Finishes what is being written; nothing comes any more. Returns how many records it could not write.
+    pub fn close(mut self) -> usize {
+        for lane in &mut self.lanes {
+            if let Err(error) = lane.rotate(&self.directory) {
+                log::error!("writer {}: its last segment was not finished: {error}", self.number);
+            }
+        }
+        self.held()
+    }
+}

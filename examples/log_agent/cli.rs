@@ -1,0 +1,152 @@
+//! The command line.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
+
+use crate::agent::fsync::Fsync;
+use crate::agent::plan::{Packer, Plan, WhenFull};
+use crate::bytes::parse_bytes;
+use crate::signals;
+
+/// A segment is smaller than this, so that an offset in it fits the index.
+const ROTATE_MB_MAX: u64 = 4095;
+/// No record is larger.
+const CAP_MAX: u64 = 256 << 20;
+
+/// Collects log records over TCP and keeps them in files. A record is a u32 big-endian length and so many bytes.
+///
+/// What was acknowledged is on disk, memory never exceeds the ceiling that is printed at start, and a full disk makes
+/// senders wait and loses nothing.
+#[derive(Debug, Parser)]
+#[command(name = "log_agent", after_help = signals::HELP)]
+pub struct Args {
+    /// Where to listen
+    pub host: String,
+    /// On which port; 0 takes any free one
+    pub port: u16,
+    /// The directory of the segments; made if it is missing
+    #[arg(long, value_name = "DIR", default_value = "./logs")]
+    dir: PathBuf,
+    /// A segment is finished before it would be larger than so many MiB
+    #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=ROTATE_MB_MAX))]
+    rotate_mb: u64,
+    /// A segment is finished when it is so many seconds old; 0 is never
+    #[arg(long, value_name = "SECS", default_value_t = 0)]
+    rotate_secs: u64,
+    /// The longest record that is accepted; a longer one closes its connection
+    #[arg(long, value_name = "BYTES", default_value = "1048576", value_parser = parse_bytes)]
+    cap: u64,
+    /// Records that may wait for the disk; with so many waiting, senders wait
+    #[arg(long, value_name = "RECORDS", default_value_t = 65536, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
+    qcap: u64,
+    /// With at most so many records left, senders go on
+    #[arg(long, value_name = "RECORDS", default_value_t = 16384)]
+    low: u64,
+    /// Bytes that may wait for the disk, such as 64M; most of the memory
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
+    qcap_bytes: u64,
+    /// Threads that write; all records of a connection are written by one of them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    writers: u64,
+    /// Tell each sender, as a u64 big-endian, how many of its records are safe on disk
+    #[arg(long)]
+    ack: bool,
+    /// When to force records to disk: never, interval:MS, or batch (after each write) [default: interval:500, with --ack batch]
+    #[arg(long, value_name = "WHEN", value_parser = Fsync::parse)]
+    fsync: Option<Fsync>,
+    /// The most bytes that the segments may take together, such as 10G
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    disk_max: Option<u64>,
+    /// What happens then, and when the disk is full: senders wait, or the oldest segments are deleted
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = WhenFull::Pause)]
+    when_disk_full: WhenFull,
+    /// How finished segments are packed
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Compress::None)]
+    compress: Compress,
+    /// Check that each record is JSON; those that are not are counted, and set aside in segments of their own, bad_*
+    #[arg(long)]
+    json: bool,
+    /// Seconds that a connection may say nothing between two records; 0 is for ever
+    #[arg(long, value_name = "SECS", default_value_t = 0)]
+    idle_timeout: u64,
+    /// Connections at once; further senders wait in the kernel's backlog
+    #[arg(long, value_name = "N", default_value_t = 16384, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    connections_max: u64,
+    /// Refuse to start if the memory ceiling is over this, such as 256M
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    memory_max: Option<u64>,
+    /// Seconds that the agent has to read what was sent, and to write it, when it goes down
+    #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs())]
+    grace: u64,
+    /// Serve numbers for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9100; for whoever can connect to see
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Compress {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Args {
+    /// What is asked for. Ends the program with code 2, naming the flag, if that makes no sense.
+    pub fn plan(self) -> Plan {
+        let fsync = match (self.ack, self.fsync) {
+            (true, None | Some(Fsync::Batch)) => Fsync::Batch,
+            (true, Some(other)) => {
+                usage_error("--fsync", other, "--ack promises what only --fsync batch keeps: leave out one of the two")
+            }
+            (false, fsync) => fsync.unwrap_or(Fsync::Interval(Duration::from_millis(500))),
+        };
+        if !(1..=CAP_MAX).contains(&self.cap) {
+            usage_error("--cap", self.cap, &format!("from 1 to {CAP_MAX} bytes"));
+        }
+        if self.low >= self.qcap {
+            usage_error("--low", self.low, &format!("lower it below --qcap, which is {}", self.qcap));
+        }
+        if self.qcap_bytes < self.cap {
+            usage_error("--qcap-bytes", self.qcap_bytes, &format!("raise it to --cap, {}, at least", self.cap));
+        }
+        if self.disk_max.is_some_and(|most| most < self.cap) {
+            let least = format!("raise it to --cap, {}, at least", self.cap);
+            usage_error("--disk-max", self.disk_max.unwrap_or(0), &least);
+        }
+        Plan {
+            address: (self.host, self.port),
+            directory: self.dir,
+            rotate_bytes: self.rotate_mb << 20,
+            rotate_age: (self.rotate_secs > 0).then(|| Duration::from_secs(self.rotate_secs)),
+            cap: self.cap as usize,
+            records_high: self.qcap,
+            records_low: self.low,
+            bytes_high: self.qcap_bytes,
+            writers: self.writers as usize,
+            ack: self.ack,
+            fsync,
+            disk_max: self.disk_max,
+            when_full: self.when_disk_full,
+            packer: match self.compress {
+                Compress::None => None,
+                Compress::Gzip => Some(Packer::Gzip),
+                Compress::Zstd => Some(Packer::Zstd),
+            },
+            json: self.json,
+            idle: Duration::from_secs(self.idle_timeout),
+            connections_max: self.connections_max as usize,
+            memory_max: self.memory_max,
+            grace: Duration::from_secs(self.grace),
+            metrics: self.metrics,
+        }
+    }
+}
+
+fn usage_error(flag: &str, value: impl Display, what: &str) -> ! {
+    let text = format!("invalid value '{value}' for '{flag}': {what}");
+    Args::command().error(ErrorKind::ValueValidation, text).exit()
+}

@@ -1,0 +1,57 @@
+//! Reads back what `log_agent` has written, exactly as it was received.
+//!
+//! ```text
+//! cargo run --release --example log_cat -- ./logs --since 2026-11-21T09:30:00 --connection 7
+//! cargo run --release --example log_cat -- ./logs --follow
+//! cargo run --release --example log_cat -- ./logs --verify
+//! ```
+
+mod cat;
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code, reason = "shared with log_agent, which writes what this one reads")]
+#[path = "../log_agent/store/mod.rs"]
+mod store;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cat::Filter;
+use store::utc::parse_time;
+
+/// Prints the records in a directory of log_agent's, a line each, segment by segment in the order of their numbers.
+///
+/// A record that has newlines or binary bytes in it is printed as it is, with a newline behind it if it has none.
+/// Exits with 1 if a record is not what was received.
+#[derive(Parser)]
+struct Args {
+    /// The directory of the segments, packed or not
+    dir: PathBuf,
+    /// Only records received then or later: UTC such as 2026-11-21 or 2026-11-21T09:30:00, or unix seconds
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<u64>,
+    /// Only records received before that
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<u64>,
+    /// Only records of the connection with this number; numbers begin anew when the agent starts
+    #[arg(long, value_name = "N")]
+    connection: Option<u64>,
+    /// Go on as records come, until a signal
+    #[arg(long, conflicts_with = "verify")]
+    follow: bool,
+    /// Print no records, but check each and say what was found
+    #[arg(long)]
+    verify: bool,
+}
+
+fn main() -> ExitCode {
+    let Args { dir, since, until, connection, follow, verify } = Args::parse();
+    let filter = Filter { since, until, connection };
+    common::run("warn", || match verify {
+        true => verify::verify(&dir, &filter),
+        false => cat::cat(&dir, &filter, follow),
+    })
+}

@@ -1,0 +1,250 @@
+//! A gate with two marks: closes when enough is on its way, opens when most of it has gone.
+
+use std::sync::Arc;
+
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+/// How much there is of something: counted, and in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Level {
+    /// How many items.
+    pub items: u64,
+    /// How many bytes they have together.
+    pub bytes: u64,
+}
+
+/// Where a [`Gate`] closes, and where it opens again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GateLimits {
+    /// Neither of the two is ever exceeded.
+    pub high: Level,
+    /// A closed gate opens when both are at or below this.
+    pub low: Level,
+    /// The most bytes that one item can have. The gate closes while one more of that size still has its place.
+    pub largest: u64,
+}
+
+impl GateLimits {
+    /// True if one more item of the largest size finds its place at `level`.
+    #[inline]
+    fn admits(&self, level: Level) -> bool {
+        level.items < self.high.items && level.bytes.saturating_add(self.largest) <= self.high.bytes
+    }
+
+    #[inline]
+    fn is_low(&self, level: Level) -> bool {
+        level.items <= self.low.items && level.bytes <= self.low.bytes
+    }
+}
+
+/// Counts what one thread lets in and others let out, and closes one largest item below the limit.
+///
+/// A gate with one mark would open for each item that leaves, and the peers would be paused and resumed as often. Between
+/// the two marks it stays as it is.
+///
+/// The half that lets in is owned by one thread, the processor's, and counts without a locked instruction. The other,
+/// [`GateExit`], is for any thread. Nothing is clamped: an item that leaves and never entered would show.
+///
+/// ```
+/// use sluicegate::flow::{Gate, GateLimits, Level};
+///
+/// let limits = GateLimits {
+///     high: Level { items: 4, bytes: 1000 },
+///     low: Level { items: 1, bytes: 500 },
+///     largest: 100,
+/// };
+/// let mut gate = Gate::new(limits);
+/// let exit = gate.exit();
+/// (0..4).for_each(|_| gate.enter(10));
+/// assert!(!gate.is_open());
+/// assert!(!exit.leave(Level { items: 2, bytes: 20 }), "two are left: not low yet");
+/// assert!(exit.leave(Level { items: 1, bytes: 10 }), "this has opened it: tell those who wait");
+/// assert!(gate.is_open());
+/// ```
+#[derive(Debug)]
+pub struct Gate {
+    limits: GateLimits,
+    /// All that ever came in.
+    entered: Level,
+    shared: Arc<Shared>,
+}
+
+/// Where items leave. Cheap to clone; from any thread.
+#[derive(Debug, Clone)]
+pub struct GateExit {
+    limits: GateLimits,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// All that ever left.
+    left_items: AtomicU64,
+    left_bytes: AtomicU64,
+    /// All that had come in when the gate closed. Nothing comes in while it is closed.
+    entered_items: AtomicU64,
+    entered_bytes: AtomicU64,
+    closed: AtomicBool,
+}
+
+impl Shared {
+    #[inline]
+    fn left(&self) -> Level {
+        Level { items: self.left_items.load(SeqCst), bytes: self.left_bytes.load(SeqCst) }
+    }
+
+    /// Opens a closed gate; true if this call was the one that did.
+    fn open(&self) -> bool {
+        self.closed.load(SeqCst) && self.closed.swap(false, SeqCst)
+    }
+}
+
+impl Gate {
+    /// An open gate with nothing behind it. Limits that leave no place for even one item make a gate that is closed after
+    /// each item and opens when it has gone.
+    pub fn new(limits: GateLimits) -> Self {
+        Self { limits, entered: Level::default(), shared: Arc::default() }
+    }
+
+    /// Where items leave.
+    pub fn exit(&self) -> GateExit {
+        GateExit { limits: self.limits, shared: Arc::clone(&self.shared) }
+    }
+
+    /// True if one more item may come in.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        !self.shared.closed.load(SeqCst)
+    }
+
+    /// Counts one item of `bytes` as in, before it is handed on to whoever counts it as out. Closes the gate if that was the
+    /// last that has its place.
+    #[inline]
+    pub fn enter(&mut self, bytes: usize) {
+        self.entered.items += 1;
+        self.entered.bytes += bytes as u64;
+        if !self.limits.admits(self.level()) {
+            self.close();
+        }
+    }
+
+    /// What is in: entered and not left.
+    #[inline]
+    pub fn level(&self) -> Level {
+        difference(self.entered, self.shared.left())
+    }
+
+    /// Says how much has come in, closes, **then** looks once more at what has left: whoever leaves after that look finds
+    /// the gate closed, and opens it.
+    fn close(&self) {
+        self.shared.entered_items.store(self.entered.items, SeqCst);
+        self.shared.entered_bytes.store(self.entered.bytes, SeqCst);
+        self.shared.closed.store(true, SeqCst);
+        if self.limits.is_low(self.level()) {
+            self.shared.open();
+        }
+    }
+}
+
+impl GateExit {
+    /// Counts `gone` as out. True if that has opened the gate: then somebody may be waiting for it
+    /// ([`WriteProxy::resume`](crate::WriteProxy::resume)).
+    #[must_use = "whoever opens the gate tells those who wait"]
+    pub fn leave(&self, gone: Level) -> bool {
+        let Self { limits, shared } = self;
+        shared.left_bytes.fetch_add(gone.bytes, SeqCst);
+        shared.left_items.fetch_add(gone.items, SeqCst);
+        // In this order: what had come in was said before the gate was closed.
+        if !shared.closed.load(SeqCst) {
+            return false;
+        }
+        let entered = Level { items: shared.entered_items.load(SeqCst), bytes: shared.entered_bytes.load(SeqCst) };
+        limits.is_low(difference(entered, shared.left())) && shared.open()
+    }
+
+    /// True if items may come in.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        !self.shared.closed.load(SeqCst)
+    }
+
+    /// All that ever left.
+    pub fn left(&self) -> Level {
+        self.shared.left()
+    }
+}
+
+/// Wrapping, so that an error shows as a number that cannot be overlooked, and does not panic on the way.
+fn difference(all: Level, gone: Level) -> Level {
+    Level { items: all.items.wrapping_sub(gone.items), bytes: all.bytes.wrapping_sub(gone.bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn level(items: u64, bytes: u64) -> Level {
+        Level { items, bytes }
+    }
+
+    fn gate(high: Level, low: Level, largest: u64) -> (Gate, GateExit) {
+        let gate = Gate::new(GateLimits { high, low, largest });
+        let exit = gate.exit();
+        (gate, exit)
+    }
+
+    #[test]
+    fn it_closes_at_the_count_and_opens_at_the_low_mark() {
+        let (mut gate, exit) = gate(level(3, 1000), level(1, 1000), 1);
+        gate.enter(1);
+        gate.enter(1);
+        assert!(gate.is_open());
+        gate.enter(1);
+        assert!(!gate.is_open() && !exit.is_open());
+        assert!(!exit.leave(level(1, 1)));
+        assert!(!gate.is_open(), "two are left, the low mark is one");
+        assert!(exit.leave(level(1, 1)));
+        assert!(gate.is_open());
+        assert_eq!((gate.level(), exit.left()), (level(1, 1), level(2, 2)));
+    }
+
+    #[test]
+    fn it_closes_while_the_largest_item_still_has_its_place() {
+        let (mut gate, exit) = gate(level(100, 1000), level(100, 500), 300);
+        gate.enter(300);
+        gate.enter(300);
+        assert!(gate.is_open(), "600 and 300 more are within 1000");
+        gate.enter(101);
+        assert!(!gate.is_open(), "701 and 300 more are not");
+        assert_eq!(gate.level().bytes, 701);
+        assert!(!exit.leave(level(1, 200)));
+        assert!(exit.leave(level(1, 1)), "500 is low");
+    }
+
+    #[test]
+    fn both_marks_count() {
+        let (mut gate, exit) = gate(level(2, 1000), level(1, 10), 1);
+        gate.enter(400);
+        gate.enter(400);
+        assert!(!exit.leave(level(1, 400)), "few enough, and too many bytes");
+        assert!(exit.leave(level(1, 400)));
+        assert_eq!(gate.level(), level(0, 0));
+    }
+
+    #[test]
+    fn a_gate_without_room_lets_one_in_at_a_time() {
+        let (mut gate, exit) = gate(level(0, 0), level(0, 0), 10);
+        assert!(gate.is_open());
+        gate.enter(10);
+        assert!(!gate.is_open());
+        assert!(exit.leave(level(1, 10)));
+        assert!(gate.is_open());
+    }
+
+    #[test]
+    fn an_open_gate_is_not_opened() {
+        let (mut gate, exit) = gate(level(10, 1000), level(5, 500), 1);
+        gate.enter(1);
+        assert!(!exit.leave(level(1, 1)));
+    }
+}

@@ -1,0 +1,182 @@
+//! A disk that fails on purpose, and folders that go when their test does.
+
+use std::fs;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use parking_lot::Mutex;
+
+use crate::agent::disk::{Disk, DiskFile, RealDisk};
+
+/// A folder of its own, removed at the end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, SeqCst);
+        // In memory where there is such a place: the tests sync often, and no machine crashes in them.
+        let memory = PathBuf::from("/dev/shm");
+        let place = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let path = place.join(format!("sluicegate-log-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn text(&self) -> &str {
+        self.0.to_str().expect("text")
+    }
+
+    /// The files in it whose names end in `suffix`, sorted.
+    pub fn files(&self, suffix: &str) -> Vec<String> {
+        let files = fs::read_dir(&self.0).expect("it is there");
+        let names = files.map(|file| file.expect("it can be read").file_name().into_string().expect("text"));
+        let mut names: Vec<_> = names.filter(|name| name.ends_with(suffix)).collect();
+        names.sort();
+        names
+    }
+
+    pub fn size(&self, file: &str) -> u64 {
+        fs::metadata(self.0.join(file)).expect("it is there").len()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a disk does wrong from now on.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<Mutex<Script>>);
+
+#[derive(Debug, Default)]
+struct Script {
+    /// The most bytes that one write takes.
+    write_most: Option<usize>,
+    /// Bytes that still find space; then writes fail.
+    space: Option<u64>,
+    /// Syncs from the next on: true fails. Behind the last, all succeed.
+    syncs: Vec<bool>,
+    /// Whether it can be cut.
+    cut_fails: bool,
+    writes: u64,
+    synced: u64,
+}
+
+impl Faults {
+    /// Each write takes so many bytes at most.
+    pub fn short_writes(&self, most: usize) {
+        self.0.lock().write_most = Some(most);
+    }
+
+    /// There is space for so many bytes more.
+    pub fn space(&self, bytes: Option<u64>) {
+        self.0.lock().space = bytes;
+    }
+
+    /// What becomes of the next syncs: true fails.
+    pub fn fail_syncs(&self, script: &[bool]) {
+        self.0.lock().syncs = script.iter().rev().copied().collect();
+    }
+
+    pub fn fail_cuts(&self, fails: bool) {
+        self.0.lock().cut_fails = fails;
+    }
+
+    /// Times that a write was tried.
+    pub fn writes(&self) -> u64 {
+        self.0.lock().writes
+    }
+
+    /// Times that a file was synced.
+    pub fn syncs(&self) -> u64 {
+        self.0.lock().synced
+    }
+}
+
+/// The real disk, with faults.
+pub struct FaultyDisk {
+    real: RealDisk,
+    faults: Faults,
+}
+
+impl FaultyDisk {
+    pub fn new(folder: &Path, faults: &Faults) -> Self {
+        Self { real: RealDisk::new(folder), faults: faults.clone() }
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.real.create(name)?;
+        Ok(Box::new(FaultyFile { file, faults: self.faults.clone() }))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.real.replace(name, bytes)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.real.remove(name)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.real.sync_names()
+    }
+}
+
+struct FaultyFile {
+    file: Box<dyn DiskFile>,
+    faults: Faults,
+}
+
+impl DiskFile for FaultyFile {
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut script = self.faults.0.lock();
+        script.writes += 1;
+        let all: usize = slices.iter().map(|slice| slice.len()).sum();
+        let most = all.min(script.write_most.unwrap_or(all));
+        let count = script.space.map_or(most, |space| most.min(space as usize));
+        if count == 0 && all > 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        script.space = script.space.map(|space| space - count as u64);
+        // One slice, or a part of one: as short as writes come.
+        let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+        let taken = if count == all {
+            self.file.write(slices)?
+        } else {
+            self.file.write(&[IoSlice::new(&first[..count.min(first.len())])])?
+        };
+        script.space = script.space.map(|space| space + (count - taken) as u64);
+        Ok(taken)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut script = self.faults.0.lock();
+        script.synced += 1;
+        match script.syncs.pop() {
+            Some(true) => Err(io::Error::other("the sync has failed on purpose")),
+            _ => self.file.sync(),
+        }
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        match self.faults.0.lock().cut_fails {
+            true => Err(io::Error::other("the cut has failed on purpose")),
+            false => self.file.cut(length),
+        }
+    }
+
+    fn is_deleted(&self) -> io::Result<bool> {
+        self.file.is_deleted()
+    }
+}

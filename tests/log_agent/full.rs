@@ -1,0 +1,110 @@
+//! A full disk: nothing is lost, nothing is written twice, nothing spins.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::agent::fsync::Fsync;
+use crate::agent::plan::WhenFull;
+use crate::rig::{Rig, Setup, some};
+
+#[test]
+fn wherever_the_space_ends_every_record_is_written_once() {
+    let records = some(0, 12);
+    // Past the last byte of all files.
+    for space in 0..1200 {
+        let policy = if space % 2 == 0 { Fsync::Batch } else { Fsync::Never };
+        let mut rig = Rig::new(Setup { rotate_bytes: 150, policy, ..Setup::default() });
+        rig.faults.space(Some(space));
+        rig.give(0, &records[..5]);
+        rig.give(1, &records[5..]);
+        let first = rig.writer.advance(rig.now);
+        let held = !rig.writer.is_idle();
+        assert_eq!(held, !rig.link.is_well(), "nothing more is taken in while it cannot write");
+        if held {
+            assert_eq!((rig.durable(0), rig.durable(1)), (None, None), "nothing is acknowledged before it is there");
+            let retry = first.expect("it tries again");
+            assert!(retry > rig.now);
+            let writes = rig.faults.writes();
+            assert_eq!(rig.writer.advance(rig.now), Some(retry), "not before");
+            assert_eq!(rig.faults.writes(), writes, "it does not spin");
+            rig.faults.space(None);
+            rig.now = retry;
+            rig.work();
+        }
+        assert!(rig.link.is_well() && rig.numbers.troubled.value() == 0);
+        rig.assert_records(&records);
+    }
+}
+
+#[test]
+fn it_tries_again_and_again_and_ever_less_often() {
+    let mut rig = Rig::new(Setup::default());
+    rig.faults.space(Some(0));
+    rig.give(0, &["waits"]);
+    let mut delays = Vec::new();
+    for _ in 0..10 {
+        let retry = rig.writer.advance(rig.now).expect("it tries again");
+        delays.push(retry - rig.now);
+        rig.now = retry;
+    }
+    let doubled = delays.windows(2).all(|pair| pair[1] == (pair[0] * 2).min(Duration::from_secs(2)));
+    assert!(doubled && delays[9] == Duration::from_secs(2), "{delays:?}");
+    assert_eq!(rig.numbers.troubles.value(), 1, "one trouble, however often it tries");
+    rig.faults.space(None);
+    rig.work();
+    rig.assert_records(&["waits"]);
+}
+
+#[test]
+fn disk_max_is_never_exceeded_and_room_that_somebody_makes_is_found() {
+    let mut rig = Rig::new(Setup { rotate_bytes: 200, disk_max: Some(1000), ..Setup::default() });
+    let records = some(0, 60);
+    rig.give(0, &records);
+    rig.writer.advance(rig.now);
+    assert!(!rig.writer.is_idle(), "they do not fit");
+    let all = |rig: &Rig| -> u64 {
+        [".log", ".idx"].iter().flat_map(|suffix| rig.folder.files(suffix)).map(|file| rig.folder.size(&file)).sum()
+    };
+    // The mark at the end of an index is not counted in advance.
+    assert!(all(&rig) <= 1000 + 32 * rig.folder.files(".idx").len() as u64, "{}", all(&rig));
+    let mut rounds = 0;
+    while !rig.writer.is_idle() {
+        rounds += 1;
+        for suffix in [".log", ".idx"] {
+            let oldest = rig.folder.files(suffix)[0].clone();
+            fs::remove_file(rig.folder.path().join(oldest)).expect("an operator makes room");
+        }
+        rig.now += Duration::from_secs(2);
+        rig.writer.advance(rig.now);
+    }
+    assert!(rounds > 2, "{rounds}");
+    let kept = rig.records(crate::store::name::Kind::Log);
+    let last: Vec<_> = kept.into_iter().map(|(_, payload)| payload).collect();
+    assert_eq!(last, records[60 - last.len()..], "those that nobody has deleted, and the last ones");
+}
+
+#[test]
+fn the_oldest_segment_goes_if_that_was_asked_for() {
+    for space_ends in [false, true] {
+        let disk_max = (!space_ends).then_some(1200);
+        let setup = Setup { rotate_bytes: 200, disk_max, when_full: WhenFull::DropOldestSegment, ..Setup::default() };
+        let mut rig = Rig::new(setup);
+        let records = some(0, 60);
+        if space_ends {
+            // The seam has no idea of deleted files: what was dropped is given back by hand.
+            rig.faults.space(Some(1200));
+        }
+        rig.give(0, &records);
+        rig.writer.advance(rig.now);
+        while !rig.writer.is_idle() {
+            assert!(space_ends);
+            rig.faults.space(Some(1200));
+            rig.now += Duration::from_secs(2);
+            rig.writer.advance(rig.now);
+        }
+        let last: Vec<_> = rig.records(crate::store::name::Kind::Log).into_iter().map(|(_, payload)| payload).collect();
+        assert_eq!(last, records[60 - last.len()..], "the newest, without a gap");
+        assert_eq!(rig.numbers.records_dropped.value() as usize, 60 - last.len(), "the others are counted");
+        assert!(rig.numbers.segments_dropped.value() > 0 && rig.durable(0) == Some(60));
+    }
+}

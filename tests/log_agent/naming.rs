@@ -1,0 +1,78 @@
+//! Names of segments: they sort as they were opened, and no number is used twice.
+
+use std::fs;
+
+use crate::agent::fsync::Fsync;
+use crate::agent::numbering::STATE_FILE;
+use crate::disks::Folder;
+use crate::rig::{Rig, Setup};
+use crate::store::listing::segments;
+use crate::store::name::Kind;
+
+/// Writes `count` segments into `folder` at `unix` seconds.
+fn write(folder: Folder, count: usize, unix: u64) -> Folder {
+    let setup = Setup { rotate_bytes: 1, policy: Fsync::Never, ..Setup::default() };
+    let mut rig = Rig::within(folder, setup, unix);
+    rig.give(0, &vec!["x"; count]);
+    rig.work();
+    assert_eq!(rig.writer.close(), 0);
+    rig.folder
+}
+
+/// Numbers in the order in which `ls` shows their names.
+fn numbers_as_sorted(folder: &Folder) -> Vec<u64> {
+    let names = folder.files(".log");
+    names
+        .iter()
+        .map(|name| name.trim_end_matches(".log").rsplit('_').next().expect("it has one").parse().expect("a number"))
+        .collect()
+}
+
+#[test]
+fn numbers_go_on_over_restarts_and_names_do_not_go_back() {
+    let mut folder = Folder::new();
+    for unix in [1_000_000_000, 1_000_000_000, 999_999_000, 1_000_000_500] {
+        folder = write(folder, 3, unix);
+    }
+    assert_eq!(numbers_as_sorted(&folder), (1..=12).collect::<Vec<_>>());
+    let names = folder.files(".log");
+    assert_eq!(names[0], "log_20010909_014640_0001.log");
+    assert_eq!(names[8], "log_20010909_014640_0009.log", "the clock was set back");
+    assert_eq!(names[11], "log_20010909_015500_0012.log");
+}
+
+#[test]
+fn a_number_is_not_used_again_when_its_segment_is_gone() {
+    let folder = write(Folder::new(), 5, 1_000_000_000);
+    for suffix in [".log", ".idx"] {
+        folder.files(suffix).iter().for_each(|file| fs::remove_file(folder.path().join(file)).expect("deleted"));
+    }
+    let folder = write(folder, 1, 1_000_000_000);
+    assert_eq!(folder.files(".log"), ["log_20010909_014640_0006.log"]);
+    // Without the file that remembers, names do.
+    fs::remove_file(folder.path().join(STATE_FILE)).expect("deleted");
+    let folder = write(folder, 1, 1_000_000_000);
+    assert_eq!(numbers_as_sorted(&folder), [6, 7]);
+}
+
+#[test]
+fn numbers_grow_past_9999_and_names_still_sort() {
+    let folder = Folder::new();
+    fs::write(folder.path().join(STATE_FILE), "number 9997\nopened 1000000000\n").expect("written");
+    let folder = write(folder, 6, 1_000_000_000);
+    assert_eq!(numbers_as_sorted(&folder), (9998..=10003).collect::<Vec<_>>());
+    let listed = segments(folder.path(), Kind::Log).expect("listed");
+    assert_eq!(listed.iter().map(|segment| segment.name.number).collect::<Vec<_>>(), numbers_as_sorted(&folder));
+}
+
+#[test]
+fn other_files_are_left_alone() {
+    let folder = Folder::new();
+    for file in ["notes.log", "log_today.log", "readme", "notes.tmp"] {
+        fs::write(folder.path().join(file), "mine").expect("written");
+    }
+    let folder = write(folder, 1, 1_000_000_000);
+    for file in ["notes.log", "log_today.log", "readme", "notes.tmp"] {
+        assert_eq!(folder.size(file), 4, "{file}");
+    }
+}

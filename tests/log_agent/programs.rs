@@ -1,0 +1,354 @@
+//! The programs, as their users run them: signals, kills, exit codes, what they print.
+
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use crate::agent::recovery::recover;
+use crate::child::Example;
+use crate::clients::{finish, frames, http_get, newest, send_until_broken, until};
+use crate::disks::Folder;
+use crate::net::{connect, frame, pattern};
+use crate::rig::{ODD, read_all};
+use crate::store::name::Kind;
+use crate::verify;
+
+const SIZES: (u32, u32) = (26, 120);
+
+fn serve(folder: &Folder, flags: &[&str]) -> (Example, SocketAddr) {
+    Example::serve_at("log_agent", &["127.0.0.1", "0"], &[&["--dir", folder.text()], flags].concat())
+}
+
+/// How often the agent is killed: `SLUICEGATE_KILLS`.
+fn kills() -> u32 {
+    std::env::var("SLUICEGATE_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(100)
+}
+
+#[test]
+fn killed_at_any_moment_it_keeps_what_it_has_acknowledged() {
+    const CLIENTS: u16 = 3;
+    let mut acknowledged_in_all = 0;
+    let mut folder = Folder::new();
+    for run in 0..kills() {
+        if run % 10 == 0 {
+            // So that what is read after each kill does not grow and grow.
+            folder = Folder::new();
+        }
+        let flags = ["--ack", "--rotate-mb", "1", "--cap", "4096", "--qcap-bytes", "256K", "--writers", "2"];
+        let (agent, address) = serve(&folder, &flags);
+        let acked = [const { AtomicU64::new(0) }; CLIENTS as usize];
+        let sum = || acked.iter().map(|number| number.load(SeqCst)).sum::<u64>();
+        // From before the first record is written to some hundred acknowledgements later.
+        let enough = u64::from(pattern(4, run as usize)[3]) * u64::from(run % 5);
+        thread::scope(|scope| {
+            for (thread, acked) in (0..CLIENTS).zip(&acked) {
+                scope.spawn(move || send_until_broken(address, run, thread, SIZES, acked));
+            }
+            until("enough is acknowledged", || sum() >= enough);
+            agent.signal("KILL");
+            agent.ends().by_signal(9);
+        });
+        recover(folder.path()).expect("recovered");
+        let found = verify::look(folder.path(), run, CLIENTS, SIZES).expect("read");
+        assert_eq!(found.faults, Vec::<String>::new(), "kill {run}: none torn, none twice, none out of order");
+        for (found, acked) in found.records.iter().zip(&acked) {
+            let acked = acked.load(SeqCst);
+            assert!(*found >= acked, "kill {run}: {acked} records were acknowledged, {found} are there");
+        }
+        acknowledged_in_all += sum();
+    }
+    println!("{} kills, {acknowledged_in_all} records acknowledged", kills());
+    assert!(acknowledged_in_all > 0);
+}
+
+#[test]
+fn sigterm_under_load_loses_nothing_that_was_received() {
+    for flags in [&["--ack"][..], &["--writers", "3"], &["--compress", "zstd", "--fsync", "never"]] {
+        let folder = Folder::new();
+        let (agent, address) = serve(&folder, &[flags, &["--rotate-mb", "1"]].concat());
+        let acked = [const { AtomicU64::new(0) }; 4];
+        thread::scope(|scope| {
+            for (thread, acked) in (0..4).zip(&acked) {
+                scope.spawn(move || send_until_broken(address, 7, thread, SIZES, acked));
+            }
+            until("there is load", || folder.files(".log").iter().map(|file| folder.size(file)).sum::<u64>() > 100_000);
+            agent.goes_down("TERM");
+            let ended = agent.ends();
+            let goodbye = ended.stderr.lines().find(|line| line.contains("goodbye; ")).expect("it says so").to_owned();
+            let number = |name: &str| -> u64 {
+                let digits = goodbye.split_once(name).expect("it is there").1;
+                digits.split(|letter: char| !letter.is_ascii_digit()).next().expect("digits").parse().expect("a number")
+            };
+            let found = verify::look(folder.path(), 7, 4, SIZES).expect("read");
+            assert_eq!(found.faults, Vec::<String>::new());
+            assert_eq!((number("records in: "), number("written: ")), {
+                let there = found.records.iter().sum();
+                (there, there)
+            });
+            for (found, acked) in found.records.iter().zip(&acked) {
+                assert!(*found >= acked.load(SeqCst));
+            }
+            ended.with_code(0);
+        });
+        assert_eq!(recover(folder.path()).expect("recovered").unfinished, 0, "all segments are finished");
+    }
+}
+
+#[test]
+fn what_cannot_work_is_one_clear_line_and_exit_1() {
+    let folder = Folder::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let run = |port: &str, dir: &str, flags: &[&str]| {
+        Example::run("log_agent", &[&["127.0.0.1", port, "--dir", dir], flags].concat())
+    };
+    run(&port, folder.text(), &[]).failed_with("127.0.0.1");
+    run("0", "/proc/no/such", &[]).failed_with("cannot make /proc/no/such");
+    run("0", folder.text(), &["--memory-max", "1M"]).failed_with("--memory-max is 1048576, but the memory ceiling is");
+    let file = folder.path().join("file");
+    fs::write(&file, "").expect("written");
+    run("0", file.to_str().expect("text"), &[]).failed_with("is it writable");
+}
+
+#[test]
+fn wrong_values_name_their_flag_and_exit_2() {
+    for (flags, named) in [
+        (&["--cap", "0"][..], "--cap"),
+        (&["--cap", "1T"], "--cap"),
+        (&["--low", "65536"], "--low"),
+        (&["--qcap", "0"], "--qcap"),
+        (&["--qcap-bytes", "10"], "--qcap-bytes"),
+        (&["--rotate-mb", "0"], "--rotate-mb"),
+        (&["--rotate-mb", "4096"], "--rotate-mb"),
+        (&["--writers", "0"], "--writers"),
+        (&["--fsync", "sometimes"], "--fsync"),
+        (&["--ack", "--fsync", "never"], "--fsync"),
+        (&["--disk-max", "1"], "--disk-max"),
+        (&["--when-disk-full", "weep"], "--when-disk-full"),
+        (&["--compress", "arj"], "--compress"),
+        (&["--frobnicate"], "--frobnicate"),
+    ] {
+        Example::run("log_agent", &[&["127.0.0.1", "0"], flags].concat()).misused(named);
+    }
+    Example::run("log_agent", &["127.0.0.1", "99999"]).misused("99999");
+    Example::run("log_agent", &["127.0.0.1"]).misused("PORT");
+    let help = Example::run("log_agent", &["--help"]).stdout;
+    for flag in ["--dir", "--rotate-mb", "--cap", "--qcap", "--low", "--ack", "--fsync", "--metrics", "--grace"] {
+        assert!(help.contains(flag), "{flag}");
+    }
+}
+
+#[test]
+fn the_spammer_sends_and_proves_it() {
+    let folder = Folder::new();
+    let (agent, address) = serve(&folder, &["--ack", "--writers", "2"]);
+    let port = address.port().to_string();
+    let flags = "3 0 --size 26..400 --count 20000 --ack --verify";
+    let spam = |host: &str| {
+        let args: Vec<_> = [host, &port].into_iter().chain(flags.split(' ')).chain([folder.text()]).collect();
+        Example::run("log_spammer", &args)
+    };
+    let ended = spam("127.0.0.1");
+    for line in
+        ["sent 20000 records, ", "acknowledged 20000 of 20000 records", "verified: all 20000 acknowledged records"]
+    {
+        assert!(ended.stdout.contains(line), "{ended:#?}");
+    }
+    agent.goes_down("INT");
+    let ended = agent.ends().with_code(0);
+    assert!(ended.stderr.contains("goodbye; connections: 3, records in: 20000, written: 20000 ("), "{ended:#?}");
+    spam("127.0.0.1").failed_with("does log_agent run there?");
+    Example::run("log_spammer", &["127.0.0.1", "1", "1", "5", "--verify", folder.text(), "--size", "5"])
+        .misused("--size");
+}
+
+#[test]
+fn log_cat_prints_what_was_received() {
+    let folder = Folder::new();
+    let (agent, address) = serve(&folder, &["--rotate-mb", "1"]);
+    for record in ODD {
+        let mut peer = connect(address);
+        peer.write_all(&frame(record)).expect("taken");
+        finish(peer);
+    }
+    let mut peer = connect(address);
+    peer.write_all(&frames(3, 0, 0..3, (26, 26))).expect("taken");
+    finish(peer);
+    agent.goes_down("TERM");
+    agent.ends().with_code(0);
+
+    let cat = |flags: &[&str]| Example::run("log_cat", &[&[folder.text()], flags].concat());
+    let all = cat(&["--verify"]);
+    assert!(all.stdout.contains("1 segments: 11 records, ") && all.stdout.contains("finished"), "{all:#?}");
+    assert_eq!(cat(&["--connection", "3"]).stdout, "a line\n");
+    assert_eq!(cat(&["--connection", "5"]).stdout, "two\nlines\n");
+    assert_eq!(cat(&["--connection", "9"]).stdout.lines().count(), 3);
+    assert_eq!(cat(&["--until", "2001-09-09"]).stdout, "");
+    assert!(cat(&["--since", "2001-09-09", "--connection", "3"]).stdout == "a line\n");
+    cat(&["--since", "never"]).misused("--since");
+
+    let path = folder.path().join(&folder.files(".log")[0]);
+    let mut bytes = fs::read(&path).expect("read");
+    bytes[3] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    cat(&["--verify"]).failed_with("1 records are not those that were received");
+    assert_eq!(read_len(&folder), 11);
+}
+
+fn read_len(folder: &Folder) -> usize {
+    let segment = crate::store::listing::segments(folder.path(), Kind::Log).expect("listed")[0];
+    let mut reader = crate::store::reader::SegmentReader::open(folder.path(), segment).expect("opened");
+    let mut count = 0;
+    while let crate::store::reader::Step::Record { .. } = reader.step().expect("read") {
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn log_cat_follows() {
+    let folder = Folder::new();
+    let (agent, address) = serve(&folder, &[]);
+    let mut peer = connect(address);
+    peer.write_all(&frame(b"the first")).expect("taken");
+    let cat = Example::start("log_cat", &[folder.text(), "--follow"]);
+    cat.says("the first");
+    peer.write_all(&frame(b"the second")).expect("taken");
+    cat.says("the second");
+    finish(peer);
+    agent.goes_down("TERM");
+    agent.ends().with_code(0);
+    // The next agent, the next segment.
+    let (_agent, address) = serve(&folder, &[]);
+    let mut peer = connect(address);
+    peer.write_all(&frame(b"the third")).expect("taken");
+    cat.says("the third");
+    assert_eq!(read_all(&folder, Kind::Log).len(), 3);
+}
+
+/// A small disk in memory; taken away at the end.
+struct SmallDisk(Folder);
+
+impl SmallDisk {
+    /// `None` where mounting is not allowed.
+    fn mount() -> Option<Self> {
+        let folder = Folder::new();
+        let mounted = Self::run("mount", &["-t", "tmpfs", "-o", "size=2m", "none", folder.text()]);
+        mounted.then(|| Self(folder))
+    }
+
+    fn grow(&self) {
+        assert!(Self::run("mount", &["-o", "remount,size=64m", self.0.text()]));
+    }
+
+    fn run(program: &str, args: &[&str]) -> bool {
+        let status = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Also while a program still writes to it.
+        Self::run("umount", &["-l", self.0.text()]);
+    }
+}
+
+#[test]
+fn a_real_disk_that_is_full_is_waited_for() {
+    let Some(disk) = SmallDisk::mount() else { return println!("mounting is not allowed here") };
+    let (agent, address) = serve(&disk.0, &["--rotate-mb", "1", "--ack"]);
+    let sent = thread::spawn(move || {
+        let peer = connect(address);
+        let mut writing = peer.try_clone().expect("cloned");
+        let writer = thread::spawn(move || {
+            writing.write_all(&frames(1, 0, 0..50_000, (90, 110))).expect("taken");
+            writing.shutdown(std::net::Shutdown::Write).expect("connected");
+        });
+        let mut said = Vec::new();
+        std::io::Read::read_to_end(&mut &peer, &mut said).expect("the end of the stream");
+        writer.join().expect("no panic");
+        newest(&said)
+    });
+    agent.logs("cannot write: No space left on device");
+    disk.grow();
+    agent.logs("writes again after");
+    assert_eq!(sent.join().expect("no panic"), 50_000);
+    agent.goes_down("TERM");
+    agent.ends().with_code(0);
+    let found = verify::look(disk.0.path(), 1, 1, (90, 110)).expect("read");
+    assert_eq!((found.records, found.faults), (vec![50_000], vec![]));
+}
+
+#[test]
+fn the_readmes_client_is_told_how_many_are_on_disk() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("it is there");
+    let (_, behind) = readme.split_once("```python\n").expect("a client");
+    let (client, _) = behind.split_once("```").expect("its end");
+    let folder = Folder::new();
+    let (_agent, address) = serve(&folder, &["--ack"]);
+    let script = folder.path().join("client.py");
+    fs::write(&script, client).expect("written");
+    let python = Command::new("python3")
+        .arg(script)
+        .args(["127.0.0.1", &address.port().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    // Where there is no Python, nobody uses this client.
+    let Ok(mut python) = python else { return };
+    let mut lines = python.stdin.take().expect("piped");
+    for number in 0..1000 {
+        writeln!(lines, "line {number}").expect("taken");
+    }
+    drop(lines);
+    let output = python.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1000 of 1000 records are on disk\n");
+}
+
+#[test]
+fn memory_stays_below_the_ceiling_that_was_printed() {
+    let folder = Folder::new();
+    // No more than a few records find space: everything fills up behind them.
+    let flags = ["--disk-max", "2M", "--qcap-bytes", "8M", "--metrics", "127.0.0.1:0"];
+    let (agent, address) = serve(&folder, &flags);
+    let page = http_get(address_in(&agent.says("metrics on http://")), "/metrics");
+    let ceiling = number_of(&page, "log_agent_memory_ceiling_bytes");
+    let large = frame(&pattern(1 << 20, 1));
+    let mut senders: Vec<_> = (0..60).map(|_| connect(address)).collect();
+    for sender in &mut senders {
+        sender.set_write_timeout(Some(Duration::from_millis(20))).expect("set");
+        // Some of it is taken, and a part of a record is left over wherever there is room for it.
+        let _ = sender.write_all(&large).and_then(|()| sender.write_all(&large[..700_000]));
+    }
+    let small: Vec<_> = (0..1500)
+        .map(|_| {
+            let mut sender = connect(address);
+            sender.write_all(&large[..3000]).expect("the kernel takes it");
+            sender
+        })
+        .collect();
+    agent.logs("cannot write: --disk-max 2097152 leaves no room");
+    until("many are connected", || {
+        number_of(&http_get(address_in(&agent.says("metrics on http://")), "/metrics"), "log_agent_connections") > 1000
+    });
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it is told");
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10;
+    println!("peak {} KiB of {} KiB", peak >> 10, ceiling >> 10);
+    assert!(peak < ceiling, "{peak} of {ceiling}");
+    drop((senders, small));
+}
+
+fn address_in(line: &str) -> SocketAddr {
+    line.trim_start_matches("metrics on http://").trim_end_matches("/metrics").parse().expect("an address")
+}
+
+fn number_of(page: &str, name: &str) -> u64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is not in\n{page}")).parse().expect("a number")
+}

@@ -1,0 +1,177 @@
+//! What a crash leaves, and what a bad disk does to an index.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::agent::fsync::Fsync;
+use crate::agent::recovery::recover;
+use crate::disks::Folder;
+use crate::rig::{ODD, Rig, Setup, assert_payloads, read_all, some};
+use crate::store::index::ENTRY_BYTES;
+use crate::store::name::Kind;
+
+/// A folder with one segment that was not finished.
+fn crashed<R: AsRef<[u8]>>(records: &[R]) -> Folder {
+    let mut rig = Rig::new(Setup { policy: Fsync::Never, ..Setup::default() });
+    rig.give(4, records);
+    rig.work();
+    rig.crash()
+}
+
+fn path(folder: &Folder, suffix: &str) -> PathBuf {
+    folder.path().join(&folder.files(suffix)[0])
+}
+
+fn payloads(folder: &Folder) -> Vec<Vec<u8>> {
+    read_all(folder, Kind::Log).into_iter().map(|(_, payload)| payload).collect()
+}
+
+#[test]
+fn a_whole_segment_is_finished_as_it_is() {
+    let folder = crashed(&ODD);
+    let recovered = recover(folder.path()).expect("recovered");
+    assert_eq!((recovered.unfinished, recovered.bytes_cut, recovered.records_found), (1, 0, 0));
+    assert_payloads(&folder, &ODD);
+    let again = recover(folder.path()).expect("recovered");
+    assert_eq!((again.unfinished, again.number), (0, 1), "it is finished now");
+    assert_eq!(again.bytes, folder.size(&folder.files(".log")[0]) + folder.size(&folder.files(".idx")[0]));
+}
+
+#[test]
+fn of_a_torn_segment_every_whole_record_is_kept() {
+    let records: Vec<Vec<u8>> = ODD.iter().map(|record| record.to_vec()).collect();
+    let mut ends = Vec::new();
+    let mut bytes = 0;
+    for record in &records {
+        bytes += record.len() + usize::from(record.last() != Some(&b'\n'));
+        ends.push(bytes);
+    }
+    for length in 0..=bytes {
+        let folder = crashed(&records);
+        let file = fs::OpenOptions::new().write(true).open(path(&folder, ".log")).expect("opened");
+        file.set_len(length as u64).expect("torn");
+        recover(folder.path()).expect("recovered");
+        let whole = ends.iter().filter(|end| **end <= length).count();
+        assert_payloads(&folder, &records[..whole]);
+        match whole {
+            0 => assert_eq!(folder.files(".log").len() + folder.files(".idx").len(), 0, "an empty segment goes"),
+            whole => assert_eq!(folder.size(&folder.files(".log")[0]), ends[whole - 1] as u64),
+        }
+    }
+}
+
+#[test]
+fn a_block_that_the_machines_crash_has_left_empty_is_cut_off() {
+    let records = some(0, 20);
+    let folder = crashed(&records);
+    let mut bytes = fs::read(path(&folder, ".log")).expect("read");
+    let length = bytes.len();
+    bytes[length / 2..].fill(0);
+    fs::write(path(&folder, ".log"), &bytes).expect("written");
+    let recovered = recover(folder.path()).expect("recovered");
+    let kept = payloads(&folder);
+    assert!(kept.len() > 5 && kept.len() < 15 && kept == records[..kept.len()], "{kept:?}");
+    assert!(recovered.bytes_cut > 0 && recovered.records_damaged == 0);
+}
+
+#[test]
+fn a_shortened_index_costs_no_record() {
+    let records = some(0, 10);
+    let whole = crashed(&records);
+    let index = fs::read(path(&whole, ".idx")).expect("read");
+    for length in 0..index.len() {
+        let folder = crashed(&records);
+        fs::write(path(&folder, ".idx"), &index[..length]).expect("written");
+        let recovered = recover(folder.path()).expect("recovered");
+        assert_payloads(&folder, &records);
+        let entries = (length / ENTRY_BYTES).saturating_sub(1) as u64;
+        assert_eq!((recovered.records_found, recovered.bytes_cut), (10 - entries, 0), "{length} bytes of the index");
+        let known = read_all(&folder, Kind::Log).iter().filter(|(connection, _)| *connection == 5).count() as u64;
+        assert_eq!(known, entries, "whose the others were is not known any more");
+    }
+}
+
+#[test]
+fn a_missing_index_is_made_again() {
+    let records = some(0, 10);
+    let folder = crashed(&records);
+    fs::remove_file(path(&folder, ".idx")).expect("removed");
+    // Only here a line that does not end is all that is known of a record, and not kept.
+    let mut bytes = fs::read(path(&folder, ".log")).expect("read");
+    bytes.extend_from_slice(b"torn");
+    fs::write(path(&folder, ".log"), &bytes).expect("written");
+    let recovered = recover(folder.path()).expect("recovered");
+    assert_payloads(&folder, &records);
+    assert_eq!((recovered.records_found, recovered.bytes_cut), (10, 4));
+}
+
+#[test]
+fn no_flipped_bit_of_an_index_costs_a_record() {
+    let records = some(0, 4);
+    let whole = crashed(&records);
+    let index = fs::read(path(&whole, ".idx")).expect("read");
+    for bit in 0..index.len() * 8 {
+        let folder = crashed(&records);
+        let mut flipped = index.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(path(&folder, ".idx"), &flipped).expect("written");
+        let recovered = recover(folder.path()).expect("recovered");
+        assert_payloads(&folder, &records);
+        assert_eq!(recovered.records_found, u64::from(bit >= ENTRY_BYTES * 8), "bit {bit}");
+        assert_eq!((recovered.bytes_cut, recovered.records_damaged), (0, 0));
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_a_record_is_seen_and_its_neighbours_are_kept() {
+    let records = some(0, 4);
+    let folder = crashed(&records);
+    let mut bytes = fs::read(path(&folder, ".log")).expect("read");
+    bytes[1] ^= 4;
+    fs::write(path(&folder, ".log"), &bytes).expect("written");
+    let recovered = recover(folder.path()).expect("recovered");
+    assert_eq!((recovered.records_damaged, recovered.bytes_cut), (1, 0));
+    let segment = crate::store::listing::segments(folder.path(), Kind::Log).expect("listed")[0];
+    let mut reader = crate::store::reader::SegmentReader::open(folder.path(), segment).expect("opened");
+    let mut intact = Vec::new();
+    while let crate::store::reader::Step::Record { intact: whole, .. } = reader.step().expect("read") {
+        intact.push(whole);
+    }
+    assert_eq!(intact, [false, true, true, true]);
+}
+
+#[test]
+fn wherever_it_is_killed_what_was_acknowledged_is_there() {
+    let records = some(0, 12);
+    for space in 0..1200 {
+        let mut rig = Rig::new(Setup { rotate_bytes: 150, ..Setup::default() });
+        // A disk that takes no byte more is what a process leaves that was killed there.
+        rig.faults.space(Some(space));
+        let mut acknowledged = 0;
+        for records in records.chunks(3) {
+            rig.give(0, records);
+            rig.writer.advance(rig.now);
+            acknowledged = rig.durable(0).unwrap_or(acknowledged);
+            if !rig.writer.is_idle() {
+                break;
+            }
+        }
+        let folder = rig.crash();
+        recover(folder.path()).expect("recovered");
+        let found = payloads(&folder);
+        assert!(found.len() as u64 >= acknowledged, "{space}: {} of {acknowledged}", found.len());
+        assert_eq!(found, records[..found.len()], "none is torn, none twice, none missing in between");
+    }
+}
+
+#[test]
+fn what_was_being_made_is_made_again() {
+    let folder = crashed(&some(0, 3));
+    let data = folder.files(".log")[0].clone();
+    for file in [format!("{data}.gz.tmp"), data.replace(".log", ".idx.tmp")] {
+        fs::write(folder.path().join(file), "half").expect("written");
+    }
+    recover(folder.path()).expect("recovered");
+    assert!(folder.files(".tmp").is_empty());
+    assert_payloads(&folder, &some(0, 3));
+}

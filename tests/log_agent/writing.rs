@@ -1,0 +1,131 @@
+//! Records into segments: exactly, in order, and never over the size of a segment.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::agent::fsync::Fsync;
+use crate::rig::{ODD, Rig, Setup, some};
+use crate::store::name::Kind;
+
+#[test]
+fn every_record_comes_back_as_it_was() {
+    let mut rig = Rig::new(Setup::default());
+    rig.give(3, &ODD);
+    rig.give(5, &ODD);
+    assert_eq!(rig.work(), 1);
+    let both: Vec<_> = [4, 6].iter().flat_map(|connection| ODD.map(|record| (*connection, record.to_vec()))).collect();
+    assert_eq!(rig.records(Kind::Log), both);
+    let lines = fs::read(rig.folder.path().join(&rig.folder.files(".log")[0])).expect("read");
+    assert!(
+        lines.starts_with(b"\n\na line\nends\ntwo\nlines\n\0\xff\r\n\n\n\nx\n\n\n"),
+        "a newline where it was missing"
+    );
+    assert_eq!((rig.durable(3), rig.writer.close()), (Some(8), 0));
+    assert_eq!(rig.folder.size(&rig.folder.files(".idx")[0]), (1 + 16 + 1) * 32, "header, entries, mark");
+}
+
+#[test]
+fn a_segment_is_exactly_full_and_not_a_byte_more() {
+    // Each is ten bytes with its newline.
+    let records: Vec<_> = (0..25).map(|number| format!("{number:09}")).collect();
+    for (rotate_bytes, sizes) in [(100, vec![100, 100, 50]), (99, vec![90, 90, 70]), (10, vec![10; 25])] {
+        let mut rig = Rig::new(Setup { rotate_bytes, ..Setup::default() });
+        rig.give(0, &records);
+        rig.work();
+        rig.writer.close();
+        let found: Vec<_> = rig.folder.files(".log").iter().map(|file| rig.folder.size(file)).collect();
+        assert_eq!(found, sizes);
+        rig.folder.files(".idx").iter().for_each(|file| assert!(rig.folder.size(file) > 64));
+    }
+}
+
+#[test]
+fn a_record_over_the_size_of_a_segment_has_one_to_itself() {
+    let mut rig = Rig::new(Setup { rotate_bytes: 20, ..Setup::default() });
+    let records = ["small", "small", &"x".repeat(50), "small", &"y".repeat(20), "small"];
+    rig.give(0, &records);
+    rig.work();
+    rig.assert_records(&records);
+    let sizes: Vec<_> = rig.folder.files(".log").iter().map(|file| rig.folder.size(file)).collect();
+    assert_eq!(sizes, [12, 51, 6, 21, 6]);
+}
+
+#[test]
+fn many_batches_are_one_group() {
+    let mut rig = Rig::new(Setup { rotate_bytes: 1000, ..Setup::default() });
+    let records = some(0, 300);
+    records.chunks(7).for_each(|records| rig.give(1, records));
+    assert_eq!(rig.work(), 1);
+    rig.assert_records(&records);
+    assert_eq!(rig.durable(1), Some(300));
+    assert!(rig.folder.files(".log").iter().all(|file| rig.folder.size(file) <= 1000));
+    assert_eq!(rig.numbers.records_written.value(), 300);
+}
+
+#[test]
+fn writes_may_be_as_short_as_they_like() {
+    for most in 1..8 {
+        let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
+        rig.faults.short_writes(most);
+        rig.give(0, &ODD);
+        rig.give(0, &some(0, 20));
+        assert_eq!(rig.work(), 1);
+        let all: Vec<Vec<u8>> = ODD.iter().map(|record| record.to_vec()).chain(some(0, 20)).collect();
+        rig.assert_records(&all);
+    }
+}
+
+#[test]
+fn a_segment_is_finished_when_it_is_old() {
+    let age = Duration::from_secs(10);
+    let mut rig = Rig::new(Setup { rotate_age: Some(age), policy: Fsync::Never, ..Setup::default() });
+    rig.give(0, &["one"]);
+    let due = rig.writer.advance(rig.now).expect("it wants to be asked");
+    assert_eq!(due, rig.now + age);
+    rig.now = due;
+    assert_eq!(rig.writer.advance(rig.now), None, "no segment is open");
+    assert_eq!(rig.numbers.segments_finished.value(), 1);
+    rig.give(0, &["two"]);
+    rig.work();
+    assert_eq!(rig.folder.files(".log").len(), 2);
+    rig.assert_records(&["one", "two"]);
+}
+
+#[test]
+fn bad_records_are_set_aside_and_counted_for_their_sender() {
+    let mut rig = Rig::new(Setup { json: true, ..Setup::default() });
+    rig.give_marked(2, &[(b"{}", false), (b"oops", true), (b"[1]", false), (b"", true)]);
+    rig.give_marked(2, &[(b"worse", true)]);
+    rig.work();
+    rig.assert_records(&["{}", "[1]"]);
+    let bad: Vec<_> = rig.records(Kind::Bad).into_iter().map(|(_, payload)| payload).collect();
+    assert_eq!(bad, [b"oops".to_vec(), vec![], b"worse".to_vec()]);
+    assert_eq!(rig.durable(2), Some(5));
+    assert_eq!((rig.folder.files(".log").len(), rig.folder.files(".log")[0].starts_with("bad_")), (2, true));
+}
+
+#[test]
+fn a_segment_that_somebody_deletes_is_noticed() {
+    for suffix in [".log", ".idx"] {
+        let mut rig = Rig::new(Setup::default());
+        rig.give(0, &["before"]);
+        rig.work();
+        let file = rig.folder.files(suffix)[0].clone();
+        fs::remove_file(rig.folder.path().join(&file)).expect("deleted");
+        rig.give(0, &["behind"]);
+        rig.work();
+        rig.assert_records(&["behind"]);
+        assert_eq!((rig.numbers.segments_deleted.value(), rig.durable(0)), (1, Some(2)));
+    }
+}
+
+#[test]
+fn the_directory_may_be_deleted_as_well() {
+    let mut rig = Rig::new(Setup::default());
+    rig.give(0, &["before"]);
+    rig.work();
+    fs::remove_dir_all(rig.folder.path()).expect("deleted");
+    rig.give(0, &["behind"]);
+    rig.work();
+    rig.assert_records(&["behind"]);
+}
