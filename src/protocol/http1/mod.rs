@@ -95,11 +95,19 @@ impl Http1 {
         loop {
             match &mut self.state {
                 State::Head(search) => {
-                    let Some(end) = search.find_end(bytes, &self.limits)? else {
+                    let Some(just_now) = search.read_line(bytes, &self.limits)? else {
                         return Ok(Decode::Partial { needs: None, keep: bytes.len() });
                     };
-                    let head = head::read(&bytes[..end], search, &self.limits)?;
-                    let fields = search.field_count();
+                    let usual = just_now.then(|| head::read_at_once(bytes, search, &self.limits)).flatten();
+                    let (head, fields) = match usual {
+                        Some(read) => read?,
+                        None => {
+                            let Some(end) = search.find_end(bytes, &self.limits)? else {
+                                return Ok(Decode::Partial { needs: None, keep: bytes.len() });
+                            };
+                            (head::read(&bytes[..end], search, &self.limits)?, search.field_count())
+                        }
+                    };
                     let state = State::after_head(head.layout, head.framing, fields);
                     if let State::Body(layout) = state
                         && layout.body_end as usize <= bytes.len()

@@ -39,15 +39,22 @@ pub(super) struct FieldSearch {
 }
 
 impl HeadSearch {
-    /// The length of the head once its last byte is there. `head` begins with the request line.
-    pub(super) fn find_end(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
+    /// Reads the request line, with which `head` begins. `None`: it is not whole. True if it was read just now, and
+    /// nothing of the fields yet.
+    pub(super) fn read_line(&mut self, head: &[u8], limits: &Limits) -> Result<Option<bool>, ProtocolError> {
         // The fields begin behind the request line, so zero means that it is still being read.
-        if self.fields.line_start == 0 {
-            if !self.line.read(head, limits)? {
-                return Ok(None);
-            }
-            self.fields = FieldSearch::from(self.fields_start(), 0);
+        if self.fields.line_start > 0 {
+            return Ok(Some(false));
         }
+        if !self.line.read(head, limits)? {
+            return Ok(None);
+        }
+        self.fields = FieldSearch::from(self.fields_start(), 0);
+        Ok(Some(true))
+    }
+
+    /// The length of the head once its last byte is there. `head` begins with the request line, which was read.
+    pub(super) fn find_end(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
         self.fields.find_end(head, limits.head_max as usize, limits)
     }
 

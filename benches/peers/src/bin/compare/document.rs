@@ -23,16 +23,29 @@ are the server's and the load's. Where the server's is below 95 %, it could have
 little, and CPU per answer is what counts; `(the load was the limit)` and `(*)`, neither was, mark these. *Disturbed* is the \
 share of the time that other programs kept the load generator waiting for its core.\n";
 
+/// What was typed, without the places of files.
+fn command() -> String {
+    let mut words = vec!["benches/compare.sh".to_owned()];
+    let mut args = env::args().skip(1);
+    while let Some(word) = args.next() {
+        match word.as_str() {
+            "--load" | "--out" => drop(args.next()),
+            word if word.starts_with("--load=") || word.starts_with("--out=") => {}
+            _ => words.push(word),
+        }
+    }
+    words.join(" ")
+}
+
 pub fn write(folder: &Path, args: &Args, rows: &[Row], seen: &[Seen]) -> io::Result<()> {
     let charts = folder.join(CHARTS);
     fs::create_dir_all(&charts)?;
     let mut text = String::from("# Measured beside peers\n\nWritten by `benches/compare.sh`; do not edit.\n\n");
     machine::describe().iter().for_each(|line| text.push_str(&format!("- {line}\n")));
-    let command: Vec<_> = env::args().skip(1).filter(|word| !word.contains('/') && word != "--load").collect();
     let _ = writeln!(
         text,
         "- command: `{}`; {} rounds of {} s after {} s of warm-up\n\n{HOW}",
-        ["benches/compare.sh".to_owned()].into_iter().chain(command).collect::<Vec<_>>().join(" "),
+        command(),
         args.rounds,
         args.seconds,
         args.warm_up
