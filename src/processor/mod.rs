@@ -228,7 +228,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if limit != Some(Duration::ZERO) {
             self.links.outbox.wake.fall_asleep();
             self.listen_for_blocks();
-            // Whoever left work before this flag was set did not wake us: look once more.
+            // Whoever left work before this flag was set did not wake us.
             if self.left_by_others() {
                 limit = Some(Duration::ZERO);
             }
@@ -247,9 +247,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.ready = ready;
     }
 
-    /// How long nothing can happen by itself: not at all while work is left, else until the next timer.
+    /// How long nothing can happen by itself: not at all while connections have work left, else until the next timer.
     fn sleep_limit(&mut self) -> Option<Duration> {
-        if !self.run.is_empty() || !self.go_on.is_empty() || !self.dirty.is_empty() || self.left_by_others() {
+        if !self.run.is_empty() || !self.go_on.is_empty() || !self.dirty.is_empty() {
             return Some(Duration::ZERO);
         }
         let due = [self.wheel.next_due(), self.user_due, self.famine_due(), self.phase.until()];

@@ -89,6 +89,12 @@ impl Waiters {
         }
     }
 
+    /// True if nobody stands in a line for blocks, for answer room, or for replies.
+    fn are_none(&self) -> bool {
+        let blocks = self.spares.iter().chain(&self.blocks).all(BlockLine::is_empty);
+        blocks && self.answer_room.is_empty() && self.owed_room.is_empty()
+    }
+
     /// Places taken in the longest line.
     #[cfg(feature = "sim")]
     pub(super) fn longest(&self) -> usize {
@@ -180,13 +186,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// True if a cycle would serve somebody, or begin to time somebody's wait.
     pub(super) fn could_relieve(&self) -> bool {
+        let others = self.encoder_waits_unseen() || self.slow_output_unseen();
+        if self.waiters.are_none() {
+            return others || self.waiters.resuming || (self.repayment_is_awaited() && self.could_repay());
+        }
         let Waiters { spares, blocks, .. } = &self.waiters;
         let lines = |lines: &[BlockLine; TIERS]| (0..TIERS).any(|tier| self.could_serve(&lines[tier], tier));
         let blocks = lines(spares) || lines(blocks);
         let answers = !self.waiters.answer_room.is_empty() && self.answer_room_is_back();
         let repaid = self.repayment_is_awaited() && self.could_repay();
         let owed = !self.waiters.owed_room.is_empty() && self.desk.owed.has_room();
-        let others = self.encoder_waits_unseen() || self.slow_output_unseen();
         blocks || answers || repaid || owed || others || self.waiters.resuming
     }
 

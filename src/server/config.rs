@@ -61,7 +61,7 @@ pub struct Config {
     /// Bytes of one answer that are copied; shared and static bodies have no limit. Default 1 MiB + 64 KiB.
     pub reply_max: usize,
     /// Bytes of the one block that small messages are read into and decoded in. No more of it is used than a
-    /// block of the medium inbound tier holds. Default 64 KiB.
+    /// block of the medium inbound tier holds. Default 65 KiB: a message of 64 KiB and its framing, in one read.
     pub scratch: usize,
     /// How much one connection may do before the others have their turn.
     pub turn: Turn,
@@ -101,7 +101,7 @@ impl Default for Config {
             inbound: tiers,
             outbound: tiers,
             reply_max: (1 << 20) + (64 << 10),
-            scratch: 64 << 10,
+            scratch: 65 << 10,
             turn: Turn::default(),
             watermarks: Watermarks::default(),
             timeouts: Timeouts::default(),
