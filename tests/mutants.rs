@@ -78,8 +78,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: no deadline is set",
         file: "src/processor/timeouts.rs",
-        from: "if self.wheel.due(slot).is_none_or(|set| due < set) {",
-        to: "if false && self.wheel.due(slot).is_none_or(|set| due < set) {",
+        from: "if self.wheel.due(slot).is_none_or(|set| due < set) =>",
+        to: "if false && self.wheel.due(slot).is_none_or(|set| due < set) =>",
     },
     Mutant {
         name: "liveness: whoever comes to wait for a block is not timed",
