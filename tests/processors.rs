@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::net::{LONG, ask, check_end, connect, finish, over, pattern, receive, send, until};
 use parking_lot::Mutex;
@@ -153,7 +153,7 @@ fn who_has_finished_does_not_cut_the_grace_of_the_other_short() {
     assert_eq!(peers[1].read(&mut [0]).expect("the end"), 0);
     let meter = running.meter();
     let other = 1 - usize::from(deferred[0].connection().processor());
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     while meter.processors()[other].open > 0 {
         assert!(start.elapsed() < LONG);
         thread::yield_now();
@@ -323,8 +323,10 @@ fn a_processor_that_fails_brings_all_down() {
     until(&running, "a reply is owed", |numbers| numbers.owed == 1);
     assert_eq!(busy.processors()[0].owed, 1, "the first gets the first connection");
     // The second has nobody who is busy, and ends at once, in a panic: the first must not wait for the end of its grace.
-    running.stopper().shutdown(LONG * 100, Finish::Answer);
+    let start = Instant::now();
+    running.stopper().shutdown(LONG, Finish::Answer);
     let error = running.join().expect_err("one panicked");
+    assert!(start.elapsed() < LONG, "the first has had its whole grace");
     assert_eq!(error.to_string(), "the thread of processor 1 panicked: as planned");
     peers.iter_mut().for_each(over);
 }
