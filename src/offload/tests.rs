@@ -130,7 +130,8 @@ impl Server {
         while !self.outbox.take_resumed() {
             self.collect();
             self.outbox.wake.fall_asleep();
-            if !self.outbox.has_work() {
+            // All that a wake-up may be for: who left it before this found nobody asleep.
+            if !self.outbox.has_work() && !self.outbox.is_resumed() {
                 self.woken.recv_timeout(LONG).expect("a worker takes a job and says so");
             }
             self.outbox.wake.awake();
