@@ -73,6 +73,7 @@ impl Block {
     ///
     /// # Panics
     /// When there was no room for them.
+    #[inline]
     pub fn fill(&mut self, count: usize) {
         assert!(count <= self.room(), "filled {count} bytes into room for {}", self.room());
         self.len += count;

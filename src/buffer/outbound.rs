@@ -130,23 +130,28 @@ impl Outbound {
         }
     }
 
-    /// Copies `pieces` behind what was written, one after the other: like [`put`](Self::put) for each, with one look for
-    /// room.
+    /// Room for `len` bytes in one piece, to be written in place; then [`fill`](Self::fill). `None` if the answer cannot have
+    /// that: [`put`](Self::put) finds room in several pieces, or says what is wrong.
     #[inline]
-    pub(crate) fn put_pieces(&mut self, pieces: &[&[u8]]) {
-        let total = pieces.iter().map(|piece| piece.len()).sum();
-        let allowed = self.answer.failure.is_none() && self.answer.copied + total <= self.reply_max;
-        let lacks_room = |out: &mut Self| out.tail().is_none_or(|block| block.room() < total);
-        if !allowed || (lacks_room(self) && (!self.grow(total) || lacks_room(self))) {
-            // Piece by piece finds more room, or says what is wrong.
-            return pieces.iter().for_each(|piece| self.put(piece));
+    pub(crate) fn room_for(&mut self, len: usize) -> Option<&mut [u8]> {
+        if self.answer.failure.is_some() || self.answer.copied + len > self.reply_max {
+            return None;
         }
-        let Some(block) = self.tail() else { return };
-        for piece in pieces {
-            block.push(piece);
+        let has_room = |out: &mut Self| out.tail().is_some_and(|block| block.room() >= len);
+        if !(has_room(self) || self.grow(len) && has_room(self)) {
+            return None;
         }
-        self.answer.copied += total;
-        self.bytes += total;
+        self.tail().map(Block::room_mut)
+    }
+
+    /// Says that the first `count` bytes of [`room_for`](Self::room_for) were written.
+    #[inline]
+    pub(crate) fn fill(&mut self, count: usize) {
+        if let Some(block) = self.tail() {
+            block.fill(count);
+            self.answer.copied += count;
+            self.bytes += count;
+        }
     }
 
     /// Appends bytes that live for ever. Long ones are not copied, and have no limit.

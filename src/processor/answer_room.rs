@@ -28,6 +28,7 @@ impl AnswerRoom {
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Not handed a message: the reserve is in use, or all segments are.
+    #[cold]
     pub(super) fn wait_for_answer_room(&mut self, slot: u32) {
         let waiter = self.waiter(slot);
         self.pause(slot, PauseReason::NoBlocks);

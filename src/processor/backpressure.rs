@@ -5,7 +5,7 @@ use super::read::Budget;
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
-use crate::panics::guarded;
+use crate::panics::{Panicked, guarded};
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
@@ -68,6 +68,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Asked before each decode, with the number of bytes that the message can have at most: pauses the connection for
     /// the first reason that holds it up. The user's `ready` comes last, because its yes is a promise.
+    #[inline]
     pub(super) fn may_decode(&mut self, slot: u32, available: usize, budget: &Budget) -> bool {
         let Some(connection) = self.table.at(slot) else { return false };
         if !connection.paused.is_empty() {
@@ -77,14 +78,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.pause(slot, PauseReason::Turn);
             return false;
         }
-        if self.is_high(connection) {
-            // What was staged in this turn may leave at once: only a socket that pushes back holds its connection up.
-            self.flush(slot);
-            let Some(connection) = self.table.at(slot) else { return false };
-            if self.is_high(connection) || !connection.paused.is_empty() {
-                self.hold_if_high(slot);
-                return false;
-            }
+        if self.is_high(connection) && !self.is_low_after_flush(slot) {
+            return false;
         }
         if !self.desk.owed.has_room() {
             self.wait_for_owed_room(slot);
@@ -93,7 +88,20 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.has_room_for_answer(slot) && self.has_spare(slot, available) && self.user_is_ready(slot)
     }
 
+    /// What was staged in this turn may leave at once: only a socket that pushes back holds its connection up.
+    #[cold]
+    fn is_low_after_flush(&mut self, slot: u32) -> bool {
+        self.flush(slot);
+        let Some(connection) = self.table.at(slot) else { return false };
+        if self.is_high(connection) || !connection.paused.is_empty() {
+            self.hold_if_high(slot);
+            return false;
+        }
+        true
+    }
+
     /// True if one more answer finds its place whatever happens: the reserve is whole, and there are segments left.
+    #[inline]
     fn has_room_for_answer(&mut self, slot: u32) -> bool {
         let segments = self.segments.room() > self.desk.out.segments() + ANSWER_SEGMENTS;
         if !segments || !self.desk.out.reserve_whole() {
@@ -103,6 +111,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         true
     }
 
+    #[inline]
     fn is_high(&self, connection: &Connection<S::Socket, P>) -> bool {
         let undelivered = connection.outbound.bytes() + self.desk.out.len();
         if undelivered >= self.settings.watermarks.high {
@@ -128,20 +137,26 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
+    #[inline]
     fn user_is_ready(&mut self, slot: u32) -> bool {
+        self.ask_user() || self.user_is_ready_after_all(slot)
+    }
+
+    /// A panic is no refusal: the message is handed over, and what happens to it there is its own affair.
+    #[inline]
+    fn ask_user(&mut self) -> bool {
         let user = &mut self.user;
-        let mut ready = || guarded("ready", || user.ready());
-        let answer = match ready() {
-            Ok(false) => {
-                // Whoever resumes between the first no and this flag is seen by the second question.
-                self.links.outbox.wait_for_ready();
-                ready()
-            }
-            answer => answer,
-        };
-        self.links.metrics.panics.add_shared(answer.is_err() as usize);
-        // A panic is no refusal: the message is handed over, and what happens to it there is its own affair.
-        if answer.unwrap_or(true) {
+        guarded("ready", || user.ready()).unwrap_or_else(|Panicked| {
+            self.links.metrics.panics.add_shared(1);
+            true
+        })
+    }
+
+    #[cold]
+    fn user_is_ready_after_all(&mut self, slot: u32) -> bool {
+        // Whoever resumes between the first no and this flag is seen by the second question.
+        self.links.outbox.wait_for_ready();
+        if self.ask_user() {
             return true;
         }
         self.pause(slot, PauseReason::NotReady);
@@ -151,6 +166,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         false
     }
 
+    #[cold]
     fn wait_for_owed_room(&mut self, slot: u32) {
         self.pause(slot, PauseReason::Owed);
         let waiter = self.waiter(slot);

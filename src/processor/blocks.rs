@@ -72,10 +72,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// True if the message of at most `available` bytes can be copied, should its user want to keep it.
+    #[inline]
     pub(super) fn has_spare(&mut self, slot: u32, available: usize) -> bool {
-        if self.find_spare(available, slot) {
-            return true;
-        }
+        let fits = self.links.inbound.tier_for(available).is_some_and(|tier| self.spares.has(tier));
+        fits || self.find_spare(available, slot) || self.wait_for_spare(slot, available)
+    }
+
+    #[cold]
+    fn wait_for_spare(&mut self, slot: u32, available: usize) -> bool {
         let tier = self.links.inbound.tier_for(available).unwrap_or(LARGE);
         self.stand_in_line(slot, tier, Wants::Spare);
         false

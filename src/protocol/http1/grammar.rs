@@ -2,10 +2,22 @@
 
 use std::net::Ipv6Addr;
 
-const TOKEN: u8 = 1;
-const TARGET: u8 = 2;
-const FIELD: u8 = 4;
-const HOST: u8 = 8;
+/// A class of bytes; each has a bit of its own.
+#[derive(Clone, Copy)]
+pub(super) enum Class {
+    /// See [`is_token_byte`].
+    Token = 1,
+    /// What may stand in a request target (RFC 3986 section 2), and the braces, brackets, bars, carets and grave accents
+    /// that browsers leave unencoded in queries.
+    ///
+    /// Not among them: `#` (a fragment is never sent, RFC 9112 section 3.2), `\` (some read it as `/`), quotes and angle
+    /// brackets, controls, and everything beyond ASCII.
+    Target = 2,
+    /// See [`is_field_byte`].
+    Field = 4,
+    /// What a reg-name is made of, beside percent-encoded bytes (RFC 3986 section 3.2.2), and without the comma.
+    Host = 8,
+}
 
 /// The classes of each byte. Heads are read byte by byte, so a look into a table counts.
 static CLASSES: [u8; 256] = {
@@ -19,46 +31,54 @@ static CLASSES: [u8; 256] = {
                 b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
             )
         {
-            classes[at] |= TOKEN;
+            classes[at] |= Class::Token as u8;
         }
         if byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\' | b'"' | b'<' | b'>') {
-            classes[at] |= TARGET;
+            classes[at] |= Class::Target as u8;
         }
         if matches!(byte, b'\t' | b' '..=b'~' | 0x80..) {
-            classes[at] |= FIELD;
+            classes[at] |= Class::Field as u8;
         }
         if byte.is_ascii_alphanumeric()
             || matches!(byte, b'-' | b'.' | b'_' | b'~')
             || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=')
         {
-            classes[at] |= HOST;
+            classes[at] |= Class::Host as u8;
         }
         at += 1;
     }
     classes
 };
 
+fn is_in(class: Class, byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & class as u8 != 0
+}
+
+/// How many bytes at the front are of that class. Eight of them are looked at with one question.
+#[inline]
+pub(super) fn leading(class: Class, bytes: &[u8]) -> usize {
+    let mut count = 0;
+    for eight in bytes.chunks_exact(8) {
+        if eight.iter().fold(class as u8, |all, &byte| all & CLASSES[usize::from(byte)]) == 0 {
+            break;
+        }
+        count += 8;
+    }
+    count + bytes[count..].iter().take_while(|&&byte| is_in(class, byte)).count()
+}
+
 /// tchar (RFC 9110 section 5.6.2): what methods, field names and transfer codings are made of.
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    CLASSES[usize::from(byte)] & TOKEN != 0
+    is_in(Class::Token, byte)
 }
 
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
 }
 
-/// What may stand in a request target (RFC 3986 section 2), and the braces, brackets, bars, carets and grave accents
-/// that browsers leave unencoded in queries.
-///
-/// Not among them: `#` (a fragment is never sent, RFC 9112 section 3.2), `\` (some read it as `/`), quotes and angle
-/// brackets, controls, and everything beyond ASCII.
-pub(super) fn is_target_byte(byte: u8) -> bool {
-    CLASSES[usize::from(byte)] & TARGET != 0
-}
-
 /// field-vchar, space and tab (RFC 9110 section 5.5). Also what chunk extensions may hold.
 pub(super) fn is_field_byte(byte: u8) -> bool {
-    CLASSES[usize::from(byte)] & FIELD != 0
+    is_in(Class::Field, byte)
 }
 
 /// The elements of a comma-separated list, without the white space around them (RFC 9110 section 5.6.1).
@@ -80,11 +100,12 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
 /// when its host is empty (RFC 9110 section 4.2.1).
 pub(super) fn is_authority(value: &[u8]) -> bool {
     // The usual host, with or without a port, in one pass.
-    let plain = value.iter().position(|&byte| CLASSES[usize::from(byte)] & HOST == 0);
-    match plain {
-        None => return !value.is_empty(),
-        Some(at) if at > 0 && value[at] == b':' => return at + 1 == value.len() || is_port(&value[at + 1..]),
-        Some(_) => {}
+    let plain = leading(Class::Host, value);
+    match value[plain..] {
+        [] => return plain > 0,
+        [b':'] if plain > 0 => return true,
+        [b':', ref port @ ..] if plain > 0 => return is_port(port),
+        _ => {}
     }
     let (host, port) = split_port(value);
     is_host(host) && port.is_none_or(|port| port.is_empty() || is_port(port))
@@ -124,7 +145,7 @@ fn is_host(host: &[u8]) -> bool {
 /// The comma is a sub-delim, but in Host it would be two values joined by somebody on the way: refused.
 fn is_reg_name(mut name: &[u8]) -> bool {
     loop {
-        let plain = name.iter().take_while(|&&byte| CLASSES[usize::from(byte)] & HOST != 0).count();
+        let plain = leading(Class::Host, name);
         name = match &name[plain..] {
             [] => return true,
             [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,

@@ -7,9 +7,6 @@ use super::search::HeadSearch;
 use super::{grammar, layout::Layout, limits::Limits, malformed};
 use crate::protocol::ProtocolError;
 
-/// The usual request has no more fields than this.
-const USUAL_FIELDS: usize = 16;
-
 /// A head that was found to be good.
 pub(super) struct Head {
     /// With the ends of body and trailers still at the end of the head.
@@ -27,42 +24,6 @@ pub(super) fn read(head: &[u8], search: &HeadSearch, limits: &Limits) -> Result<
     let fields = &head[search.fields_start()..];
     for_each_field(fields, search.field_count(), |field| facts.add(field.name.as_bytes(), field.value))?;
     judge(head, search, &facts, limits)
-}
-
-/// The usual case: all of the head is there, and nothing is wrong with its fields. Then their ends need not be searched
-/// first. `None`: not the usual case. `bytes` begin with the request line, which was read before.
-pub(super) fn read_at_once(
-    bytes: &[u8],
-    search: &HeadSearch,
-    limits: &Limits,
-) -> Option<Result<(Head, u32), ProtocolError>> {
-    let section = &bytes[search.fields_start()..];
-    let mut room = [httparse::EMPTY_HEADER; USUAL_FIELDS];
-    let Ok(httparse::Status::Complete((length, fields))) = httparse::parse_headers(section, &mut room) else {
-        return None;
-    };
-    let (end, count) = (search.fields_start() + length, fields.len() as u32);
-    if end > limits.head_max as usize || count > limits.fields_max || !are_plain_lines(&section[..length], fields) {
-        return None;
-    }
-    let mut facts = Facts::default();
-    let read = fields.iter().try_for_each(|field| facts.add(field.name.as_bytes(), field.value));
-    Some(read.and_then(|()| Ok((judge(&bytes[..end], search, &facts, limits)?, count))))
-}
-
-/// True if `fields` are all that there is in `section`: a line each, one behind the other, without white space behind the
-/// value, and with CR LF, as the empty line has, too. httparse would let LF alone pass.
-fn are_plain_lines(section: &[u8], fields: &[Header<'_>]) -> bool {
-    let position = |bytes: &[u8]| (bytes.as_ptr() as usize).wrapping_sub(section.as_ptr() as usize);
-    let mut at = 0;
-    for field in fields {
-        let end = position(field.value).wrapping_add(field.value.len());
-        if position(field.name.as_bytes()) != at || !section.get(end..).is_some_and(|rest| rest.starts_with(b"\r\n")) {
-            return false;
-        }
-        at = end + 2;
-    }
-    section.get(at..) == Some(b"\r\n")
 }
 
 fn judge(head: &[u8], search: &HeadSearch, facts: &Facts<'_>, limits: &Limits) -> Result<Head, ProtocolError> {
@@ -231,25 +192,5 @@ impl<'a> Facts<'a> {
     /// RFC 9112 section 9.3; `close` is stronger than `keep-alive`.
     fn keep_alive(&self, version10: bool) -> bool {
         !self.close && (!version10 || self.stay)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_that_are_not_plain_are_left_to_the_search() {
-        let plain = |section: &[u8]| {
-            let mut room = [httparse::EMPTY_HEADER; 4];
-            let parsed = httparse::parse_headers(section, &mut room);
-            let Ok(httparse::Status::Complete((length, fields))) = parsed else { panic!("{section:?}: {parsed:?}") };
-            are_plain_lines(&section[..length], fields)
-        };
-        let good: [&[u8]; 4] = [b"\r\n", b"a:b\r\n\r\n", b"a: \t b\r\nc: d\r\n\r\n", b"a: b\r\n\r\nGET"];
-        let bad: [&[u8]; 6] =
-            [b"\n", b"a: b\n\r\n", b"a: b\r\n\n", b"a: b\nc: d\r\n\r\n", b"a: b \r\n\r\n", b"a: b\r\nc: d\n\n"];
-        good.into_iter().for_each(|section| assert!(plain(section), "{section:?}"));
-        bad.into_iter().for_each(|section| assert!(!plain(section), "{section:?}"));
     }
 }

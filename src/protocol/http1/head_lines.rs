@@ -1,32 +1,27 @@
-//! The server's own lines of an answer, while they are put together: on the stack, in one piece.
+//! The server's own lines of an answer, while they are put together: in one piece of memory, mostly where they leave from.
 
 use super::status;
 
-/// What they can take: the longest status line, `Date`, `Content-Length` and `Connection`.
-const MOST: usize = 192;
+/// What they can take: the longest status line, `Date`, `Content-Length`, `Connection`, and the empty line.
+pub(super) const HEAD_MOST: usize = 192;
 
-/// The beginning of a head. Most pieces have a length that the compiler knows, so that copying them takes no call.
-pub(super) struct Head {
-    bytes: [u8; MOST],
+/// The head of an answer, and what follows it. Most pieces have a length that the compiler knows, so that copying them takes
+/// no call.
+pub(super) struct Head<'m> {
+    bytes: &'m mut [u8],
     len: usize,
 }
 
-impl Default for Head {
+impl<'m> Head<'m> {
+    /// An empty one, in that memory, which is as long as all that will be appended.
     #[inline]
-    fn default() -> Self {
-        Self { bytes: [0; MOST], len: 0 }
+    pub(super) fn new(bytes: &'m mut [u8]) -> Self {
+        Self { bytes, len: 0 }
     }
-}
 
-impl Head {
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.len
-    }
-
-    #[inline]
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
     }
 
     #[inline]
@@ -72,7 +67,18 @@ impl Head {
     }
 
     /// The digits of `number`. By hand, because formatting machinery costs more than the rest of the head.
-    fn number(&mut self, mut number: usize) {
+    #[inline]
+    fn number(&mut self, number: usize) {
+        let digit = |number: usize| b'0' + (number % 10) as u8;
+        match number {
+            0..10 => self.push(&[digit(number)]),
+            10..100 => self.push(&[digit(number / 10), digit(number)]),
+            100..1000 => self.push(&[digit(number / 100), digit(number / 10), digit(number)]),
+            _ => self.long_number(number),
+        }
+    }
+
+    fn long_number(&mut self, mut number: usize) {
         let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
         for digit in self.bytes[self.len..self.len + digits].iter_mut().rev() {
             *digit = b'0' + (number % 10) as u8;
@@ -88,19 +94,22 @@ mod tests {
 
     #[test]
     fn numbers() {
-        let mut head = Head::default();
-        for number in [0, 9, 10, 100, 12_345, usize::MAX] {
+        let mut memory = [0; 64];
+        let mut head = Head::new(&mut memory);
+        for number in [0, 9, 10, 99, 100, 999, 1000, 12_345, usize::MAX] {
             head.number(number);
             head.push(b",");
         }
-        assert_eq!(head.bytes(), format!("0,9,10,100,12345,{},", usize::MAX).as_bytes());
+        let (len, expected) = (head.len(), format!("0,9,10,99,100,999,1000,12345,{},", usize::MAX));
+        assert_eq!(&memory[..len], expected.as_bytes());
     }
 
     #[test]
     fn there_is_room_for_the_longest_head() {
         let mut most = 0;
         for status in 200..600 {
-            let mut head = Head::default();
+            let mut memory = [0; 2 * HEAD_MOST];
+            let mut head = Head::new(&mut memory);
             head.status(status);
             head.push(&[b'd'; crate::clock::DATE_LINE]);
             head.content_length(usize::MAX);
@@ -108,6 +117,6 @@ mod tests {
             head.push(b"\r\n");
             most = most.max(head.len());
         }
-        assert!((150..=MOST).contains(&most), "{most}");
+        assert!((150..=HEAD_MOST).contains(&most), "{most}");
     }
 }

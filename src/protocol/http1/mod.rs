@@ -1,7 +1,8 @@
 //! HTTP/1.1 and HTTP/1.0 (RFC 9110, RFC 9112), without a socket.
 //!
-//! A request's way through the files: [`Http1`] is the state between two calls; `search` finds the end of the head,
-//! `head` validates it, `framing` says where the body ends, `chunked` joins chunks. What comes out is a [`Layout`],
+//! A request's way through the files: `usual` reads what is whole and plain at once; for all others [`Http1`] is the state
+//! between two calls, `search` finds the end of the head, `head` validates it, `framing` says where the body ends,
+//! `chunked` joins chunks. What comes out is a [`Layout`],
 //! which [`RequestView`] lays over the bytes. A [`Response`] goes the way back.
 //!
 //! Where the RFCs leave a choice, what two readers could read in two ways is refused: this server may stand behind a
@@ -19,6 +20,7 @@ mod request;
 mod response;
 mod search;
 mod status;
+mod usual;
 
 #[cfg(test)]
 mod tests;
@@ -95,28 +97,12 @@ impl Http1 {
         loop {
             match &mut self.state {
                 State::Head(search) => {
-                    let Some(just_now) = search.read_line(bytes, &self.limits)? else {
+                    let Some(end) = search.find_end(bytes, &self.limits)? else {
                         return Ok(Decode::Partial { needs: None, keep: bytes.len() });
                     };
-                    let usual = just_now.then(|| head::read_at_once(bytes, search, &self.limits)).flatten();
-                    let (head, fields) = match usual {
-                        Some(read) => read?,
-                        None => {
-                            let Some(end) = search.find_end(bytes, &self.limits)? else {
-                                return Ok(Decode::Partial { needs: None, keep: bytes.len() });
-                            };
-                            (head::read(&bytes[..end], search, &self.limits)?, search.field_count())
-                        }
-                    };
-                    let state = State::after_head(head.layout, head.framing, fields);
-                    if let State::Body(layout) = state
-                        && layout.body_end as usize <= bytes.len()
-                    {
-                        // Whole at once, as most requests are: there is nothing to remember.
-                        return Ok(self.complete(layout.body_end as usize, layout));
-                    }
+                    let (head, fields) = (head::read(&bytes[..end], search, &self.limits)?, search.field_count());
                     self.continue_due = head.expects_continue;
-                    self.state = state;
+                    self.state = State::after_head(head.layout, head.framing, fields);
                 }
                 State::Body(layout) => {
                     let (layout, end) = (*layout, layout.body_end as usize);
@@ -193,6 +179,12 @@ impl State {
         }
     }
 
+    /// True before the first byte of a request was looked at.
+    #[inline]
+    fn is_new(&self) -> bool {
+        matches!(self, Self::Head(search) if search.is_new())
+    }
+
     fn is_before_request(&self, bytes: &[u8]) -> bool {
         matches!(self, Self::Head(_)) && bytes.first() == Some(&b'\r')
     }
@@ -208,6 +200,13 @@ impl Protocol for Http1 {
     }
 
     fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
+        if self.state.is_new()
+            && let Some(layout) = usual::request(bytes, &self.limits)
+        {
+            // Nothing to remember but that empty lines, if there were any, were followed by a request.
+            self.empty_lines = 0;
+            return Ok(Decode::Complete { consumed: layout.body_end as usize, layout });
+        }
         // No request begins with CR, so looking at the first byte is enough to know whether empty lines are in front.
         let skipped = if self.state.is_before_request(bytes) { self.skip_empty_lines(bytes)? } else { 0 };
         let rest = &mut bytes[skipped..];

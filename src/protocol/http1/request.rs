@@ -32,7 +32,12 @@ impl<'a> RequestView<'a> {
     /// The method, as it was written: methods are case-sensitive (RFC 9110 section 9.1).
     #[must_use]
     pub fn method(&self) -> &'a str {
-        text(&self.bytes[self.layout.method()])
+        match &self.bytes[self.layout.method()] {
+            // What needs no look at each of its bytes.
+            b"GET" => "GET",
+            b"POST" => "POST",
+            other => text(other),
+        }
     }
 
     /// The request target, as it was written: mostly a path and a query, nothing decoded (RFC 9112 section 3.2).

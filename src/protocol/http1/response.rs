@@ -6,11 +6,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::head_lines::Head;
+use super::grammar::{self, Class};
+use super::head_lines::{HEAD_MOST, Head};
 use super::layout::Layout;
 use super::lines::Lines;
-use super::{Http1, grammar, status};
+use super::{Http1, status};
 use crate::buffer::{COPY_BELOW, Outbound};
+use crate::clock::DATE_LINE;
 use crate::encode_error::EncodeError;
 use crate::protocol::codec::{After, Encode, Refusal};
 
@@ -64,7 +66,10 @@ pub struct Response<'b> {
     close: bool,
     /// There is an Upgrade field.
     upgrade: bool,
-    lines: Lines,
+    /// Empty: there is none.
+    content_type: &'static str,
+    /// `None`: there are none. To clear room for them takes time.
+    lines: Option<Lines>,
     body: Body<'b>,
 }
 
@@ -75,7 +80,7 @@ impl<'b> Response<'b> {
     #[inline]
     pub fn new(status: u16) -> Self {
         let status = if (200..600).contains(&status) { status } else { 500 };
-        Self { status, close: false, upgrade: false, lines: Lines::default(), body: Body::default() }
+        Self { status, close: false, upgrade: false, content_type: "", lines: None, body: Body::default() }
     }
 
     /// An answer `200 OK` with this body.
@@ -109,24 +114,25 @@ impl<'b> Response<'b> {
             return Err(InvalidHeader::Owned);
         }
         self.upgrade |= name.eq_ignore_ascii_case("upgrade");
-        self.lines.push(name.as_bytes(), value);
+        self.lines.get_or_insert_default().push(name.as_bytes(), value);
         Ok(self)
     }
 
     /// Appends `Retry-After` (RFC 9110 section 10.2.3).
     pub fn retry_after(mut self, seconds: u64) -> Self {
-        self.lines.push(b"Retry-After", seconds.to_string().as_bytes());
+        self.lines.get_or_insert_default().push(b"Retry-After", seconds.to_string().as_bytes());
         self
     }
 
-    /// Appends a `Content-Type`, for types that stand in the program's text; others go through
-    /// [`header`](Self::header).
+    /// Sets the `Content-Type`, for types that stand in the program's text; others go through [`header`](Self::header).
     ///
     /// # Panics
     /// The text has a control character.
+    #[inline]
     pub fn content_type(mut self, value: &'static str) -> Self {
-        assert!(value.bytes().all(grammar::is_field_byte), "a content type has no control characters");
-        self.lines.push(b"Content-Type", value.as_bytes());
+        let plain = grammar::leading(Class::Field, value.as_bytes()) == value.len();
+        assert!(plain, "a content type has no control characters");
+        self.content_type = value;
         self
     }
 
@@ -135,7 +141,30 @@ impl<'b> Response<'b> {
         self.close = true;
         self
     }
+
+    /// The length of the lines that the user has set.
+    #[inline]
+    fn lines_len(&self) -> usize {
+        let content_type = match self.content_type {
+            "" => 0,
+            value => CONTENT_TYPE.len() + value.len() + 2,
+        };
+        content_type + self.lines.as_ref().map_or(0, Lines::len)
+    }
+
+    /// The same lines, as they go out.
+    #[inline]
+    fn for_each_piece(&self, mut each: impl FnMut(&[u8])) {
+        if !self.content_type.is_empty() {
+            [CONTENT_TYPE, self.content_type.as_bytes(), b"\r\n"].into_iter().for_each(&mut each);
+        }
+        if let Some(lines) = &self.lines {
+            lines.pieces().into_iter().for_each(each);
+        }
+    }
 }
+
+const CONTENT_TYPE: &[u8] = b"Content-Type: ";
 
 /// Fields that say where an answer ends or how the connection goes on, and `Date`, which every answer has.
 const OWNED: [&str; 7] =
@@ -258,44 +287,67 @@ impl From<Arc<[u8]>> for Body<'_> {
 
 impl<'b> Encode<Response<'b>> for Http1 {
     fn encode(exchange: Exchange, response: Response<'b>, out: &mut Outbound) -> Result<After, EncodeError> {
-        let Response { status, close, upgrade, lines, body } = response;
-        let keep_open = exchange.keep_alive && !close;
         // A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
-        let tunnel = exchange.connect && status < 300;
-        let has_body = !(exchange.head_request || tunnel || bodiless(status));
-        let copied = if has_body { body.copied() } else { b"" };
+        let tunnel = exchange.connect && response.status < 300;
+        let has_body = !(exchange.head_request || tunnel || bodiless(response.status));
+        let keep_open = exchange.keep_alive && !response.close;
+        let copied = if has_body { response.body.copied() } else { b"" };
+        let own = OwnLines { exchange, date: out.date_line(), keep_open, tunnel };
 
-        let mut head = Head::default();
-        head.status(status);
-        head.push(&out.date_line());
-        match status {
+        if let Some(room) = out.room_for(HEAD_MOST + response.lines_len() + copied.len()) {
+            // The usual case: all of it lies in one block, is written where it leaves from, and leaves in one piece.
+            let mut head = Head::new(room);
+            own.write(&response, &mut head);
+            response.for_each_piece(|piece| head.extend(piece));
+            head.push(b"\r\n");
+            head.extend(copied);
+            let len = head.len();
+            out.fill(len);
+        } else {
+            let mut memory = [0; HEAD_MOST];
+            let mut head = Head::new(&mut memory);
+            own.write(&response, &mut head);
+            let len = head.len();
+            out.expect(len + response.lines_len() + 2 + copied.len());
+            out.put(&memory[..len]);
+            response.for_each_piece(|piece| out.put(piece));
+            out.put(b"\r\n");
+            out.put(copied);
+        }
+        if has_body {
+            response.body.write_carried(out);
+        }
+        Ok(if keep_open { After::KeepOpen } else { After::Close })
+    }
+}
+
+/// The lines of an answer's head that are the server's own.
+struct OwnLines {
+    exchange: Exchange,
+    date: [u8; DATE_LINE],
+    keep_open: bool,
+    /// The client would take what follows for the tunnel it asked for.
+    tunnel: bool,
+}
+
+impl OwnLines {
+    #[inline]
+    fn write(&self, response: &Response<'_>, head: &mut Head<'_>) {
+        head.status(response.status);
+        head.push(&self.date);
+        match response.status {
             // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user
             // knows.
             204 | 304 => {}
-            _ if tunnel => {}
+            _ if self.tunnel => {}
             // RFC 9110 section 15.3.6: no content, and said so.
             205 => head.content_length(0),
             // RFC 9110 section 8.6: with HEAD it has to be what GET would have. Who answers HEAD without a body may not
             // have made the one of GET, so that nothing is better than zero.
-            _ if exchange.head_request && body.is_empty() => {}
-            _ => head.content_length(body.len()),
+            _ if self.exchange.head_request && response.body.is_empty() => {}
+            _ => head.content_length(response.body.len()),
         }
-        head.extend(connection_line(keep_open, exchange.version10, upgrade));
-        // What the user set is already in its final form.
-        let [inline, spilled] = lines.pieces();
-        // Said at once, so that head and copied body lie in one block and leave in one piece.
-        out.expect(head.len() + lines.len() + 2 + copied.len());
-        match lines.len() {
-            0 => {
-                head.push(b"\r\n");
-                out.put_pieces(&[head.bytes(), copied]);
-            }
-            _ => out.put_pieces(&[head.bytes(), inline, spilled, b"\r\n", copied]),
-        }
-        if has_body {
-            body.write_carried(out);
-        }
-        Ok(if keep_open { After::KeepOpen } else { After::Close })
+        head.extend(connection_line(self.keep_open, self.exchange.version10, response.upgrade));
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! All positions are relative to the first byte of the section.
 
-use super::{grammar, limits::Limits, malformed};
+use super::grammar::{self, Class};
+use super::{limits::Limits, malformed};
 use crate::protocol::ProtocolError;
 
 /// The longest registered method has 17 bytes; "longer than any that it implements" is 501 (RFC 9112 section 3).
@@ -39,22 +40,21 @@ pub(super) struct FieldSearch {
 }
 
 impl HeadSearch {
-    /// Reads the request line, with which `head` begins. `None`: it is not whole. True if it was read just now, and
-    /// nothing of the fields yet.
-    pub(super) fn read_line(&mut self, head: &[u8], limits: &Limits) -> Result<Option<bool>, ProtocolError> {
-        // The fields begin behind the request line, so zero means that it is still being read.
-        if self.fields.line_start > 0 {
-            return Ok(Some(false));
-        }
-        if !self.line.read(head, limits)? {
-            return Ok(None);
-        }
-        self.fields = FieldSearch::from(self.fields_start(), 0);
-        Ok(Some(true))
+    /// True before the first byte was looked at.
+    #[inline]
+    pub(super) fn is_new(&self) -> bool {
+        self.line.searched == 0 && self.fields.line_start == 0
     }
 
-    /// The length of the head once its last byte is there. `head` begins with the request line, which was read.
+    /// The length of the head once its last byte is there. `head` begins with the request line.
     pub(super) fn find_end(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
+        // The fields begin behind the request line, so zero means that it is still being read.
+        if self.fields.line_start == 0 {
+            if !self.line.read(head, limits)? {
+                return Ok(None);
+            }
+            self.fields = FieldSearch::from(self.fields_start(), 0);
+        }
         self.fields.find_end(head, limits.head_max as usize, limits)
     }
 
@@ -111,15 +111,14 @@ impl RequestLine {
     fn read_target(&mut self, bytes: &[u8], limits: &Limits) -> Result<bool, ProtocolError> {
         let start = usize::from(self.method_len) + 1;
         let searched = self.searched as usize;
-        let found = bytes[searched..].iter().position(|&byte| !grammar::is_target_byte(byte));
-        let end = found.map_or(bytes.len(), |at| searched + at);
+        let end = searched + grammar::leading(Class::Target, &bytes[searched..]);
         // Also while the target has no end yet, and before a wrong byte that lies beyond the limit.
         if end - start > limits.target_max as usize {
             let what = format!("request target is over target_max = {} bytes", limits.target_max);
             return Err(ProtocolError::with_status(414, what));
         }
         self.searched = end as u32;
-        if found.is_none() {
+        if end == bytes.len() {
             return Ok(false);
         }
         if end == start || bytes[end] != b' ' {
