@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn everything_else_goes_the_long_way() {
-        let others: [&[u8]; 26] = [
+        let others: [&[u8]; 27] = [
             b"GET / HTTP/1.1\r\nHost: a\r\n\r",
             b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
             b"get / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -159,6 +159,7 @@ mod tests {
             b"GET / HTTP/1.1\r\nHost: a\r\n\n",
             b"GET / HTTP/1.1\r\nHost: a\r\nX: b\nY: c\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a \r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a \nX: b\r\n\r\n",
             b"GET / HTTP/1.1\r\n Host: a\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
