@@ -296,15 +296,18 @@ impl Outbound {
         pairs.map(|(slice, segment)| *slice = IoSlice::new(segment.bytes())).count()
     }
 
-    /// Empties it: the first `delivered` bytes have left, what is behind them goes to `rest`, segment by segment.
+    /// Empties it: everything has left.
     #[inline]
-    pub(crate) fn settle(&mut self, delivered: usize, mut rest: impl FnMut(Segment)) {
-        if delivered == self.bytes {
-            // The usual case: the socket took everything.
-            while let Some(segment) = self.segments.pop() {
-                self.source.recycle(segment);
-            }
+    pub(crate) fn all_delivered(&mut self) {
+        while let Some(segment) = self.segments.pop() {
+            self.source.recycle(segment);
         }
+        self.bytes = 0;
+        self.answer = Answer::default();
+    }
+
+    /// Empties it: the first `delivered` bytes have left, what is behind them goes to `rest`, segment by segment.
+    pub(crate) fn settle(&mut self, delivered: usize, mut rest: impl FnMut(Segment)) {
         let mut left = delivered;
         for mut segment in self.segments.drain(..) {
             let step = segment.len().min(left);

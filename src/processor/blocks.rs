@@ -24,6 +24,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn scratch_window(&mut self, slot: u32) -> Option<usize> {
         let capacity = |tier: usize| self.links.inbound.tiers()[tier].capacity();
         let (small, medium) = (capacity(SMALL), capacity(MEDIUM));
+        if self.waiters.blocks[MEDIUM].is_empty() && self.has_all_at_hand() {
+            return Some(medium);
+        }
         let has_small = self.has_rest(SMALL, slot);
         if self.waiters.blocks[MEDIUM].is_empty() && self.has_rest(MEDIUM, slot) && self.find_spare(medium, slot) {
             return Some(medium);
@@ -33,6 +36,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         self.stand_in_line(slot, SMALL, Wants::Rest);
         None
+    }
+
+    /// The usual case: what a rest or a copy may need was set aside before, and was not needed.
+    #[inline]
+    fn has_all_at_hand(&self) -> bool {
+        self.rests.has(SMALL) && self.rests.has(MEDIUM) && self.spares.has(MEDIUM)
     }
 
     /// True if a block for an unfinished rest is at hand.

@@ -46,12 +46,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let delivered = self.write_staged(slot);
         self.links.metrics.bytes_out.add(delivered);
         self.links.metrics.bytes_outbound.sub(delivered);
-        if delivered < staged {
-            self.links.outbox.queued(slot, staged - delivered);
-        }
-        self.settle_staged(slot, delivered);
-        if delivered < staged {
-            self.wait_for_socket(slot);
+        match delivered == staged {
+            true => self.desk.out.all_delivered(),
+            false => self.queue_staged(slot, delivered),
         }
     }
 
@@ -74,6 +71,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 0
             }
         }
+    }
+
+    /// The socket did not take all: what is left goes to the connection's queue, and waits there.
+    fn queue_staged(&mut self, slot: u32, delivered: usize) {
+        self.links.outbox.queued(slot, self.desk.out.len() - delivered);
+        self.settle_staged(slot, delivered);
+        self.wait_for_socket(slot);
     }
 
     fn settle_staged(&mut self, slot: u32, delivered: usize) {
