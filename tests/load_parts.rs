@@ -16,6 +16,8 @@ mod client;
 mod crowd;
 #[path = "../examples/load/dial.rs"]
 mod dial;
+#[path = "../examples/common/interrupt.rs"]
+mod interrupt;
 #[path = "../examples/load/process.rs"]
 mod process;
 #[path = "../examples/load/progress.rs"]

@@ -28,6 +28,8 @@ mod cli;
 mod common;
 mod dial;
 mod good;
+#[path = "../common/interrupt.rs"]
+mod interrupt;
 mod numbers;
 mod process;
 mod progress;

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+
+use crate::interrupt::interrupted;
 
 /// Between two looks for a signal.
 const LOOK: Duration = Duration::from_millis(50);
@@ -21,10 +21,7 @@ pub struct Progress {
 
 impl Progress {
     pub fn new(planned: Duration) -> io::Result<Self> {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            flag::register(signal, Arc::clone(&interrupted))?;
-        }
+        let interrupted = interrupted()?;
         let bar = ProgressBar::new(planned.as_millis() as u64);
         let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  about {eta} left  {prefix} {msg}");
         bar.set_style(style.map_err(io::Error::other)?);

@@ -1,16 +1,17 @@
 //! A server's life from its start to a signal, and its end in order.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use sluicegate::{Finish, Protocol, Running, Snapshot};
 
 use crate::common::say;
+use interrupt::interrupted;
+
+#[path = "interrupt.rs"]
+mod interrupt;
 
 /// How long connections may finish what they have begun, where no flag says otherwise.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -31,12 +32,7 @@ pub fn serve_until_signal<P: Protocol>(running: Running<P>, grace: Duration) -> 
 
 /// Says where the server listens, and waits for SIGINT or SIGTERM. A second signal ends the program at once.
 pub fn until_signal<P: Protocol>(running: &Running<P>) -> io::Result<()> {
-    let draining = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds the flag down and raises it, the second finds it up.
-        flag::register_conditional_default(signal, Arc::clone(&draining))?;
-        flag::register(signal, Arc::clone(&draining))?;
-    }
+    interrupted()?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     say(format_args!("listening on {}", running.local_addr()));
 

@@ -34,6 +34,8 @@ mod client;
 mod common;
 mod crowd;
 mod dial;
+#[path = "../common/interrupt.rs"]
+mod interrupt;
 mod process;
 mod progress;
 mod report;

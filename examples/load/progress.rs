@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+
+use crate::interrupt::interrupted;
 
 /// A bar whose unit is a millisecond. It is drawn on stderr, and only if that is a terminal.
 pub struct Progress {
@@ -17,12 +17,7 @@ pub struct Progress {
 
 impl Progress {
     pub fn new(planned: Duration) -> io::Result<Self> {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal finds the flag down and raises it, the second ends the program.
-            flag::register_conditional_default(signal, Arc::clone(&interrupted))?;
-            flag::register(signal, Arc::clone(&interrupted))?;
-        }
+        let interrupted = interrupted()?;
         let bar = ProgressBar::new(planned.as_millis() as u64);
         let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}").map_err(io::Error::other)?;
         bar.set_style(style);
