@@ -123,9 +123,19 @@ impl Encode<&[u8]> for LengthPrefixed {
     /// Copies the payload.
     fn encode((): (), payload: &[u8], out: &mut Outbound) -> Result<After, EncodeError> {
         let prefix = prefix_of(payload.len())?;
-        out.expect(PREFIX + payload.len());
-        out.put(&prefix);
-        out.put(payload);
+        let whole = PREFIX + payload.len();
+        match out.room_for(whole) {
+            Some(room) => {
+                room[..PREFIX].copy_from_slice(&prefix);
+                room[PREFIX..whole].copy_from_slice(payload);
+                out.fill(whole);
+            }
+            None => {
+                out.expect(whole);
+                out.put(&prefix);
+                out.put(payload);
+            }
+        }
         Ok(After::KeepOpen)
     }
 }
