@@ -35,7 +35,8 @@ fn main() -> ExitCode {
         if let Some(address) = agent.metrics_address() {
             common::say(format_args!("metrics on http://{address}/metrics"));
         }
-        signals::until_signal(agent.server())?;
-        agent.stop()
+        signals::on_signal(agent.ender())?;
+        common::say(format_args!("listening on {}", agent.server().local_addr()));
+        agent.join()
     })
 }

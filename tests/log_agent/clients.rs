@@ -1,6 +1,6 @@
 //! Clients of the agent, as tests need them, and agents within this process.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,12 @@ pub fn start_on(plan: &Plan, disk: impl Disk + 'static) -> (Agent, SocketAddr) {
     let agent = Agent::start_on(plan, Box::new(disk)).expect("started");
     let address = agent.server().local_addr();
     (agent, address)
+}
+
+/// Ends an agent as a signal does.
+pub fn stop(agent: Agent) -> io::Result<()> {
+    agent.ender()();
+    agent.join()
 }
 
 /// The bytes of records `from..to` of a thread, framed.

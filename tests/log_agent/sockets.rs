@@ -7,7 +7,9 @@ use sluicegate::{CloseKind, PauseReason};
 
 use crate::agent::plan::{Packer, Plan};
 use crate::agent::recovery::recover;
-use crate::clients::{acking, finish, frames, http_get, newest, plan, start, start_on, until, write_until_blocked};
+use crate::clients::{
+    acking, finish, frames, http_get, newest, plan, start, start_on, stop, until, write_until_blocked,
+};
 use crate::disks::{Faults, FaultyDisk, Folder};
 use crate::net::{at_most, connect, frame, over, reset};
 use crate::rig::{ODD, assert_payloads, read_all};
@@ -28,7 +30,7 @@ fn many_clients_are_written_exactly_and_in_order() {
                 });
             }
         });
-        agent.stop().expect("everything was written");
+        stop(agent).expect("everything was written");
         let found = verify::look(folder.path(), 1, 16, (26, 300)).expect("read");
         assert_eq!((found.records, found.faults), (vec![1500; 16], vec![]));
         assert!(folder.files(".log").iter().all(|file| folder.size(file) <= 64 << 10));
@@ -50,7 +52,7 @@ fn records_may_come_in_any_pieces() {
     let mut peer = connect(address);
     bytes.chunks(1).for_each(|byte| peer.write_all(byte).expect("taken"));
     finish(peer);
-    agent.stop().expect("everything was written");
+    stop(agent).expect("everything was written");
     let expected: Vec<_> = (0..=bytes.len()).flat_map(|_| ODD).collect();
     assert_payloads(&folder, &expected);
 }
@@ -71,7 +73,7 @@ fn the_last_acknowledgement_counts_every_record() {
     let found = verify::look(folder.path(), 1, 8, (26, 100)).expect("read");
     assert_eq!((found.records, found.faults), (vec![400; 8], vec![]));
     assert_eq!(agent.numbers.records_acked.value(), 3200);
-    agent.stop().expect("everything was written");
+    stop(agent).expect("everything was written");
 }
 
 #[test]
@@ -87,7 +89,7 @@ fn a_client_that_waits_for_each_acknowledgement_gets_it() {
         assert_eq!(u64::from_be_bytes(said), number);
     }
     drop(peer);
-    agent.stop().expect("everything was written");
+    stop(agent).expect("everything was written");
 }
 
 #[test]
@@ -96,7 +98,7 @@ fn who_goes_down_acknowledges_before() {
     let (agent, address) = start(&acking(&folder));
     let mut peer = connect(address);
     peer.write_all(&frames(1, 0, 0..2000, (26, 60))).expect("taken");
-    let stops = thread::spawn(move || agent.stop().expect("everything was written"));
+    let stops = thread::spawn(move || stop(agent).expect("everything was written"));
     let said = {
         use std::io::Read;
         let mut said = Vec::new();
@@ -131,7 +133,7 @@ fn too_long_a_record_ends_its_connection_and_no_other() {
     let numbers = [&agent.numbers.records_oversize, &agent.numbers.records_incomplete].map(|number| number.value());
     assert_eq!(numbers, [2, 1]);
     assert_eq!(agent.server().metrics().closed_by(CloseKind::Protocol), 2);
-    agent.stop().expect("everything was written");
+    stop(agent).expect("everything was written");
     let mut found: Vec<_> = read_all(&folder, Kind::Log).into_iter().map(|(_, payload)| payload.len()).collect();
     found.sort_unstable();
     assert_eq!(found, [5, 6, 6, 6, 64 << 10]);
@@ -155,7 +157,7 @@ fn two_thousand_stalled_half_records_hold_nobody_up() {
     assert_eq!(newest(&finish(good)), 3000);
     assert_eq!(agent.server().metrics().open, stalled.len() as u64, "and the others live on");
     drop(stalled);
-    agent.stop().expect("everything was written");
+    stop(agent).expect("everything was written");
 }
 
 #[test]
@@ -177,7 +179,7 @@ fn ten_thousand_connections_come_and_go() {
         let numbers = agent.server().metrics();
         numbers.closed_total() + numbers.accepted_unserved == 10_000
     });
-    agent.stop().expect("everything was written");
+    stop(agent).expect("everything was written");
     assert_eq!(read_all(&folder, Kind::Log).len(), 5000);
 }
 
@@ -210,7 +212,7 @@ fn a_full_disk_makes_senders_wait_and_loses_nothing() {
         assert_eq!(sent, if ack { 200_000 } else { 0 });
         assert_eq!((agent.numbers.troubles.value(), agent.numbers.troubled.value()), (1, 0));
         assert!(agent.numbers.paused_micros.value() > 0);
-        agent.stop().expect("everything was written");
+        stop(agent).expect("everything was written");
         let found = verify::look(folder.path(), 1, 1, (90, 110)).expect("read");
         assert_eq!((found.records, found.faults), (vec![200_000], vec![]));
     }
@@ -226,7 +228,7 @@ fn a_disk_that_stays_full_does_not_keep_the_agent_alive_and_the_loss_is_said() {
     let mut peer = connect(address);
     peer.write_all(&frame(b"lost")).expect("taken");
     until("it has noticed", || agent.numbers.troubled.value() == 1);
-    let error = agent.stop().expect_err("it could not be written").to_string();
+    let error = stop(agent).expect_err("it could not be written").to_string();
     assert!(error.starts_with("1 records were received and not written"), "{error}");
 }
 
@@ -242,7 +244,7 @@ fn a_sender_that_reads_nothing_has_one_number_waiting() {
     let outbound = agent.server().metrics().bytes_outbound;
     assert!(outbound <= 8, "{outbound} bytes wait");
     assert_eq!(newest(&finish(peer)), 3000, "the last number is the newest");
-    agent.stop().expect("everything was written");
+    stop(agent).expect("everything was written");
 }
 
 #[test]
@@ -255,7 +257,7 @@ fn what_is_not_json_is_set_aside() {
     }
     assert_eq!(newest(&finish(peer)), 5);
     assert_eq!(agent.numbers.records_bad.value(), 3);
-    agent.stop().expect("everything was written");
+    stop(agent).expect("everything was written");
     assert_payloads(&folder, &[&b"{\"a\": 1}"[..], b"[1, 2, {}]\n"]);
     assert_eq!(read_all(&folder, Kind::Bad).len(), 3);
 }
@@ -270,7 +272,7 @@ fn packed_segments_come_back_exactly() {
         peer.write_all(&ODD.iter().flat_map(|record| frame(record)).collect::<Vec<_>>()).expect("taken");
         finish(peer);
         until("some are packed", || agent.numbers.segments_compressed.value() > 3);
-        agent.stop().expect("everything was written");
+        stop(agent).expect("everything was written");
         let found = verify::look(folder.path(), 1, 1, (26, 300)).expect("read");
         assert_eq!((found.records, found.faults), (vec![5000], vec![]));
         let all = read_all(&folder, Kind::Log);
@@ -279,7 +281,7 @@ fn packed_segments_come_back_exactly() {
         assert!(folder.files(suffix).len() > 3 && folder.files(".tmp").is_empty());
         // The next agent finds its way among them.
         let (agent, _) = start(&plan(&folder));
-        agent.stop().expect("nothing to write");
+        stop(agent).expect("nothing to write");
         assert_eq!(read_all(&folder, Kind::Log).len(), 5008);
     }
 }
@@ -316,7 +318,7 @@ fn numbers_are_served_and_everything_is_in_one_ceiling() {
     }
     assert!(page.contains(&format!("log_agent_memory_ceiling_bytes {}\n", ceiling.total())));
     assert!(http_get(agent.metrics_address().expect("it is served"), "/").is_empty());
-    agent.stop().expect("everything was written");
+    stop(agent).expect("everything was written");
 }
 
 #[test]
@@ -325,6 +327,6 @@ fn one_directory_has_one_agent() {
     let (agent, _) = start(&plan(&folder));
     let error = crate::agent::run::Agent::start(&plan(&folder)).err().expect("refused").to_string();
     assert!(error.contains("is in use by another log_agent"), "{error}");
-    agent.stop().expect("nothing to write");
-    start(&plan(&folder)).0.stop().expect("and then the next");
+    stop(agent).expect("nothing to write");
+    stop(start(&plan(&folder)).0).expect("and then the next");
 }

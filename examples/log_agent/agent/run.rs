@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -38,6 +38,8 @@ pub struct Agent {
     compressor: Option<Compressor>,
     pub numbers: Arc<Numbers>,
     grace: Duration,
+    /// When the grace is over, once it has begun.
+    until: Arc<OnceLock<Instant>>,
     _lock: File,
 }
 
@@ -83,7 +85,8 @@ impl Agent {
         let answer =
             move |request: Message<'_, Http1>, reply: Reply<'_, Http1>| metrics::answer(&sources, &request, reply);
         let metrics = metrics.map(|server| server.start(answer)).transpose()?;
-        Ok(Self { server, metrics, writers, compressor, numbers, grace: plan.grace, _lock: lock })
+        let until = Arc::default();
+        Ok(Self { server, metrics, writers, compressor, numbers, grace: plan.grace, until, _lock: lock })
     }
 
     /// The server that takes records.
@@ -96,13 +99,22 @@ impl Agent {
         self.metrics.as_ref().map(Running::local_addr)
     }
 
-    /// Reads what was sent already, writes it, and ends, within the grace.
+    /// Begins the agent's end, from any thread: what was sent already is read and written, within the grace.
+    pub fn ender(&self) -> impl FnOnce() + Send + 'static {
+        let (stopper, until, grace) = (self.server.stopper(), Arc::clone(&self.until), self.grace);
+        move || {
+            until.get_or_init(|| Instant::now() + grace);
+            stopper.shutdown(grace, Finish::ReadOut);
+        }
+    }
+
+    /// Waits until the agent has ended: because its end was begun, or because its server failed.
     ///
     /// # Errors
-    /// The disk did not take everything; the error says how many records were lost.
-    pub fn stop(self) -> io::Result<()> {
-        let until = Instant::now() + self.grace;
-        let snapshot = self.server.shutdown(self.grace, Finish::ReadOut);
+    /// The server failed, or the disk did not take everything; then the error says how many records were lost.
+    pub fn join(self) -> io::Result<()> {
+        let snapshot = self.server.join();
+        let until = *self.until.get_or_init(|| Instant::now() + self.grace);
         self.writers.deadline().set(until.max(Instant::now() + LAST_TRY));
         let lost = self.writers.join()?;
         if let Some(compressor) = self.compressor {
