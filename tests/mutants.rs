@@ -348,8 +348,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "linger: closed at once, with unread bytes in the socket",
         file: "src/processor/close.rs",
-        from: "if connection.flags.end_read ||",
-        to: "if !connection.flags.end_read ||",
+        from: "if connection.has_heard_all() ||",
+        to: "if !connection.has_heard_all() ||",
     },
     Mutant {
         name: "shutdown: the grace never ends",

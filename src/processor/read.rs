@@ -75,6 +75,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at(slot) else { return 0 };
         if connection.ending.is_some() {
             self.linger_turn(slot);
+            self.watch(slot);
             return 0;
         }
         self.clear_pause(slot, PauseReason::Turn);
@@ -84,6 +85,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.requeue(slot);
         self.advance_ending(slot);
         self.drain_if_finished(slot);
+        self.watch(slot);
         self.rearm(slot);
         given.cost() - left.cost()
     }
@@ -311,10 +313,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if rest.is_empty() {
             return;
         }
-        let Some(connection) = self.table.at(slot) else {
+        let Some(connection) = self.table.at_mut(slot) else {
             return self.drop_inbound(DropReason::Undecoded, rest.len());
         };
         if connection.ending.is_some() {
+            connection.flags.said_last = false;
             return self.drop_inbound(DropReason::AfterClose, rest.len());
         }
         let needs = connection.needs;

@@ -232,6 +232,9 @@ impl<P: Wire> Director<P> {
             stream.extend(P::frame(&request.payload(index, serial), random));
             request.end = stream.len();
             plan.push(request);
+            if polite && act.is_final() {
+                break;
+            }
         }
         (plan, stream)
     }
