@@ -27,12 +27,11 @@ pub use watch::{Awaited, Watch};
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
-/// Connections taken in one go at most, before it looks whether the server goes down. After a sleep it is one, which is
-/// mostly all there is: to ask for another costs the kernel half of what accepting it would. It is twice as many each
-/// time that there were more.
+/// Connections taken in one go at most, before it looks whether the server goes down. After a sleep it is one, and twice
+/// as many each time that there were more: one is mostly all there is, and to ask for another in vain is not cheap.
 const TURN: usize = 64;
-/// Connections in a row that failed before they were accepted; after so many something else must be wrong.
-const FAILURES_MAX: usize = 64;
+/// Connections in a row that failed before they were accepted; after so many something else must be wrong. Less than a turn.
+const FAILURES_MAX: usize = 32;
 /// Where the accepter sleeps: the listener and its poll. Made first, because others need its [`WakeFlag`].
 #[derive(Debug)]
 pub(crate) struct Entrance {
