@@ -55,7 +55,7 @@ fn one_that_goes_on_talking_is_waited_for() -> Result<(), Broken> {
     let lingers = (true, false, Some(End::Finished));
     assert_eq!(soon_after(&[LAST, "G"])?, lingers);
     assert_eq!(soon_after(&[LAST, LAST])?, lingers);
-    assert_eq!(soon_after(&["CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"])?.1, false, "it has promised nothing");
+    assert!(!soon_after(&["CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"])?.1, "it has promised nothing");
     Ok(())
 }
 
