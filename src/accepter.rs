@@ -3,11 +3,13 @@
 //! It knows nothing of messages. While there is no room it takes nothing, and peers wait in the kernel's backlog; while
 //! the kernel gives nothing (no descriptors, no memory) it tries again by and by. It never gives up before it is told.
 
+mod back_off;
 mod watch;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
@@ -19,21 +21,17 @@ use crate::metrics::Metrics;
 use crate::poll::{poll_once, wake_flag};
 use crate::wake::WakeFlag;
 
+use back_off::BackOff;
+
 pub use watch::{Awaited, Watch};
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
-/// Connections taken in one go, before it looks whether the server goes down.
+/// Connections taken in one go at most, before it looks whether the server goes down. After a sleep it is one, and twice
+/// as many each time that there were more: one is mostly all there is, and to ask for another in vain is not cheap.
 const TURN: usize = 64;
-/// Connections in a row that failed before they were accepted; after so many something else must be wrong.
-const FAILURES_MAX: usize = 64;
-/// How long it waits after the first failure; doubled by each that follows.
-const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
-/// The longest wait between two tries.
-const BACK_OFF_LAST: Duration = Duration::from_secs(1);
-/// Failures that are closer together than this are one episode, with one line in the log.
-const EPISODE_GAP: Duration = Duration::from_secs(10);
-
+/// Connections in a row that failed before they were accepted; after so many something else must be wrong. Less than a turn.
+const FAILURES_MAX: usize = 32;
 /// Where the accepter sleeps: the listener and its poll. Made first, because others need its [`WakeFlag`].
 #[derive(Debug)]
 pub(crate) struct Entrance {
@@ -113,21 +111,29 @@ impl Accepter {
     /// # Errors
     /// It could not sleep: its poll is broken.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut most = 1;
         while !self.watch.control.is_requested() {
-            match self.accept_some() {
-                Outcome::More => {}
+            match self.accept_some(most) {
+                Outcome::More => {
+                    most = TURN.min(most * 2);
+                    // A processor on the same core now has its turn, and meanwhile more peers may come: both threads
+                    // would sleep and wake for each of them otherwise.
+                    thread::yield_now();
+                    continue;
+                }
                 Outcome::Drained => self.sleep(None, Awaited::Peer)?,
                 Outcome::NoRoom => self.sleep(None, Awaited::Room)?,
                 Outcome::Failed(_) => self.wait_out_failure()?,
             }
+            most = 1;
         }
         self.accept_rest()
     }
 
-    /// Accepts as long as there is someone, and room, and the turn lasts.
-    fn accept_some(&mut self) -> Outcome {
+    /// Accepts as long as there is someone, and room, and not more than `most`.
+    fn accept_some(&mut self, most: usize) -> Outcome {
         let mut failures = 0;
-        for _ in 0..TURN {
+        for _ in 0..most {
             let Some(chosen) = self.watch.dealer.choose() else { return Outcome::NoRoom };
             // Counted before the attempt: a connection that ends right after a failure must not be missed.
             self.live = self.watch.dealer.live();
@@ -249,27 +255,6 @@ fn is_of_one_peer(error: &io::Error) -> bool {
     kinds.contains(&error.kind()) || error.raw_os_error() == Some(EPROTO)
 }
 
-/// How long to wait after failures, and whether one of them is news.
-#[derive(Debug, Default)]
-struct BackOff {
-    delay: Duration,
-    last_failure: Option<Instant>,
-}
-
-impl BackOff {
-    /// Counts a failure; true if it begins a new episode. A server that works at its limit fails and recovers all the
-    /// time; so an episode ends after a while without failures, not with the first success.
-    fn failed(&mut self, now: Instant) -> bool {
-        self.delay = (self.delay * 2).clamp(BACK_OFF_FIRST, BACK_OFF_LAST);
-        let last = self.last_failure.replace(now);
-        last.is_none_or(|last| now.saturating_duration_since(last) > EPISODE_GAP)
-    }
-
-    fn succeeded(&mut self) {
-        self.delay = Duration::ZERO;
-    }
-}
-
 /// Says that nobody will be handed over any more, whatever ends the accepter.
 #[derive(Debug)]
 struct FinishOnDrop(Arc<Dealer<TcpStream>>);
@@ -289,7 +274,6 @@ mod tests {
     use std::net;
     use std::process::Command;
     use std::sync::mpsc::{self, Receiver};
-    use std::thread;
 
     const LONG: Duration = Duration::from_secs(10);
 
@@ -350,7 +334,7 @@ mod tests {
     fn at_connections_max_peers_wait_in_the_backlog_until_one_has_ended() {
         let (desk, mut accepter) = Desk::open(8, 2);
         let peers: Vec<_> = (0..3).map(|_| desk.connect()).collect();
-        assert_eq!(accepter.accept_some(), Outcome::NoRoom);
+        assert_eq!(accepter.accept_some(TURN), Outcome::NoRoom);
         assert_eq!((desk.handover.live(), desk.metrics.accepted.value()), (2, 2));
         let thread = thread::spawn(|| accepter.run());
         let first = desk.next();
@@ -367,7 +351,7 @@ mod tests {
     fn a_full_queue_stops_the_accepter_until_the_processor_takes() {
         let (desk, mut accepter) = Desk::open(1, 100);
         let _peers: Vec<_> = (0..3).map(|_| desk.connect()).collect();
-        assert_eq!(accepter.accept_some(), Outcome::NoRoom);
+        assert_eq!(accepter.accept_some(TURN), Outcome::NoRoom);
         let thread = thread::spawn(|| accepter.run());
         let _taken: Vec<_> = (0..3).map(|_| desk.next()).collect();
         desk.shut_down();
@@ -380,9 +364,9 @@ mod tests {
         let (desk, mut accepter) = Desk::open(TURN * 2, TURN * 2);
         // As many as the backlog of std's listener surely holds.
         let peers: Vec<_> = (0..TURN + 10).map(|_| desk.connect()).collect();
-        assert_eq!(accepter.accept_some(), Outcome::More);
+        assert_eq!(accepter.accept_some(TURN), Outcome::More);
         assert_eq!(desk.handover.waiting(), TURN);
-        assert_eq!(accepter.accept_some(), Outcome::Drained);
+        assert_eq!(accepter.accept_some(TURN), Outcome::Drained);
         assert_eq!(desk.handover.waiting(), peers.len());
     }
 
@@ -430,21 +414,6 @@ mod tests {
     }
 
     #[test]
-    fn failures_back_off_and_are_one_episode() {
-        let (mut back_off, start) = (BackOff::default(), Instant::now());
-        assert!(back_off.failed(start), "news");
-        assert_eq!(back_off.delay, BACK_OFF_FIRST);
-        for _ in 0..10 {
-            assert!(!back_off.failed(start), "the same episode");
-        }
-        assert_eq!(back_off.delay, BACK_OFF_LAST);
-        back_off.succeeded();
-        assert!(!back_off.failed(start + EPISODE_GAP), "still the same, but from the first delay");
-        assert_eq!(back_off.delay, BACK_OFF_FIRST);
-        assert!(back_off.failed(start + EPISODE_GAP * 3), "another one");
-    }
-
-    #[test]
     fn one_peers_error_is_not_the_listeners() {
         let kind = |kind: io::ErrorKind| is_of_one_peer(&kind.into());
         assert!(kind(io::ErrorKind::ConnectionAborted) && kind(io::ErrorKind::Interrupted));
@@ -467,12 +436,12 @@ mod tests {
         }
         let (desk, mut accepter) = Desk::open(8, 8);
         let _peers = (desk.connect(), desk.connect());
-        assert_eq!(accepter.accept_some(), Outcome::Drained);
+        assert_eq!(accepter.accept_some(TURN), Outcome::Drained);
         let _third = desk.connect();
         let (soft, hard) = rlimit::getrlimit(rlimit::Resource::NOFILE).expect("the limit");
         let limit = |limit| rlimit::setrlimit(rlimit::Resource::NOFILE, limit, hard).expect("set");
         limit(3);
-        assert!(matches!(accepter.accept_some(), Outcome::Failed(_)));
+        assert!(matches!(accepter.accept_some(TURN), Outcome::Failed(_)));
         assert!(accepter.back_off.delay > Duration::ZERO);
         // Its time would not come in this test: only the end of a connection gets it on.
         accepter.back_off.delay = LONG * 100;

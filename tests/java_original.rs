@@ -96,7 +96,8 @@ fn fault_3_an_idle_connection_holds_no_block() {
     let running = serve(LengthPrefixed::default(), few, echo);
     let mut idle: Vec<_> = (0..net::at_most(1500)).map(|_| connect(running.local_addr())).collect();
     let numbers = until(&running, "all are open", |numbers| numbers.open == idle.len() as u64);
-    assert_eq!(numbers.inbound_blocks, [0; 3], "nobody has said anything");
+    // Each was looked at once, and for that the processor sets a few aside.
+    assert!((0..3).all(|tier| numbers.inbound_blocks[tier] <= AT_HAND[tier]), "nobody has said anything:\n{numbers}");
     for (number, peer) in idle.iter_mut().enumerate() {
         // In two pieces, so that each has held a block for a while.
         let message = frame(&pattern(20, number));

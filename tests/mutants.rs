@@ -8,6 +8,7 @@
 
 mod mutants {
     pub mod processors;
+    pub mod turns;
 }
 
 use std::path::{Path, PathBuf};
@@ -348,8 +349,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "linger: closed at once, with unread bytes in the socket",
         file: "src/processor/close.rs",
-        from: "if connection.flags.end_read ||",
-        to: "if !connection.flags.end_read ||",
+        from: "if connection.has_heard_all() ||",
+        to: "if !connection.has_heard_all() ||",
     },
     Mutant {
         name: "shutdown: the grace never ends",
@@ -366,7 +367,7 @@ const MUTANTS: &[Mutant] = &[
 ];
 
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    MUTANTS.iter().chain(mutants::processors::MUTANTS)
+    MUTANTS.iter().chain(mutants::processors::MUTANTS).chain(mutants::turns::MUTANTS)
 }
 
 /// Copies what cargo needs.
@@ -390,7 +391,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 fn complaint(crate_copy: &Path) -> Option<String> {
     // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see, nor what
     // becomes of the threads.
-    let tests = ["sim", "sim_regressions", "slow_peers", "server_config", "processors"];
+    let tests = ["sim", "sim_regressions", "asked_to_close", "slow_peers", "server_config", "processors"];
     tests.into_iter().find_map(|test| complaint_of(test, crate_copy))
 }
 

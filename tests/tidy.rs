@@ -57,8 +57,14 @@ const WORDS: &[Word] = &[
     Word {
         word: "thread::",
         why: "threads are made by the server and by workers",
-        // The outbox asks on which thread it is; it makes none.
-        files: &["src/offload/mod.rs", "src/outbox/crew.rs", "src/server/launch.rs", "src/server/running.rs"],
+        // The accepter yields, and the outbox asks on which thread it is; they make none.
+        files: &[
+            "src/accepter.rs",
+            "src/offload/mod.rs",
+            "src/outbox/crew.rs",
+            "src/server/launch.rs",
+            "src/server/running.rs",
+        ],
     },
     Word {
         word: "mio::",

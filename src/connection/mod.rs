@@ -61,6 +61,10 @@ pub(crate) struct Flags {
     pub(crate) read_closed: bool,
     /// The end was read.
     pub(crate) end_read: bool,
+    /// The peer has said that it will send nothing more, and nothing more has been read.
+    pub(crate) said_last: bool,
+    /// The selector watches the socket; from the end of its first turn on.
+    pub(crate) watched: bool,
     /// The selector watches for room in the socket: it pushed back.
     pub(crate) write_interest: bool,
     /// It is closed, not paused, when its peer takes its answers too slowly.
@@ -117,6 +121,13 @@ impl<K, P: Protocol> Connection<K, P> {
     /// True if a turn would find something to do: bytes to decode, or bytes to read.
     pub(crate) fn has_input(&self) -> bool {
         self.flags.undecoded || self.flags.readable
+    }
+
+    /// True if the peer sends nothing more, and everything that it has sent was read. Either its end was read, or it has said
+    /// so itself: the last read was short, so nothing is left, and a client that has asked for the end of its connection
+    /// must not send anything behind (RFC 9112 section 9.6).
+    pub(crate) fn has_heard_all(&self) -> bool {
+        self.flags.end_read || (self.flags.said_last && !self.flags.readable)
     }
 
     /// True between messages with nothing owed and nothing undelivered.

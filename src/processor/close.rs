@@ -28,6 +28,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         let dropped = dropped_because(reason.kind());
         connection.ending = Some(Box::new(Ending { reason, refusal, stage: Stage::Owed, gave_up_replies: false }));
+        // Whoever has gone on talking may do so any time.
+        connection.flags.said_last &= connection.inbound.buffered() == 0;
         self.release_inbound(slot, dropped);
         self.pause(slot, PauseReason::Closing);
         self.enqueue_ending(slot);
@@ -91,7 +93,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return;
         }
         // Nothing can arrive any more: the answer has nothing to fear from a reset.
-        if connection.flags.end_read || self.selector.shutdown_write(&mut connection.socket).is_err() {
+        if connection.has_heard_all() || self.selector.shutdown_write(&mut connection.socket).is_err() {
             return self.close_now(slot, CloseReason::Finished);
         }
         connection.deadlines.linger(self.now);
@@ -159,7 +161,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         metrics.open.sub(1);
         metrics.closed[reason.kind() as usize].add(1);
         // The socket may be broken already; it is dropped next in any case.
-        let _ = self.selector.deregister(&mut connection.socket);
+        if connection.flags.watched {
+            let _ = self.selector.deregister(&mut connection.socket);
+        }
         let (id, address) = (connection.id, connection.address);
         drop(connection);
         self.links.crowd.remove(address.ip());

@@ -29,21 +29,28 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn open(&mut self, accepted: Accepted<S::Socket>) {
-        let Accepted { mut socket, address } = accepted;
-        let slot = self.table.next_slot();
-        if let Err(error) = self.selector.register_read(&mut socket, slot) {
-            log::warn!("cannot watch the connection from {address}: {error}");
-            drop(socket);
-            self.links.metrics.accepted_unserved.add(1);
-            return self.links.handover.ended();
-        }
+        let Accepted { socket, address } = accepted;
         let (protocol, now) = (self.prototype.clone(), self.now);
-        self.table.insert(|id| Connection::new(id, address, socket, protocol, now));
+        let slot = self.table.insert(|id| Connection::new(id, address, socket, protocol, now));
         self.links.metrics.open.add(1);
         self.tell_opened(slot);
         self.refuse_if_crowded(slot, address.ip());
-        self.welcome_while_draining(slot);
-        self.rearm(slot);
+        // It was accepted because its peer has come, and mostly what it wants has come with it.
+        self.look_once_more(slot);
+    }
+
+    /// Has the selector watch the connection, if it does not do so yet. Each connection has a turn in the cycle in which
+    /// it is opened, and whoever is still there at the end of it is watched from then on. So one that is answered and
+    /// closed in its first turn costs no registration.
+    pub(super) fn watch(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot).filter(|connection| !connection.flags.watched) else { return };
+        match self.selector.register_read(&mut connection.socket, slot) {
+            Ok(()) => connection.flags.watched = true,
+            Err(error) => {
+                log::warn!("cannot watch the connection from {}: {error}", connection.address);
+                self.socket_failed(slot, error.kind());
+            }
+        }
     }
 
     /// Refuses a newcomer where that is configured; otherwise those who are too many wait in the backlog.

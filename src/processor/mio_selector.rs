@@ -105,14 +105,18 @@ mod tests {
 
     /// A socket in a selector, under slot 7, and its peer.
     fn connected() -> (MioSelector, TcpStream, net::TcpStream) {
-        let (mut selector, _) = MioSelector::new().expect("a poll");
+        let (mut selector, mut socket, peer) = unregistered();
+        selector.register_read(&mut socket, 7).expect("registered");
+        (selector, socket, peer)
+    }
+
+    fn unregistered() -> (MioSelector, TcpStream, net::TcpStream) {
+        let (selector, _) = MioSelector::new().expect("a poll");
         let listener = net::TcpListener::bind("127.0.0.1:0").expect("a listener");
         let peer = net::TcpStream::connect(listener.local_addr().expect("its address")).expect("a peer");
         let (socket, _) = listener.accept().expect("its socket");
         socket.set_nonblocking(true).expect("non-blocking");
-        let mut socket = TcpStream::from_std(socket);
-        selector.register_read(&mut socket, 7).expect("registered");
-        (selector, socket, peer)
+        (selector, TcpStream::from_std(socket), peer)
     }
 
     fn select(selector: &mut MioSelector, timeout: Option<Duration>) -> Vec<Readiness> {
@@ -129,6 +133,31 @@ mod tests {
         assert_eq!(select(&mut selector, Some(Duration::ZERO)), [], "reported once");
         let mut bytes = [0; 8];
         assert_eq!(socket.read(&mut bytes).expect("what arrived"), 2);
+    }
+
+    #[test]
+    fn a_registration_reports_what_was_not_read_before_it() {
+        let (mut selector, mut socket, mut peer) = unregistered();
+        peer.write_all(b"abc").expect("sent");
+        let mut bytes = [0; 2];
+        // On loopback what was sent has arrived.
+        assert_eq!(socket.read(&mut bytes).expect("nobody watches, and it is there"), 2);
+        selector.register_read(&mut socket, 7).expect("registered");
+        assert_eq!(select(&mut selector, LONG), [Readiness { slot: 7, readable: true, ..Readiness::default() }]);
+        assert_eq!(socket.read(&mut bytes).expect("the rest"), 1);
+        peer.shutdown(Shutdown::Write).expect("half-closed");
+        assert!(select(&mut selector, LONG)[0].read_closed);
+    }
+
+    #[test]
+    fn an_end_that_came_before_the_registration_is_reported() {
+        let (mut selector, mut socket, mut peer) = unregistered();
+        peer.write_all(b"last").expect("sent");
+        peer.shutdown(Shutdown::Write).expect("half-closed");
+        assert_eq!(socket.read(&mut [0; 8]).expect("a short read"), 4);
+        selector.register_read(&mut socket, 7).expect("registered");
+        let ready = select(&mut selector, LONG)[0];
+        assert!(ready.readable && ready.read_closed && !ready.error, "{ready:?}");
     }
 
     #[test]

@@ -330,6 +330,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if open as u64 != snapshot.open {
             return Err(format!("{open} connections are open, {} are counted", snapshot.open));
         }
+        if let Some(forgotten) = self.table.iter().find(|connection| !connection.flags.watched) {
+            return Err(format!("{} is open and nobody watches it", forgotten.id));
+        }
         Ok(())
     }
 

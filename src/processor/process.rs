@@ -13,8 +13,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn process_shared(&mut self, slot: u32, layout: P::Layout, bytes: &[u8]) {
         let last = self.answers_are_last();
         let Self { user, desk, spares, table, .. } = self;
-        let Some(connection) = table.at(slot) else { return };
+        let Some(connection) = table.at_mut(slot) else { return };
         let peer = Peer { connection: connection.id, address: connection.address };
+        connection.flags.said_last = P::is_last(&layout);
         let exchange = exchange_of::<P>(&layout, last);
         let message = Message::shared(peer, layout, bytes, spares);
         let reply = desk.reply(peer.connection, exchange);
@@ -28,6 +29,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Self { user, desk, spares, table, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         let peer = Peer { connection: connection.id, address: connection.address };
+        connection.flags.said_last = P::is_last(&layout);
         let exchange = exchange_of::<P>(&layout, last);
         let message = match connection.inbound.is_whole(consumed) {
             true => Message::whole(peer, layout, &mut connection.inbound),

@@ -75,6 +75,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at(slot) else { return 0 };
         if connection.ending.is_some() {
             self.linger_turn(slot);
+            self.watch(slot);
             return 0;
         }
         self.clear_pause(slot, PauseReason::Turn);
@@ -85,6 +86,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.requeue(slot);
             self.advance_ending(slot);
             self.drain_if_finished(slot);
+            self.watch(slot);
             self.rearm(slot);
         }
         given.cost() - left.cost()
@@ -96,6 +98,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at(slot) else { return false };
         !connection.paused.is_empty()
             || connection.ending.is_some()
+            || !connection.flags.watched
             || connection.deadlines.needs_arming(connection.owed.count() > 0, false)
             || !matches!(self.phase, Phase::Serving)
     }
@@ -323,10 +326,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if rest.is_empty() {
             return;
         }
-        let Some(connection) = self.table.at(slot) else {
+        let Some(connection) = self.table.at_mut(slot) else {
             return self.drop_inbound(DropReason::Undecoded, rest.len());
         };
         if connection.ending.is_some() {
+            connection.flags.said_last = false;
             return self.drop_inbound(DropReason::AfterClose, rest.len());
         }
         let needs = connection.needs;

@@ -28,6 +28,8 @@ pub struct Readiness {
 ///   `read_closed` says so beforehand.
 /// - [`set_write`](Self::set_write) with `on` reports `writable` if the socket can take bytes at that moment, not only
 ///   when it changes.
+/// - A socket can be read, written and closed before it is [registered](Self::register_read), and what arrived before is
+///   reported then.
 /// - After [`deregister`](Self::deregister) nothing is reported for the slot any more.
 /// - All methods are called on the processor thread.
 pub trait Selector {
@@ -43,7 +45,7 @@ pub trait Selector {
     /// Closes the sending side: the peer reads the end of the stream after what was written.
     fn shutdown_write(&mut self, socket: &mut Self::Socket) -> io::Result<()>;
 
-    /// Forgets the socket, before it is dropped.
+    /// Forgets the socket, before it is dropped. Not called for one that was never registered.
     fn deregister(&mut self, socket: &mut Self::Socket) -> io::Result<()>;
 
     /// Sleeps until something is ready, the timeout is over, or the processor's [`WakeFlag`](crate::WakeFlag) was used;

@@ -75,13 +75,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         matches!(self.phase, Phase::Draining { request: Shutdown { finish: Finish::Answer, .. }, .. })
     }
 
-    /// A connection that comes while the server goes down was accepted before: it gets one look for what it has sent.
-    pub(super) fn welcome_while_draining(&mut self, slot: u32) {
-        if matches!(self.phase, Phase::Draining { .. }) {
-            self.look_once_more(slot);
-        }
-    }
-
     fn begin_drain(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
         let untouched = connection.is_idle() && !connection.has_input() && connection.ending.is_none();
@@ -92,8 +85,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// The connection is read at least once more, until its socket would block.
-    fn look_once_more(&mut self, slot: u32) {
+    /// The connection is read at least once more.
+    pub(super) fn look_once_more(&mut self, slot: u32) {
         if let Some(connection) = self.table.at_mut(slot) {
             connection.flags.readable = true;
         }

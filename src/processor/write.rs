@@ -107,6 +107,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return;
         };
         connection.deadlines.output_waits(self.now);
+        self.watch(slot);
+        let Some(connection) = self.table.at_mut(slot) else { return };
         if !connection.flags.write_interest {
             connection.flags.write_interest = true;
             if let Err(error) = self.selector.set_write(&mut connection.socket, slot, true) {

@@ -35,6 +35,14 @@ pub trait Protocol: Clone + Send + 'static {
     /// What a reply to this message must know.
     fn exchange(layout: &Self::Layout) -> Self::Exchange;
 
+    /// True if the peer has said with this message that it will send nothing after it (HTTP: `Connection: close`). Once it
+    /// has its answer its connection is then closed without waiting for its end, which saves some of the cost of a
+    /// connection for each message. If it sends something all the same, it may lose the answer to a reset.
+    fn is_last(layout: &Self::Layout) -> bool {
+        let _ = layout;
+        false
+    }
+
     /// The same exchange, told that the connection ends after this answer (HTTP: `Connection: close`).
     fn last(exchange: Self::Exchange) -> Self::Exchange {
         exchange

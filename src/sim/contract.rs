@@ -62,6 +62,24 @@ fn what_arrived_is_reported_once_and_what_comes_later_again() {
 }
 
 #[test]
+fn a_registration_reports_what_was_not_read_before_it() {
+    for left in [false, true] {
+        let network = Network::new(1);
+        let mut selector = SimSelector::new(network.clone());
+        let (peer, mut socket) = network.connect(Weather::calm());
+        peer.send(b"hello");
+        selector.select(Some(SECOND), &mut Vec::new()).expect("never fails");
+        let mut place = vec![0; if left { 3 } else { 9 }];
+        assert_eq!(socket.read(&mut place).ok(), Some(if left { 3 } else { 5 }), "nobody watches, and it is there");
+        selector.register_read(&mut socket, SLOT).expect("not registered yet");
+        let mut world = World { network, selector, peer, socket };
+        assert_eq!(world.select().is_some_and(|ready| ready.readable), left);
+        world.peer.send(b"more");
+        assert!(world.select().is_some_and(|ready| ready.readable));
+    }
+}
+
+#[test]
 fn an_end_may_hide_behind_a_short_read_but_is_said_beforehand() {
     let mut hidden = 0;
     for seed in 0..20 {

@@ -295,6 +295,9 @@ impl Scene<'_> {
         let runs = connection.paused.is_empty() || connection.paused.has(PauseReason::Turn);
         let has_input = connection.readable || connection.undecoded;
         let link = self.network.links.iter().find(|link| link.is_at(self.number, connection.id.slot()));
+        if link.is_none() && !connection.on_run {
+            return breach("liveness", "no selector watches it, and it is not in the run queue");
+        }
         let forgotten = link.is_some_and(|link| link.is_silent_and_readable());
         if forgotten && !connection.readable && !connection.end_read {
             return breach("liveness", "its socket has something to read and nobody will look any more");

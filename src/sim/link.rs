@@ -51,6 +51,8 @@ pub(super) struct Link {
     pub(super) arrival_arranged: bool,
     /// An event for the peer's next read is in the schedule.
     pub(super) drain_arranged: bool,
+    /// The number of the processor that it was dealt to.
+    pub(super) dealt_to: usize,
     interest: Interest,
     in_flight: Pipe,
     arrived: Pipe,
@@ -79,6 +81,7 @@ impl Link {
             reading: Reading::Free,
             arrival_arranged: false,
             drain_arranged: false,
+            dealt_to: 0,
             interest: Interest::default(),
             in_flight: Pipe::default(),
             arrived: Pipe::default(),

@@ -31,6 +31,7 @@ impl SimListener {
         }
         self.report(self.check_choice(chosen));
         let (peer, socket) = self.network.connect(weather);
+        socket.deal_to(chosen);
         let address = peer.address();
         stations[chosen].metrics.accepted.add(1);
         let put = dealer.put(chosen, Accepted { socket, address });

@@ -285,7 +285,7 @@ impl State {
     pub(super) fn book(&mut self, index: usize, read: usize, written: usize) {
         self.counts.bytes_read += read as u64;
         self.counts.bytes_written += written as u64;
-        if let Some(bed) = self.links[index].selector().and_then(|number| self.beds.get_mut(number)) {
+        if let Some(bed) = self.beds.get_mut(self.links[index].dealt_to) {
             bed.bytes_read += read as u64;
             bed.bytes_written += written as u64;
         }

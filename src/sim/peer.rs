@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::network::State;
 use super::{Network, Random, Weather};
 
 /// How a peer takes what the server writes to it.
@@ -64,6 +65,19 @@ impl SimPeer {
     pub fn send(&self, bytes: &[u8]) -> bool {
         let mut state = self.network.lock();
         let sent = state.links[self.index].send(bytes);
+        state.arrange(self.index);
+        sent
+    }
+
+    /// The same; and as much as there is room for arrives at once, as if it had been sent a while ago.
+    pub fn send_ahead(&self, bytes: &[u8]) -> bool {
+        let mut state = self.network.lock();
+        let State { links, random, counts, .. } = &mut *state;
+        let link = &mut links[self.index];
+        let sent = link.send(bytes);
+        while link.can_arrive() {
+            link.arrive(random, counts);
+        }
         state.arrange(self.index);
         sent
     }

@@ -78,7 +78,6 @@ impl Seen {
         self.add("promotions", metrics.promotions);
         self.add("panics", metrics.panics);
         self.add("reserve used", metrics.reserve_used);
-        self.add("accepted and never served", metrics.accepted_unserved);
         self.note_network(network);
     }
 

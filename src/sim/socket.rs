@@ -22,6 +22,11 @@ impl SimSocket {
         self.network.lock().links[self.index].address
     }
 
+    /// Says which processor reads and writes it.
+    pub(super) fn deal_to(&self, processor: usize) {
+        self.network.lock().links[self.index].dealt_to = processor;
+    }
+
     pub(super) fn index(&self) -> usize {
         self.index
     }

@@ -6,6 +6,7 @@ use sluicegate::{After, ConnectionId, Encode, EncodeError, Message, Outbound, Wr
 
 use super::lines::EXPECTS;
 use super::wire::{Answer, Frame, Payload, Wire};
+use super::world::{ACT_AT, Act};
 
 /// Enough for the heads that the crowd sends.
 const HEAD_MAX: usize = 200;
@@ -45,11 +46,14 @@ impl Wire for Http1 {
 
     fn frame(payload: &[u8], random: &mut Random) -> Vec<u8> {
         let expect = if payload.first() == Some(&EXPECTS) { "Expect: 100-continue\r\n" } else { "" };
+        let is_final = [Act::Final, Act::FinalDeferred].iter().any(|act| payload.get(ACT_AT) == Some(&(*act as u8)));
+        let close = if is_final { "Connection: close\r\n" } else { "" };
         if random.chance(500) {
-            let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{expect}Content-Length: {}\r\n\r\n", payload.len());
+            let head =
+                format!("POST / HTTP/1.1\r\nHost: a\r\n{expect}{close}Content-Length: {}\r\n\r\n", payload.len());
             return [head.as_bytes(), payload].concat();
         }
-        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{expect}Transfer-Encoding: chunked\r\n\r\n");
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{expect}{close}Transfer-Encoding: chunked\r\n\r\n");
         let mut framed = head.into_bytes();
         // Not so small that the framing is over its limit.
         let size = random.pick(&[1, 10, 1000]).max(payload.len() / 500);

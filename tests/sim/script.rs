@@ -195,7 +195,15 @@ impl<P: Wire> Director<P> {
         // Mostly all at once, so that requests lie behind each other; sometimes drop by drop.
         let piece = random.pick(&[usize::MAX, usize::MAX, 2000, 100, 30]);
         let end = if !polite && random.chance(200) { random.below(stream.len() + 1) } else { stream.len() };
-        for bytes in stream[..end].chunks(piece.min(end.max(1))) {
+        let mut pieces = stream[..end].chunks(piece.min(end.max(1)));
+        // Mostly something has come before the server has accepted the connection.
+        if random.chance(600)
+            && let Some(bytes) = pieces.next()
+            && peer.send_ahead(bytes)
+        {
+            self.world.lock().records[index].sent += bytes.len();
+        }
+        for bytes in pieces {
             at += random.duration(SHOW / 20);
             self.arrange_send(at, index, peer.clone(), bytes.to_vec());
         }
@@ -232,6 +240,9 @@ impl<P: Wire> Director<P> {
             stream.extend(P::frame(&request.payload(index, serial), random));
             request.end = stream.len();
             plan.push(request);
+            if polite && act.is_final() {
+                break;
+            }
         }
         (plan, stream)
     }

@@ -77,7 +77,7 @@ impl<P: Wire> User<P> {
     fn act(&mut self, message: Message<'_, P>, reply: Reply<'_, P>, index: usize, serial: usize, request: Request) {
         let answer = || request.answer(index, serial);
         match request.act {
-            Act::Send => reply.send(Answer::copied(answer())),
+            Act::Send | Act::Final => reply.send(Answer::copied(answer())),
             Act::Share => reply.send(Answer { payload: Payload::Shared(answer().into()), last: false }),
             Act::Last => reply.send(Answer { payload: Payload::Copied(answer()), last: true }),
             Act::Keep => {
@@ -85,7 +85,9 @@ impl<P: Wire> User<P> {
                 self.release_later(held);
                 reply.send(Answer::copied(answer()));
             }
-            Act::Defer | Act::DeferLong => self.defer(Held::Promise(reply.defer(), index, serial), request),
+            Act::Defer | Act::DeferLong | Act::FinalDeferred => {
+                self.defer(Held::Promise(reply.defer(), index, serial), request)
+            }
             Act::DeferKept => {
                 let held = Held::Both(message.into_owned(), reply.defer(), index, serial);
                 self.defer(held, request);

@@ -30,6 +30,10 @@ pub enum Act {
     Share = b's',
     /// Answer, and say that it is the last.
     Last = b'l',
+    /// Answer at once: the peer has said that it sends nothing more, where the protocol has a word for it.
+    Final = b'f',
+    /// Answer later: the same.
+    FinalDeferred = b'F',
     /// No answer. Where order matters this closes.
     None = b'n',
     /// Close without an answer.
@@ -45,7 +49,7 @@ pub enum Act {
 }
 
 impl Act {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Send,
         Self::Defer,
         Self::DeferKept,
@@ -54,6 +58,8 @@ impl Act {
         Self::Keep,
         Self::Share,
         Self::Last,
+        Self::Final,
+        Self::FinalDeferred,
         Self::None,
         Self::Close,
         Self::Panic,
@@ -62,16 +68,29 @@ impl Act {
         Self::TooLong,
     ];
 
-    /// Acts that answer and leave the connection alone.
-    pub const FRIENDLY: [Self; 6] =
-        [Self::Send, Self::Defer, Self::DeferKept, Self::Keep, Self::Share, Self::DeferLong];
+    /// Acts that answer and leave the connection alone, unless the peer wants it to end.
+    pub const FRIENDLY: [Self; 8] = [
+        Self::Send,
+        Self::Defer,
+        Self::DeferKept,
+        Self::Keep,
+        Self::Share,
+        Self::DeferLong,
+        Self::Final,
+        Self::FinalDeferred,
+    ];
 
     pub fn answers(self) -> bool {
         Self::FRIENDLY.contains(&self) || self == Self::Last
     }
 
     fn at_once(self) -> bool {
-        matches!(self, Self::Send | Self::Keep | Self::Share | Self::Last)
+        matches!(self, Self::Send | Self::Keep | Self::Share | Self::Last | Self::Final)
+    }
+
+    /// The peer promises with it to send nothing more.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Final | Self::FinalDeferred)
     }
 }
 
@@ -104,6 +123,8 @@ const IN_ORDER: [CloseKind; 9] = [
 
 /// Bytes before the filler of a request.
 pub const REQUEST_HEAD: usize = 17;
+/// Where in a request it says what is to be done with it.
+pub const ACT_AT: usize = 10;
 /// Bytes before the filler of an answer.
 pub const ANSWER_HEAD: usize = 10;
 
@@ -293,6 +314,7 @@ impl Record {
             Some(CloseKind::PeerClosed | CloseKind::PeerIncomplete) => self.finished,
             Some(CloseKind::EvictedInbound | CloseKind::EvictedOutbound | CloseKind::NoRoom) => !expected.memory,
             Some(CloseKind::Crowded | CloseKind::OutboundFull) => true,
+            Some(CloseKind::Finished) => self.said_final(),
             Some(_) => false,
         };
         match excused || !self.polite || !expected.sound {
@@ -319,6 +341,21 @@ impl Record {
             return Err(format!("{} of {} whole requests were handled", self.processed, self.whole()));
         }
         if answered == due { Ok(()) } else { Err(format!("{answered} of {due} answers came before the end")) }
+    }
+
+    /// True if the last request that the user was given is one after which the peer has promised to send nothing.
+    fn said_final(&self) -> bool {
+        self.plan[..self.processed].last().is_some_and(|request| request.act.is_final())
+    }
+
+    /// Whoever says that it sends nothing more, and keeps to it, has its last answer: no reset destroys it.
+    fn judge_final(&self, expected: Expectations) -> Result<(), String> {
+        let kept_to_it = self.said_final() && self.processed == self.plan.len() && !self.malformed && !self.rude;
+        let promised = kept_to_it && self.closed == Some(CloseKind::Finished) && expected.sound;
+        match promised && self.peer.end() == Some(End::Reset) {
+            true => Err("asked for the end of its connection, and it was reset".into()),
+            false => Ok(()),
+        }
     }
 
     /// Whoever is refused can read why: no reset destroys the last words.
@@ -423,6 +460,7 @@ impl<P: Wire> World<P> {
         for index in 0..self.records.len() {
             let record = &self.records[index];
             let judged = record.judge_manners(expected).and_then(|()| record.judge_end(expected));
+            let judged = judged.and_then(|()| record.judge_final(expected));
             let judged = judged.and_then(|()| record.judge_refusal::<P>(expected));
             if let Err(what) = judged {
                 self.wrong(format!("{} peer {index}, {:?}: {what}", P::NAME, self.records[index].closed));

@@ -236,6 +236,10 @@ impl Protocol for Http1 {
         Exchange::of(layout)
     }
 
+    fn is_last(layout: &Layout) -> bool {
+        !layout.keep_alive && !layout.connect
+    }
+
     fn last(exchange: Exchange) -> Exchange {
         exchange.last()
     }

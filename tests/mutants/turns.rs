@@ -1,0 +1,61 @@
+//! What may go wrong with a connection's first turn, and with its last.
+
+use crate::Mutant;
+
+/// Bugs to be planted.
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "liveness: a newcomer has no first turn",
+        file: "src/processor/intake.rs",
+        from: "        self.look_once_more(slot);\n",
+        to: "",
+    },
+    Mutant {
+        name: "liveness: nobody watches a connection that its first turn has left open",
+        file: "src/processor/read.rs",
+        from: "            self.watch(slot);\n            self.rearm(slot);",
+        to: "            self.rearm(slot);",
+    },
+    Mutant {
+        name: "liveness: nobody watches a connection that was refused when it came",
+        file: "src/processor/read.rs",
+        from: "            self.linger_turn(slot);\n            self.watch(slot);\n",
+        to: "            self.linger_turn(slot);\n",
+    },
+    Mutant {
+        name: "selector: room is asked for before the socket is watched",
+        file: "src/processor/write.rs",
+        from: "        self.watch(slot);\n",
+        to: "",
+    },
+    Mutant {
+        name: "linger: who goes on talking in one breath is closed at once",
+        file: "src/processor/read.rs",
+        from: "            connection.flags.said_last = false;\n",
+        to: "",
+    },
+    Mutant {
+        name: "linger: who has gone on talking before it is answered is closed at once",
+        file: "src/connection/mod.rs",
+        from: "(self.flags.said_last && !self.flags.readable)",
+        to: "self.flags.said_last",
+    },
+    Mutant {
+        name: "linger: who has more in its block is closed at once",
+        file: "src/processor/close.rs",
+        from: "        connection.flags.said_last &= connection.inbound.buffered() == 0;\n",
+        to: "",
+    },
+    Mutant {
+        name: "linger: a tunnel is closed at once",
+        file: "src/protocol/http1/mod.rs",
+        from: "!layout.keep_alive && !layout.connect",
+        to: "!layout.keep_alive",
+    },
+    Mutant {
+        name: "linger: who has asked for the end is waited for",
+        file: "src/protocol/http1/mod.rs",
+        from: "!layout.keep_alive && !layout.connect",
+        to: "false && layout.connect",
+    },
+];
