@@ -131,6 +131,7 @@ fn a_message_like_those_before_it_takes_nothing_from_the_heap() {
         ("GET", allocations(Http1::default(), echo, get, http_answer(0))),
         ("POST of 1 KiB", allocations(Http1::default(), echo, &post(1 << 10), http_answer(1 << 10))),
         ("POST of 64 KiB", allocations(Http1::default(), echo, &post(64 << 10), http_answer(64 << 10))),
+        ("POST of 256 KiB", allocations(Http1::default(), echo, &post(256 << 10), http_answer(256 << 10))),
         ("length-prefixed", allocations(LengthPrefixed::default(), echo_frame, &frame, frame.len())),
         ("deferred", allocations(LengthPrefixed::default(), workers(), &frame, frame.len())),
     ];

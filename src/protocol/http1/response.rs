@@ -257,13 +257,51 @@ impl From<Arc<[u8]>> for Body<'_> {
 }
 
 impl<'b> Encode<Response<'b>> for Http1 {
+    #[inline]
     fn encode(exchange: Exchange, response: Response<'b>, out: &mut Outbound) -> Result<After, EncodeError> {
-        let Response { status, close, upgrade, lines, body } = response;
-        let keep_open = exchange.keep_alive && !close;
-        // A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
-        let tunnel = exchange.connect && status < 300;
-        let has_body = !(exchange.head_request || tunnel || bodiless(status));
-        let copied = if has_body { body.copied() } else { b"" };
+        let copied = if response.has_body(exchange) { response.body.copied() } else { b"" };
+        let after = response.write(exchange, out, copied, copied.len());
+        if response.has_body(exchange) {
+            response.body.write_carried(out);
+        }
+        Ok(after)
+    }
+
+    #[inline]
+    fn encode_head<'i>(
+        exchange: Exchange,
+        response: &'i Response<'b>,
+        out: &mut Outbound,
+    ) -> Option<(After, &'i [u8])> {
+        let body = response.body.copied();
+        if !out.is_large(body.len()) || !response.has_body(exchange) {
+            return None;
+        }
+        Some((response.write_head(exchange, out, body.len()), body))
+    }
+}
+
+impl Response<'_> {
+    /// A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
+    fn is_tunnel(&self, exchange: Exchange) -> bool {
+        exchange.connect && self.status < 300
+    }
+
+    fn has_body(&self, exchange: Exchange) -> bool {
+        !(exchange.head_request || self.is_tunnel(exchange) || bodiless(self.status))
+    }
+
+    /// A copy of the code for large answers, so that the usual ones are written in one piece with their head.
+    #[inline(never)]
+    fn write_head(&self, exchange: Exchange, out: &mut Outbound, follow: usize) -> After {
+        self.write(exchange, out, b"", follow)
+    }
+
+    /// Writes the head, and `copied` behind it. `follow`: how many bytes will stand behind the head in the same block.
+    #[inline(always)]
+    fn write(&self, exchange: Exchange, out: &mut Outbound, copied: &[u8], follow: usize) -> After {
+        let Response { status, close, upgrade, lines, body } = self;
+        let (status, keep_open) = (*status, exchange.keep_alive && !close);
 
         let mut head = Head::default();
         head.status(status);
@@ -272,7 +310,7 @@ impl<'b> Encode<Response<'b>> for Http1 {
             // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user
             // knows.
             204 | 304 => {}
-            _ if tunnel => {}
+            _ if self.is_tunnel(exchange) => {}
             // RFC 9110 section 15.3.6: no content, and said so.
             205 => head.content_length(0),
             // RFC 9110 section 8.6: with HEAD it has to be what GET would have. Who answers HEAD without a body may not
@@ -280,11 +318,11 @@ impl<'b> Encode<Response<'b>> for Http1 {
             _ if exchange.head_request && body.is_empty() => {}
             _ => head.content_length(body.len()),
         }
-        head.extend(connection_line(keep_open, exchange.version10, upgrade));
+        head.extend(connection_line(keep_open, exchange.version10, *upgrade));
         // What the user set is already in its final form.
         let [inline, spilled] = lines.pieces();
         // Said at once, so that head and copied body lie in one block and leave in one piece.
-        out.expect(head.len() + lines.len() + 2 + copied.len());
+        out.expect(head.len() + lines.len() + 2 + follow);
         match lines.len() {
             0 => {
                 head.push(b"\r\n");
@@ -292,10 +330,7 @@ impl<'b> Encode<Response<'b>> for Http1 {
             }
             _ => out.put_pieces(&[head.bytes(), inline, spilled, b"\r\n", copied]),
         }
-        if has_body {
-            body.write_carried(out);
-        }
-        Ok(if keep_open { After::KeepOpen } else { After::Close })
+        if keep_open { After::KeepOpen } else { After::Close }
     }
 }
 
