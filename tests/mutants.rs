@@ -7,6 +7,7 @@
 //! a hole in the checks. Takes some minutes; `SLUICEGATE_MUTANT=text` picks those whose name has that text in it.
 
 mod mutants {
+    pub mod large_answers;
     pub mod processors;
     pub mod turns;
 }
@@ -367,7 +368,8 @@ const MUTANTS: &[Mutant] = &[
 ];
 
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    MUTANTS.iter().chain(mutants::processors::MUTANTS).chain(mutants::turns::MUTANTS)
+    let others = [mutants::processors::MUTANTS, mutants::turns::MUTANTS, mutants::large_answers::MUTANTS];
+    MUTANTS.iter().chain(others.into_iter().flatten())
 }
 
 /// Copies what cargo needs.
@@ -391,7 +393,8 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 fn complaint(crate_copy: &Path) -> Option<String> {
     // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see, nor what
     // becomes of the threads.
-    let tests = ["sim", "sim_regressions", "asked_to_close", "slow_peers", "server_config", "processors"];
+    let tests =
+        ["sim", "sim_regressions", "asked_to_close", "slow_peers", "server_config", "processors", "large_answers"];
     tests.into_iter().find_map(|test| complaint_of(test, crate_copy))
 }
 

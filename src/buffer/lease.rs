@@ -95,6 +95,13 @@ impl Source {
         }
     }
 
+    pub(super) fn shared_pool(&self) -> &SharedPool {
+        match &self.from {
+            From::Own { pool, .. } => pool.shared(),
+            From::Shared { pool, .. } => pool,
+        }
+    }
+
     #[inline]
     pub(super) fn look_at_pool(&self) -> Option<&Pool> {
         match &self.from {

@@ -15,6 +15,12 @@ const OWN_SEGMENTS: usize = 16;
 /// How many segments an answer may have that waits in a queue between threads: it has its place there in advance.
 pub(crate) const QUEUED_SEGMENTS: usize = 4;
 
+/// Slices of one vectored write.
+pub(crate) const SLICES: usize = 64;
+/// From this share of a medium block on, usually 32 KiB, bytes are cheaper to write from where they lie than to gather: for
+/// 16 KiB no difference could be measured.
+const LARGE_SHARE: usize = 4;
+
 /// The writing end of a connection, as an [`Encode`](crate::Encode) sees it.
 ///
 /// Copied bytes go into pooled blocks, chained as needed; static and shared bytes are carried as they are when that is
@@ -27,6 +33,7 @@ pub struct Outbound {
     source: Source,
     reply_max: usize,
     segments_max: usize,
+    large: usize,
     clock: Arc<WallClock>,
     date: DateText,
 }
@@ -82,8 +89,9 @@ impl Outbound {
     }
 
     fn new(source: Source, reply_max: usize, segments_max: usize, clock: Arc<WallClock>) -> Self {
-        let (segments, date) = (Vec::new(), DateText::default());
-        Self { segments, bytes: 0, answer: Answer::default(), source, reply_max, segments_max, clock, date }
+        let (segments, date, answer) = (Vec::new(), DateText::default(), Answer::default());
+        let large = source.shared_pool().tiers()[1].size() / LARGE_SHARE;
+        Self { segments, bytes: 0, answer, source, reply_max, segments_max, large, clock, date }
     }
 
     /// Bytes written and not yet delivered or taken.
@@ -101,6 +109,13 @@ impl Outbound {
     /// All bytes written so far, copied together.
     pub fn to_vec(&self) -> Vec<u8> {
         self.segments.iter().flat_map(|segment| segment.bytes().iter().copied()).collect()
+    }
+
+    /// True if so many bytes at the end of an answer are worth being written from where they lie
+    /// ([`Encode::encode_head`](crate::Encode::encode_head)).
+    #[inline]
+    pub fn is_large(&self, bytes: usize) -> bool {
+        bytes >= self.large
     }
 
     /// Says that about `bytes` more copied bytes follow in this answer, so that one block is chosen for all of them. A
@@ -268,6 +283,70 @@ impl Outbound {
         }
     }
 
+    /// Ends the answer with `tail`, which lies elsewhere, and has `write` try to send all that there is. Only what that does
+    /// not take is copied, into room that was found before it: an answer of which a byte has left cannot fail.
+    ///
+    /// Returns the length of the answer and how many bytes have left, of it and those before; or, before anything has, why
+    /// it does not fit. After an error, [`roll_back`](Self::roll_back).
+    pub(crate) fn put_through(
+        &mut self,
+        tail: &[u8],
+        write: impl FnOnce(&[IoSlice<'_>]) -> usize,
+    ) -> Result<(usize, usize), EncodeError> {
+        let first = self.find_room(tail.len());
+        let staged = self.finish().map(|_| self.bytes)?;
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = self.gather(&mut slices[..SLICES - 1]);
+        slices[count] = IoSlice::new(tail);
+        // Never more, by the bounds of a turn and of an answer; were it so, the tail would not be next.
+        let delivered = if count == self.segments.len() { write(&slices[..=count]) } else { 0 };
+
+        let mut rest = &tail[delivered.saturating_sub(staged)..];
+        for segment in &mut self.segments[first..] {
+            if let Segment::Block { block, .. } = segment {
+                rest = &rest[block.push(rest)..];
+            }
+        }
+        debug_assert!(rest.is_empty(), "there was room for all of it");
+        self.bytes += tail.len();
+        let length = self.bytes - self.answer.first_byte;
+        self.bytes -= delivered;
+        self.advance(delivered.min(staged));
+        self.answer = Answer::default();
+        Ok((length, delivered))
+    }
+
+    /// Makes sure that `more` bytes of the answer fit; returns the segment from which on they do.
+    fn find_room(&mut self, more: usize) -> usize {
+        let copied = self.answer.copied + more;
+        if copied > self.reply_max && self.answer.failure.is_none() {
+            self.fail(EncodeError::ReplyTooLong { wanted: copied, limit: self.reply_max });
+        }
+        let first = self.segments.len().saturating_sub(1);
+        let mut missing = more.saturating_sub(self.tail().map_or(0, |block| block.room()));
+        while missing > 0 && self.answer.failure.is_none() && self.grow(missing) {
+            missing = missing.saturating_sub(self.tail().map_or(0, |block| block.room()));
+        }
+        first
+    }
+
+    /// Lets the first `count` bytes go, and blocks in which there is nothing.
+    fn advance(&mut self, mut count: usize) {
+        let mut at = 0;
+        while let Some(segment) = self.segments.get_mut(at) {
+            let step = segment.len().min(count);
+            segment.advance(step);
+            count -= step;
+            match segment.is_empty() {
+                true => {
+                    let done = self.segments.remove(at);
+                    self.source.recycle(done);
+                }
+                false => at += 1,
+            }
+        }
+    }
+
     /// Takes the answer back; returns how many bytes of it were written.
     pub(crate) fn roll_back(&mut self) -> usize {
         self.segments.drain(self.answer.first_segment..).for_each(|segment| self.source.recycle(segment));
@@ -379,3 +458,6 @@ impl std::fmt::Debug for Outbound {
         f.debug_struct("Outbound").field("bytes", &self.bytes).field("segments", &self.segments.len()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

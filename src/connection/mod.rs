@@ -36,6 +36,8 @@ pub(crate) struct Connection<K, P> {
     pub(crate) deadlines: Deadlines,
     /// How long the unfinished message will be, if it said so.
     pub(crate) needs: usize,
+    /// How long its last message was; nothing if less has come since.
+    pub(crate) last_length: u32,
     /// Its place among the holders of its block's tier.
     pub(crate) holder: Option<HolderAt>,
     pub(crate) paused: Paused,
@@ -110,6 +112,7 @@ impl<K, P: Protocol> Connection<K, P> {
             owed: OwedList::default(),
             deadlines: Deadlines::new(now),
             needs: 0,
+            last_length: 0,
             holder: None,
             paused: Paused::NONE,
             wait: 0,

@@ -7,6 +7,7 @@ mod crew;
 mod deferred;
 mod owed;
 mod reply;
+mod socket;
 mod write_proxy;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use deferred::Deferred;
 pub(crate) use owed::{Owed, OwedList};
 pub use reply::Reply;
 pub(crate) use reply::{Desk, Outcome};
+pub(crate) use socket::write;
 pub use write_proxy::{SendError, WriteProxy};
 
 /// Bytes that were encoded on some thread for one connection.

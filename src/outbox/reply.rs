@@ -1,8 +1,10 @@
 //! The way out that is taken now: on the processor thread, while the message is at hand.
 
+use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::socket::write;
 use super::{Deferred, Owed, WriteProxy};
 use crate::buffer::Outbound;
 use crate::encode_error::EncodeError;
@@ -17,6 +19,10 @@ pub(crate) enum Outcome {
     Sent {
         after: After,
         bytes: usize,
+        /// How many bytes have left already, of this answer and those before it.
+        delivered: usize,
+        /// The socket turned out to be broken.
+        broken: Option<ErrorKind>,
     },
     Deferred {
         ticket: u32,
@@ -43,11 +49,17 @@ impl<P: Protocol> Desk<P> {
         Self { out, owed, outcome: Outcome::Pending, proxy, now }
     }
 
-    /// A reply for one message. What becomes of it is in `outcome` afterwards.
-    pub(crate) fn reply(&mut self, connection: ConnectionId, exchange: P::Exchange) -> Reply<'_, P> {
+    /// A reply for one message. What becomes of it is in `outcome` afterwards. `socket`: where a large answer may go at
+    /// once, because nothing else waits to go there before what is on this desk.
+    pub(crate) fn reply<'a>(
+        &'a mut self,
+        connection: ConnectionId,
+        exchange: P::Exchange,
+        socket: Option<&'a mut (dyn Write + Send)>,
+    ) -> Reply<'a, P> {
         self.outcome = Outcome::Pending;
         self.out.begin();
-        Reply { connection, exchange, desk: self }
+        Reply { connection, exchange, desk: self, socket }
     }
 }
 
@@ -60,20 +72,30 @@ pub struct Reply<'a, P: Protocol> {
     connection: ConnectionId,
     exchange: P::Exchange,
     desk: &'a mut Desk<P>,
+    socket: Option<&'a mut (dyn Write + Send)>,
 }
 
 impl<P: Protocol> Reply<'_, P> {
-    /// Answers now. All answers of one turn leave together.
+    /// Answers now. All answers of one turn leave together; a large one leaves at once, with those before it, and is
+    /// copied only as far as the socket does not take it.
     ///
     /// An item that cannot be encoded (a payload over the protocol's maximum, copied bytes over `reply_max`) is rolled
     /// back, the connection is refused, and the log names both numbers.
+    #[inline]
     pub fn send<T>(self, item: T)
     where
         P: Encode<T>,
     {
         let out = &mut self.desk.out;
+        if let Some(socket) = self.socket
+            && let Some((after, tail)) = P::encode_head(self.exchange, &item, out)
+        {
+            self.desk.outcome = write_through(after, tail, out, socket);
+            return;
+        }
         let written = P::encode(self.exchange, item, out);
-        let outcome = written.and_then(|after| Ok(Outcome::Sent { after, bytes: out.finish()? }));
+        let sent = |(after, bytes)| Outcome::Sent { after, bytes, delivered: 0, broken: None };
+        let outcome = written.and_then(|after| Ok(sent((after, out.finish()?))));
         self.desk.outcome = outcome.unwrap_or_else(|error| Outcome::Failed { error, rolled_back: out.roll_back() });
     }
 
@@ -109,5 +131,23 @@ impl<P: Protocol> Reply<'_, P> {
     /// What the protocol remembers of the request.
     pub fn exchange(&self) -> P::Exchange {
         self.exchange
+    }
+}
+
+/// Ends an answer with bytes that lie elsewhere. From the first byte that leaves, nothing can fail any more: what the socket
+/// does not take has its place already.
+#[inline(never)]
+fn write_through(after: After, tail: &[u8], out: &mut Outbound, socket: &mut (dyn Write + Send)) -> Outcome {
+    let mut broken = None;
+    let written = out.put_through(tail, |slices| match write(socket, slices) {
+        Ok(wrote) => wrote.bytes,
+        Err(kind) => {
+            broken = Some(kind);
+            0
+        }
+    });
+    match written {
+        Ok((bytes, delivered)) => Outcome::Sent { after, bytes, delivered, broken },
+        Err(error) => Outcome::Failed { error, rolled_back: out.roll_back() },
     }
 }

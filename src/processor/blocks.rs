@@ -6,7 +6,7 @@
 use super::waiters::Wants;
 use super::{Processor, Selector};
 use crate::buffer::{Block, TIERS};
-use crate::connection::CloseReason;
+use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 use crate::reason::DropReason;
@@ -42,6 +42,27 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     #[inline]
     fn has_all_at_hand(&self) -> bool {
         self.rests.has(SMALL) && self.rests.has(MEDIUM) && self.spares.has(MEDIUM)
+    }
+
+    /// True if a message is to be expected that the scratch does not hold, because the last one was such.
+    #[inline]
+    pub(super) fn expects_much(&self, slot: u32) -> bool {
+        let large = |connection: &Connection<S::Socket, P>| connection.last_length as usize > self.scratch.len();
+        let between = |connection: &Connection<S::Socket, P>| connection.inbound.tier().is_none();
+        self.table.at(slot).is_some_and(|connection| large(connection) && between(connection))
+    }
+
+    /// A block for a message as long as the connection's last: a free one, for which nobody waits. And only if less than is
+    /// expected finds its place, too: whatever the scratch holds, of which `window` may be used.
+    pub(super) fn block_like_last(&mut self, slot: u32, window: usize) -> Option<Block> {
+        let length = self.table.at(slot)?.last_length as usize;
+        let tier = self.links.inbound.tier_for(length).filter(|tier| self.waiters.blocks[*tier].is_empty())?;
+        if window < self.scratch.len() {
+            return None;
+        }
+        let mut block = self.lease_partial(tier)?;
+        block.truncate(0);
+        Some(block)
     }
 
     /// True if a block for an unfinished rest is at hand.

@@ -1,7 +1,10 @@
 //! One message to the user's processor, and what became of it.
 
+use std::io::Write;
+
 use super::{Processor, Selector};
-use crate::connection::CloseReason;
+use crate::buffer::Queue;
+use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
 use crate::outbox::Outcome;
 use crate::panics::guarded;
@@ -18,7 +21,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         connection.flags.said_last = P::is_last(&layout);
         let exchange = exchange_of::<P>(&layout, last);
         let message = Message::shared(peer, layout, bytes, spares);
-        let reply = desk.reply(peer.connection, exchange);
+        let reply = desk.reply(peer.connection, exchange, way(&connection.outbound, &mut connection.socket));
         let panicked = guarded("process", || user.process(message, reply)).is_err();
         self.account(slot, bytes.len(), panicked);
     }
@@ -31,11 +34,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let peer = Peer { connection: connection.id, address: connection.address };
         connection.flags.said_last = P::is_last(&layout);
         let exchange = exchange_of::<P>(&layout, last);
-        let message = match connection.inbound.is_whole(consumed) {
-            true => Message::whole(peer, layout, &mut connection.inbound),
-            false => Message::shared(peer, layout, &connection.inbound.live()[..consumed], spares),
+        let Connection { inbound, outbound, socket, .. } = connection;
+        let message = match inbound.is_whole(consumed) {
+            true => Message::whole(peer, layout, inbound),
+            false => Message::shared(peer, layout, &inbound.live()[..consumed], spares),
         };
-        let reply = desk.reply(peer.connection, exchange);
+        let reply = desk.reply(peer.connection, exchange, way(outbound, socket));
         let panicked = guarded("process", || user.process(message, reply)).is_err();
         self.links.metrics.bytes_buffered.sub(consumed);
         self.consume_buffered(slot, consumed);
@@ -63,18 +67,25 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if let Some(connection) = self.table.at_mut(slot) {
             connection.deadlines.message_ends();
             connection.needs = 0;
+            connection.last_length = u32::try_from(consumed).unwrap_or(u32::MAX);
         }
         self.apply_outcome(slot, panicked);
     }
 
     fn apply_outcome(&mut self, slot: u32, panicked: bool) {
         match std::mem::replace(&mut self.desk.outcome, Outcome::Pending) {
-            Outcome::Sent { after, bytes } => {
+            Outcome::Sent { after, bytes, delivered, broken } => {
                 self.links.metrics.messages_out.add(1);
                 self.links.metrics.bytes_queued.add(bytes);
                 self.links.metrics.bytes_outbound.add(bytes);
+                if delivered > 0 {
+                    self.count_written(delivered);
+                }
                 // It was whole when the message was handed over.
                 self.links.metrics.reserve_used.add(usize::from(!self.desk.out.reserve_whole()));
+                if let Some(kind) = broken {
+                    return self.socket_failed(slot, kind);
+                }
                 if after == After::Close {
                     self.begin_close(slot, CloseReason::Finished, None);
                 }
@@ -108,6 +119,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.pause(slot, PauseReason::Owed);
         }
     }
+}
+
+/// The socket, if what is answered now is the next that it gets.
+fn way<'a, W: Write + Send>(waiting: &Queue, socket: &'a mut W) -> Option<&'a mut (dyn Write + Send)> {
+    if waiting.is_empty() { Some(socket) } else { None }
 }
 
 fn exchange_of<P: Protocol>(layout: &P::Layout, last: bool) -> P::Exchange {

@@ -2,12 +2,13 @@
 //!
 //! Between messages a connection is read into the scratch, which all share, and decoded there: a small request that is
 //! whole never needs a block. What is left unfinished moves into a block of its own, and the rest of that message is
-//! read straight into it.
+//! read straight into it. A connection whose last message was larger than the scratch is read into a block at once.
 
 use std::io::{self, Read};
 use std::mem;
 
 use super::{Phase, Processor, Selector, Turn};
+use crate::buffer::{Block, HEADROOM};
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
 use crate::panics::{Panicked, guarded};
@@ -58,7 +59,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let going_on = self.go_on.len();
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop() else { break };
-            self.turn(slot, Budget { messages, bytes: bytes.min(FIRST_BYTES) });
+            // Who is known to want much goes on behind the others at once.
+            let first = if self.expects_much(slot) { 0 } else { bytes.min(FIRST_BYTES) };
+            self.turn(slot, Budget { messages, bytes: first });
         }
         let mut cost = 0;
         for _ in 0..going_on {
@@ -116,7 +119,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return Step::Stop;
         }
         match connection.inbound.tier() {
-            None => self.read_into_scratch(slot, budget),
+            None => self.read_next(slot, budget),
             Some(_) => self.read_into_block(slot, budget),
         }
     }
@@ -134,11 +137,26 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    fn read_into_scratch(&mut self, slot: u32, budget: &mut Budget) -> Step {
+    /// Reads what begins with a message.
+    fn read_next(&mut self, slot: u32, budget: &mut Budget) -> Step {
         let Some(window) = self.scratch_window(slot) else { return Step::Stop };
+        let window = window.min(self.scratch.len());
+        let block = if self.expects_much(slot) { self.block_like_last(slot, window) } else { None };
+        match block {
+            Some(block) => self.read_like_last(slot, block, budget),
+            None => self.read_into_scratch(slot, window, budget),
+        }
+    }
+
+    fn read_into_scratch(&mut self, slot: u32, window: usize, budget: &mut Budget) -> Step {
         let mut scratch = mem::take(&mut self.scratch);
-        let window = window.min(scratch.len());
-        let step = match self.read(slot, &mut scratch[..window], budget) {
+        let got = self.read(slot, &mut scratch[..window], budget);
+        self.use_scratch(slot, scratch, got, budget)
+    }
+
+    /// Decodes what was read into the scratch, and puts that back.
+    fn use_scratch(&mut self, slot: u32, mut scratch: Box<[u8]>, got: Got, budget: &mut Budget) -> Step {
+        let step = match got {
             Got::Bytes(count) => {
                 let rest = self.decode_scratch(slot, &mut scratch[..count], budget);
                 self.store_rest(slot, &scratch[rest.clone()]);
@@ -148,6 +166,38 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         };
         self.scratch = scratch;
         step
+    }
+
+    /// Reads into a block that holds a message like the last one. The block stays only if more has come than the scratch
+    /// holds: what is expected earns nothing.
+    fn read_like_last(&mut self, slot: u32, mut block: Block, budget: &mut Budget) -> Step {
+        // A message as long as the turn and its framing are one read.
+        let window = block.capacity().min(budget.bytes + HEADROOM);
+        let got = self.read(slot, &mut block.room_mut()[..window], budget);
+        match got {
+            Got::Bytes(count) if count > self.scratch.len() => {
+                block.fill(count);
+                let Some(connection) = self.table.at_mut(slot) else { return Step::Stop };
+                connection.inbound.adopt(block);
+                connection.flags.undecoded = true;
+                self.links.metrics.bytes_buffered.add(count);
+                self.note_holder(slot, count);
+                Step::Again
+            }
+            Got::Bytes(count) => {
+                let mut scratch = mem::take(&mut self.scratch);
+                scratch[..count].copy_from_slice(&block.room_mut()[..count]);
+                self.put_inbound(Some(block));
+                if let Some(connection) = self.table.at_mut(slot) {
+                    connection.last_length = 0;
+                }
+                self.use_scratch(slot, scratch, got, budget)
+            }
+            other => {
+                self.put_inbound(Some(block));
+                self.no_bytes(slot, other)
+            }
+        }
     }
 
     fn read_into_block(&mut self, slot: u32, budget: &mut Budget) -> Step {

@@ -3,22 +3,14 @@
 //! The answers of a turn leave in one vectored write at its end. What a socket does not take moves to the connection's
 //! queue, and only then does the connection get a write interest; it loses it when the queue is empty.
 
-use std::io::{self, IoSlice, Write};
+use std::io::IoSlice;
 
 use super::{Processor, Selector};
+use crate::buffer::SLICES;
 use crate::message_processor::MessageProcessor;
+use crate::outbox::write;
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
-
-/// Slices of one vectored write.
-const SLICES: usize = 64;
-
-/// How a write went.
-struct Wrote {
-    bytes: usize,
-    /// The socket took less than it was given.
-    full: bool,
-}
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Delivers what waits in the connections' queues, where sockets have room or something was added.
@@ -44,12 +36,17 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         let staged = self.desk.out.len();
         let delivered = self.write_staged(slot);
-        self.links.metrics.bytes_out.add(delivered);
-        self.links.metrics.bytes_outbound.sub(delivered);
+        self.count_written(delivered);
         match delivered == staged {
             true => self.desk.out.all_delivered(),
             false => self.queue_staged(slot, delivered),
         }
+    }
+
+    /// Counts bytes that left without having waited in a queue.
+    pub(super) fn count_written(&mut self, bytes: usize) {
+        self.links.metrics.bytes_out.add(bytes);
+        self.links.metrics.bytes_outbound.sub(bytes);
     }
 
     /// Writes past the queue if that is empty: its order comes first.
@@ -164,23 +161,5 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.unpause(slot, PauseReason::OutboundHigh);
         self.advance_ending(slot);
         self.drain_if_finished(slot);
-    }
-}
-
-/// One write: vectored only if there is more than one slice. An error that is not `WouldBlock` is the socket's end.
-fn write(socket: &mut impl Write, slices: &[IoSlice<'_>]) -> Result<Wrote, io::ErrorKind> {
-    let total: usize = slices.iter().map(|slice| slice.len()).sum();
-    loop {
-        let result = match slices {
-            [one] => socket.write(one),
-            several => socket.write_vectored(several),
-        };
-        return match result {
-            Ok(0) if total > 0 => Err(io::ErrorKind::WriteZero),
-            Ok(bytes) => Ok(Wrote { bytes, full: bytes < total }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Wrote { bytes: 0, full: true }),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => Err(error.kind()),
-        };
     }
 }

@@ -70,6 +70,16 @@ pub trait Encode<T>: Protocol {
     /// The item can't be said in this protocol (a payload over the maximum). What was written is rolled back and the
     /// connection is refused as [`Refusal::Unanswered`].
     fn encode(exchange: Self::Exchange, item: T, out: &mut Outbound) -> Result<After, EncodeError>;
+
+    /// Writes all but the last bytes of the same answer, and returns those: the processor thread lends them to the socket
+    /// where they lie, and copies only what that does not take. Worth it for a tail that [`Outbound::is_large`].
+    ///
+    /// `None`, before anything was written: the answer is to be written by [`encode`](Self::encode), as the default has
+    /// it. That is also how an error is told.
+    fn encode_head<'i>(exchange: Self::Exchange, item: &'i T, out: &mut Outbound) -> Option<(After, &'i [u8])> {
+        let _ = (exchange, item, out);
+        None
+    }
 }
 
 /// What [`Protocol::decode`] found.

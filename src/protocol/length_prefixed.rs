@@ -138,6 +138,10 @@ impl Encode<&[u8]> for LengthPrefixed {
         }
         Ok(After::KeepOpen)
     }
+
+    fn encode_head<'i>((): (), payload: &'i &[u8], out: &mut Outbound) -> Option<(After, &'i [u8])> {
+        put_prefix(payload, out)
+    }
 }
 
 /// For literals, `b"pong"`.
@@ -157,6 +161,10 @@ impl Encode<Vec<u8>> for LengthPrefixed {
     /// Copies the payload. To send without a copy, share it.
     fn encode((): (), payload: Vec<u8>, out: &mut Outbound) -> Result<After, EncodeError> {
         Self::encode((), payload.as_slice(), out)
+    }
+
+    fn encode_head<'i>((): (), payload: &'i Vec<u8>, out: &mut Outbound) -> Option<(After, &'i [u8])> {
+        put_prefix(payload, out)
     }
 }
 
@@ -199,6 +207,18 @@ impl<F: FnOnce(&mut Outbound)> Encode<Framed<F>> for LengthPrefixed {
         out.patch(prefix, prefix_of(out.len().saturating_sub(before))?);
         Ok(After::KeepOpen)
     }
+}
+
+/// The head of a large payload; a small one is copied behind it at once.
+#[inline]
+fn put_prefix<'p>(payload: &'p [u8], out: &mut Outbound) -> Option<(After, &'p [u8])> {
+    if !out.is_large(payload.len()) {
+        return None;
+    }
+    let prefix = prefix_of(payload.len()).ok()?;
+    out.expect(PREFIX + payload.len());
+    out.put(&prefix);
+    Some((After::KeepOpen, payload))
 }
 
 fn prefix_of(length: usize) -> Result<[u8; PREFIX], EncodeError> {

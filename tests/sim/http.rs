@@ -24,6 +24,13 @@ impl Encode<Answer> for Http1 {
         let response = Response::ok(body);
         Self::encode(exchange, if answer.last { response.close() } else { response }, out)
     }
+
+    fn encode_head<'i>(exchange: Self::Exchange, answer: &'i Answer, out: &mut Outbound) -> Option<(After, &'i [u8])> {
+        let body = answer.lent(out)?;
+        let response = Response::ok(body);
+        let response = if answer.last { response.close() } else { response };
+        Self::encode_head(exchange, &response, out).map(|(after, _)| (after, body))
+    }
 }
 
 impl Wire for Http1 {

@@ -38,6 +38,14 @@ impl Answer {
         if self.last { After::Close } else { after }
     }
 
+    /// What may be sent from where it lies.
+    pub fn lent(&self, out: &Outbound) -> Option<&[u8]> {
+        match &self.payload {
+            Payload::Copied(bytes) if out.is_large(bytes.len()) => Some(bytes),
+            _ => None,
+        }
+    }
+
     pub fn len(&self) -> usize {
         match &self.payload {
             Payload::Copied(bytes) | Payload::Bomb(bytes) => bytes.len(),
@@ -92,6 +100,12 @@ impl Encode<Answer> for LengthPrefixed {
     fn encode((): (), answer: Answer, out: &mut Outbound) -> Result<After, EncodeError> {
         out.put(&(answer.len() as u32).to_be_bytes());
         Ok(answer.write(out, After::KeepOpen))
+    }
+
+    fn encode_head<'i>((): (), answer: &'i Answer, out: &mut Outbound) -> Option<(After, &'i [u8])> {
+        let payload = answer.lent(out)?;
+        out.put(&(payload.len() as u32).to_be_bytes());
+        Some((if answer.last { After::Close } else { After::KeepOpen }, payload))
     }
 }
 

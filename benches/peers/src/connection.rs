@@ -1,9 +1,9 @@
 //! One connection of a bare loop: its socket, and what is left of a read or a write.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem;
 
-use crate::wire::Wire;
+use crate::wire::{Answered, Wire};
 
 /// Of what all connections read into.
 const SCRATCH: usize = 64 << 10;
@@ -97,7 +97,7 @@ impl<S: Read + Write> Connection<S> {
             false => self.read_own(output, wire),
         };
         let Some(is_dry) = read? else { return Ok((Wants::Nothing, true)) };
-        let wants = if output.is_empty() { Wants::Read } else { self.write(output)? };
+        let wants = if output.is_empty() { self.wants_when_dry() } else { self.write(output)? };
         Ok((wants, is_dry))
     }
 
@@ -107,7 +107,7 @@ impl<S: Read + Write> Connection<S> {
         if end == 0 {
             return Ok(None);
         }
-        let answered = wire.answer(&input[..end], output);
+        let answered = answer(&mut self.socket, &input[..end], output, wire)?;
         self.closing = answered.close;
         let rest = &input[answered.consumed..end];
         if !rest.is_empty() {
@@ -125,7 +125,7 @@ impl<S: Read + Write> Connection<S> {
             return Ok(None);
         }
         let (end, length) = (self.filled + count, self.input.len());
-        let answered = wire.answer(&self.input[..end], output);
+        let answered = answer(&mut self.socket, &self.input[..end], output, wire)?;
         self.closing = answered.close;
         self.input.copy_within(answered.consumed..end, 0);
         self.filled = end - answered.consumed;
@@ -163,4 +163,26 @@ impl<S: Read + Write> Connection<S> {
     fn wants_when_dry(&self) -> Wants {
         if self.closing { Wants::Nothing } else { Wants::Read }
     }
+}
+
+/// Answers the requests that are whole. Large ones are written from where they lie; what is left is in `output`.
+fn answer(socket: &mut impl Write, bytes: &[u8], output: &mut Vec<u8>, wire: Wire) -> io::Result<Answered> {
+    let mut answered = wire.answer(bytes, output);
+    while !answered.tail.is_empty() {
+        let tail = &bytes[answered.tail.clone()];
+        let written = match socket.write_vectored(&[IoSlice::new(output), IoSlice::new(tail)]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            done => done?,
+        };
+        let copied = output.len().min(written);
+        output.drain(..copied);
+        output.extend_from_slice(&tail[written - copied..]);
+        if answered.close {
+            break;
+        }
+        let next = wire.answer(&bytes[answered.consumed..], output);
+        let tail = answered.consumed + next.tail.start..answered.consumed + next.tail.end;
+        answered = Answered { consumed: answered.consumed + next.consumed, tail, ..next };
+    }
+    Ok(answered)
 }

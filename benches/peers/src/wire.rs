@@ -3,6 +3,7 @@
 //! Answers have as many bytes as sluicegate's: a `Date` that stands still is one of them.
 
 use std::io::Write;
+use std::ops::Range;
 
 use memchr::memchr;
 
@@ -13,11 +14,16 @@ pub enum Wire {
     LengthPrefixed,
 }
 
+/// From here on it costs less to write the bytes from where they lie than to copy them: one write of their own.
+const LARGE: usize = 32 << 10;
+
 /// What became of some bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Answered {
     /// So many bytes were whole requests.
     pub consumed: usize,
+    /// The end of the last answer, if it is large: it was not copied, and what is behind it was not looked at.
+    pub tail: Range<usize>,
     /// So many the next one has, if that is known.
     pub needs: usize,
     /// The last one asked for the end of the connection.
@@ -49,7 +55,7 @@ impl Wire {
 
 fn answer_http(bytes: &[u8], out: &mut Vec<u8>) -> Answered {
     let mut answered = Answered::default();
-    while !answered.close {
+    while !answered.close && answered.tail.is_empty() {
         let rest = &bytes[answered.consumed..];
         let Some(head) = http_head(rest) else { break };
         let length = head.length + head.body;
@@ -65,7 +71,10 @@ fn answer_http(bytes: &[u8], out: &mut Vec<u8>) -> Answered {
                 // Into memory: it does not fail.
                 let _ = write!(out, "{body}");
                 out.extend_from_slice(if close { b"\r\nConnection: close\r\n\r\n" } else { b"\r\n\r\n" });
-                out.extend_from_slice(&rest[head.length..length]);
+                match body < LARGE {
+                    true => out.extend_from_slice(&rest[head.length..length]),
+                    false => answered.tail = answered.consumed + head.length..answered.consumed + length,
+                }
             }
         }
         answered.consumed += length;
@@ -111,7 +120,10 @@ fn answer_length_prefixed(bytes: &[u8], out: &mut Vec<u8>) -> Answered {
         answered.consumed += length;
     }
     // An echo of whole messages is those bytes again.
-    out.extend_from_slice(&bytes[..answered.consumed]);
+    match answered.consumed < LARGE {
+        true => out.extend_from_slice(&bytes[..answered.consumed]),
+        false => answered.tail = 0..answered.consumed,
+    }
     answered
 }
 
@@ -139,10 +151,26 @@ mod tests {
     fn a_post_is_echoed_and_may_be_the_last() {
         let mut out = Vec::new();
         let answered = Wire::Http.answer(&POST[..POST.len() - 1], &mut out);
-        assert_eq!((answered, out.len()), (Answered { consumed: 0, needs: POST.len(), close: false }, 0));
+        assert_eq!((answered, out.len()), (Answered { needs: POST.len(), ..Answered::default() }, 0));
         let answered = Wire::Http.answer(&[POST, GET].concat(), &mut out);
-        assert_eq!(answered, Answered { consumed: POST.len(), needs: 0, close: true });
+        assert_eq!(answered, Answered { consumed: POST.len(), close: true, ..Answered::default() });
         let text = String::from_utf8(out).expect("text");
         assert!(text.contains("Content-Length: 3\r\nConnection: close\r\n\r\nabc"), "{text}");
+    }
+
+    #[test]
+    fn a_large_echo_is_left_where_it_lies() {
+        let mut post = format!("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGE}\r\n\r\n").into_bytes();
+        let head = post.len();
+        post.resize(head + LARGE, b'x');
+        let mut out = Vec::new();
+        let answered = Wire::Http.answer(&[GET, &post, GET].concat(), &mut out);
+        let end = GET.len() + post.len();
+        assert_eq!((answered.consumed, answered.tail), (end, end - LARGE..end));
+        assert!(out.starts_with(HELLO) && out.ends_with(b"\r\n\r\n") && out.len() < 300);
+
+        let one = [&(LARGE as u32).to_be_bytes(), vec![b'x'; LARGE].as_slice()].concat();
+        let answered = Wire::LengthPrefixed.answer(&[&one, &one, b"\0".as_slice()].concat(), &mut out);
+        assert_eq!((answered.consumed, answered.tail), (2 * one.len(), 0..2 * one.len()));
     }
 }

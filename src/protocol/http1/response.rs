@@ -286,38 +286,72 @@ impl From<Arc<[u8]>> for Body<'_> {
 }
 
 impl<'b> Encode<Response<'b>> for Http1 {
+    #[inline]
     fn encode(exchange: Exchange, response: Response<'b>, out: &mut Outbound) -> Result<After, EncodeError> {
-        // A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
-        let tunnel = exchange.connect && response.status < 300;
-        let has_body = !(exchange.head_request || tunnel || bodiless(response.status));
-        let keep_open = exchange.keep_alive && !response.close;
+        let has_body = response.has_body(exchange);
         let copied = if has_body { response.body.copied() } else { b"" };
-        let own = OwnLines { exchange, date: out.date_line(), keep_open, tunnel };
-
-        if let Some(room) = out.room_for(HEAD_MOST + response.lines_len() + copied.len()) {
+        let own = OwnLines::of(&response, exchange, out);
+        match out.room_for(HEAD_MOST + response.lines_len() + copied.len()) {
             // The usual case: all of it lies in one block, is written where it leaves from, and leaves in one piece.
-            let mut head = Head::new(room);
-            own.write(&response, &mut head);
-            response.for_each_piece(|piece| head.extend(piece));
-            head.push(b"\r\n");
-            head.extend(copied);
-            let len = head.len();
-            out.fill(len);
-        } else {
-            let mut memory = [0; HEAD_MOST];
-            let mut head = Head::new(&mut memory);
-            own.write(&response, &mut head);
-            let len = head.len();
-            out.expect(len + response.lines_len() + 2 + copied.len());
-            out.put(&memory[..len]);
-            response.for_each_piece(|piece| out.put(piece));
-            out.put(b"\r\n");
-            out.put(copied);
+            Some(room) => {
+                let mut head = Head::new(room);
+                own.write(&response, &mut head);
+                response.for_each_piece(|piece| head.extend(piece));
+                head.push(b"\r\n");
+                head.extend(copied);
+                let len = head.len();
+                out.fill(len);
+            }
+            None => {
+                response.write_head(&own, out, copied.len());
+                out.put(copied);
+            }
         }
         if has_body {
             response.body.write_carried(out);
         }
-        Ok(if keep_open { After::KeepOpen } else { After::Close })
+        Ok(own.after())
+    }
+
+    #[inline]
+    fn encode_head<'i>(
+        exchange: Exchange,
+        response: &'i Response<'b>,
+        out: &mut Outbound,
+    ) -> Option<(After, &'i [u8])> {
+        let body = response.body.copied();
+        if !out.is_large(body.len()) || !response.has_body(exchange) {
+            return None;
+        }
+        let own = OwnLines::of(response, exchange, out);
+        response.write_head(&own, out, body.len());
+        Some((own.after(), body))
+    }
+}
+
+impl Response<'_> {
+    /// A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
+    #[inline]
+    fn is_tunnel(&self, exchange: Exchange) -> bool {
+        exchange.connect && self.status < 300
+    }
+
+    #[inline]
+    fn has_body(&self, exchange: Exchange) -> bool {
+        !(exchange.head_request || self.is_tunnel(exchange) || bodiless(self.status))
+    }
+
+    /// Writes the head piece by piece. `follow`: how many bytes will stand behind it, in the same block if there is one.
+    #[inline(never)]
+    fn write_head(&self, own: &OwnLines, out: &mut Outbound, follow: usize) {
+        let mut memory = [0; HEAD_MOST];
+        let mut head = Head::new(&mut memory);
+        own.write(self, &mut head);
+        let len = head.len();
+        out.expect(len + self.lines_len() + 2 + follow);
+        out.put(&memory[..len]);
+        self.for_each_piece(|piece| out.put(piece));
+        out.put(b"\r\n");
     }
 }
 
@@ -326,11 +360,19 @@ struct OwnLines {
     exchange: Exchange,
     date: [u8; DATE_LINE],
     keep_open: bool,
-    /// The client would take what follows for the tunnel it asked for.
-    tunnel: bool,
 }
 
 impl OwnLines {
+    #[inline]
+    fn of(response: &Response<'_>, exchange: Exchange, out: &mut Outbound) -> Self {
+        Self { exchange, date: out.date_line(), keep_open: exchange.keep_alive && !response.close }
+    }
+
+    #[inline]
+    fn after(&self) -> After {
+        if self.keep_open { After::KeepOpen } else { After::Close }
+    }
+
     #[inline]
     fn write(&self, response: &Response<'_>, head: &mut Head<'_>) {
         head.status(response.status);
@@ -339,7 +381,7 @@ impl OwnLines {
             // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user
             // knows.
             204 | 304 => {}
-            _ if self.tunnel => {}
+            _ if response.is_tunnel(self.exchange) => {}
             // RFC 9110 section 15.3.6: no content, and said so.
             205 => head.content_length(0),
             // RFC 9110 section 8.6: with HEAD it has to be what GET would have. Who answers HEAD without a body may not
