@@ -159,6 +159,20 @@ impl<const TAG: usize> Batch<TAG> {
         tag
     }
 
+    /// Where the records from `first` on lie in [`bytes`](Self::bytes), with their tags, in order. Costs less than to ask for
+    /// each.
+    #[inline]
+    pub fn records(&self, first: usize) -> impl Iterator<Item = (Range<usize>, &[u8; TAG])> {
+        let first = first.min(self.records);
+        let mut start = if first == 0 { 0 } else { self.end(first - 1) };
+        let entries = &self.block.behind()[self.entries_at - self.block.len()..];
+        entries.rchunks_exact(Self::ENTRY).skip(first).take(self.records - first).filter_map(move |entry| {
+            let (end, tag) = entry.split_first_chunk::<END>()?;
+            let end = u32::from_le_bytes(*end) as usize;
+            Some((std::mem::replace(&mut start, end)..end, tag.first_chunk::<TAG>()?))
+        })
+    }
+
     #[inline]
     fn end(&self, record: usize) -> usize {
         let mut end = [0; END];
@@ -209,6 +223,11 @@ mod tests {
             assert_eq!(batch.tag(record as usize), record.to_le_bytes());
         }
         assert_eq!(batch.range(3), 6..8);
+        for first in 0..=pushed as usize + 1 {
+            let listed: Vec<_> = batch.records(first).map(|(range, tag)| (range, *tag)).collect();
+            let asked: Vec<_> = (first..batch.len()).map(|record| (batch.range(record), batch.tag(record))).collect();
+            assert_eq!(listed, asked);
+        }
     }
 
     #[test]
