@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole comparison: fetches the peers, builds, measures, prints the tables and writes them to RESULTS.md.
-# Arguments go to the bench: --rounds N (default 5), --size 100|400|4096, --connections 1|64, --dir FOLDER (default: that
+# Arguments go to the bench: --rounds N (default 5), --size 100|400|4096, --connections 1|64, --only NAME,..., --dir FOLDER (default: that
 # for temporary files), --memory-dir FOLDER|none (default: /dev/shm where there is one), --quick, --out FILE. With any of
 # them but --rounds RESULTS.md stays as it is.
 set -euo pipefail

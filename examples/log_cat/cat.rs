@@ -44,7 +44,8 @@ impl Connection {
             Some((start, serial)) => (Some(start), serial),
             None => (None, text),
         };
-        let wrong = |_| format!("expected a number such as 7, or 12.7 for the start that began with segment 12: {text}");
+        let wrong =
+            |_| format!("expected a number such as 7, or 12.7 for the start that began with segment 12: {text}");
         let start = start.map(str::parse).transpose().map_err(wrong)?;
         Ok(Self { start, serial: serial.parse().map_err(wrong)? })
     }

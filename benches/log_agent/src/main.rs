@@ -53,11 +53,18 @@ fn measure_all(options: &Options, folder: &Path) -> Vec<Rounds> {
     let mut all = Vec::new();
     for size in &options.sizes {
         for connections in &options.connections {
-            let mut cases = System::ALL.map(|system| {
-                let records = records(system, *size, *connections) / options.divide;
-                let case = Case { system, size: *size, connections: *connections, records };
-                Rounds { case, seen: Vec::new(), failed: None }
-            });
+            let named = |system: &System| {
+                options.only.is_empty() || options.only.iter().any(|name| name.as_str() == system.name())
+            };
+            let mut cases: Vec<_> = System::ALL
+                .into_iter()
+                .filter(named)
+                .map(|system| {
+                    let records = records(system, *size, *connections) / options.divide;
+                    let case = Case { system, size: *size, connections: *connections, records };
+                    Rounds { case, seen: Vec::new(), failed: None }
+                })
+                .collect();
             for round in 0..options.rounds {
                 for rounds in cases.iter_mut().filter(|rounds| rounds.failed.is_none()) {
                     if round > 0 && rounds.case.system.once() {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 const USAGE: &str = "usage: log-agent-bench LOG_AGENT PEERS [--rounds N] [--dir FOLDER] [--memory-dir FOLDER] \
-                     [--out FILE] [--quick] [--size N] [--connections N]; run.sh knows the first two";
+                     [--out FILE] [--quick] [--size N] [--connections N] [--only NAME,...]; run.sh knows the first two";
 
 /// What is to be measured, and where.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Options {
     pub divide: u64,
     pub sizes: Vec<usize>,
     pub connections: Vec<usize>,
+    /// Parts of names of systems; none is all.
+    pub only: Vec<String>,
 }
 
 impl Options {
@@ -37,6 +39,7 @@ impl Options {
             divide: 1,
             sizes: vec![100, 400, 4096],
             connections: vec![1, 64],
+            only: Vec::new(),
         };
         let mut memory = memory.is_dir().then_some(memory);
         let mut flags = flags.iter();
@@ -52,6 +55,7 @@ impl Options {
                 "--rounds" => options.rounds = number()?.max(1),
                 "--size" => options.sizes = vec![number()?],
                 "--connections" => options.connections = vec![number()?],
+                "--only" => options.only = value.split(',').map(str::to_owned).collect(),
                 "--dir" => options.folders = vec![PathBuf::from(value)],
                 "--memory-dir" => memory = (value != "none").then(|| PathBuf::from(value)),
                 "--out" => options.out = Some(PathBuf::from(value)),

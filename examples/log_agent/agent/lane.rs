@@ -15,6 +15,9 @@ use crate::store::name::Kind;
 
 /// Bytes of an index that are written at once: of some 15,000 records of one sender.
 pub const INDEX_BYTES: usize = 128 << 10;
+/// Bytes of records that are written at once, or one record more: what the checksum has just read is in the processor's cache
+/// when the kernel copies it.
+const RUN_BYTES: u64 = 256 << 10;
 /// Pieces that are written at once.
 const RUN_SLICES: usize = 64;
 
@@ -212,7 +215,14 @@ impl Lane {
 
 /// The records of `kind` from `start` on that go into a segment which has `from` bytes and may have `most`: their bytes as
 /// few slices, their index as `runs`. None, if the next one does not fit.
-fn gather<'g>(runs: &mut Runs, group: &'g VecDeque<LogBatch>, start: Cursor, kind: Kind, from: u64, limits: Limits) -> Run<'g> {
+fn gather<'g>(
+    runs: &mut Runs,
+    group: &'g VecDeque<LogBatch>,
+    start: Cursor,
+    kind: Kind,
+    from: u64,
+    limits: Limits,
+) -> Run<'g> {
     runs.clear();
     let mut run = Run { slices: Vec::with_capacity(RUN_SLICES), bytes: 0, records: 0, end: start };
     while let Some(batch) = group.get(run.end.batch) {
@@ -227,7 +237,8 @@ fn gather<'g>(runs: &mut Runs, group: &'g VecDeque<LogBatch>, start: Cursor, kin
             let at = from + run.bytes;
             let fits = at == 0 || at + range.len() as u64 <= limits.most;
             let adjoins = range.start == piece.end && !piece.is_empty();
-            if !fits || !runs.has_room() || (!adjoins && run.slices.len() + 1 >= RUN_SLICES) {
+            let full = run.bytes >= RUN_BYTES || !runs.has_room();
+            if !fits || full || (!adjoins && run.slices.len() + 1 >= RUN_SLICES) {
                 run.push(&bytes[piece]);
                 return run;
             }

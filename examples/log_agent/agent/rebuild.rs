@@ -60,19 +60,7 @@ impl<'d> Rebuild<'d> {
         let [index_bytes, good_index_bytes] = [HEAD_BYTES as u64; 2];
         let (runs, line_max) = (Runs::with_capacity(RUNS), line_max as u64);
         let (runs_good, last_micros) = (true, micros);
-        Ok(Self {
-            data,
-            bytes,
-            index,
-            index_bytes,
-            runs,
-            runs_good,
-            at,
-            good,
-            good_index_bytes,
-            last_micros,
-            line_max,
-        })
+        Ok(Self { data, bytes, index, index_bytes, runs, runs_good, at, good, good_index_bytes, last_micros, line_max })
     }
 
     /// Goes through the old index.
@@ -137,7 +125,8 @@ impl<'d> Rebuild<'d> {
         let payload = self.pass(u64::from(entry.length), false)?;
         let newline = self.pass(u64::from(entry.newline_added), false)?;
         // Without its newline it is torn, and the next record would not be where its entry says.
-        let whole = payload.crc == entry.crc && payload.length + newline.length == entry.line_end() - u64::from(entry.offset);
+        let whole =
+            payload.crc == entry.crc && payload.length + newline.length == entry.line_end() - u64::from(entry.offset);
         self.last_micros = entry.origin.received_micros;
         self.push(entry, whole)?;
         self.at.bytes = entry.payload_end() + newline.length;

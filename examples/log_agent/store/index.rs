@@ -258,7 +258,8 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    const ORIGIN: Origin = Origin { connection: (1 << SERIAL_BITS) - 2, start: 9, received_micros: 1_700_000_000_000_000 };
+    const ORIGIN: Origin =
+        Origin { connection: (1 << SERIAL_BITS) - 2, start: 9, received_micros: 1_700_000_000_000_000 };
 
     fn entry(offset: u32, payload: &[u8], origin: Origin) -> Entry {
         let newline_added = payload.last() != Some(&b'\n');
