@@ -94,15 +94,24 @@ impl<const TAG: usize> Batch<TAG> {
         if end + Self::ENTRY > self.entries_at || u32::try_from(end).is_err() {
             return false;
         }
-        for piece in pieces {
-            self.block.push(piece);
-        }
         self.entries_at -= Self::ENTRY;
         self.records += 1;
-        let at = self.entries_at - end;
-        let entry = &mut self.block.room_mut()[at..at + Self::ENTRY];
+        let at = self.entries_at - start;
+        let (bytes, behind) = self.block.room_mut().split_at_mut(at);
+        let mut to = bytes;
+        for piece in pieces {
+            let (here, rest) = to.split_at_mut(piece.len());
+            match (piece, here) {
+                // The end of a line: a byte is not worth a call.
+                ([byte], [place]) => *place = *byte,
+                (piece, here) => here.copy_from_slice(piece),
+            }
+            to = rest;
+        }
+        let entry = &mut behind[..Self::ENTRY];
         entry[..END].copy_from_slice(&(end as u32).to_le_bytes());
         entry[END..].copy_from_slice(&tag);
+        self.block.fill(length);
         true
     }
 
