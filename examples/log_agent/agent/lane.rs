@@ -15,9 +15,6 @@ use crate::store::name::Kind;
 
 /// Bytes of an index that are written at once: of some 15,000 records of one sender.
 pub const INDEX_BYTES: usize = 128 << 10;
-/// Bytes of records that are written at once, or one record more: what the checksum has just read is in the processor's cache
-/// when the kernel copies it.
-const RUN_BYTES: u64 = 256 << 10;
 /// Pieces that are written at once.
 const RUN_SLICES: usize = 64;
 
@@ -237,8 +234,7 @@ fn gather<'g>(
             let at = from + run.bytes;
             let fits = at == 0 || at + range.len() as u64 <= limits.most;
             let adjoins = range.start == piece.end && !piece.is_empty();
-            let full = run.bytes >= RUN_BYTES || !runs.has_room();
-            if !fits || full || (!adjoins && run.slices.len() + 1 >= RUN_SLICES) {
+            if !fits || !runs.has_room() || (!adjoins && run.slices.len() + 1 >= RUN_SLICES) {
                 run.push(&bytes[piece]);
                 return run;
             }
