@@ -70,7 +70,9 @@ fn measure_all(options: &Options, folder: &Path) -> Vec<Rounds> {
                     if round > 0 && rounds.case.system.once() {
                         continue;
                     }
-                    match measure::run(&rounds.case, &options.agent, &options.peers, folder) {
+                    let measure = || measure::run(&rounds.case, &options.agent, &options.peers, folder);
+                    // Somebody else may have taken the port that was free: once more, with another.
+                    match measure().or_else(|_| measure()) {
                         Ok(seen) => rounds.seen.push(seen),
                         Err(error) => rounds.failed = Some(error.to_string()),
                     }

@@ -16,7 +16,7 @@ pub fn flush_disks() -> io::Result<()> {
 pub fn first_line(program: &str, args: &[&str], libraries: &str) -> String {
     let output = Command::new(program).args(args).env("LD_LIBRARY_PATH", libraries).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    text.lines().next().unwrap_or("unknown").trim().to_owned()
+    text.lines().next().unwrap_or("unknown").trim().trim_end_matches(" compiled with:").to_owned()
 }
 
 /// Seconds of processor time of all threads that live, to the nanosecond.

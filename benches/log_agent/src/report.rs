@@ -45,6 +45,7 @@ pub fn table(all: &[Rounds]) -> String {
         let Case { system, size, connections, .. } = rounds.case;
         let name = system.name();
         if let Some(what) = &rounds.failed {
+            let what = what.lines().next().unwrap_or_default();
             let _ = writeln!(text, "| {name} | {size} | {connections} | failed: {what} |");
             continue;
         }
