@@ -387,3 +387,23 @@ fn liveness_the_workers_reserve_is_repaid_as_the_processors_is() -> Result<(), B
     assert_eq!(reader.received(), 2904, "{}", simulation.describe());
     Ok(())
 }
+
+/// Messages of a little more than 4 KiB, one behind the other. The rest of the first was read into a small block, as far as
+/// that went: into the second, whose rest was read into the same block, and so on, a read for each message.
+#[test]
+fn behind_the_rest_of_a_message_many_are_read_at_once() -> Result<(), Broken> {
+    for length in [100, 4096, 5000, 30_000] {
+        let mut simulation = simulation(Config::default(), |_, _| {
+            |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| reply.none()
+        });
+        let peer = simulation.connect(Weather::calm()).expect("there is room");
+        let bytes = frame(&vec![7; length]).repeat((2 << 20) / length);
+        peer.send(&bytes);
+        simulation.run_for(SECOND)?;
+        let counts = simulation.network().counts();
+        assert_eq!(counts.bytes_read, bytes.len() as u64);
+        let mean = counts.bytes_read / counts.reads;
+        assert!(mean > 16 << 10, "{length}: {mean} bytes a read");
+    }
+    Ok(())
+}

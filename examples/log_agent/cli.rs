@@ -11,11 +11,12 @@ use crate::agent::fsync::Fsync;
 use crate::agent::plan::{Packer, Plan, WhenFull};
 use crate::bytes::parse_bytes;
 use crate::signals;
+use crate::store::index::PAYLOAD_MAX;
 
 /// A segment is smaller than this, so that an offset in it fits the index.
 const ROTATE_MB_MAX: u64 = 4095;
 /// No record is larger.
-const CAP_MAX: u64 = 256 << 20;
+const CAP_MAX: u64 = PAYLOAD_MAX as u64;
 
 /// Collects log records over TCP and keeps them in files. A record is a u32 big-endian length and so many bytes.
 ///
@@ -58,7 +59,8 @@ pub struct Args {
     /// When to force records to disk: never, interval:MS, or batch (after each write) [default: interval:500, with --ack batch]
     #[arg(long, value_name = "WHEN", value_parser = Fsync::parse)]
     fsync: Option<Fsync>,
-    /// The most bytes that the segments may take together, such as 10G
+    /// The most bytes that the segments and their indexes may take together, such as 10G; with --compress, a segment that is
+    /// being packed is there twice meanwhile
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     disk_max: Option<u64>,
     /// What happens then, and when the disk is full: senders wait, or the oldest segments are deleted
@@ -67,7 +69,8 @@ pub struct Args {
     /// How finished segments are packed
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Compress::None)]
     compress: Compress,
-    /// Check that each record is JSON; those that are not are counted, and set aside in segments of their own, bad_*
+    /// Check that each record is JSON; those that are not are counted, and set aside in segments of their own, bad_*. With
+    /// --ack they count for their sender as all others do, and as late: when they are safe there
     #[arg(long)]
     json: bool,
     /// Seconds that a connection may say nothing between two records; 0 is for ever

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::store::index::Entry;
+use crate::store::index::Origin;
 use crate::store::listing::segments;
 use crate::store::name::Kind;
 use crate::store::reader::{SegmentReader, Step};
@@ -18,15 +18,40 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Filter {
     pub since: Option<u64>,
     pub until: Option<u64>,
-    pub connection: Option<u64>,
+    pub connection: Option<Connection>,
+}
+
+/// A connection: by its serial number, of any start of the agent, or of one.
+#[derive(Debug, Clone, Copy)]
+pub struct Connection {
+    start: Option<u32>,
+    serial: u64,
 }
 
 impl Filter {
-    pub fn wants(&self, entry: &Entry) -> bool {
-        let seconds = entry.received_micros / 1_000_000;
+    pub fn wants(&self, origin: &Origin) -> bool {
+        let seconds = origin.received_micros / 1_000_000;
         self.since.is_none_or(|since| seconds >= since)
             && self.until.is_none_or(|until| seconds < until)
-            && self.connection.is_none_or(|connection| entry.connection == connection)
+            && self.connection.is_none_or(|connection| connection.is_that_of(origin))
+    }
+}
+
+impl Connection {
+    /// Reads `7`, or `12.7` for the seventh since the start that began with segment 12.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (start, serial) = match text.split_once('.') {
+            Some((start, serial)) => (Some(start), serial),
+            None => (None, text),
+        };
+        let wrong =
+            |_| format!("expected a number such as 7, or 12.7 for the start that began with segment 12: {text}");
+        let start = start.map(str::parse).transpose().map_err(wrong)?;
+        Ok(Self { start, serial: serial.parse().map_err(wrong)? })
+    }
+
+    fn is_that_of(self, origin: &Origin) -> bool {
+        self.serial == origin.connection && self.start.is_none_or(|start| start == origin.start)
     }
 }
 
@@ -86,14 +111,14 @@ fn print(reader: &mut SegmentReader, filter: &Filter, out: &mut impl Write, dama
         match reader.step()? {
             Step::Record { entry, payload, intact } => {
                 *damaged += u64::from(!intact);
-                if filter.wants(&entry) {
+                if filter.wants(&entry.origin) {
                     out.write_all(payload)?;
                     if payload.last() != Some(&b'\n') {
                         out.write_all(b"\n")?;
                     }
                 }
             }
-            Step::Damaged => *damaged += 1,
+            Step::Damaged { records } => *damaged += records,
             Step::NoMore => return Ok(false),
             Step::Finished => return Ok(true),
         }

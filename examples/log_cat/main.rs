@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cat::Filter;
+use cat::{Connection, Filter};
 use store::utc::parse_time;
 
 /// Prints the records in a directory of log_agent's, a line each, segment by segment in the order of their numbers.
@@ -36,9 +36,10 @@ struct Args {
     /// Only records received before that
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<u64>,
-    /// Only records of the connection with this number; numbers begin anew when the agent starts
-    #[arg(long, value_name = "N")]
-    connection: Option<u64>,
+    /// Only records of the connection with this number. Numbers begin anew when the agent starts; 12.7 is the 7th connection
+    /// since the start whose first segment was number 12
+    #[arg(long, value_name = "N", value_parser = Connection::parse)]
+    connection: Option<Connection>,
     /// Go on as records come, until a signal
     #[arg(long, conflicts_with = "verify")]
     follow: bool,

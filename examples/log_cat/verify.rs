@@ -46,8 +46,9 @@ fn look(directory: &Path, segment: Listed, filter: &Filter) -> io::Result<Found>
     let mut found = Found::default();
     loop {
         match reader.step()? {
-            Step::Record { intact: false, .. } | Step::Damaged => found.damaged += 1,
-            Step::Record { entry, payload, .. } if filter.wants(&entry) => {
+            Step::Record { intact: false, .. } => found.damaged += 1,
+            Step::Damaged { records } => found.damaged += records,
+            Step::Record { entry, payload, .. } if filter.wants(&entry.origin) => {
                 found.records += 1;
                 found.bytes += payload.len() as u64;
             }

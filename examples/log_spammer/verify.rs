@@ -35,8 +35,8 @@ pub fn look(directory: &Path, run: u32, threads: u16, sizes: (u32, u32)) -> io::
         loop {
             let (payload, intact) = match reader.step()? {
                 Step::Record { payload, intact, .. } => (payload, intact),
-                Step::Damaged => {
-                    found.fault(|| format!("{}: an entry is damaged", segment.name));
+                Step::Damaged { .. } => {
+                    found.fault(|| format!("{}: its index is damaged", segment.name));
                     continue;
                 }
                 Step::NoMore | Step::Finished => break,

@@ -2,7 +2,8 @@
 //!
 //! Between messages a connection is read into the scratch, which all share, and decoded there: a small request that is
 //! whole never needs a block. What is left unfinished moves into a block of its own, and the rest of that message is
-//! read straight into it. A connection whose last message was larger than the scratch is read into a block at once.
+//! read straight into it; what lies behind it is for the scratch again. A connection whose last message was larger than
+//! the scratch is read into a block at once.
 
 use std::io::{self, Read};
 use std::mem;
@@ -206,8 +207,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         let Some(connection) = self.table.at_mut(slot) else { return Step::Stop };
         let mut inbound = mem::take(&mut connection.inbound);
-        let room = inbound.room_mut(connection.needs);
-        let window = room.len().min(budget.bytes.max(1));
+        let (needs, had) = (connection.needs, inbound.buffered());
+        let room = inbound.room_mut(needs);
+        // No further than to the end of a message that the scratch could hold: behind it the connection is read into the
+        // scratch again, many messages at once. Otherwise the beginning of the next would keep it in a block in which
+        // there is room for one.
+        let most = if (had + 1..=self.scratch.len()).contains(&needs) { needs - had } else { room.len() };
+        let window = room.len().min(most).min(budget.bytes.max(1));
         let got = self.read(slot, &mut room[..window], budget);
         if let Got::Bytes(count) = got {
             inbound.fill(count);

@@ -35,6 +35,8 @@ pub struct NetworkCounts {
     pub jumps: u64,
     /// Calls of the selector that failed.
     pub selector_failures: u64,
+    /// Reads that came back with bytes.
+    pub reads: u64,
     /// Bytes that the server read.
     pub bytes_read: u64,
     /// Bytes that the server wrote.
@@ -283,6 +285,7 @@ impl State {
 
     /// Books what the processor that has the link read and wrote.
     pub(super) fn book(&mut self, index: usize, read: usize, written: usize) {
+        self.counts.reads += u64::from(read > 0);
         self.counts.bytes_read += read as u64;
         self.counts.bytes_written += written as u64;
         if let Some(bed) = self.beds.get_mut(self.links[index].dealt_to) {

@@ -65,6 +65,8 @@ struct Script {
     space: Option<u64>,
     /// Syncs from the next on: true fails. Behind the last, all succeed.
     syncs: Vec<bool>,
+    /// Writes that still succeed; the one behind them takes some bytes and breaks, and all behind that succeed.
+    writes_well: Option<u64>,
     /// Whether it can be cut.
     cut_fails: bool,
     writes: u64,
@@ -85,6 +87,11 @@ impl Faults {
     /// What becomes of the next syncs: true fails.
     pub fn fail_syncs(&self, script: &[bool]) {
         self.0.lock().syncs = script.iter().rev().copied().collect();
+    }
+
+    /// After `well` writes one breaks in its middle, and not for want of space.
+    pub fn break_write(&self, well: u64) {
+        self.0.lock().writes_well = Some(well);
     }
 
     pub fn fail_cuts(&self, fails: bool) {
@@ -142,6 +149,13 @@ impl DiskFile for FaultyFile {
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut script = self.faults.0.lock();
         script.writes += 1;
+        if script.writes_well == Some(0) {
+            script.writes_well = None;
+            let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+            self.file.write(&[IoSlice::new(&first[..first.len().div_ceil(2)])])?;
+            return Err(io::Error::other("the write has failed on purpose"));
+        }
+        script.writes_well = script.writes_well.map(|well| well - 1);
         let all: usize = slices.iter().map(|slice| slice.len()).sum();
         let most = all.min(script.write_most.unwrap_or(all));
         let count = script.space.map_or(most, |space| most.min(space as usize));

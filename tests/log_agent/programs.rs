@@ -186,6 +186,9 @@ fn log_cat_prints_what_was_received() {
     assert!(all.stdout.contains("1 segments: 11 records, ") && all.stdout.contains("finished"), "{all:#?}");
     assert_eq!(cat(&["--connection", "3"]).stdout, "a line\n");
     assert_eq!(cat(&["--connection", "5"]).stdout, "two\nlines\n");
+    assert_eq!(cat(&["--connection", "1.5"]).stdout, "two\nlines\n", "of the start that began with segment 1");
+    assert_eq!(cat(&["--connection", "2.5"]).stdout, "");
+    cat(&["--connection", "1.2.3"]).misused("--connection");
     assert_eq!(cat(&["--connection", "9"]).stdout.lines().count(), 3);
     assert_eq!(cat(&["--until", "2001-09-09"]).stdout, "");
     assert!(cat(&["--since", "2001-09-09", "--connection", "3"]).stdout == "a line\n");
@@ -342,6 +345,24 @@ fn memory_stays_below_the_ceiling_that_was_printed() {
     println!("peak {} KiB of {} KiB", peak >> 10, ceiling >> 10);
     assert!(peak < ceiling, "{peak} of {ceiling}");
     drop((senders, small));
+}
+
+#[test]
+fn a_huge_line_is_recovered_within_the_ceiling() {
+    let folder = Folder::new();
+    // Nothing in it, and no end of a line: neither takes memory.
+    let huge = fs::File::create(folder.path().join("log_20010909_014640_0001.log")).expect("made");
+    huge.set_len(300 << 20).expect("set");
+    let flags = ["--qcap-bytes", "2M", "--cap", "64K", "--connections-max", "64", "--metrics", "127.0.0.1:0"];
+    let (agent, _) = serve(&folder, &flags);
+    let page = http_get(address_in(&agent.says("metrics on http://")), "/metrics");
+    let ceiling = number_of(&page, "log_agent_memory_ceiling_bytes");
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it is told");
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10;
+    assert!(peak < ceiling && ceiling < 200 << 20, "{peak} of {ceiling}");
+    // The longest record that there may be; what is behind it has no end, and was torn.
+    assert_eq!(folder.size("log_20010909_014640_0001.log"), 256 << 20);
 }
 
 fn address_in(line: &str) -> SocketAddr {

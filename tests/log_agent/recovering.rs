@@ -4,11 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::agent::fsync::Fsync;
-use crate::agent::recovery::recover;
+use crate::agent::recovery::{Recovered, recover, recover_lines};
 use crate::disks::Folder;
 use crate::rig::{ODD, Rig, Setup, assert_payloads, read_all, some};
-use crate::store::index::ENTRY_BYTES;
+use crate::store::index::{ENTRY_BYTES, HEAD_BYTES};
 use crate::store::name::Kind;
+use crate::store::reader::{SegmentReader, Step};
 
 /// A folder with one segment that was not finished.
 fn crashed<R: AsRef<[u8]>>(records: &[R]) -> Folder {
@@ -84,7 +85,8 @@ fn a_shortened_index_costs_no_record() {
         fs::write(path(&folder, ".idx"), &index[..length]).expect("written");
         let recovered = recover(folder.path()).expect("recovered");
         assert_payloads(&folder, &records);
-        let entries = (length / ENTRY_BYTES).saturating_sub(1) as u64;
+        // Header and head of the one run; its entries are believed because the payloads agree with them.
+        let entries = (length.saturating_sub(2 * HEAD_BYTES) / ENTRY_BYTES) as u64;
         assert_eq!((recovered.records_found, recovered.bytes_cut), (10 - entries, 0), "{length} bytes of the index");
         let known = read_all(&folder, Kind::Log).iter().filter(|(connection, _)| *connection == 5).count() as u64;
         assert_eq!(known, entries, "whose the others were is not known any more");
@@ -117,9 +119,90 @@ fn no_flipped_bit_of_an_index_costs_a_record() {
         fs::write(path(&folder, ".idx"), &flipped).expect("written");
         let recovered = recover(folder.path()).expect("recovered");
         assert_payloads(&folder, &records);
-        assert_eq!(recovered.records_found, u64::from(bit >= ENTRY_BYTES * 8), "bit {bit}");
-        assert_eq!((recovered.bytes_cut, recovered.records_damaged), (0, 0));
+        let Recovered { records_found, records_damaged, bytes_cut, .. } = recovered;
+        assert_eq!((records_found, records_damaged, bytes_cut), (0, 0, 0), "bit {bit} is set right");
+        assert!(read_all(&folder, Kind::Log).iter().all(|(connection, _)| *connection == 5), "bit {bit}");
     }
+}
+
+#[test]
+fn of_a_damaged_run_what_agrees_is_believed_and_the_next_run_is_found() {
+    let records = some(0, 12);
+    let damaged = |at: usize, count: usize| {
+        let mut rig = Rig::new(Setup { policy: Fsync::Never, ..Setup::default() });
+        for (slot, records) in (4..).zip(records.chunks(4)) {
+            rig.give(slot, records);
+        }
+        rig.work();
+        let folder = rig.crash();
+        let mut index = fs::read(path(&folder, ".idx")).expect("read");
+        index[at..at + count].fill(0xff);
+        fs::write(path(&folder, ".idx"), index).expect("written");
+        folder
+    };
+    let run = HEAD_BYTES + 4 * ENTRY_BYTES;
+    // Where it is damaged, and whose the records are that are found after all.
+    for (at, count, known) in [
+        (HEAD_BYTES + 4, 4, [0, 6, 7]),
+        (HEAD_BYTES + run, HEAD_BYTES, [5, 0, 7]),
+        (HEAD_BYTES + run + HEAD_BYTES, 3, [5, 0, 7]),
+        (HEAD_BYTES + 2 * run + 8, run - 8, [5, 6, 0]),
+        (HEAD_BYTES, 3 * run, [0; 3]),
+    ] {
+        let folder = damaged(at, count);
+        // Before it is recovered, whoever reads is told.
+        let segment = crate::store::listing::segments(folder.path(), Kind::Log).expect("listed")[0];
+        let mut reader = SegmentReader::open(folder.path(), segment).expect("opened");
+        let (mut told, mut read) = (0, 0);
+        loop {
+            match reader.step().expect("read") {
+                Step::Record { intact, .. } => read += u32::from(intact),
+                Step::Damaged { records } => told += records,
+                Step::NoMore | Step::Finished => break,
+            }
+        }
+        assert_eq!((told > 0, read), (true, known.iter().filter(|known| **known > 0).count() as u32 * 4), "{at}");
+        let recovered = recover(folder.path()).expect("recovered");
+        assert_payloads(&folder, &records);
+        let whose: Vec<_> = read_all(&folder, Kind::Log).into_iter().map(|(connection, _)| connection).collect();
+        let expected: Vec<_> = known.iter().flat_map(|connection| [*connection; 4]).collect();
+        assert_eq!(whose, expected, "{at}");
+        assert_eq!(recovered.records_found, whose.iter().filter(|connection| **connection == 0).count() as u64);
+        assert_eq!((recovered.records_damaged, recovered.bytes_cut), (0, 0));
+    }
+    // The third entry alone: the two before it are believed.
+    let folder = damaged(HEAD_BYTES + HEAD_BYTES + 2 * ENTRY_BYTES + 4, 4);
+    assert_eq!(recover(folder.path()).expect("recovered").records_found, 2);
+    assert_payloads(&folder, &records);
+}
+
+#[test]
+fn a_line_that_is_longer_than_any_record_is_kept_in_pieces() {
+    for (line_max, lengths) in [(10, vec![10, 10, 5, 10, 3]), (25, vec![25, 10, 3]), (9, vec![9, 9, 7, 9, 1, 3])] {
+        let folder = crashed(&["x".repeat(25), "y".repeat(10), "zzz".to_owned()]);
+        fs::remove_file(path(&folder, ".idx")).expect("removed");
+        let recovered = recover_lines(folder.path(), line_max).expect("recovered");
+        let found: Vec<_> = payloads(&folder).iter().map(Vec::len).collect();
+        assert_eq!((found, recovered.bytes_cut), (lengths, 0), "{line_max}");
+        assert_eq!(payloads(&folder).concat(), ["x".repeat(25), "y".repeat(10), "zzz".to_owned()].concat().as_bytes());
+    }
+}
+
+#[test]
+fn connections_of_two_starts_can_be_told_from_each_other() {
+    let folder = crashed(&["first"]);
+    let mut rig = Rig::within(folder, Setup::default(), 1_000_000_000);
+    rig.give(4, &["second"]);
+    rig.work();
+    let folder = rig.crash();
+    let mut origins = Vec::new();
+    for segment in crate::store::listing::segments(folder.path(), Kind::Log).expect("listed") {
+        let mut reader = SegmentReader::open(folder.path(), segment).expect("opened");
+        while let Step::Record { entry, .. } = reader.step().expect("read") {
+            origins.push((entry.origin.start, entry.origin.connection));
+        }
+    }
+    assert_eq!(origins, [(1, 5), (2, 5)], "the same number, and not the same start");
 }
 
 #[test]

@@ -152,9 +152,9 @@ pub fn read_all(folder: &Folder, kind: Kind) -> Vec<(u64, Vec<u8>)> {
             match reader.step().expect("read") {
                 Step::Record { entry, payload, intact } => {
                     assert!(intact, "{}: {entry:?}", segment.name);
-                    records.push((entry.connection, payload.to_vec()));
+                    records.push((entry.origin.connection, payload.to_vec()));
                 }
-                Step::Damaged => panic!("{}: a damaged entry", segment.name),
+                Step::Damaged { .. } => panic!("{}: a damaged entry", segment.name),
                 Step::NoMore | Step::Finished => break,
             }
         }

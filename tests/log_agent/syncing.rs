@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::agent::fsync::Fsync;
 use crate::rig::{Rig, Setup, assert_payloads, some};
+use crate::store::name::Kind;
 
 #[test]
 fn a_group_has_one_sync_however_many_batches_it_is() {
@@ -115,4 +116,75 @@ fn without_the_promise_a_failed_sync_begins_a_new_segment() {
     rig.work();
     assert_eq!((rig.folder.files(".log").len(), rig.numbers.syncs_failed.value()), (2, 1));
     rig.assert_records(&["one", "two"]);
+}
+
+#[test]
+fn a_segment_that_cannot_be_written_is_closed_and_a_new_one_begins() {
+    let records = some(0, 60);
+    for policy in [Fsync::Batch, Fsync::Never, Fsync::Interval(Duration::from_millis(500))] {
+        // The header, index and records of the first group, index and records of the second; some of each on a new segment.
+        for well in 0..8 {
+            let mut rig = Rig::new(Setup { policy, rotate_bytes: 900, ..Setup::default() });
+            rig.faults.break_write(well);
+            for records in records.chunks(15) {
+                rig.give(0, records);
+                rig.work();
+            }
+            // A mark at the end of an index is done without.
+            assert!(rig.link.is_well() && rig.numbers.troubles.value() <= 1, "one write has failed: {well}");
+            assert_eq!(rig.durable(0), Some(60));
+            rig.assert_records(&records);
+            assert_payloads(&rig.crash(), &records);
+        }
+        // In the middle of a segment, nothing more is written to it.
+        let mut rig = Rig::new(Setup { policy, ..Setup::default() });
+        rig.give(0, &records[..30]);
+        rig.work();
+        rig.faults.break_write(1);
+        rig.give(0, &records[30..]);
+        rig.work();
+        let files = rig.folder.files(".log");
+        assert_eq!(files.len(), 2, "{files:?}");
+        let first: usize = records[..30].iter().map(|record| record.len() + 1).sum();
+        assert_eq!(rig.folder.size(&files[0]), first as u64, "what was torn is cut off, and what was whole stays");
+        rig.assert_records(&records);
+    }
+}
+
+#[test]
+fn want_of_space_is_no_reason_for_a_new_segment() {
+    let mut rig = Rig::new(Setup::default());
+    rig.give(0, &["one"]);
+    rig.work();
+    rig.faults.space(Some(3));
+    rig.give(0, &["two"]);
+    rig.now = rig.writer.advance(rig.now).expect("it tries again");
+    rig.faults.space(None);
+    rig.work();
+    assert_eq!(rig.folder.files(".log").len(), 1);
+    rig.assert_records(&["one", "two"]);
+}
+
+#[test]
+fn what_is_set_aside_is_durable_before_it_is_acknowledged() {
+    let records: [(&[u8], bool); 4] = [(b"{}", false), (b"oops", true), (b"[1]", false), (b"", true)];
+    // Syncs of the segment and its index, then of those with the bad ones.
+    for script in [&[false, false, true][..], &[false, false, false, true], &[true], &[false, true]] {
+        let mut rig = Rig::new(Setup { json: true, ..Setup::default() });
+        rig.faults.fail_syncs(script);
+        rig.give_marked(2, &records);
+        let again = rig.writer.advance(rig.now).expect("it tries again");
+        assert_eq!(rig.durable(2), None, "not before all four are: {script:?}");
+        rig.now = again;
+        rig.work();
+        assert_eq!(rig.durable(2), Some(4));
+        rig.assert_records(&["{}", "[1]"]);
+        let bad: Vec<_> = rig.records(Kind::Bad).into_iter().map(|(_, payload)| payload).collect();
+        assert_eq!(bad, [b"oops".to_vec(), vec![]], "{script:?}");
+    }
+    // Nothing but bad ones: they have a sync of their own.
+    let mut rig = Rig::new(Setup { json: true, ..Setup::default() });
+    rig.give_marked(2, &[(b"oops", true)]);
+    rig.work();
+    assert_eq!((rig.durable(2), rig.faults.syncs()), (Some(1), 2));
 }

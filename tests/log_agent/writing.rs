@@ -21,7 +21,11 @@ fn every_record_comes_back_as_it_was() {
         "a newline where it was missing"
     );
     assert_eq!((rig.durable(3), rig.writer.close()), (Some(8), 0));
-    assert_eq!(rig.folder.size(&rig.folder.files(".idx")[0]), (1 + 16 + 1) * 32, "header, entries, mark");
+    assert_eq!(
+        rig.folder.size(&rig.folder.files(".idx")[0]),
+        (1 + 2 + 1) * 32 + 16 * 8,
+        "header, two heads, entries, mark"
+    );
 }
 
 #[test]

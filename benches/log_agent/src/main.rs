@@ -1,62 +1,88 @@
 //! log_agent beside rsyslog, syslog-ng and a bare epoll loop, in one run: records per second, processor time per record,
 //! peak memory.
 //!
-//! `run.sh` starts it. A rate is believed only when all records were counted on disk.
+//! `run.sh` starts it. Rounds are interleaved: each system has its turn before any has its second, so that what else goes
+//! on in the machine meets all of them. A rate is believed only when all records were counted on disk.
 
 mod bare;
 mod load;
 mod measure;
+mod options;
 mod process;
+mod report;
 mod system;
 
 use std::env;
+use std::fmt::Write;
+use std::fs;
 use std::io;
 use std::path::Path;
 
-use measure::{Case, Measured};
+use measure::Case;
+use options::Options;
+use report::Rounds;
 use system::System;
 
-/// Bytes that are sent in a case: enough for a second or more of the fastest.
-const BYTES: u64 = 400 << 20;
+/// Bytes that are sent in a case: enough for some tenths of a second of the fastest.
+const BYTES: u64 = 256 << 20;
 /// The peers get so many times less, or it would take an hour.
 const PEERS_SHARE: u64 = 4;
 /// And with durability rsyslog so many records.
-const SAFE_RECORDS: u64 = 2000;
+const SAFE_RECORDS: u64 = 1024;
 
 fn main() -> io::Result<()> {
-    let args: Vec<String> = env::args().collect();
-    if args.get(1).map(String::as_str) == Some("bare") {
-        return bare::run(&args[2], &args[3]);
+    let args: Vec<String> = env::args().skip(1).collect();
+    if args.first().map(String::as_str) == Some("bare") {
+        return bare::run(&args[1], &args[2]);
     }
-    let [agent, peers] = [args.get(1), args.get(2)].map(|arg| arg.map(String::as_str));
-    let (Some(agent), Some(peers)) = (agent, peers) else {
-        return Err(io::Error::other(
-            "usage: log-agent-bench LOG_AGENT PEERS [--quick] [--size N] [--connections N]; run.sh knows the first two",
-        ));
-    };
-    let (agent, peers) = (Path::new(agent), Path::new(peers));
-    let only = |flag: &str| {
-        let value = args.iter().skip_while(|arg| *arg != flag).nth(1).and_then(|value| value.parse::<usize>().ok());
-        move |number: usize| value.is_none_or(|value| value == number)
-    };
-    let (size_wanted, connections_wanted) = (only("--size"), only("--connections"));
-    let divide = if args.iter().any(|arg| arg == "--quick") { 8 } else { 1 };
-    println!("{}", Measured::HEAD);
-    for durable in [false, true] {
-        for size in [100, 400, 4096].into_iter().filter(|size| size_wanted(*size)) {
-            for connections in [1, 64].into_iter().filter(|connections| connections_wanted(*connections)) {
-                for system in System::all(durable) {
-                    let records = records(system, size, connections) / divide;
-                    let case = Case { system, size, connections, records };
-                    match measure::run(&case, agent, peers) {
-                        Ok(measured) => println!("{measured}"),
-                        Err(error) => println!("| {} | {size} | {connections} | failed: {error} |", system.name()),
+    let options = Options::parse(&args)?;
+    let mut text = machine(&options, &args)?;
+    for folder in &options.folders {
+        let all = measure_all(&options, folder);
+        let _ = writeln!(text, "\n## In {}\n", place(folder));
+        let _ = writeln!(text, "{}\n{}", report::aims(&all), report::table(&all));
+    }
+    println!("{text}");
+    match &options.out {
+        Some(out) => fs::write(out, text),
+        None => Ok(()),
+    }
+}
+
+fn measure_all(options: &Options, folder: &Path) -> Vec<Rounds> {
+    let mut all = Vec::new();
+    for size in &options.sizes {
+        for connections in &options.connections {
+            let named = |system: &System| {
+                options.only.is_empty() || options.only.iter().any(|name| name.as_str() == system.name())
+            };
+            let mut cases: Vec<_> = System::ALL
+                .into_iter()
+                .filter(named)
+                .map(|system| {
+                    let records = records(system, *size, *connections) / options.divide;
+                    let case = Case { system, size: *size, connections: *connections, records };
+                    Rounds { case, seen: Vec::new(), failed: None }
+                })
+                .collect();
+            for round in 0..options.rounds {
+                for rounds in cases.iter_mut().filter(|rounds| rounds.failed.is_none()) {
+                    if round > 0 && rounds.case.system.once() {
+                        continue;
+                    }
+                    let measure = || measure::run(&rounds.case, &options.agent, &options.peers, folder);
+                    // Somebody else may have taken the port that was free: once more, with another.
+                    match measure().or_else(|_| measure()) {
+                        Ok(seen) => rounds.seen.push(seen),
+                        Err(error) => rounds.failed = Some(error.to_string()),
                     }
                 }
             }
+            eprintln!("{} bytes, {connections} connections in {}: done", size, folder.display());
+            all.extend(cases);
         }
     }
-    Ok(())
+    all
 }
 
 /// How many records, the same for each connection.
@@ -65,7 +91,39 @@ fn records(system: System, size: usize, connections: usize) -> u64 {
     let records = match system {
         System::RsyslogSafe => SAFE_RECORDS,
         System::Rsyslog | System::SyslogNg => all / PEERS_SHARE,
-        System::Bare | System::Agent | System::AgentAck => all,
+        System::Bare | System::Agent | System::AgentDefault | System::AgentAck => all,
     };
-    records.next_multiple_of(connections as u64)
+    // Also when it is divided.
+    records.next_multiple_of(connections as u64 * 8)
+}
+
+/// Where and how it was measured.
+fn machine(options: &Options, args: &[String]) -> io::Result<String> {
+    let libraries = system::libraries(&options.peers)?;
+    let peer = |program: &str, flag: &str| {
+        let program = options.peers.join(program);
+        process::first_line(&program.to_string_lossy(), &[flag], &libraries)
+    };
+    let cpus = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("unknown", |(_, model)| model);
+    let cores = std::thread::available_parallelism()?;
+    let line = |program: &str, args: &[&str]| process::first_line(program, args, "");
+    let mut text = String::new();
+    let _ = writeln!(text, "Written by `run.sh {}` on {}.\n", args[2..].join(" "), line("date", &["-u", "+%d %B %Y"]));
+    let _ = writeln!(text, "- {cores} cores, {model}; Linux {}", line("uname", &["-r"]));
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let _ = writeln!(text, "- load of the machine before the run: {}", load.split(' ').next().unwrap_or("unknown"));
+    let _ = writeln!(text, "- {}", peer("usr/sbin/rsyslogd", "-v"));
+    let _ = writeln!(text, "- {}", peer("usr/sbin/syslog-ng", "-V"));
+    let rounds = options.rounds;
+    let _ = writeln!(text, "- {rounds} interleaved rounds; rsyslog with its safest settings has one");
+    Ok(text)
+}
+
+/// A folder, and what kind of disk it lies on.
+fn place(folder: &Path) -> String {
+    let folder = folder.to_string_lossy();
+    let kind = process::first_line("stat", &["-f", "-c", "%T", &folder], "");
+    format!("{folder} ({kind})")
 }

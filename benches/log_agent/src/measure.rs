@@ -1,6 +1,5 @@
 //! One case: a system is started, loaded until everything is on disk, and counted.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// Between two looks at the disk.
 const LOOK: Duration = Duration::from_millis(2);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Case {
     pub system: System,
     pub size: usize,
@@ -25,33 +24,16 @@ pub struct Case {
     pub records: u64,
 }
 
-/// What was seen.
-#[derive(Debug)]
+/// What was seen of a case once.
+#[derive(Debug, Clone, Copy)]
 pub struct Measured {
-    case: Case,
-    seconds: f64,
-    cpu: f64,
-    load_cpu: f64,
-    peak_mib: f64,
-}
-
-impl Measured {
-    pub const HEAD: &'static str = "| system | bytes | connections | records | records/s | CPU us/record | load busy | peak MiB |\n\
-                                    |---|---:|---:|---:|---:|---:|---:|---:|";
-}
-
-impl fmt::Display for Measured {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { case: Case { system, size, connections, records }, seconds, cpu, load_cpu, peak_mib } = self;
-        let rate = *records as f64 / seconds;
-        let each = cpu * 1e6 / *records as f64;
-        let busy = load_cpu / seconds * 100.0;
-        let name = system.name();
-        write!(
-            f,
-            "| {name} | {size} | {connections} | {records} | {rate:.0} | {each:.3} | {busy:.0} % | {peak_mib:.1} |"
-        )
-    }
+    /// Records per second.
+    pub rate: f64,
+    /// Microseconds of processor time for a record.
+    pub cpu: f64,
+    /// Share of one core that the sender used.
+    pub load: f64,
+    pub peak_mib: f64,
 }
 
 /// Ends what it started, also after an error.
@@ -68,9 +50,12 @@ impl Drop for Running {
     }
 }
 
-pub fn run(case: &Case, agent: &Path, peers: &Path) -> io::Result<Measured> {
+/// Measures a case once, in a folder of its own within `folder`.
+pub fn run(case: &Case, agent: &Path, peers: &Path, folder: &Path) -> io::Result<Measured> {
     let Case { system, size, connections, records } = *case;
-    let directory = std::env::temp_dir().join(format!("log-agent-bench-{}", std::process::id()));
+    // What the case before has left to be written would be written during this one.
+    process::flush_disks()?;
+    let directory = folder.join(format!("log-agent-bench-{}", std::process::id()));
     fs::create_dir_all(&directory)?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let child = system.start(agent, peers, port, &directory)?;
@@ -95,7 +80,12 @@ pub fn run(case: &Case, agent: &Path, peers: &Path) -> io::Result<Measured> {
         return Err(io::Error::other(format!("{found} of {records} records are on disk, {acked} were acknowledged")));
     }
     let peak_mib = process::peak_mib(pid);
-    Ok(Measured { case: *case, seconds, cpu: cpu - cpu_before, load_cpu: load_cpu - load_before, peak_mib })
+    Ok(Measured {
+        rate: records as f64 / seconds,
+        cpu: (cpu - cpu_before) * 1e6 / records as f64,
+        load: (load_cpu - load_before) / seconds * 100.0,
+        peak_mib,
+    })
 }
 
 fn wait_until(what: &str, limit: Duration, come: impl Fn() -> bool) -> io::Result<()> {

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 pub enum System {
     Bare,
     Agent,
+    AgentDefault,
     Rsyslog,
     SyslogNg,
     AgentAck,
@@ -17,18 +18,20 @@ pub enum System {
 }
 
 impl System {
-    /// Those that are compared with each other.
-    pub fn all(durable: bool) -> Vec<Self> {
-        match durable {
-            false => vec![Self::Bare, Self::Agent, Self::Rsyslog, Self::SyslogNg],
-            true => vec![Self::AgentAck, Self::RsyslogSafe],
-        }
+    /// Those that nobody asks to force anything to disk, and then those that are, in the order of a round.
+    pub const ALL: [Self; 7] =
+        [Self::Bare, Self::Agent, Self::Rsyslog, Self::SyslogNg, Self::AgentDefault, Self::AgentAck, Self::RsyslogSafe];
+
+    /// True if a round of it is enough: it takes long, and nothing is compared with it closely.
+    pub fn once(self) -> bool {
+        self == Self::RsyslogSafe
     }
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare epoll loop",
             Self::Agent => "log_agent",
+            Self::AgentDefault => "log_agent, interval:500",
             Self::Rsyslog => "rsyslog",
             Self::SyslogNg => "syslog-ng",
             Self::AgentAck => "log_agent --ack",
@@ -45,10 +48,17 @@ impl System {
         }
         record.truncate(size);
         match self {
-            Self::Bare | Self::Agent | Self::AgentAck => [&(size as u32).to_be_bytes()[..], &record].concat(),
+            Self::Bare | Self::Agent | Self::AgentDefault | Self::AgentAck => {
+                [&(size as u32).to_be_bytes()[..], &record].concat()
+            }
             Self::Rsyslog | Self::RsyslogSafe => [format!("{size} ").as_bytes(), &record].concat(),
             Self::SyslogNg => [&record[..], b"\n"].concat(),
         }
+    }
+
+    /// True if nothing counts before it is forced to disk.
+    pub fn durable(self) -> bool {
+        matches!(self, Self::AgentAck | Self::RsyslogSafe)
     }
 
     pub fn acknowledges(self) -> bool {
@@ -65,12 +75,14 @@ impl System {
                 command.args(["bare", &port_text, &format!("{text}/records.log")]);
                 command
             }
-            Self::Agent | Self::AgentAck => {
+            Self::Agent | Self::AgentDefault | Self::AgentAck => {
                 let mut command = Command::new(agent);
                 command.args(["127.0.0.1", &port_text, "--dir", text]);
-                if self.acknowledges() {
-                    command.arg("--ack");
-                }
+                match self {
+                    Self::AgentAck => command.arg("--ack"),
+                    Self::AgentDefault => &mut command,
+                    _ => command.args(["--fsync", "never"]),
+                };
                 command
             }
             Self::Rsyslog | Self::RsyslogSafe => {
@@ -90,12 +102,17 @@ impl System {
                 command
             }
         };
-        let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/syslog-ng"];
-        let libraries: Vec<_> = libraries.iter().map(|path| absolute(peers, path)).collect::<Result<_, _>>()?;
-        command.env("LD_LIBRARY_PATH", libraries.join(":")).stdin(Stdio::null());
+        command.env("LD_LIBRARY_PATH", libraries(peers)?).stdin(Stdio::null());
         let log = fs::File::create(directory.join("stderr"))?;
         command.stdout(log.try_clone()?).stderr(log).spawn()
     }
+}
+
+/// Where the peers' libraries are.
+pub fn libraries(peers: &Path) -> io::Result<String> {
+    let folders = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/syslog-ng"];
+    let folders: Vec<_> = folders.iter().map(|path| absolute(peers, path)).collect::<Result<_, _>>()?;
+    Ok(folders.join(":"))
 }
 
 fn absolute(folder: &Path, path: &str) -> io::Result<String> {

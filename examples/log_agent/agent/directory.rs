@@ -1,7 +1,7 @@
 //! What all writers share about the directory: its disk, its names, its space, and the oldest segment in it.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use super::numbers::Numbers;
 use super::plan::WhenFull;
 use super::recovery::Recovered;
 use super::space::Space;
-use crate::store::index::ENTRY_BYTES;
 use crate::store::listing::{Listed, each_segment};
 use crate::store::name::{Kind, SegmentName};
+use crate::store::runs::{Piece, RunReader};
 
 /// When a segment is finished.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,8 @@ pub struct Directory {
     pub disk: Box<dyn Disk>,
     pub space: Space,
     pub rotation: Rotation,
+    /// What tells this start of the agent from all others: the number of the first segment that it will write.
+    pub start: u32,
     pub numbers: Arc<Numbers>,
     when_full: WhenFull,
     numbering: Mutex<Numbering>,
@@ -61,6 +63,8 @@ impl Directory {
             disk,
             space: Space::new(recovered.bytes, rules.disk_max),
             rotation: rules.rotation,
+            // After four thousand million segments one is used again.
+            start: (recovered.number + 1) as u32,
             numbers,
             when_full: rules.when_full,
             numbering: Mutex::new(Numbering::after(recovered.number, recovered.opened)),
@@ -122,6 +126,7 @@ impl Directory {
         let size = |file: &str| fs::metadata(self.path.join(file)).map_or(0, |metadata| metadata.len());
         let [data, index] = [name.data(packing), name.index()];
         let [data_bytes, index_bytes] = [&data, &index].map(|file| size(file));
+        let records = records_in(&self.path.join(&index)).unwrap_or(0);
         if let Err(error) = self.disk.remove(&data) {
             log::error!("cannot delete the oldest segment: {error}");
             return false;
@@ -129,13 +134,25 @@ impl Directory {
         if let Err(error) = self.disk.remove(&index) {
             log::warn!("cannot delete the index of a deleted segment: {error}");
         }
-        // Besides its records an index has a header and a mark.
-        let records = (index_bytes / ENTRY_BYTES as u64).saturating_sub(2);
         log::warn!("{data} was deleted to make room, and {records} records with it (--when-disk-full)");
         self.space.give_back(data_bytes + index_bytes);
         self.numbers.segments_dropped.add(1);
         self.numbers.records_dropped.add(records);
         true
+    }
+}
+
+/// How many records an index has.
+fn records_in(index: &Path) -> io::Result<u64> {
+    let mut runs = RunReader::new(BufReader::new(File::open(index)?));
+    runs.header()?;
+    let mut records = 0;
+    loop {
+        match runs.next()? {
+            Piece::Run { head, .. } => records += runs.take_entries(head).count() as u64,
+            Piece::Damaged => {}
+            Piece::NoMore | Piece::Finished => return Ok(records),
+        }
     }
 }
 

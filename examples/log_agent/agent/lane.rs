@@ -6,14 +6,15 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::directory::Directory;
+use super::disk::is_full;
 use super::fsync::Fsync;
 use super::segment::Segment;
 use super::tag::{LogBatch, Tag};
-use crate::store::index::{ENTRY_BYTES, Entry};
+use crate::store::index::{Entry, Origin, Runs};
 use crate::store::name::Kind;
 
-/// Entries that are written at once: a quarter of a MiB.
-pub const RUN_RECORDS: usize = 8192;
+/// Bytes of an index that are written at once: of some 15,000 records of one sender.
+pub const INDEX_BYTES: usize = 128 << 10;
 /// Pieces that are written at once.
 const RUN_SLICES: usize = 64;
 
@@ -29,13 +30,13 @@ pub struct Lane {
     kind: Kind,
     policy: Fsync,
     segment: Option<Segment>,
-    /// Its sync has failed, and what is not durable has to be cut off before anything else is written.
+    /// A write or a sync of it has failed. What is torn or not durable has to be cut off before anything else is written.
     condemned: Option<Segment>,
     /// Everything before this is written.
     next: Cursor,
     /// Everything before this is written for good, as the policy has it.
     safe: Cursor,
-    entries: Vec<u8>,
+    runs: Runs,
 }
 
 /// Records that are written at once.
@@ -49,8 +50,8 @@ struct Run<'g> {
 impl Lane {
     pub fn new(kind: Kind, policy: Fsync) -> Self {
         let [next, safe] = [Cursor::default(); 2];
-        let entries = Vec::with_capacity(RUN_RECORDS * ENTRY_BYTES);
-        Self { kind, policy, segment: None, condemned: None, next, safe, entries }
+        let runs = Runs::with_capacity(INDEX_BYTES);
+        Self { kind, policy, segment: None, condemned: None, next, safe, runs }
     }
 
     /// Writes the records of `group` that are not written yet and that are of its kind. After an error it can be called
@@ -62,8 +63,8 @@ impl Lane {
         }
         loop {
             let from = self.segment.as_ref().map_or(0, |segment| segment.written().bytes);
-            let most = directory.rotation.bytes.min(u64::from(u32::MAX));
-            let run = gather(&mut self.entries, group, self.next, self.kind, from, most);
+            let limits = Limits { most: directory.rotation.bytes.min(u64::from(u32::MAX)), start: directory.start };
+            let run = gather(&mut self.runs, group, self.next, self.kind, from, limits);
             if run.records == 0 {
                 self.next = run.end;
                 if run.end.batch >= group.len() {
@@ -85,15 +86,29 @@ impl Lane {
 
     fn append(&mut self, directory: &Directory, mut run: Run<'_>) -> io::Result<()> {
         let Some(segment) = &mut self.segment else { return Ok(()) };
-        let bytes = run.bytes + self.entries.len() as u64;
-        directory.space.take(bytes)?;
-        if let Err(error) = segment.append(&mut run.slices, &self.entries, run.records) {
-            directory.space.give_back(bytes);
-            return Err(error);
+        let index = self.runs.bytes();
+        match segment.append(directory, &mut run.slices, index, run.records) {
+            Ok(()) => {
+                directory.numbers.records_written.add(run.records);
+                directory.numbers.bytes_written.add(run.bytes + index.len() as u64);
+                Ok(())
+            }
+            // There will be space again, and the segment is as good as before.
+            Err(error) if is_full(&error) => Err(error),
+            Err(error) => {
+                self.write_failed(&error);
+                Err(error)
+            }
         }
-        directory.numbers.records_written.add(run.records);
-        directory.numbers.bytes_written.add(bytes);
-        Ok(())
+    }
+
+    /// Something is broken, and maybe only where this segment lies: it gets nothing more. What is not safe in it is written
+    /// to a new one.
+    fn write_failed(&mut self, error: &io::Error) {
+        let Some(segment) = self.segment.take() else { return };
+        log::error!("{}: it cannot be written: {error}; a new segment begins", segment.name);
+        self.next = self.safe;
+        self.condemned = Some(segment);
     }
 
     /// Where nothing is promised about syncs, what is written is written for good.
@@ -144,7 +159,17 @@ impl Lane {
 
     fn cut_condemned(&mut self, directory: &Directory) -> io::Result<()> {
         if let Some(segment) = &mut self.condemned {
-            segment.cut_to_synced(directory)?;
+            match self.policy {
+                Fsync::Batch => segment.cut_to_synced(directory)?,
+                Fsync::Never | Fsync::Interval(_) => segment.mend(directory)?,
+            }
+            if segment.is_dirty()
+                && self.policy != Fsync::Never
+                && let Err(error) = segment.sync()
+            {
+                directory.numbers.syncs_failed.add(1);
+                log::error!("{}: it was not forced to disk: {error}", segment.name);
+            }
         }
         if let Some(segment) = self.condemned.take() {
             segment.finish(directory);
@@ -186,49 +211,67 @@ impl Lane {
 }
 
 /// The records of `kind` from `start` on that go into a segment which has `from` bytes and may have `most`: their bytes as
-/// few slices, their entries behind each other. None, if the next one does not fit.
+/// few slices, their index as `runs`. None, if the next one does not fit.
 fn gather<'g>(
-    entries: &mut Vec<u8>,
+    runs: &mut Runs,
     group: &'g VecDeque<LogBatch>,
     start: Cursor,
     kind: Kind,
     from: u64,
-    most: u64,
+    limits: Limits,
 ) -> Run<'g> {
-    entries.clear();
+    runs.clear();
     let mut run = Run { slices: Vec::with_capacity(RUN_SLICES), bytes: 0, records: 0, end: start };
     while let Some(batch) = group.get(run.end.batch) {
+        let bytes = batch.bytes();
         let mut piece: Range<usize> = 0..0;
-        while run.end.record < batch.len() {
-            let tag = Tag::decode(&batch.tag(run.end.record));
+        for (range, tag) in batch.records(run.end.record) {
+            let tag = Tag::decode(tag);
             if tag.bad != (kind == Kind::Bad) {
                 run.end.record += 1;
                 continue;
             }
-            let range = batch.range(run.end.record);
             let at = from + run.bytes;
-            let fits = at == 0 || at + range.len() as u64 <= most;
+            let fits = at == 0 || at + range.len() as u64 <= limits.most;
             let adjoins = range.start == piece.end && !piece.is_empty();
-            if !fits || run.records as usize == RUN_RECORDS || (!adjoins && run.slices.len() + 1 >= RUN_SLICES) {
-                run.push(&batch.bytes()[piece]);
+            if !fits || !runs.has_room() || (!adjoins && run.slices.len() + 1 >= RUN_SLICES) {
+                run.push(&bytes[piece]);
                 return run;
             }
-            let payload = &batch.bytes()[range.start..range.end - usize::from(tag.newline_added)];
-            let entry = Entry::of(at as u32, payload, tag.generation, tag.received_micros);
-            entries.extend_from_slice(&entry.encode());
+            let payload = &bytes[range.start..range.end - usize::from(tag.newline_added)];
+            runs.push(&Entry {
+                offset: at as u32,
+                length: payload.len() as u32,
+                crc: crc32c::crc32c(payload),
+                newline_added: tag.newline_added,
+                origin: Origin {
+                    connection: tag.generation,
+                    start: limits.start,
+                    received_micros: tag.received_micros,
+                },
+            });
             run.bytes += range.len() as u64;
             run.records += 1;
             run.end.record += 1;
             if adjoins {
                 piece.end = range.end;
             } else {
-                run.push(&batch.bytes()[std::mem::replace(&mut piece, range)]);
+                run.push(&bytes[std::mem::replace(&mut piece, range)]);
             }
         }
-        run.push(&batch.bytes()[piece]);
+        run.push(&bytes[piece]);
         run.end = Cursor { batch: run.end.batch + 1, record: 0 };
     }
     run
+}
+
+/// What holds for all runs.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Bytes of a segment.
+    most: u64,
+    /// The start of the agent.
+    start: u32,
 }
 
 impl<'g> Run<'g> {

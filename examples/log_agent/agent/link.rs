@@ -63,12 +63,18 @@ impl Link {
         self.news.is_some()
     }
 
-    /// So many more records of these connections are durable, in the order in which they came.
-    pub fn tell(&self, durable: impl Iterator<Item = (ConnectionId, u64)>) {
+    /// One more record of each of these connections is durable, in the order in which they came.
+    pub fn tell(&self, durable: impl Iterator<Item = ConnectionId>) {
         let Some(news) = &self.news else { return };
         let mut news = news.lock();
         let News { by_slot, changed } = &mut *news;
-        for (connection, records) in durable {
+        let mut durable = durable.peekable();
+        while let Some(connection) = durable.next() {
+            // Most come in a row.
+            let mut records = 1;
+            while durable.next_if_eq(&connection).is_some() {
+                records += 1;
+            }
             let Some(known) = by_slot.get_mut(connection.slot() as usize) else { continue };
             if known.generation != connection.generation() {
                 // The connection that had the slot before has closed; nobody waits for its number.

@@ -10,16 +10,18 @@ use sluicegate::{Config, LengthPrefixed, Server, TierConfig};
 use super::acks::Acks;
 use super::compress;
 use super::fsync::Fsync;
-use super::lane::RUN_RECORDS;
+use super::lane::INDEX_BYTES;
 use super::link::Link;
 use super::tag::{LogBatch, LogPool};
 use super::writers;
-use crate::store::index::ENTRY_BYTES;
 
 /// Bytes of a batch beyond the longest record: so many small ones at least leave together.
 const BATCH_EXTRA: usize = 64 << 10;
 /// Batches for each writer: one is being filled, one waits, one is being written, and one is spare.
 const BATCHES_LEAST: usize = 4;
+
+/// Records that a sender may have taken in one turn: more than most reads hold.
+const TURN_RECORDS: usize = 4096;
 
 /// What happens when there is no space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -104,6 +106,9 @@ impl Plan {
         config.reply_max = 4 << 10;
         config.segments_max = config.connections_max.max(1024);
         config.owed_total_max = config.connections_max.max(config.owed_max);
+        // A record costs a copy: a turn is bounded by its bytes. With fewer messages, what was read and not decoded yet would
+        // be moved into a block of the connection's own, and come from there piece by piece.
+        config.turn.messages = TURN_RECORDS;
         config.timeouts.idle = self.idle;
         // A full disk is waited for as long as it takes.
         config.timeouts.reply = Duration::ZERO;
@@ -115,7 +120,7 @@ impl Plan {
         let memory = LogPool::memory(bytes, batches);
         server.count_in("batches", memory, format!("{batches} x {bytes} B: --qcap-bytes, 4 a writer at least"))?;
         let lanes = 1 + usize::from(self.json);
-        let run = lanes * (RUN_RECORDS * ENTRY_BYTES + (16 << 10));
+        let run = lanes * (INDEX_BYTES + (16 << 10));
         let queues = 2 * batches * size_of::<LogBatch>();
         let each = writers::STACK + run + queues;
         server.count_in("writers", (writers * each) as u64, format!("{writers} x {each} B: stack, index, queue"))?;

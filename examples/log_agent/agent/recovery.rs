@@ -2,17 +2,18 @@
 //!
 //! An index is written before its records. So after a crash of the agent the last entries may be without their records,
 //! and the last record may be torn: both are cut off. What else is wrong (a damaged, shortened or missing index) is no
-//! crash of the agent. Then nothing that is there is thrown away: records without a sound entry are found again by their
-//! newlines, and belong to connection 0.
+//! crash of the agent. Then nothing that is there is thrown away: records without an entry that can be believed are found
+//! again by their newlines (`rebuild`), and belong to connection 0.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::compress;
 use super::directory::bytes_of;
 use super::numbering::{STATE_FILE, parse_state};
-use crate::store::index::{ENTRY_BYTES, Entry, HEADER, behind};
+use super::rebuild::{Rebuild, Rebuilt};
+use crate::store::index::{ENTRY_BYTES, HEAD_BYTES, Head, PAYLOAD_MAX};
 use crate::store::listing::{Listed, each_segment};
 use crate::store::name::{Packing, SegmentName};
 
@@ -34,6 +35,11 @@ pub struct Recovered {
 
 /// Looks at all segments in `directory`, and finishes those that are not.
 pub fn recover(directory: &Path) -> io::Result<Recovered> {
+    recover_lines(directory, PAYLOAD_MAX)
+}
+
+/// The same. What is found again by its newlines is taken for records of `line_max` bytes at most.
+pub fn recover_lines(directory: &Path, line_max: usize) -> io::Result<Recovered> {
     let mut recovered = Recovered::default();
     if let Ok(state) = fs::read_to_string(directory.join(STATE_FILE)) {
         let (number, opened) = parse_state(&state).unwrap_or_default();
@@ -48,7 +54,7 @@ pub fn recover(directory: &Path) -> io::Result<Recovered> {
     let mut failed = Ok(());
     each_segment(directory, |segment| {
         if failed.is_ok() && segment.packing == Packing::Plain {
-            let done = recover_segment(directory, segment.name, &mut recovered);
+            let done = recover_segment(directory, segment.name, line_max, &mut recovered);
             failed = done.map_err(|error| {
                 let what = format!("cannot recover {}: {error}", directory.join(segment.name.to_string()).display());
                 io::Error::new(error.kind(), what)
@@ -83,7 +89,7 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn recover_segment(directory: &Path, name: SegmentName, recovered: &mut Recovered) -> io::Result<()> {
+fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recovered: &mut Recovered) -> io::Result<()> {
     let data_path = directory.join(name.data(Packing::Plain));
     let index_path = directory.join(name.index());
     let data = OpenOptions::new().read(true).write(true).open(&data_path)?;
@@ -100,16 +106,15 @@ fn recover_segment(directory: &Path, name: SegmentName, recovered: &mut Recovere
     }
     recovered.unfinished += 1;
     let new_path = directory.join(format!("{}{}", name.index(), compress::UNFINISHED));
-    let slots = Slots::new(index)?;
-    let mut rebuilt = Rebuild::new(&data, bytes, File::create(&new_path)?, name.opened * 1_000_000)?;
-    rebuilt.walk(slots)?;
-    let Rebuilt { good, found, damaged } = rebuilt.finish()?;
-    let cut = bytes - good.bytes;
+    let mut rebuild = Rebuild::new(&data, bytes, File::create(&new_path)?, name.opened * 1_000_000, line_max)?;
+    rebuild.walk(index)?;
+    let Rebuilt { bytes: good, records, found, damaged } = rebuild.finish()?;
+    let cut = bytes - good;
     recovered.records_found += found;
     recovered.records_damaged += damaged;
     recovered.bytes_cut += cut;
     if cut > 0 {
-        log::warn!("{name}: {cut} bytes of torn records were cut off; it has {} records", good.records);
+        log::warn!("{name}: {cut} bytes of torn records were cut off; it has {records} records");
     }
     if found > 0 {
         log::warn!("{name}: {found} records had no sound entry in its index, and were found again by their newlines");
@@ -117,7 +122,7 @@ fn recover_segment(directory: &Path, name: SegmentName, recovered: &mut Recovere
     if damaged > 0 {
         log::error!("{name}: {damaged} records are not those that were received");
     }
-    if good.records == 0 {
+    if records == 0 {
         fs::remove_file(&data_path)?;
         fs::remove_file(&new_path)?;
         return fs::remove_file(&index_path).or_else(|error| match error.kind() {
@@ -125,159 +130,22 @@ fn recover_segment(directory: &Path, name: SegmentName, recovered: &mut Recovere
             _ => Err(error),
         });
     }
-    data.set_len(good.bytes)?;
+    data.set_len(good)?;
     data.sync_data()?;
     fs::rename(&new_path, &index_path)?;
     File::open(directory)?.sync_all()
 }
 
-/// True if the last entry says that the segment was finished with so many bytes.
+/// True if the mark at its end says that the segment was finished with so many bytes.
 fn is_finished(mut index: &File, bytes: u64) -> io::Result<bool> {
     let length = index.metadata()?.len();
-    let entry_bytes = ENTRY_BYTES as u64;
-    if length < 2 * entry_bytes || length % entry_bytes != 0 {
+    let head_bytes = HEAD_BYTES as u64;
+    if length < 2 * head_bytes || length % ENTRY_BYTES as u64 != 0 {
         return Ok(false);
     }
-    let mut last = [0; ENTRY_BYTES];
-    index.seek(SeekFrom::Start(length - entry_bytes))?;
+    let mut last = [0; HEAD_BYTES];
+    index.seek(SeekFrom::Start(length - head_bytes))?;
     index.read_exact(&mut last)?;
     index.rewind()?;
-    Ok(Entry::decode(&last).is_some_and(|entry| entry.is_end_mark() && u64::from(entry.offset) == bytes))
-}
-
-/// The entries of an old index, as far as they are sound.
-struct Slots(Option<BufReader<File>>);
-
-impl Slots {
-    fn new(index: Option<File>) -> io::Result<Self> {
-        let Some(index) = index else { return Ok(Self(None)) };
-        let mut index = BufReader::new(index);
-        // A header that is damaged or torn off says nothing about the entries behind it.
-        io::copy(&mut index.by_ref().take(ENTRY_BYTES as u64), &mut io::sink())?;
-        Ok(Self(Some(index)))
-    }
-
-    /// The next sound entry of a record; what is not sound is passed over.
-    fn next_sound(&mut self) -> io::Result<Option<Entry>> {
-        let Some(index) = &mut self.0 else { return Ok(None) };
-        loop {
-            let mut slot = Vec::with_capacity(ENTRY_BYTES);
-            index.by_ref().take(ENTRY_BYTES as u64).read_to_end(&mut slot)?;
-            let Some(slot) = slot.first_chunk::<ENTRY_BYTES>() else { return Ok(None) };
-            if let Some(entry) = Entry::decode(slot).filter(|entry| !entry.is_end_mark()) {
-                return Ok(Some(entry));
-            }
-        }
-    }
-}
-
-/// How much of a segment is good.
-#[derive(Debug, Clone, Copy, Default)]
-struct Good {
-    bytes: u64,
-    records: u64,
-    found: u64,
-    damaged: u64,
-}
-
-struct Rebuilt {
-    good: Good,
-    found: u64,
-    damaged: u64,
-}
-
-/// Walks through a segment and writes its index anew.
-struct Rebuild<'d> {
-    data: BufReader<&'d File>,
-    /// Bytes of the segment.
-    bytes: u64,
-    index: BufWriter<File>,
-    /// How far it has come; the last of it may be damaged records.
-    at: Good,
-    /// Up to the last record that is certain.
-    good: Good,
-    last_micros: u64,
-    payload: Vec<u8>,
-}
-
-impl<'d> Rebuild<'d> {
-    fn new(data: &'d File, bytes: u64, index: File, micros: u64) -> io::Result<Self> {
-        let mut data = BufReader::new(data);
-        data.rewind()?;
-        let mut index = BufWriter::new(index);
-        index.write_all(&HEADER)?;
-        let [at, good] = [Good::default(); 2];
-        Ok(Self { data, bytes, index, at, good, last_micros: micros, payload: Vec::new() })
-    }
-
-    fn walk(&mut self, mut slots: Slots) -> io::Result<()> {
-        while let Some(entry) = slots.next_sound()? {
-            let offset = u64::from(entry.offset);
-            if offset < self.at.bytes {
-                // It says nothing about what is behind the entry before it.
-                continue;
-            }
-            if offset > self.at.bytes {
-                self.find_lines(offset.min(self.bytes), true)?;
-            }
-            if entry.payload_end() > self.bytes || offset > self.bytes {
-                // Torn: neither it nor anything behind it is whole.
-                return Ok(());
-            }
-            self.take_entry(entry)?;
-        }
-        // With an index that ends too early, what is behind it was written all the same.
-        self.find_lines(self.bytes, false)
-    }
-
-    fn take_entry(&mut self, entry: Entry) -> io::Result<()> {
-        self.payload.clear();
-        self.data.by_ref().take(u64::from(entry.length)).read_to_end(&mut self.payload)?;
-        let end = behind(entry.payload_end(), &self.payload);
-        let newline = end - entry.payload_end();
-        let skipped = io::copy(&mut self.data.by_ref().take(newline), &mut io::sink())?;
-        self.at.bytes = entry.payload_end() + skipped;
-        self.at.records += 1;
-        self.last_micros = entry.received_micros;
-        self.index.write_all(&entry.encode())?;
-        // Without its newline it is torn, and the next record would not be where its entry says.
-        match entry.agrees_with(&self.payload) && skipped == newline {
-            true => self.good = self.at,
-            false => self.at.damaged += 1,
-        }
-        Ok(())
-    }
-
-    /// Makes entries for the lines up to `end`. A last one without a newline is torn, unless there is a record behind it.
-    fn find_lines(&mut self, end: u64, record_behind: bool) -> io::Result<()> {
-        while self.at.bytes < end {
-            self.payload.clear();
-            self.data.by_ref().take(end - self.at.bytes).read_until(b'\n', &mut self.payload)?;
-            let whole = self.payload.last() == Some(&b'\n');
-            if self.payload.is_empty() || (!whole && !record_behind) {
-                break;
-            }
-            let line = self.payload.len() - usize::from(whole);
-            let entry = Entry::of(self.at.bytes as u32, &self.payload[..line], 0, self.last_micros);
-            self.index.write_all(&entry.encode())?;
-            self.at.bytes += self.payload.len() as u64;
-            self.at.records += 1;
-            self.at.found += 1;
-            self.good = self.at;
-        }
-        // Where the next entry says that its record is.
-        self.data.seek(SeekFrom::Start(self.at.bytes)).map(drop)
-    }
-
-    fn finish(mut self) -> io::Result<Rebuilt> {
-        let good = self.good;
-        self.index.flush()?;
-        let mut index = self.index.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let length = (good.records + 1) * ENTRY_BYTES as u64;
-        index.set_len(length)?;
-        index.seek(SeekFrom::Start(length))?;
-        index.write_all(&Entry::end_mark(good.bytes as u32).encode())?;
-        index.sync_data()?;
-        Ok(Rebuilt { good, found: good.found, damaged: good.damaged })
-    }
+    Ok(Head::decode_repaired(&last).and_then(|mark| mark.as_end_mark()).is_some_and(|(finished, _)| finished == bytes))
 }

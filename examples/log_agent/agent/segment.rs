@@ -5,25 +5,27 @@ use std::time::Instant;
 
 use super::directory::Directory;
 use super::disk::DiskFile;
-use crate::store::index::{ENTRY_BYTES, Entry, HEADER};
+use crate::store::index::{HEAD_BYTES, HEADER, Head};
 use crate::store::name::{Kind, Packing, SegmentName};
 
 /// How far a segment goes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     pub bytes: u64,
     pub records: u64,
+    index_bytes: u64,
 }
 
 impl Extent {
-    fn index_bytes(self) -> u64 {
-        (self.records + 1) * ENTRY_BYTES as u64
-    }
+    const EMPTY: Self = Self { bytes: 0, records: 0, index_bytes: HEAD_BYTES as u64 };
 
     fn all_bytes(self) -> u64 {
-        self.bytes + self.index_bytes()
+        self.bytes + self.index_bytes
     }
 }
+
+/// Bytes of the mark at the end of an index. They are promised to each segment from its beginning.
+const MARK_BYTES: u64 = HEAD_BYTES as u64;
 
 /// A segment that is being written.
 pub struct Segment {
@@ -34,21 +36,23 @@ pub struct Segment {
     index: Box<dyn DiskFile>,
     written: Extent,
     synced: Extent,
-    /// An append has failed: behind `written` there may be anything.
-    torn: bool,
+    /// An append has failed: behind `written` there may be anything, up to so many bytes.
+    torn: Option<u64>,
 }
 
 impl Segment {
     /// Makes the two files. With `durable_names` they are found again after a crash of the machine.
     pub fn open(directory: &Directory, kind: Kind, since: Instant, durable_names: bool) -> io::Result<Self> {
-        directory.space.take(Extent::default().all_bytes())?;
+        let least = Extent::EMPTY.all_bytes() + MARK_BYTES;
+        directory.space.take(least)?;
         let opened = Self::make(directory, kind, since, durable_names);
         match &opened {
             Ok(segment) => {
+                directory.space.landed(Extent::EMPTY.all_bytes());
                 directory.numbers.segments_opened.add(1);
                 log::debug!("{} begins", segment.name);
             }
-            Err(_) => directory.space.give_back(Extent::default().all_bytes()),
+            Err(_) => directory.space.withdraw(least),
         }
         opened
     }
@@ -67,8 +71,8 @@ impl Segment {
         };
         match make() {
             Ok((data, index)) => {
-                let [written, synced] = [Extent::default(); 2];
-                Ok(Self { name, since, data, index, written, synced, torn: false })
+                let [written, synced] = [Extent::EMPTY; 2];
+                Ok(Self { name, since, data, index, written, synced, torn: None })
             }
             Err(error) => {
                 // Whichever of them exists; what can't be removed is empty, and recovery removes it.
@@ -85,21 +89,37 @@ impl Segment {
         self.written
     }
 
-    /// Appends `records` whole records, `slices`, with their `entries`. All of them or none: what a failed append has left
-    /// is cut off by the next.
+    /// Appends `records` whole records, `slices`, with their runs of the `index`. All of them or none: what a failed append
+    /// has left is cut off by the next.
     ///
-    /// The entries come first: after a crash no whole record is without its entry, so what is cut off was torn.
-    pub fn append(&mut self, slices: &mut [IoSlice<'_>], entries: &[u8], records: u64) -> io::Result<()> {
-        if self.torn {
-            self.cut_files(self.written)?;
-        }
+    /// The index comes first: after a crash no whole record is without its entry, so what is cut off was torn.
+    pub fn append(
+        &mut self,
+        directory: &Directory,
+        slices: &mut [IoSlice<'_>],
+        index: &[u8],
+        records: u64,
+    ) -> io::Result<()> {
+        self.mend(directory)?;
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
-        self.torn = true;
-        write_all(&mut *self.index, &mut [IoSlice::new(entries)])?;
+        let all = (bytes + index.len()) as u64;
+        directory.space.take(all)?;
+        self.torn = Some(all);
+        write_all(&mut *self.index, &mut [IoSlice::new(index)])?;
         write_all(&mut *self.data, slices)?;
-        self.torn = false;
+        self.torn = None;
+        directory.space.landed(all);
         self.written.bytes += bytes as u64;
         self.written.records += records;
+        self.written.index_bytes += index.len() as u64;
+        Ok(())
+    }
+
+    /// Cuts off what a failed append has left.
+    pub fn mend(&mut self, directory: &Directory) -> io::Result<()> {
+        if self.torn.is_some() {
+            self.cut_files(self.written, directory)?;
+        }
         Ok(())
     }
 
@@ -123,7 +143,7 @@ impl Segment {
 
     /// Takes back what is not durable. Nothing may be told about the kernel's copy of it any more.
     pub fn cut_to_synced(&mut self, directory: &Directory) -> io::Result<()> {
-        self.cut_files(self.synced)?;
+        self.cut_files(self.synced, directory)?;
         directory.space.give_back(self.written.all_bytes() - self.synced.all_bytes());
         self.written = self.synced;
         Ok(())
@@ -136,8 +156,8 @@ impl Segment {
             return;
         }
         // If this fails the segment is as good; recovery will look at it once more.
-        let marked = self.mark();
-        if let Err(error) = marked {
+        if let Err(error) = self.mark(directory) {
+            directory.space.withdraw(MARK_BYTES);
             log::warn!("{}: the mark at the end of its index was not written: {error}", self.name);
         }
         directory.numbers.segments_finished.add(1);
@@ -145,14 +165,13 @@ impl Segment {
         directory.closed(self.name);
     }
 
-    fn mark(&mut self) -> io::Result<()> {
-        if self.torn {
-            self.cut_files(self.written)?;
-        }
-        let mark = Entry::end_mark(self.written.bytes as u32).encode();
+    fn mark(&mut self, directory: &Directory) -> io::Result<()> {
+        self.mend(directory)?;
+        let mark = Head::end_mark(self.written.bytes as u32, self.written.records).encode();
         let marked = write_all(&mut *self.index, &mut [IoSlice::new(&mark)]);
-        if marked.is_err() {
-            self.index.cut(self.written.index_bytes())?;
+        match marked {
+            Ok(()) => directory.space.landed(MARK_BYTES),
+            Err(_) => self.index.cut(self.written.index_bytes)?,
         }
         marked
     }
@@ -163,26 +182,30 @@ impl Segment {
                 log::warn!("an empty segment stays: {error}");
             }
         }
-        directory.space.give_back(self.written.all_bytes());
-        directory.closed(self.name);
+        self.gone(directory);
     }
 
     /// Somebody has deleted it while it was being written.
     pub fn forget(self, directory: &Directory) {
         log::warn!("{} was deleted while it was being written; a new segment begins", self.name);
         directory.numbers.segments_deleted.add(1);
-        directory.space.give_back(self.written.all_bytes());
         // One of the two may be left.
         for file in [self.name.data(Packing::Plain), self.name.index()] {
             let _ = directory.disk.remove(&file);
         }
+        self.gone(directory);
+    }
+
+    fn gone(self, directory: &Directory) {
+        directory.space.give_back(self.written.all_bytes());
+        directory.space.withdraw(MARK_BYTES + self.torn.unwrap_or(0));
         directory.closed(self.name);
     }
 
-    fn cut_files(&mut self, to: Extent) -> io::Result<()> {
+    fn cut_files(&mut self, to: Extent, directory: &Directory) -> io::Result<()> {
         self.data.cut(to.bytes)?;
-        self.index.cut(to.index_bytes())?;
-        self.torn = false;
+        self.index.cut(to.index_bytes)?;
+        directory.space.withdraw(self.torn.take().unwrap_or(0));
         Ok(())
     }
 }

@@ -142,8 +142,8 @@ impl Writer {
             return;
         }
         if self.link.wants_news() {
-            let tags = self.group.iter().flat_map(|batch| (0..batch.len()).map(|record| batch.tag(record)));
-            self.link.tell(tags.map(|tag| (Tag::decode(&tag).connection(), 1)));
+            let tags = self.group.iter().flat_map(|batch| batch.records(0).map(|(_, tag)| Tag::decode(tag)));
+            self.link.tell(tags.map(|tag| tag.connection()));
         }
         let mut gone = Level::default();
         for batch in self.group.drain(..) {

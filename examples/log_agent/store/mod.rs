@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `name` | how segments are called |
 //! | `utc` | dates and times in those names |
-//! | `index` | an entry for each record: where it lies, its checksum, whose it is, since when |
+//! | `index` | runs of records: where they lie, their checksums, whose they are, since when |
+//! | `runs` | runs out of an index, also of a damaged one |
 //! | `listing` | the segments of a directory, in their order |
 //! | `reader` | records out of a segment, also of a compressed one |
 
@@ -12,4 +13,5 @@ pub mod index;
 pub mod listing;
 pub mod name;
 pub mod reader;
+pub mod runs;
 pub mod utc;

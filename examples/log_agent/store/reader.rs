@@ -4,22 +4,22 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use super::index::{ENTRY_BYTES, Entry, HEADER};
+use super::index::Entry;
 use super::listing::Listed;
 use super::name::Packing;
+use super::runs::{Entries, Piece, RunReader};
 
 /// Reads a segment from its front. Holds one record at a time.
 pub struct SegmentReader {
-    entries: BufReader<File>,
-    header_seen: bool,
+    runs: RunReader<BufReader<File>>,
+    /// What is left of the run that was read last.
+    entries: Option<Entries>,
     data: Box<dyn Read>,
     /// How far into the segment it has read.
     position: u64,
     payload: Vec<u8>,
     /// An entry that was read before its payload was there.
     pending: Option<Entry>,
-    /// Bytes of an entry that was not there as a whole.
-    partial: Vec<u8>,
 }
 
 /// What the reader has come to.
@@ -27,8 +27,8 @@ pub struct SegmentReader {
 pub enum Step<'a> {
     /// A record, and whether its bytes are those that were received.
     Record { entry: Entry, payload: &'a [u8], intact: bool },
-    /// An entry of the index is damaged; its record can't be told from the next.
-    Damaged,
+    /// Of the index more is damaged than can be set right: so many records at least can't be told from each other.
+    Damaged { records: u64 },
     /// Nothing more is there yet.
     NoMore,
     /// The segment was finished here.
@@ -44,14 +44,13 @@ impl SegmentReader {
         };
         let Listed { name, packing } = segment;
         let data = open(name.data(packing))?;
-        let entries = BufReader::new(open(name.index())?);
+        let runs = RunReader::new(BufReader::new(open(name.index())?));
         let data: Box<dyn Read> = match packing {
             Packing::Plain => Box::new(BufReader::new(data)),
             Packing::Gzip => Box::new(BufReader::new(flate2::read::GzDecoder::new(data))),
             Packing::Zstd => Box::new(BufReader::new(zstd::Decoder::new(data)?)),
         };
-        let [payload, partial] = [Vec::new(), Vec::new()];
-        Ok(Self { entries, header_seen: false, data, position: 0, payload, pending: None, partial })
+        Ok(Self { runs, entries: None, data, position: 0, payload: Vec::new(), pending: None })
     }
 
     /// The next record. After [`Step::NoMore`] it can be asked again: a segment that is being written grows.
@@ -59,15 +58,11 @@ impl SegmentReader {
         let entry = match self.pending.take() {
             Some(entry) => entry,
             None => match self.next_entry()? {
-                Next::Entry(entry) => entry,
-                Next::Damaged => return Ok(Step::Damaged),
-                Next::NoMore => return Ok(Step::NoMore),
+                Ok(entry) => entry,
+                Err(step) => return Ok(step),
             },
         };
-        if entry.is_end_mark() {
-            return Ok(Step::Finished);
-        }
-        // Behind a damaged entry there is a gap, and behind most payloads a newline.
+        // Behind damaged entries there is a gap, and behind most payloads a newline.
         let skip = u64::from(entry.offset).saturating_sub(self.position);
         let skipped = io::copy(&mut self.data.by_ref().take(skip), &mut io::sink())?;
         self.position += skipped;
@@ -85,26 +80,34 @@ impl SegmentReader {
         Ok(Step::Record { entry, payload: &self.payload, intact })
     }
 
-    fn next_entry(&mut self) -> io::Result<Next> {
+    /// The next entry, or what else there is to say.
+    fn next_entry(&mut self) -> io::Result<Result<Entry, Step<'static>>> {
         self.payload.clear();
+        match self.runs.header()? {
+            None => return Ok(Err(Step::NoMore)),
+            Some(true) => {}
+            Some(false) => {
+                let what = "its index is not one that this program knows";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+        }
         loop {
-            let missing = (ENTRY_BYTES - self.partial.len()) as u64;
-            self.entries.by_ref().take(missing).read_to_end(&mut self.partial)?;
-            let Some(bytes) = self.partial.first_chunk::<ENTRY_BYTES>().copied() else { return Ok(Next::NoMore) };
-            self.partial.clear();
-            if self.header_seen {
-                return Ok(Entry::decode(&bytes).map_or(Next::Damaged, Next::Entry));
+            if let Some(entry) = self.entries.as_mut().and_then(Iterator::next) {
+                return Ok(Ok(entry));
             }
-            if bytes != HEADER {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "its index is not one that this program knows"));
-            }
-            self.header_seen = true;
+            let piece = self.runs.next()?;
+            self.entries = match piece {
+                Piece::Run { head, sound } => {
+                    let entries = self.runs.take_entries(head);
+                    if !sound {
+                        return Ok(Err(Step::Damaged { records: head.records() }));
+                    }
+                    Some(entries)
+                }
+                Piece::Damaged => return Ok(Err(Step::Damaged { records: 1 })),
+                Piece::NoMore => return Ok(Err(Step::NoMore)),
+                Piece::Finished => return Ok(Err(Step::Finished)),
+            };
         }
     }
-}
-
-enum Next {
-    Entry(Entry),
-    Damaged,
-    NoMore,
 }
