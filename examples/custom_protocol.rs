@@ -84,7 +84,6 @@ impl Protocol for Lines {
         out.put_static(match why {
             Refusal::Protocol(_) => b"ERROR the line is too long\n",
             Refusal::TooSlow => b"ERROR the line took too long\n",
-            Refusal::ShuttingDown => b"ERROR going down\n",
             _ => b"ERROR no answer\n",
         });
     }

@@ -162,6 +162,4 @@ pub enum Refusal {
     },
     /// The message was handled but nobody answered it (a panic, an answer that can't be encoded). HTTP: 500.
     Unanswered,
-    /// The server is going down. HTTP: 503.
-    ShuttingDown,
 }

@@ -416,7 +416,7 @@ pub(super) fn refuse(why: &Refusal, out: &mut Outbound) {
         Refusal::Protocol(error) if error.status() == 0 => 400,
         Refusal::Protocol(error) => error.status(),
         Refusal::TooSlow => 408,
-        Refusal::Overloaded { .. } | Refusal::ShuttingDown => 503,
+        Refusal::Overloaded { .. } => 503,
         Refusal::Unanswered => 500,
     };
     // The request was not read, or not to its end: what it was is not known.

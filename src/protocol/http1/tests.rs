@@ -144,7 +144,6 @@ fn refusals_close_and_say_why_in_general_words() {
         ),
         (Refusal::TooSlow, "HTTP/1.1 408 Request Timeout\r\n"),
         (Refusal::Overloaded { retry_after_seconds: None }, "HTTP/1.1 503 Service Unavailable\r\n"),
-        (Refusal::ShuttingDown, "HTTP/1.1 503 Service Unavailable\r\n"),
         (Refusal::Unanswered, "HTTP/1.1 500 Internal Server Error\r\n"),
     ];
     for (why, line) in cases {
