@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sluicegate::sim::{Broken, Network, Reading, SimPeer, Simulation, Weather};
-use sluicegate::{CloseKind, Config, LengthPrefixed, Message, MessageProcessor, Peer, Reply, TierConfig, WhenFull};
+use sluicegate::{
+    CloseKind, Config, Deferred, LengthPrefixed, Message, MessageProcessor, Peer, Reply, TierConfig, WhenFull,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Answers that take a whole medium block.
@@ -139,5 +141,37 @@ fn one_peer_is_closed_for_its_own_output_and_not_for_that_of_others() -> Result<
     let closed = |kind| simulation.metrics().closed_by(kind);
     assert_eq!(closed(CloseKind::OutboundFull), 1);
     assert!(closed(CloseKind::EvictedOutbound) > 0, "they do not hold the pool: {}", simulation.describe());
+    Ok(())
+}
+
+/// Settled answers found no segments, and nobody gave up the output that held them: there were blocks enough.
+#[test]
+fn liveness_slow_peers_do_not_keep_all_segments_from_a_settled_answer() -> Result<(), Broken> {
+    const SEGMENTS: usize = 17;
+    let mut config = config();
+    config.segments_max = SEGMENTS;
+    let promises = Arc::new(Mutex::new(Vec::<Deferred<LengthPrefixed>>::new()));
+    let promised = Arc::clone(&promises);
+    let user = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+        promised.lock().push(reply.defer());
+    };
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::new(8192), |_, _| user).expect("the settings fit");
+    let narrow = Weather { send_buffer: 64, ..Weather::calm() };
+    // An answer that is taken may have four segments.
+    let slow: Vec<SimPeer> = (3..SEGMENTS).map(|_| simulation.connect(narrow).expect("there is room")).collect();
+    for peer in &slow {
+        peer.set_reading(Reading::Stalled);
+        peer.send(&frame(b"later"));
+    }
+    simulation.run_for(SECOND)?;
+    let reader = simulation.connect(Weather::calm()).expect("there is room");
+    reader.send(&frame(b"later"));
+    simulation.run_for(SECOND)?;
+    let promises = promises.lock().split_off(0);
+    assert_eq!(promises.len(), slow.len() + 1);
+    promises.into_iter().for_each(|promise| promise.send(&[b'y'; ANSWER]));
+    let answered = simulation.run_until(5 * SECOND, |_| reader.received() == ANSWER + 4)?;
+    assert!(answered, "no answer within five seconds: {}", simulation.describe());
+    assert_eq!(simulation.metrics().closed_by(CloseKind::EvictedOutbound), 1, "no more than had to be");
     Ok(())
 }
