@@ -147,6 +147,7 @@ fn one_peer_is_closed_for_its_own_output_and_not_for_that_of_others() -> Result<
 /// Settled answers found no segments, and nobody gave up the output that held them: there were blocks enough.
 #[test]
 fn liveness_slow_peers_do_not_keep_all_segments_from_a_settled_answer() -> Result<(), Broken> {
+    // The least that there may be.
     const SEGMENTS: usize = 17;
     let mut config = config();
     config.segments_max = SEGMENTS;
