@@ -96,6 +96,12 @@ const MUTANTS: &[Mutant] = &[
         to: "look_at.is_none() && waited_for && self.is_tight()",
     },
     Mutant {
+        name: "liveness: slow peers keep the segments that finished answers wait for",
+        file: "src/processor/answer_room.rs",
+        from: "let lacks_segments = || !self.can_take_outbound() && outbox.has_work();",
+        to: "let lacks_segments = || false;",
+    },
+    Mutant {
         name: "liveness: nobody is evicted",
         file: "src/processor/waiters.rs",
         from: "if now < due {\n            return false;",
@@ -304,6 +310,12 @@ const MUTANTS: &[Mutant] = &[
         file: "src/processor/close.rs",
         from: "first.filter(|first| !(cut_short &&",
         to: "first.filter(|first| !(cut_short && false &&",
+    },
+    Mutant {
+        name: "one peer: closed because others hold the memory for answers",
+        file: "src/processor/backpressure.rs",
+        from: "match full && connection.flags.close_when_full {",
+        to: "match (full || undelivered > 0) && connection.flags.close_when_full {",
     },
     Mutant {
         name: "one peer: whoever is busy has more than its turn",

@@ -1,11 +1,13 @@
-//! Peers who do not take their answers, until the memory for answers is used up: whoever reads is served all the same.
+//! Peers who do not take their answers, until the room for answers is used up: whoever reads is served all the same.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use sluicegate::sim::{Broken, Network, Reading, SimPeer, Simulation, Weather};
-use sluicegate::{CloseKind, Config, LengthPrefixed, Message, Reply, TierConfig};
+use sluicegate::{
+    CloseKind, Config, Deferred, LengthPrefixed, Message, MessageProcessor, Peer, Reply, TierConfig, WhenFull,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Answers that take a whole medium block.
@@ -103,5 +105,74 @@ fn liveness_who_reads_is_served_beside_two_hundred_who_do_not() -> Result<(), Br
 #[test]
 fn liveness_who_reads_is_served_beside_two_hundred_who_read_a_little() -> Result<(), Broken> {
     assert_served(&reading_beside(Reading::Slow { bytes: 16, every: SECOND / 50 })?);
+    Ok(())
+}
+
+/// Answers with much, and wants whoever does not take it closed.
+struct Impatient;
+
+impl MessageProcessor<LengthPrefixed> for Impatient {
+    fn process(&mut self, _: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+        reply.send(&[b'y'; ANSWER]);
+    }
+
+    fn when_full(&mut self, _: &Peer) -> WhenFull {
+        WhenFull::Close
+    }
+}
+
+/// While slow peers held the pool, whoever had a byte undelivered was closed as if its own output were too much.
+#[test]
+fn one_peer_is_closed_for_its_own_output_and_not_for_that_of_others() -> Result<(), Broken> {
+    let mut simulation =
+        Simulation::new(1, config(), LengthPrefixed::new(8192), |_, _| Impatient).expect("the settings fit");
+    let narrow = Weather { send_buffer: 64, ..Weather::calm() };
+    let ask = |simulation: &Simulation<_, _>, messages| {
+        let peer = simulation.connect(narrow).expect("there is room");
+        peer.set_reading(Reading::Stalled);
+        peer.send(&frame(b"much").repeat(messages));
+        peer
+    };
+    let _asks_for_too_much = ask(&simulation, 2 * HIGH / ANSWER);
+    simulation.run_for(SECOND)?;
+    assert_eq!(simulation.metrics().closed_by(CloseKind::OutboundFull), 1);
+    let _ask_for_one_answer: Vec<SimPeer> = (0..SLOW_PEERS).map(|_| ask(&simulation, 1)).collect();
+    simulation.run_for(5 * SECOND)?;
+    let closed = |kind| simulation.metrics().closed_by(kind);
+    assert_eq!(closed(CloseKind::OutboundFull), 1);
+    assert!(closed(CloseKind::EvictedOutbound) > 0, "they do not hold the pool: {}", simulation.describe());
+    Ok(())
+}
+
+/// Settled answers found no segments, and nobody gave up the output that held them: there were blocks enough.
+#[test]
+fn liveness_slow_peers_do_not_keep_all_segments_from_a_settled_answer() -> Result<(), Broken> {
+    // The least that there may be.
+    const SEGMENTS: usize = 17;
+    let mut config = config();
+    config.segments_max = SEGMENTS;
+    let promises = Arc::new(Mutex::new(Vec::<Deferred<LengthPrefixed>>::new()));
+    let promised = Arc::clone(&promises);
+    let user = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+        promised.lock().push(reply.defer());
+    };
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::new(8192), |_, _| user).expect("the settings fit");
+    let narrow = Weather { send_buffer: 64, ..Weather::calm() };
+    // An answer that is taken may have four segments.
+    let slow: Vec<SimPeer> = (3..SEGMENTS).map(|_| simulation.connect(narrow).expect("there is room")).collect();
+    for peer in &slow {
+        peer.set_reading(Reading::Stalled);
+        peer.send(&frame(b"later"));
+    }
+    simulation.run_for(SECOND)?;
+    let reader = simulation.connect(Weather::calm()).expect("there is room");
+    reader.send(&frame(b"later"));
+    simulation.run_for(SECOND)?;
+    let promises = promises.lock().split_off(0);
+    assert_eq!(promises.len(), slow.len() + 1);
+    promises.into_iter().for_each(|promise| promise.send(&[b'y'; ANSWER]));
+    let answered = simulation.run_until(5 * SECOND, |_| reader.received() == ANSWER + 4)?;
+    assert!(answered, "no answer within five seconds: {}", simulation.describe());
+    assert_eq!(simulation.metrics().closed_by(CloseKind::EvictedOutbound), 1, "no more than had to be");
     Ok(())
 }

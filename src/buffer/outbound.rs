@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::lease::Source;
 use super::segments::{COPY_BELOW, Segment};
-use super::{Block, Pool, SharedPool, Tier};
+use super::{Block, Pool, SharedPool, TIERS, Tier};
 use crate::clock::{DATE_LINE, DateText, WallClock};
 use crate::encode_error::EncodeError;
 
@@ -251,12 +251,29 @@ impl Outbound {
             0 => more.max(self.answer.copied).min(self.reply_max - self.answer.copied),
             expected => expected.max(more),
         };
-        let segments_left = self.segments_max.saturating_sub(self.answer_segments());
-        match self.source.lease(rest, segments_left) {
-            Some(block) => self.segments.push(Segment::Block { block, start: 0 }),
-            None => self.fail(EncodeError::NoRoom { wanted: more }),
+        let placed = match self.segments_max.saturating_sub(self.answer_segments()) {
+            0 => self.exchange_tail(more, rest),
+            left => self.source.lease(rest, left).map(|block| self.segments.push(Segment::Block { block, start: 0 })),
+        };
+        if placed.is_none() {
+            self.fail(EncodeError::NoRoom { wanted: more });
         }
         self.answer.failure.is_none()
+    }
+
+    /// Exchanges the last block of an answer that has all its segments for one that also holds `more` bytes, or `rest` if
+    /// there is such a block: nobody has a place for one segment more. The reserve holds whatever an answer may have.
+    #[cold]
+    fn exchange_tail(&mut self, more: usize, rest: usize) -> Option<()> {
+        let largest = self.source.shared_pool().tiers()[TIERS - 1].capacity().min(self.reply_max);
+        let capacity = self.tail()?.capacity();
+        let wanted = (capacity + rest).min(largest).max((capacity + more).min(self.reply_max));
+        let mut block = self.source.lease(wanted, 1)?;
+        let tail = self.tail()?;
+        block.push(tail.filled());
+        let full = Segment::Block { block: mem::replace(tail, block), start: 0 };
+        self.source.recycle(full);
+        Some(())
     }
 
     fn fail(&mut self, failure: EncodeError) {

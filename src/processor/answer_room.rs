@@ -79,9 +79,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         queues.any(|queue| self.segments.could_repay(queue, pool))
     }
 
-    /// True while somebody waits for room in the outbound pool.
+    /// True while somebody waits for room in the outbound pool, or finished answers for segments.
     pub(super) fn waits_for_outbound(&self) -> bool {
-        !self.waiters.answer_room.is_empty() || self.links.outbox.pool.line().blocked_wait().is_some()
+        let outbox = &self.links.outbox;
+        let lacks_segments = || !self.can_take_outbound() && outbox.has_work();
+        !self.waiters.answer_room.is_empty() || outbox.pool.line().blocked_wait().is_some() || lacks_segments()
     }
 
     /// True if somebody waits for a reserve that lies in a peer's queue: a connection for the processor's, or an encoder for

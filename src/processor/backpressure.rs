@@ -123,7 +123,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn hold_if_high(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot).filter(|connection| self.is_high(connection)) else { return };
         let undelivered = connection.outbound.bytes();
-        match connection.flags.close_when_full {
+        // Over its share only, because others hold the pool: that is no fault of its own, and will pass.
+        let full = undelivered >= self.settings.watermarks.high;
+        match full && connection.flags.close_when_full {
             true => self.close_now(slot, CloseReason::OutboundFull { undelivered }),
             false => self.pause(slot, PauseReason::OutboundHigh),
         }

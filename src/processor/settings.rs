@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::backpressure::ANSWER_SEGMENTS;
 use crate::connection::Timeouts;
 
 /// How much one connection may do before the others have their turn. One that uses its turn up goes on behind those who
@@ -69,4 +70,10 @@ pub(crate) struct Settings {
     pub(crate) reply_max: usize,
     /// Undelivered segments, over all connections.
     pub(crate) segments_max: usize,
+}
+
+impl Settings {
+    /// The least `segments_max` with which anybody is served: messages are handed over while more than those of one answer
+    /// are free.
+    pub(crate) const SEGMENTS_LEAST: usize = ANSWER_SEGMENTS + 1;
 }

@@ -86,7 +86,8 @@ pub struct Config {
     pub owed_total_max: usize,
     /// Unasked messages that may wait for a processor thread. Default 4096.
     pub unasked_max: usize,
-    /// Pieces of undelivered answers, over all connections of a processor: a block, or a shared or static body. Default 32,768.
+    /// Pieces of undelivered answers, over all connections of a processor: a block, or a shared or static body. No
+    /// less than 17: nobody is served without room for one more answer of 16. Default 32,768.
     pub segments_max: usize,
     /// The server refuses to start when its memory ceiling is over so many bytes. Default: no limit.
     pub memory_max: Option<u64>,
@@ -156,7 +157,7 @@ impl Config {
         check_range("owed_max", self.owed_max, 1, COUNT_MAX)?;
         check_range("owed_total_max", self.owed_total_max, 1, COUNT_MAX)?;
         check_range("unasked_max", self.unasked_max, 1, COUNT_MAX)?;
-        check_range("segments_max", self.segments_max, 1, COUNT_MAX)?;
+        check_range("segments_max", self.segments_max, Settings::SEGMENTS_LEAST, COUNT_MAX)?;
         if self.owed_max > self.owed_total_max {
             let what = format!(
                 "is {}, more than all connections together ({}): lower it to that, or raise owed_total_max",
@@ -327,6 +328,14 @@ mod tests {
     }
 
     #[test]
+    fn there_must_be_segments_for_an_answer() {
+        let least = Config { segments_max: 17, ..Config::default() };
+        assert_eq!(least.validate(1 << 20), Ok(()));
+        let error = wrong(|config| config.segments_max = 16).to_string();
+        assert_eq!(error, "segments_max: is 16: raise it to at least 17");
+    }
+
+    #[test]
     fn every_error_names_its_setting() {
         let errors = [
             (wrong(|config| config.processors = 0), "processors"),
@@ -345,7 +354,7 @@ mod tests {
             (wrong(|config| config.owed_max = 1 << 20), "owed_max"),
             (wrong(|config| config.owed_total_max = 0), "owed_total_max"),
             (wrong(|config| config.unasked_max = 0), "unasked_max"),
-            (wrong(|config| config.segments_max = 0), "segments_max"),
+            (wrong(|config| config.segments_max = 16), "segments_max"),
             (wrong(|config| config.timeouts.idle = Duration::MAX), "timeouts.idle"),
             (wrong(|config| config.timeouts.linger = Duration::ZERO), "timeouts.linger"),
             (wrong(|config| config.timeouts.linger_bytes = 0), "timeouts.linger_bytes"),

@@ -17,6 +17,16 @@ fn outbound(counts: [usize; TIERS]) -> (Outbound, Arc<SharedPool>) {
     (Outbound::of_processor(own, reserve(REPLY_MAX, &line), REPLY_MAX, Arc::new(WallClock::at(0))), pool)
 }
 
+/// The outbound of a worker, with a pool of so many blocks of each usual size; with or without a reserve.
+fn workers_outbound(counts: [usize; TIERS], has_reserve: bool) -> (Outbound, Arc<SharedPool>) {
+    const LARGEST: usize = 1 << 20;
+    let line = Line::new(Arc::new(WakeFlag::never_asleep()));
+    let tiers = [(4 << 10, counts[0]), (128 << 10, counts[1]), (LARGEST, counts[2])];
+    let pool = SharedPool::new(tiers.map(|(size, count)| TierConfig { size, count }), Arc::clone(&line));
+    let reserve = has_reserve.then(|| reserve(LARGEST, &line));
+    (Outbound::of_worker(Arc::clone(&pool), reserve, LARGEST, Arc::new(WallClock::at(0))), pool)
+}
+
 fn stage(out: &mut Outbound, answer: &[u8]) {
     out.begin();
     out.put(answer);
@@ -80,4 +90,44 @@ fn no_byte_of_an_answer_leaves_before_there_is_room_for_all_of_it() {
         drop((taken, out));
         assert!(pool.all_home());
     }
+}
+
+/// An answer that had all its segments took the reserve as one more, for which nobody had a place.
+#[test]
+fn an_answer_of_a_worker_has_no_more_segments_than_its_place_in_the_queue() {
+    let shared: Arc<[u8]> = pattern(5000).into();
+    // With room; without a reserve; and with nothing but the reserve for what does not fit small blocks.
+    for (counts, has_reserve) in [([4, 4, 4], true), ([4, 4, 4], false), ([4, 1, 0], true)] {
+        let (mut out, pool) = workers_outbound(counts, has_reserve);
+        let mut whole = vec![0; 8];
+        out.begin();
+        let prefix = out.reserve_prefix::<8>();
+        for piece in 0..40 {
+            out.put_shared(Arc::clone(&shared));
+            out.put(&pattern(100 + piece));
+            whole.extend([&shared, &pattern(100 + piece)[..]].concat());
+        }
+        out.patch(prefix, *b"prefixed");
+        whole[..8].copy_from_slice(b"prefixed");
+        assert_eq!(out.finish(), Ok(whole.len()));
+        assert_eq!(out.to_vec(), whole);
+        assert!(out.segments() <= QUEUED_SEGMENTS, "{} segments", out.segments());
+        drop(out.into_segments());
+        assert!(pool.all_home());
+    }
+}
+
+/// The prefix of an answer may lie in the block that is exchanged for a larger one.
+#[test]
+fn a_prefix_keeps_its_place_when_the_last_block_of_an_answer_is_exchanged() {
+    let shared: Arc<[u8]> = pattern(5000).into();
+    let (mut out, _) = workers_outbound([4, 4, 4], true);
+    stage(&mut out, b"first");
+    (0..2).for_each(|_| out.put_shared(Arc::clone(&shared)));
+    let prefix = out.reserve_prefix::<8>();
+    let rest = pattern(600 << 10);
+    rest.chunks(999).for_each(|chunk| out.put(chunk));
+    out.patch(prefix, *b"prefixed");
+    assert_eq!(out.to_vec(), [b"first", &shared[..], &shared, b"prefixed", &rest].concat());
+    assert_eq!(out.segments(), QUEUED_SEGMENTS);
 }
