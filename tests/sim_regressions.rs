@@ -327,6 +327,23 @@ fn ends_once_a_reason_that_promises_delivery_gives_way_to_what_cut_the_answer_sh
     Ok(())
 }
 
+/// The peer had closed its side while it was owed a reply, which did not come in time either: the end that waited for it was
+/// told so, and taken no further until that reply was settled after all.
+#[test]
+fn liveness_a_reply_that_does_not_come_holds_no_end_up() -> Result<(), Broken> {
+    let promises = Promises::default();
+    let mut simulation = simulation(Config::default(), |_, _| patient_user(&promises));
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    peer.send(&frame(b"later"));
+    peer.finish();
+    simulation.run_for(50 * SECOND)?;
+    assert_eq!((promises.lock().len(), simulation.open()), (1, 1), "it is owed a reply");
+    simulation.run_for(20 * SECOND)?;
+    let kinds: Vec<_> = simulation.closed().iter().map(|closed| closed.kind).collect();
+    assert_eq!(kinds, [CloseKind::ReplyTimeout], "{}", simulation.describe());
+    Ok(())
+}
+
 /// A timer that comes out while its connection waits for its next turn finds no deadline that runs. It must not be the last
 /// one: whoever has had that turn is looked at again.
 #[test]
