@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use sluicegate::http1::{Http1, Response};
 use sluicegate::sim::{Broken, Network, Reading, SimPeer, SimWorkers, Simulation, Weather};
 use sluicegate::{CloseKind, Config, Deferred, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig, Timeouts};
 
@@ -341,6 +342,32 @@ fn liveness_a_reply_that_does_not_come_holds_no_end_up() -> Result<(), Broken> {
     simulation.run_for(20 * SECOND)?;
     let kinds: Vec<_> = simulation.closed().iter().map(|closed| closed.kind).collect();
     assert_eq!(kinds, [CloseKind::ReplyTimeout], "{}", simulation.describe());
+    Ok(())
+}
+
+/// An empty line between requests is no beginning of one: a client that had sent one behind its request, and nothing more,
+/// was told that it was too slow.
+#[test]
+fn clocks_an_empty_line_between_requests_is_no_message() -> Result<(), Broken> {
+    let post =
+        |length: usize| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length));
+    // Alone; behind a body in the scratch; behind one in a block, and read with it or after it.
+    for (request, split) in
+        [(String::new(), 0), (post(10), 0), (post(10), 20), (post(10_000), 9000), (post(500_000), 0)]
+    {
+        let user = |_: Message<'_, Http1>, reply: Reply<'_, Http1>| reply.send(Response::ok("done"));
+        let mut simulation = Simulation::new(1, Config::default(), Http1::default(), |_, _| user).expect("they fit");
+        let peer = simulation.connect(Weather::calm()).expect("there is room");
+        let bytes = [request.as_bytes(), b"\r\n"].concat();
+        peer.send(&bytes[..split]);
+        simulation.run_for(SECOND)?;
+        peer.send(&bytes[split..]);
+        simulation.run_for(50 * SECOND)?;
+        assert_eq!(simulation.open(), 1, "{} bytes and an empty line, {split} of them first", request.len());
+        simulation.run_for(20 * SECOND)?;
+        let kinds: Vec<_> = simulation.closed().iter().map(|closed| closed.kind).collect();
+        assert_eq!(kinds, [CloseKind::Idle], "{} bytes and an empty line, {split} of them first", request.len());
+    }
     Ok(())
 }
 

@@ -29,6 +29,12 @@ pub const MUTANTS: &[Mutant] = &[
         to: "",
     },
     Mutant {
+        name: "clocks: an empty line between requests is the beginning of one",
+        file: "src/processor/read.rs",
+        from: "if keep > 0 && connection.deadlines",
+        to: "if connection.deadlines",
+    },
+    Mutant {
         name: "selector: room is asked for before the socket is watched",
         file: "src/processor/write.rs",
         from: "        self.watch(slot);\n",
