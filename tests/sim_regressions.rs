@@ -7,7 +7,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sluicegate::http1::{Http1, Response};
 use sluicegate::sim::{Broken, Network, Reading, SimPeer, SimWorkers, Simulation, Weather};
-use sluicegate::{CloseKind, Config, Deferred, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig, Timeouts};
+use sluicegate::{
+    CloseKind, Config, Deferred, Finish, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig, Timeouts,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -367,6 +369,30 @@ fn clocks_an_empty_line_between_requests_is_no_message() -> Result<(), Broken> {
         simulation.run_for(20 * SECOND)?;
         let kinds: Vec<_> = simulation.closed().iter().map(|closed| closed.kind).collect();
         assert_eq!(kinds, [CloseKind::Idle], "{} bytes and an empty line, {split} of them first", request.len());
+    }
+    Ok(())
+}
+
+/// The server goes down when a processor can't sleep. Nobody told the accepter and the other processors, so it never came
+/// to an end, and tried to sleep again and again.
+#[test]
+fn shutdown_a_selector_that_fails_is_the_end_of_the_whole_server() -> Result<(), Broken> {
+    for processors in [1, 3] {
+        let mut config = Config::default();
+        config.processors = processors;
+        let promises = Promises::default();
+        let user = |_, _: &Network, _: &SimWorkers| patient_user(&promises);
+        let mut simulation = Simulation::new_with(1, config, LengthPrefixed::default(), user).expect("they fit");
+        let peers: Vec<_> = (0..9).filter_map(|_| simulation.connect(Weather::calm())).collect();
+        peers.iter().for_each(|peer| assert!(peer.send(&frame(b"later"))));
+        simulation.run_for(SECOND)?;
+        assert_eq!(promises.lock().len(), 9);
+        simulation.network().break_selector(processors - 1);
+        while simulation.step()? {}
+        promises.lock().clear();
+        let report = simulation.shutdown(SECOND, Finish::Answer)?;
+        assert_eq!(report.metrics.closed_by(CloseKind::Shutdown), 9, "{processors} processors");
+        assert!(report.elapsed < 2 * SECOND, "nobody was waited for: {:?}", report.elapsed);
     }
     Ok(())
 }
