@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use sluicegate::http1::{Http1, Response};
 use sluicegate::sim::{Broken, Network, Reading, SimPeer, SimWorkers, Simulation, Weather};
-use sluicegate::{CloseKind, Config, Deferred, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig, Timeouts};
+use sluicegate::{
+    CloseKind, Config, Deferred, Finish, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig, Timeouts,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -324,6 +327,73 @@ fn ends_once_a_reason_that_promises_delivery_gives_way_to_what_cut_the_answer_sh
     let kinds = peers.iter().map(|peer| closed.iter().find(|closed| closed.address == peer.address()));
     let kinds: Vec<_> = kinds.flatten().map(|closed| closed.kind).collect();
     assert_eq!(kinds, [CloseKind::WriteStalled, CloseKind::Unanswered, CloseKind::PeerClosed]);
+    Ok(())
+}
+
+/// The peer had closed its side while it was owed a reply, which did not come in time either: the end that waited for it was
+/// told so, and taken no further until that reply was settled after all.
+#[test]
+fn liveness_a_reply_that_does_not_come_holds_no_end_up() -> Result<(), Broken> {
+    let promises = Promises::default();
+    let mut simulation = simulation(Config::default(), |_, _| patient_user(&promises));
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    peer.send(&frame(b"later"));
+    peer.finish();
+    simulation.run_for(50 * SECOND)?;
+    assert_eq!((promises.lock().len(), simulation.open()), (1, 1), "it is owed a reply");
+    simulation.run_for(20 * SECOND)?;
+    let kinds: Vec<_> = simulation.closed().iter().map(|closed| closed.kind).collect();
+    assert_eq!(kinds, [CloseKind::ReplyTimeout], "{}", simulation.describe());
+    Ok(())
+}
+
+/// An empty line between requests is no beginning of one: a client that had sent one behind its request, and nothing more,
+/// was told that it was too slow.
+#[test]
+fn clocks_an_empty_line_between_requests_is_no_message() -> Result<(), Broken> {
+    let post =
+        |length: usize| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length));
+    // Alone; behind a body in the scratch; behind one in a block, and read with it or after it.
+    for (request, split) in
+        [(String::new(), 0), (post(10), 0), (post(10), 20), (post(10_000), 9000), (post(500_000), 0)]
+    {
+        let user = |_: Message<'_, Http1>, reply: Reply<'_, Http1>| reply.send(Response::ok("done"));
+        let mut simulation = Simulation::new(1, Config::default(), Http1::default(), |_, _| user).expect("they fit");
+        let peer = simulation.connect(Weather::calm()).expect("there is room");
+        let bytes = [request.as_bytes(), b"\r\n"].concat();
+        peer.send(&bytes[..split]);
+        simulation.run_for(SECOND)?;
+        peer.send(&bytes[split..]);
+        simulation.run_for(50 * SECOND)?;
+        assert_eq!(simulation.open(), 1, "{} bytes and an empty line, {split} of them first", request.len());
+        simulation.run_for(20 * SECOND)?;
+        let kinds: Vec<_> = simulation.closed().iter().map(|closed| closed.kind).collect();
+        assert_eq!(kinds, [CloseKind::Idle], "{} bytes and an empty line, {split} of them first", request.len());
+    }
+    Ok(())
+}
+
+/// The server goes down when a processor can't sleep. Nobody told the accepter and the other processors, so it never came
+/// to an end, and tried to sleep again and again.
+#[test]
+fn shutdown_a_selector_that_fails_is_the_end_of_the_whole_server() -> Result<(), Broken> {
+    for processors in [1, 3] {
+        let mut config = Config::default();
+        config.processors = processors;
+        let promises = Promises::default();
+        let user = |_, _: &Network, _: &SimWorkers| patient_user(&promises);
+        let mut simulation = Simulation::new_with(1, config, LengthPrefixed::default(), user).expect("they fit");
+        let peers: Vec<_> = (0..9).filter_map(|_| simulation.connect(Weather::calm())).collect();
+        peers.iter().for_each(|peer| assert!(peer.send(&frame(b"later"))));
+        simulation.run_for(SECOND)?;
+        assert_eq!(promises.lock().len(), 9);
+        simulation.network().break_selector(processors - 1);
+        while simulation.step()? {}
+        promises.lock().clear();
+        let report = simulation.shutdown(SECOND, Finish::Answer)?;
+        assert_eq!(report.metrics.closed_by(CloseKind::Shutdown), 9, "{processors} processors");
+        assert!(report.elapsed < 2 * SECOND, "nobody was waited for: {:?}", report.elapsed);
+    }
     Ok(())
 }
 

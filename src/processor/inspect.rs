@@ -40,6 +40,8 @@ pub(crate) struct Inspected {
     pub(crate) id: ConnectionId,
     pub(crate) paused: Paused,
     pub(crate) stage: Option<Stage>,
+    /// It ends and no reply that it is owed is waited for any more.
+    pub(crate) gave_up_replies: bool,
     /// The tier of the block that it holds.
     pub(crate) tier: Option<usize>,
     pub(crate) buffered: usize,
@@ -102,6 +104,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             id: connection.id,
             paused: connection.paused,
             stage: connection.ending.as_ref().map(|ending| ending.stage),
+            gave_up_replies: connection.ending.as_ref().is_some_and(|ending| ending.gave_up_replies),
             tier: connection.inbound.tier(),
             buffered: connection.inbound.buffered(),
             queued: connection.outbound.bytes(),

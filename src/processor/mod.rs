@@ -39,6 +39,7 @@ mod timeouts;
 mod waiters;
 mod write;
 
+use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -121,6 +122,8 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     slow_peers: SlowPeers,
     holders: [Holders; TIERS],
     phase: Phase,
+    /// Why it can't sleep any more.
+    failure: Option<io::Error>,
     now: Instant,
     /// The second of `now` that the wall clock was set at.
     second: u64,
@@ -157,6 +160,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             slow_peers: SlowPeers::default(),
             holders: Default::default(),
             phase: Phase::Serving,
+            failure: None,
             now,
             second: u64::MAX,
             started: now,
@@ -176,10 +180,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// Runs cycles until the server has stopped and every connection has closed.
-    pub(crate) fn run(mut self) {
+    ///
+    /// # Errors
+    /// It could not sleep: its selector is broken. The server has gone down for that.
+    pub(crate) fn run(mut self) -> io::Result<()> {
         self.start();
         while self.cycle() {}
+        let failure = self.failure.take();
         self.end();
+        failure.map_or(Ok(()), Err)
     }
 
     /// After the last cycle: sends away encoders that still wait for room, ends the user's processor and brings every
@@ -245,8 +254,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn sleep(&mut self, limit: Option<Duration>) {
         let mut ready = mem::take(&mut self.ready);
         if let Err(error) = self.selector.select(limit, &mut ready) {
-            log::error!("the selector failed, the server goes down: {error}");
-            self.phase = Phase::broken(self.now);
+            self.selector_failed(error);
         }
         self.links.outbox.wake.awake();
         self.links.outbox.answer_call();

@@ -354,7 +354,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let (desk, now) = (&mut self.desk, self.now);
         let Some(connection) = self.table.at_mut(slot) else { return };
         connection.needs = needs.unwrap_or(0);
-        if connection.deadlines.received() == 0 {
+        // Where nothing is kept no message has begun: those were empty lines between two, or the like.
+        if keep > 0 && connection.deadlines.received() == 0 {
             connection.deadlines.message_grows(now, had);
         }
         desk.out.begin();

@@ -1,6 +1,7 @@
 //! How the server ends: `Serving -> Draining -> Stopped`. Only the processor moves it.
 
-use std::time::Instant;
+use std::io;
+use std::time::{Duration, Instant};
 
 use super::{Processor, Selector};
 use crate::connection::CloseReason;
@@ -24,12 +25,6 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// The operating system has failed: no grace is of any use.
-    pub(super) fn broken(now: Instant) -> Self {
-        let request = Shutdown { grace: std::time::Duration::ZERO, finish: Finish::Answer };
-        Self::Draining { until: Some(now), request }
-    }
-
     /// When the grace is over.
     pub(super) fn until(&self) -> Option<Instant> {
         match self {
@@ -47,6 +42,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             (Phase::Draining { request, .. }, Some(newer)) => *request != newer || self.is_finished(),
             (Phase::Draining { .. }, None) => self.is_finished(),
             _ => false,
+        }
+    }
+
+    /// The processor can't sleep any more, nor hear of what its sockets have: the whole server goes down, and no grace is
+    /// of any use. It fails in each cycle from now on, until the accepter has ended.
+    pub(super) fn selector_failed(&mut self, error: io::Error) {
+        if self.failure.is_none() {
+            log::error!("the selector failed, the server goes down: {error}");
+            self.failure = Some(error);
+            self.links.control.request(Shutdown { grace: Duration::ZERO, finish: Finish::Answer });
         }
     }
 

@@ -82,6 +82,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if let Some(ending) = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut()) {
             ending.gave_up_replies = true;
         }
+        // One that ended already has no other deadline, and perhaps nothing else that would bring it up again.
+        self.enqueue_ending(slot);
     }
 }
 

@@ -72,7 +72,7 @@ fn spawn_processor<P, M>(
     user: M,
     config: &Config,
     shared: &Shared<TcpStream>,
-) -> io::Result<JoinHandle<()>>
+) -> io::Result<JoinHandle<io::Result<()>>>
 where
     P: Protocol,
     M: MessageProcessor<P> + 'static,
@@ -87,7 +87,7 @@ where
     spawn(&name, config.processor_stack, move || {
         // Before the processor, so that it is dropped after it.
         let _departure = departure;
-        Processor::new(selector, protocol, user, settings, links).run();
+        Processor::new(selector, protocol, user, settings, links).run()
     })
 }
 

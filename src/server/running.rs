@@ -24,7 +24,7 @@ use crate::protocol::Protocol;
 #[derive(Debug)]
 pub(super) struct Threads {
     pub(super) accepter: JoinHandle<io::Result<()>>,
-    pub(super) processors: Vec<JoinHandle<()>>,
+    pub(super) processors: Vec<JoinHandle<io::Result<()>>>,
 }
 
 /// A server that runs.
@@ -103,15 +103,19 @@ impl<P: Protocol> Running<P> {
         let accepted = accepter.join();
         self.meter.shared.clear_up();
         let alone = processed.len() == 1;
-        let mut panics = processed.into_iter().enumerate().filter_map(|(number, end)| Some((number, end.err()?)));
-        if let Some((number, payload)) = panics.next() {
+        for (number, end) in processed.into_iter().enumerate() {
             let which = if alone { "the processor thread".into() } else { format!("the thread of processor {number}") };
-            return Err(io::Error::other(format!("{which} panicked: {}", panic_text(&*payload))));
+            failure(&which, end)?;
         }
-        match accepted {
-            Ok(accepted) => accepted.map_err(|error| explain("the accepter thread could not go on", error)),
-            Err(payload) => Err(io::Error::other(format!("the accepter thread panicked: {}", panic_text(&*payload)))),
-        }
+        failure("the accepter thread", accepted)
+    }
+}
+
+/// What has become of a thread, and which one that was.
+fn failure(which: &str, end: thread::Result<io::Result<()>>) -> io::Result<()> {
+    match end {
+        Ok(ended) => ended.map_err(|error| explain(format!("{which} could not go on"), error)),
+        Err(payload) => Err(io::Error::other(format!("{which} panicked: {}", panic_text(&*payload)))),
     }
 }
 
@@ -207,7 +211,7 @@ mod tests {
 
     fn running_on(
         accepter: impl FnOnce() -> io::Result<()> + Send + 'static,
-        processors: Vec<JoinHandle<()>>,
+        processors: Vec<JoinHandle<io::Result<()>>>,
     ) -> Running<Nothing> {
         let config = Config { processors: processors.len(), connections_max: 8, handover_max: 4, ..Config::default() };
         let flags: Vec<_> = processors.iter().map(|_| Arc::new(WakeFlag::never_asleep())).collect();
@@ -219,22 +223,25 @@ mod tests {
 
     fn running(
         accepter: impl FnOnce() -> io::Result<()> + Send + 'static,
-        processor: impl FnOnce() + Send + 'static,
+        processor: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> Running<Nothing> {
         running_on(accepter, vec![thread::spawn(processor)])
     }
 
     #[test]
-    fn a_panic_of_either_thread_comes_out_of_join() {
+    fn what_ended_either_thread_comes_out_of_join() {
         let error = running(|| Ok(()), || panic!("slot {}", 7)).join().expect_err("it panicked");
         assert_eq!(error.to_string(), "the processor thread panicked: slot 7");
-        let error = running(|| panic!("no more"), || {}).join().expect_err("it panicked");
+        let error = running(|| panic!("no more"), || Ok(())).join().expect_err("it panicked");
         assert_eq!(error.to_string(), "the accepter thread panicked: no more");
-        let error = running(|| Err(io::ErrorKind::InvalidInput.into()), || {}).join().expect_err("it failed");
+        let error = running(|| Err(io::ErrorKind::InvalidInput.into()), || Ok(())).join().expect_err("it failed");
         assert!(error.to_string().starts_with("the accepter thread could not go on"), "{error}");
-        let processors = vec![thread::spawn(|| {}), thread::spawn(|| panic!("slot 8"))];
+        let processors = vec![thread::spawn(|| Ok(())), thread::spawn(|| panic!("slot 8"))];
         let error = running_on(|| Ok(()), processors).join().expect_err("one panicked");
         assert_eq!(error.to_string(), "the thread of processor 1 panicked: slot 8");
+        let processors = vec![thread::spawn(|| Ok(())), thread::spawn(|| Err(io::ErrorKind::InvalidInput.into()))];
+        let error = running_on(|| Ok(()), processors).join().expect_err("one failed");
+        assert!(error.to_string().starts_with("the thread of processor 1 could not go on"), "{error}");
     }
 
     #[test]
@@ -254,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_gauges_are_those_of_pools_and_queues() {
-        let running = running(|| Ok(()), || {});
+        let running = running(|| Ok(()), || Ok(()));
         let block = running.meter.shared.stations[0].inbound.tiers()[2].lease();
         assert_eq!(running.metrics().inbound_blocks, [0, 0, 1]);
         drop(block);
@@ -264,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_grace_of_for_ever_can_be_added_to_any_time() {
-        let running = running(|| Ok(()), || {});
+        let running = running(|| Ok(()), || Ok(()));
         running.stopper().shutdown(Duration::MAX, Finish::Answer);
         let asked = running.meter.shared.control.shutdown().expect("asked");
         assert_eq!(asked.grace, LONGEST);

@@ -308,6 +308,11 @@ impl Scene<'_> {
         if reads && connection.stage.is_some() && connection.readable && !connection.on_run {
             return breach("liveness", "it lingers with something to read and is not in the run queue");
         }
+        // For a reply, or for its peer to take what comes first.
+        let waits = (connection.owed > 0 && !connection.gave_up_replies) || connection.queued > 0;
+        if connection.stage == Some(Stage::Owed) && !waits && !connection.on_write {
+            return breach("liveness", "it ends, it waits for nothing, and nobody will take its end further");
+        }
         let room = link.is_some_and(|link| link.is_silent_and_writable());
         if connection.queued > 0 && !connection.on_write && (!connection.write_interest || room) {
             return breach("liveness", "it has something to deliver and nobody will try any more");

@@ -95,6 +95,8 @@ pub(super) struct Bed {
     pub(super) sleep: Sleep,
     /// Somebody used the processor's wake flag.
     pub(super) woken: bool,
+    /// Its selector has failed for good.
+    pub(super) broken: bool,
     /// How much had happened when it last began to sleep.
     happened: u64,
     /// True while others have left work for the processor.
@@ -203,6 +205,11 @@ impl Network {
     /// it.
     pub(super) fn watch_sleep(&self, number: usize, left: impl Fn() -> bool + Send + 'static) {
         self.lock().beds[number].left = Probe(Some(Box::new(left)));
+    }
+
+    /// From now on the selector of the processor with this number fails whenever it is to sleep.
+    pub fn break_selector(&self, number: usize) {
+        self.lock().beds[number].broken = true;
     }
 
     /// What the network did so far.

@@ -99,9 +99,10 @@ impl<P: Protocol, M: MessageProcessor<P>> Seat<P, M> {
             Posture::Gone => false,
             Posture::Down { limit, until } => {
                 let state = network.lock();
+                let bed = &state.beds[self.number];
                 let over = limit == Some(Duration::ZERO) || until.is_some_and(|until| until <= state.now);
                 let edge = || state.links.iter().any(|link| link.selector() == Some(self.number) && link.has_edge());
-                over || state.beds[self.number].woken || edge()
+                over || bed.woken || bed.broken || edge()
             }
         }
     }

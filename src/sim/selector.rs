@@ -135,12 +135,17 @@ impl Selector for SimSelector {
     }
 
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
+        if !self.in_turn {
+            self.network.lock().lie_down(self.number, timeout);
+        }
+        if self.network.lock().beds[self.number].broken {
+            return Err(ErrorKind::InvalidInput.into());
+        }
         if self.in_turn {
             self.network.run_due();
             self.report(ready);
             return Ok(());
         }
-        self.network.lock().lie_down(self.number, timeout);
         let until = timeout.map(|timeout| self.network.elapsed() + timeout);
         self.network.run_due();
         let mut on = timeout != Some(Duration::ZERO);

@@ -174,6 +174,9 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         let number = self.cycle().map_err(|breach| self.broken(breach))?;
         self.cycles += 1;
         self.note_half_closes();
+        if self.shared.control.is_requested() {
+            self.end_accepting();
+        }
         self.seats[number].inspect();
         let checked = self.check(number);
         checked.map_err(|breach| self.broken(breach))?;
@@ -222,6 +225,14 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         Ok(())
     }
 
+    /// The accepter, which has no thread here, ends when the server goes down, whoever has asked for that.
+    fn end_accepting(&self) {
+        let dealer = &self.shared.dealer;
+        if !dealer.handovers().iter().all(|handover| handover.is_finished()) {
+            dealer.finish();
+        }
+    }
+
     /// Lets `time` pass.
     ///
     /// # Errors
@@ -255,10 +266,10 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
     /// # Errors
     /// A law was broken.
     pub fn shutdown(mut self, grace: Duration, finish: Finish) -> Result<Report, Broken> {
-        self.shared.dealer.finish();
+        self.end_accepting();
         self.shared.control.request(Shutdown { grace, finish });
         let (start, jumps) = (self.network.elapsed(), self.network.counts().jumps);
-        while self.step()? {}
+        while self.running && self.step()? {}
         let took = self.network.elapsed() - start;
         // A processor looks at its clock once a cycle; a call of a socket in between takes its time, and so do the cycles of
         // the others.

@@ -4,6 +4,12 @@ use super::super::Mutant;
 
 pub const MUTANTS: &[Mutant] = &[
     Mutant {
+        name: "shutdown: nobody is told that a selector has failed",
+        file: "src/processor/shutdown.rs",
+        from: "            self.links.control.request(Shutdown { grace: Duration::ZERO, finish: Finish::Answer });\n",
+        to: "",
+    },
+    Mutant {
         name: "memory: one connection more than there may be of all processors",
         file: "src/handover/dealer.rs",
         from: "if self.live() >= self.connections_max {",

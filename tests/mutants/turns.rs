@@ -23,6 +23,18 @@ pub const MUTANTS: &[Mutant] = &[
         to: "            self.linger_turn(slot);\n",
     },
     Mutant {
+        name: "liveness: an end that waited for a reply in vain is forgotten",
+        file: "src/processor/timeouts.rs",
+        from: "        self.enqueue_ending(slot);\n",
+        to: "",
+    },
+    Mutant {
+        name: "clocks: an empty line between requests is the beginning of one",
+        file: "src/processor/read.rs",
+        from: "if keep > 0 && connection.deadlines",
+        to: "if connection.deadlines",
+    },
+    Mutant {
         name: "selector: room is asked for before the socket is watched",
         file: "src/processor/write.rs",
         from: "        self.watch(slot);\n",
