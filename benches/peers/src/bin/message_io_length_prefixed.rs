@@ -23,12 +23,12 @@ fn main() -> io::Result<()> {
             out.clear();
             let rest = rests.entry(peer).or_default();
             if rest.is_empty() {
-                let answered = Wire::LengthPrefixed.answer(bytes, &mut out);
-                rest.extend_from_slice(&bytes[answered.consumed..]);
+                let consumed = answer_all(bytes, &mut out);
+                rest.extend_from_slice(&bytes[consumed..]);
             } else {
                 rest.extend_from_slice(bytes);
-                let answered = Wire::LengthPrefixed.answer(rest, &mut out);
-                rest.drain(..answered.consumed);
+                let consumed = answer_all(rest, &mut out);
+                rest.drain(..consumed);
             }
             if !out.is_empty() {
                 handler.network().send(peer, &out);
@@ -38,4 +38,18 @@ fn main() -> io::Result<()> {
         NetEvent::Accepted(..) | NetEvent::Connected(..) => {}
     });
     Ok(())
+}
+
+/// Answers what is whole, large messages too, in one piece: message-io takes one slice. Returns how long that was.
+fn answer_all(bytes: &[u8], out: &mut Vec<u8>) -> usize {
+    let mut consumed = 0;
+    loop {
+        let rest = &bytes[consumed..];
+        let answered = Wire::LengthPrefixed.answer(rest, out);
+        out.extend_from_slice(&rest[answered.tail.clone()]);
+        consumed += answered.consumed;
+        if answered.tail.is_empty() {
+            return consumed;
+        }
+    }
 }
