@@ -95,8 +95,11 @@ pub const ATTACKS: &[Attack] = &[
         ..attack(
             "everything",
             15.0,
-            || vec![slow::head(), slow::body(), pipeline::unread(), hold::idle(), hold::half_messages()],
-            "slow-head, slow-body, slow-reader, idle and half-messages at once: 14,200 connections",
+            || {
+                let readers = [pipeline::unread(), pipeline::unread_and_copied()];
+                [slow::head(), slow::body(), hold::idle(), hold::half_messages()].into_iter().chain(readers).collect()
+            },
+            "slow-head, slow-body, slow-reader (with 30 KiB, too), idle and half-messages at once: 14,400 connections",
         )
     },
 ];

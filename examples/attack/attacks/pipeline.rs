@@ -6,10 +6,20 @@ use crate::script::{Family, Script, Shared, Step};
 
 /// Posts of 64 KiB, one behind the other, and nobody reads their echoes.
 pub fn unread() -> Family {
-    let mut post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n".to_vec();
-    post.resize(post.len() + (64 << 10), b'r');
+    unread_posts("slow-reader", 64 << 10)
+}
+
+/// The same with 30 KiB: answers that are copied before they are sent, so that what is not read fills blocks from their
+/// first byte on.
+pub fn unread_and_copied() -> Family {
+    unread_posts("slow-reader-copied", 30 << 10)
+}
+
+fn unread_posts(name: &'static str, length: usize) -> Family {
+    let mut post = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+    post.resize(post.len() + length, b'r');
     let post = Shared::from(post);
-    Family::new("slow-reader", 200, 400.0, move |_, _| {
+    Family::new(name, 200, 400.0, move |_, _| {
         let post = Arc::clone(&post);
         Script::endless(false, move || Step::Send(Arc::clone(&post)))
     })
