@@ -96,10 +96,10 @@ pub const ATTACKS: &[Attack] = &[
             "everything",
             15.0,
             || {
-                let readers = [pipeline::unread(), pipeline::unread_and_copied()];
+                let readers = [pipeline::unread(), pipeline::unread_large()];
                 [slow::head(), slow::body(), hold::idle(), hold::half_messages()].into_iter().chain(readers).collect()
             },
-            "slow-head, slow-body, slow-reader (with 30 KiB, too), idle and half-messages at once: 14,400 connections",
+            "slow-head, slow-body, slow-reader (with 900 KiB, too), idle and half-messages at once: 14,400 connections",
         )
     },
 ];

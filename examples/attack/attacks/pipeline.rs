@@ -9,10 +9,9 @@ pub fn unread() -> Family {
     unread_posts("slow-reader", 64 << 10)
 }
 
-/// The same with 30 KiB: answers that are copied before they are sent, so that what is not read fills blocks from their
-/// first byte on.
-pub fn unread_and_copied() -> Family {
-    unread_posts("slow-reader-copied", 30 << 10)
+/// The same with 900 KiB: what is not read of an answer fills a large block.
+pub fn unread_large() -> Family {
+    unread_posts("slow-reader-large", 900 << 10)
 }
 
 fn unread_posts(name: &'static str, length: usize) -> Family {
