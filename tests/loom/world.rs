@@ -42,8 +42,11 @@ struct Preparing {
 impl Selector for Sleeper {
     type Socket = Socket;
 
-    fn register_read(&mut self, _: &mut Socket, slot: u32) -> io::Result<()> {
-        self.fresh.push(slot);
+    /// Reports what is there and was not read before.
+    fn register_read(&mut self, socket: &mut Socket, slot: u32) -> io::Result<()> {
+        if !socket.sent.is_empty() {
+            self.fresh.push(slot);
+        }
         Ok(())
     }
 
