@@ -32,6 +32,7 @@ const WAKER: Token = Token(1);
 const TURN: usize = 64;
 /// Connections in a row that failed before they were accepted; after so many something else must be wrong. Less than a turn.
 const FAILURES_MAX: usize = 32;
+
 /// Where the accepter sleeps: the listener and its poll. Made first, because others need its [`WakeFlag`].
 #[derive(Debug)]
 pub(crate) struct Entrance {
