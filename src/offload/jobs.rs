@@ -61,7 +61,7 @@ impl<P: Protocol> Jobs<P> {
         self.state.lock().has_room(self.limit)
     }
 
-    /// Leaves a job for the threads. Comes back if there is no room.
+    /// Leaves a job for the threads, who are not told. Comes back if there is no room.
     #[must_use = "a job that comes back has not been taken"]
     pub(super) fn put(&self, job: Job<P>) -> Option<Job<P>> {
         let mut state = self.state.lock();
@@ -69,10 +69,18 @@ impl<P: Protocol> Jobs<P> {
             return Some(job);
         }
         state.waiting.push_back(job);
-        drop(state);
-        // One atomic load while every thread is busy: no thread sleeps then, and each looks here before it does.
-        self.arrived.notify_one();
         None
+    }
+
+    /// Wakes a sleeping thread for each of so many new jobs that nobody has taken yet: on a core that they share, the first
+    /// thread may have done all before this goes on.
+    pub(super) fn announce(&self, jobs: usize) {
+        for _ in 0..jobs {
+            // To wake is one atomic load while every thread is busy: none sleeps then, and each looks here before it does.
+            if self.state.lock().waiting.is_empty() || !self.arrived.notify_one() {
+                return;
+            }
+        }
     }
 
     /// The oldest job; sleeps until there is one. `None` once the queue was closed.

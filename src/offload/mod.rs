@@ -10,9 +10,10 @@ mod tests;
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{Deferred, Reply, WriteProxy};
@@ -20,6 +21,9 @@ use crate::panics::guarded;
 use crate::protocol::{Message, Protocol};
 
 use jobs::{Job, Jobs};
+
+/// So many new jobs are announced before the end of the cycle, too: threads on other cores have begun by then.
+const BURST: usize = 32;
 
 /// How many threads run the user's closure, and how many messages may wait for them: for each processor, where there are
 /// several.
@@ -89,12 +93,20 @@ impl Workers {
 /// A panic in the closure is caught and logged; its message counts as not answered (HTTP: 500), and the thread goes on
 /// with the next one. What the closure shares must therefore bear to be left in the middle, as after any caught panic.
 ///
+/// Threads that sleep are woken at the end of a cycle for all of its messages, or sooner if these are many. A processor
+/// that has an `Offload` inside passes `started`, `ready` and `cycle_end` on; if it never passes `cycle_end` on, threads
+/// are woken for each message, which costs more.
+///
 /// When it is dropped, messages that no thread has begun are given up unanswered, and each thread finishes the one it
 /// is at; [`Workers::join_timeout`] bounds how long the drop waits for that.
 pub struct Offload<P: Protocol> {
     jobs: Arc<Jobs<P>>,
     threads: Vec<JoinHandle<()>>,
     join_timeout: Duration,
+    /// Jobs that sleeping threads have not been woken for.
+    unannounced: usize,
+    /// The ends of cycles are passed on: jobs may wait for them. A wrapper need not do that.
+    hears_cycle_ends: bool,
 }
 
 impl<P: Protocol> Offload<P> {
@@ -117,7 +129,8 @@ impl<P: Protocol> Offload<P> {
         workers.validate()?;
         let jobs = Arc::new(Jobs::new(workers.queue)?);
         // From here on an early return ends the threads that run already.
-        let mut offload = Self { jobs, threads: Vec::new(), join_timeout: workers.join_timeout };
+        let (threads, join_timeout) = (Vec::new(), workers.join_timeout);
+        let mut offload = Self { jobs, threads, join_timeout, unannounced: 0, hears_cycle_ends: false };
         for number in 1..=workers.threads {
             let jobs = Arc::clone(&offload.jobs);
             let work = Arc::clone(&work);
@@ -137,6 +150,10 @@ impl<P: Protocol> Offload<P> {
         }
         Ok(offload)
     }
+
+    fn announce(&mut self) {
+        self.jobs.announce(mem::take(&mut self.unannounced));
+    }
 }
 
 /// One thread's life.
@@ -155,7 +172,20 @@ impl<P: Protocol> MessageProcessor<P> for Offload<P> {
         if let Some((_, reply)) = self.jobs.put((message.into_owned(), reply.defer())) {
             // Only a wrapper that does not pass `ready` on comes here. Growing would break the memory ceiling.
             log::error!("connection {}: the workers' queue is full and `ready` was not asked", reply.connection());
+            return;
         }
+        self.unannounced += 1;
+        if !self.hears_cycle_ends || self.unannounced == BURST {
+            self.announce();
+        }
+    }
+
+    /// Waking a thread costs more than a short job, and a thread that shares the processor's core takes it away at once,
+    /// job by job. So those of a cycle are announced together.
+    fn cycle_end(&mut self, _: Instant) -> Option<Instant> {
+        self.hears_cycle_ends = true;
+        self.announce();
+        None
     }
 
     fn started(&mut self, proxy: &WriteProxy<P>) {

@@ -62,11 +62,13 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-/// Blanks the product of files that are modules under `#[cfg(test)]`.
+/// Blanks the product of files that are modules under `#[cfg(test)]`, or modules of those.
 fn without_test_files(mut sources: Vec<Source>) -> Vec<Source> {
     let only_for_tests: BTreeSet<String> = sources.iter().flat_map(test_files).collect();
+    let folders: Vec<String> = only_for_tests.iter().map(|path| folder_of_module(path) + "/").collect();
     for source in &mut sources {
-        if only_for_tests.contains(&source.path) {
+        let inside = folders.iter().any(|folder| source.path.starts_with(folder));
+        if inside || only_for_tests.contains(&source.path) {
             source.product = blank(&source.code, 0..source.code.len());
         }
     }
@@ -75,11 +77,7 @@ fn without_test_files(mut sources: Vec<Source>) -> Vec<Source> {
 
 /// Where the modules `#[cfg(test)] mod name;` of a file can lie.
 fn test_files(source: &Source) -> Vec<String> {
-    let (folder, file) = source.path.rsplit_once('/').unwrap_or(("", &source.path));
-    let folder = match file {
-        "mod.rs" | "lib.rs" | "main.rs" => folder.to_owned(),
-        other => format!("{folder}/{}", other.trim_end_matches(".rs")),
-    };
+    let folder = folder_of_module(&source.path);
     let items = test_items(&source.code).into_iter();
     let names = items.filter_map(|item| {
         let (_, after) = source.code[item].split_once(']')?;
@@ -87,6 +85,15 @@ fn test_files(source: &Source) -> Vec<String> {
         Some(name.trim().to_owned())
     });
     names.flat_map(|name| [format!("{folder}/{name}.rs"), format!("{folder}/{name}/mod.rs")]).collect()
+}
+
+/// Where the modules of the module in this file lie.
+fn folder_of_module(path: &str) -> String {
+    let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+    match file {
+        "mod.rs" | "lib.rs" | "main.rs" => folder.to_owned(),
+        other => format!("{folder}/{}", other.trim_end_matches(".rs")),
+    }
 }
 
 const TEST: &str = "#[cfg(test)]";
@@ -248,8 +255,13 @@ fn tests_are_not_the_product() {
     let source = Source::new("src/room/mod.rs", text);
     assert_eq!(source.product.split_whitespace().collect::<Vec<_>>(), ["fn", "a()", "{}", "fn", "c()", "{}"]);
     assert_eq!(test_files(&source), ["src/room/more.rs", "src/room/more/mod.rs"]);
-    let both = without_test_files(vec![source, Source::new("src/room/more.rs", "use std::thread;")]);
-    assert!(both[1].product.trim().is_empty() && !both[1].code.trim().is_empty());
+    let others = ["src/room/more.rs", "src/room/more/inner.rs", "src/room/most.rs"];
+    let others = others.map(|path| Source::new(path, "use std::thread;"));
+    let [_, more, inner, most] = &without_test_files([source].into_iter().chain(others).collect())[..] else {
+        panic!()
+    };
+    assert!(more.product.trim().is_empty() && !more.code.trim().is_empty());
+    assert!(inner.product.trim().is_empty() && !most.product.trim().is_empty());
 }
 
 #[test]
