@@ -55,13 +55,13 @@ impl DateText {
 
     /// The whole line, with its end.
     #[inline]
-    pub fn line_of(&mut self, unix_seconds: u64) -> [u8; DATE_LINE] {
+    pub fn line_of(&mut self, unix_seconds: u64) -> &[u8; DATE_LINE] {
         if self.second != unix_seconds {
             self.second = unix_seconds;
             let line = [DATE_NAME, format_date(unix_seconds).as_slice(), b"\r\n"].concat();
             self.line.copy_from_slice(&line);
         }
-        self.line
+        &self.line
     }
 }
 

@@ -149,14 +149,31 @@ impl Outbound {
     /// that: [`put`](Self::put) finds room in several pieces, or says what is wrong.
     #[inline]
     pub(crate) fn room_for(&mut self, len: usize) -> Option<&mut [u8]> {
-        if self.answer.failure.is_some() || self.answer.copied + len > self.reply_max {
+        self.ensure_room(len).then(|| self.tail().map(Block::room_mut)).flatten()
+    }
+
+    /// The same, and the `Date` line to be copied there: from where it lies, because a line that passes through the stack is
+    /// written there in small pieces and read in large ones, which the processor has to wait for.
+    #[inline]
+    pub(crate) fn room_and_date_line(&mut self, len: usize) -> Option<(&mut [u8], &[u8; DATE_LINE])> {
+        if !self.ensure_room(len) {
             return None;
+        }
+        let line = self.date.line_of(self.clock.unix_seconds());
+        match self.segments.last_mut() {
+            Some(Segment::Block { block, .. }) => Some((block.room_mut(), line)),
+            _ => None,
+        }
+    }
+
+    /// True if the last block has room for `len` bytes.
+    #[inline]
+    fn ensure_room(&mut self, len: usize) -> bool {
+        if self.answer.failure.is_some() || self.answer.copied + len > self.reply_max {
+            return false;
         }
         let has_room = |out: &mut Self| out.tail().is_some_and(|block| block.room() >= len);
-        if !(has_room(self) || self.grow(len) && has_room(self)) {
-            return None;
-        }
-        self.tail().map(Block::room_mut)
+        has_room(self) || self.grow(len) && has_room(self)
     }
 
     /// Says that the first `count` bytes of [`room_for`](Self::room_for) were written.
@@ -192,7 +209,7 @@ impl Outbound {
 
     /// The same as a whole line: `Date: `, the text, and the line's end.
     pub(crate) fn date_line(&mut self) -> [u8; DATE_LINE] {
-        self.date.line_of(self.clock.unix_seconds())
+        *self.date.line_of(self.clock.unix_seconds())
     }
 
     /// Leaves `N` bytes for a prefix that is known only once the rest was written.

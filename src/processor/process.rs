@@ -63,7 +63,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let metrics = &self.links.metrics;
         metrics.messages_in.add(1);
         metrics.bytes_processed.add(consumed);
-        metrics.panics.add_shared(panicked as usize);
+        if panicked {
+            metrics.panics.add_shared(1);
+        }
         if let Some(connection) = self.table.at_mut(slot) {
             connection.deadlines.message_ends();
             connection.needs = 0;

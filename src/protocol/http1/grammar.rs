@@ -128,9 +128,15 @@ fn split_port(value: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 fn is_port(port: &[u8]) -> bool {
-    (1..=5).contains(&port.len())
-        && port.iter().all(u8::is_ascii_digit)
-        && port.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0')) <= u32::from(u16::MAX)
+    if !(1..=5).contains(&port.len()) {
+        return false;
+    }
+    let read = |(number, plain), byte: &u8| {
+        let digit = byte.wrapping_sub(b'0');
+        (number * 10 + u32::from(digit), plain & (digit < 10))
+    };
+    let (number, plain) = port.iter().fold((0, true), read);
+    plain && number <= u32::from(u16::MAX)
 }
 
 fn is_host(host: &[u8]) -> bool {

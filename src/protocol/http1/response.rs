@@ -100,7 +100,8 @@ impl<'b> Response<'b> {
     ///
     /// `Upgrade`, which 426 must have, may be set: it says what the server could speak, and the server never switches.
     ///
-    /// # Errors The name is not a token, the value has a control character (CR, LF, NUL, ...), or the field is one of
+    /// # Errors
+    /// The name is not a token, the value has a control character (CR, LF, NUL, ...), or the field is one of
     /// those that the server writes itself.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
         let value = value.as_ref();
@@ -290,12 +291,12 @@ impl<'b> Encode<Response<'b>> for Http1 {
     fn encode(exchange: Exchange, response: Response<'b>, out: &mut Outbound) -> Result<After, EncodeError> {
         let has_body = response.has_body(exchange);
         let copied = if has_body { response.body.copied() } else { b"" };
-        let own = OwnLines::of(&response, exchange, out);
-        match out.room_for(HEAD_MOST + response.lines_len() + copied.len()) {
+        let own = OwnLines::of(&response, exchange);
+        match out.room_and_date_line(HEAD_MOST + response.lines_len() + copied.len()) {
             // The usual case: all of it lies in one block, is written where it leaves from, and leaves in one piece.
-            Some(room) => {
+            Some((room, date_line)) => {
                 let mut head = Head::new(room);
-                own.write(&response, &mut head);
+                own.write(&response, date_line, &mut head);
                 response.for_each_piece(|piece| head.extend(piece));
                 head.push(b"\r\n");
                 head.extend(copied);
@@ -323,7 +324,7 @@ impl<'b> Encode<Response<'b>> for Http1 {
         if !out.is_large(body.len()) || !response.has_body(exchange) {
             return None;
         }
-        let own = OwnLines::of(response, exchange, out);
+        let own = OwnLines::of(response, exchange);
         response.write_head(&own, out, body.len());
         Some((own.after(), body))
     }
@@ -346,7 +347,7 @@ impl Response<'_> {
     fn write_head(&self, own: &OwnLines, out: &mut Outbound, follow: usize) {
         let mut memory = [0; HEAD_MOST];
         let mut head = Head::new(&mut memory);
-        own.write(self, &mut head);
+        own.write(self, &out.date_line(), &mut head);
         let len = head.len();
         out.expect(len + self.lines_len() + 2 + follow);
         out.put(&memory[..len]);
@@ -358,14 +359,13 @@ impl Response<'_> {
 /// The lines of an answer's head that are the server's own.
 struct OwnLines {
     exchange: Exchange,
-    date: [u8; DATE_LINE],
     keep_open: bool,
 }
 
 impl OwnLines {
     #[inline]
-    fn of(response: &Response<'_>, exchange: Exchange, out: &mut Outbound) -> Self {
-        Self { exchange, date: out.date_line(), keep_open: exchange.keep_alive && !response.close }
+    fn of(response: &Response<'_>, exchange: Exchange) -> Self {
+        Self { exchange, keep_open: exchange.keep_alive && !response.close }
     }
 
     #[inline]
@@ -374,9 +374,9 @@ impl OwnLines {
     }
 
     #[inline]
-    fn write(&self, response: &Response<'_>, head: &mut Head<'_>) {
+    fn write(&self, response: &Response<'_>, date_line: &[u8; DATE_LINE], head: &mut Head<'_>) {
         head.status(response.status);
-        head.push(&self.date);
+        head.push(date_line);
         match response.status {
             // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user
             // knows.
