@@ -10,6 +10,7 @@ mod mutants {
     pub mod large_answers;
     pub mod processors;
     pub mod turns;
+    pub mod waiting;
 }
 
 use std::path::{Path, PathBuf};
@@ -86,7 +87,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: whoever comes to wait for a block is not timed",
         file: "src/processor/waiters.rs",
-        from: "_ if line.evict_at.is_none() => true,",
+        from: "_ if self.waiters.look_at_eviction(line).is_none() => true,",
         to: "",
     },
     Mutant {
@@ -175,9 +176,9 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "memory: a line that has to grow",
-        file: "src/processor/waiters.rs",
-        from: "        let line = || VecDeque::with_capacity(max);",
-        to: "        let line = || VecDeque::with_capacity(max + 1);",
+        file: "src/processor/lines.rs",
+        from: "waiting: VecDeque::with_capacity(max),",
+        to: "waiting: VecDeque::with_capacity(max + 1),",
     },
     Mutant {
         name: "memory: room for more timers than were counted",
@@ -380,7 +381,12 @@ const MUTANTS: &[Mutant] = &[
 ];
 
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    let others = [mutants::processors::MUTANTS, mutants::turns::MUTANTS, mutants::large_answers::MUTANTS];
+    let others = [
+        mutants::processors::MUTANTS,
+        mutants::turns::MUTANTS,
+        mutants::large_answers::MUTANTS,
+        mutants::waiting::MUTANTS,
+    ];
     MUTANTS.iter().chain(others.into_iter().flatten())
 }
 
@@ -405,8 +411,16 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 fn complaint(crate_copy: &Path) -> Option<String> {
     // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see, nor what
     // becomes of the threads.
-    let tests =
-        ["sim", "sim_regressions", "asked_to_close", "slow_peers", "server_config", "processors", "large_answers"];
+    let tests = [
+        "sim",
+        "sim_regressions",
+        "asked_to_close",
+        "slow_peers",
+        "server_config",
+        "processors",
+        "large_answers",
+        "waiting",
+    ];
     tests.into_iter().find_map(|test| complaint_of(test, crate_copy))
 }
 

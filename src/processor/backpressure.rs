@@ -1,6 +1,7 @@
 //! Pause reasons: who sets them, who clears them. A paused connection costs nothing: it is not run, the kernel's buffer
 //! fills, and TCP tells the peer.
 
+use super::lines::{LineFor, Wants};
 use super::read::Budget;
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Connection};
@@ -55,8 +56,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return false;
         }
         if matches!(reason, PauseReason::Owed | PauseReason::NoBlocks | PauseReason::NotReady) {
-            // Whatever ended the wait, its place in a line is void: the next wait takes a new one.
-            connection.wait = connection.wait.wrapping_add(1);
+            // Whatever ended the wait, its entry in a line is void: the next wait makes a new one.
+            connection.wait = 0;
         }
         self.links.metrics.paused[reason as usize].sub(1);
         let runs = connection.paused.is_empty();
@@ -81,8 +82,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.is_high(connection) && !self.is_low_after_flush(slot) {
             return false;
         }
-        if !self.desk.owed.has_room() {
-            self.wait_for_owed_room(slot);
+        if !self.desk.owed.has_room() || self.is_behind(slot, LineFor::OwedRoom) {
+            self.stand_in_line(slot, LineFor::OwedRoom, Wants::Turn);
             return false;
         }
         self.has_room_for_answer(slot) && self.has_spare(slot, available) && self.user_is_ready(slot)
@@ -104,7 +105,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     #[inline]
     fn has_room_for_answer(&mut self, slot: u32) -> bool {
         let segments = self.segments.room() > self.desk.out.segments() + ANSWER_SEGMENTS;
-        if !segments || !self.desk.out.reserve_whole() {
+        if !segments || !self.desk.out.reserve_whole() || self.is_behind(slot, LineFor::AnswerRoom) {
             self.wait_for_answer_room(slot);
             return false;
         }
@@ -141,6 +142,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     #[inline]
     fn user_is_ready(&mut self, slot: u32) -> bool {
+        if self.is_behind(slot, LineFor::Ready) {
+            // Not asked: a yes would be for whoever waits.
+            self.stand_in_line(slot, LineFor::Ready, Wants::Turn);
+            return false;
+        }
         self.ask_user() || self.user_is_ready_after_all(slot)
     }
 
@@ -161,30 +167,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.ask_user() {
             return true;
         }
-        self.pause(slot, PauseReason::NotReady);
         self.waiters.resuming = false;
-        let waiter = self.waiter(slot);
-        self.push_waiter(|waiters| &mut waiters.not_ready, waiter, PauseReason::NotReady);
+        self.stand_in_line(slot, LineFor::Ready, Wants::Turn);
         false
-    }
-
-    #[cold]
-    fn wait_for_owed_room(&mut self, slot: u32) {
-        self.pause(slot, PauseReason::Owed);
-        let waiter = self.waiter(slot);
-        self.push_waiter(|waiters| &mut waiters.owed_room, waiter, PauseReason::Owed);
-    }
-
-    /// Replies were settled: of the connections that waited because too many were owed, as many go on as there is room
-    /// for. Those that defer nothing leave their room to the next, in the next cycle.
-    pub(super) fn resume_owed_room(&mut self) {
-        let mut room = self.desk.owed.room();
-        while room > 0 {
-            let Some(waiter) = self.waiters.owed_room.pop_front() else { return };
-            if self.still_waits(&waiter, PauseReason::Owed) {
-                room -= 1;
-                self.unpause(waiter.id.slot(), PauseReason::Owed);
-            }
-        }
     }
 }

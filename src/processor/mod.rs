@@ -10,7 +10,8 @@
 //! | `write` | `write_to_sockets`: deliver, and ask for room only when pushed back |
 //! | `backpressure` | pause reasons: set, cleared, resumed |
 //! | `blocks` | which inbound blocks a connection may have |
-//! | `waiters` | who waits in line for one, and is served one by one |
+//! | `lines` | the lines in which connections wait |
+//! | `waiters` | who waits in line, and is served one by one |
 //! | `holders` | who has one, and who gives it up |
 //! | `answer_room` | reserves, and who waits for room |
 //! | `slow_peers` | whose undelivered output is given up |
@@ -27,6 +28,7 @@ mod holders;
 #[cfg(feature = "sim")]
 mod inspect;
 mod intake;
+mod lines;
 mod mio_selector;
 mod process;
 mod read;
@@ -60,6 +62,7 @@ pub(crate) use crowd::Crowd;
 use holders::Holders;
 #[cfg(feature = "sim")]
 pub(crate) use inspect::{Inspected, Overview};
+use lines::Waiters;
 pub(crate) use mio_selector::MioSelector;
 pub use selector::{Readiness, Selector};
 pub(crate) use settings::Settings;
@@ -67,7 +70,6 @@ pub use settings::{Admission, Turn, Watermarks};
 use shutdown::Phase;
 use slot_queue::SlotQueue;
 use slow_peers::SlowPeers;
-use waiters::Waiters;
 
 /// Free inbound blocks a tier that the processor keeps at hand; nobody else leases from that pool.
 const OWN_INBOUND: [usize; TIERS] = [usize::MAX; TIERS];
@@ -227,8 +229,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.observe_shutdown();
         self.take_new_sockets();
         self.take_outbound();
+        // Who goes on does so in a later cycle than it was served in.
+        let going_on = self.go_on.len();
         self.relieve_waiters();
-        self.read_from_sockets();
+        self.read_from_sockets(going_on);
         self.write_to_sockets();
         self.expire_timers();
         self.end_cycle();

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::{Processor, Selector};
 use crate::buffer::Queue;
-use crate::connection::{CloseReason, Connection};
+use crate::connection::{CloseReason, Connection, NO_PLACE};
 use crate::message_processor::MessageProcessor;
 use crate::outbox::Outcome;
 use crate::panics::guarded;
@@ -67,6 +67,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if let Some(connection) = self.table.at_mut(slot) {
             connection.deadlines.message_ends();
             connection.needs = 0;
+            connection.place = NO_PLACE;
             connection.last_length = u32::try_from(consumed).unwrap_or(u32::MAX);
         }
         self.apply_outcome(slot, panicked);

@@ -31,6 +31,11 @@ pub(super) struct Budget {
 }
 
 impl Budget {
+    /// What a connection may do before others have had their turn.
+    pub(super) fn first(turn: Turn) -> Self {
+        Self { messages: turn.messages, bytes: turn.bytes.min(FIRST_BYTES) }
+    }
+
     fn cost(self) -> usize {
         self.bytes + self.messages * MESSAGE_COST
     }
@@ -55,14 +60,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Gives each connection that has something to read or decode one turn, and then some of those who used theirs up
     /// another one, in a later cycle. However many want much, whoever wants little waits for a part of their turns only (as FQ-CoDel serves
     /// new flows before old ones, RFC 8290 section 4.2).
-    pub(super) fn read_from_sockets(&mut self) {
+    pub(super) fn read_from_sockets(&mut self, going_on: usize) {
         let Turn { messages, bytes } = self.settings.turn;
-        let going_on = self.go_on.len();
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop() else { break };
             // Who is known to want much goes on behind the others at once.
-            let first = if self.expects_much(slot) { 0 } else { bytes.min(FIRST_BYTES) };
-            self.turn(slot, Budget { messages, bytes: first });
+            let first = Budget::first(self.settings.turn);
+            let bytes = if self.expects_much(slot) { 0 } else { first.bytes };
+            self.turn(slot, Budget { bytes, ..first });
         }
         let mut cost = 0;
         for _ in 0..going_on {
@@ -75,7 +80,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// A turn of the connection in `slot`. Returns what it cost.
-    fn turn(&mut self, slot: u32, given: Budget) -> usize {
+    pub(super) fn turn(&mut self, slot: u32, given: Budget) -> usize {
         let Some(connection) = self.table.at(slot) else { return 0 };
         if connection.ending.is_some() {
             self.linger_turn(slot);
