@@ -7,6 +7,7 @@
 //! a hole in the checks. Takes some minutes; `SLUICEGATE_MUTANT=text` picks those whose name has that text in it.
 
 mod mutants {
+    pub mod foreign;
     pub mod large_answers;
     pub mod processors;
     pub mod turns;
@@ -285,14 +286,14 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ends once: the user hears of an end twice",
         file: "src/processor/close.rs",
-        from: "let told = guarded(\"closed\", || user.closed(id, &reason));",
-        to: "user.closed(id, &reason);\n        let told = guarded(\"closed\", || user.closed(id, &reason));",
+        from: "let _ = foreign(&self.links.metrics, \"closed\", || user.closed(id, &reason));",
+        to: "user.closed(id, &reason);\n        let _ = foreign(&self.links.metrics, \"closed\", || user.closed(id, &reason));",
     },
     Mutant {
         name: "ends once: the user does not hear of an end",
         file: "src/processor/close.rs",
-        from: "let told = guarded(\"closed\", || user.closed(id, &reason));",
-        to: "let told = guarded(\"closed\", || drop((user, reason)));",
+        from: "let _ = foreign(&self.links.metrics, \"closed\", || user.closed(id, &reason));",
+        to: "let _ = foreign(&self.links.metrics, \"closed\", || drop((user, reason)));",
     },
     Mutant {
         name: "ends once: a late reply reaches whoever is in the slot",
@@ -381,13 +382,9 @@ const MUTANTS: &[Mutant] = &[
 ];
 
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    let others = [
-        mutants::processors::MUTANTS,
-        mutants::turns::MUTANTS,
-        mutants::large_answers::MUTANTS,
-        mutants::waiting::MUTANTS,
-    ];
-    MUTANTS.iter().chain(others.into_iter().flatten())
+    use mutants::{foreign, large_answers, processors, turns, waiting};
+    let by_noun = [processors::MUTANTS, turns::MUTANTS, large_answers::MUTANTS, waiting::MUTANTS, foreign::MUTANTS];
+    MUTANTS.iter().chain(by_noun.into_iter().flatten())
 }
 
 /// Copies what cargo needs.
@@ -411,17 +408,8 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 fn complaint(crate_copy: &Path) -> Option<String> {
     // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see, nor what
     // becomes of the threads.
-    let tests = [
-        "sim",
-        "sim_regressions",
-        "asked_to_close",
-        "slow_peers",
-        "server_config",
-        "processors",
-        "large_answers",
-        "waiting",
-    ];
-    tests.into_iter().find_map(|test| complaint_of(test, crate_copy))
+    let tests = "sim sim_regressions asked_to_close slow_peers server_config processors large_answers waiting panics";
+    tests.split(' ').find_map(|test| complaint_of(test, crate_copy))
 }
 
 fn complaint_of(test: &str, crate_copy: &Path) -> Option<String> {

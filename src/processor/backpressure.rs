@@ -1,12 +1,12 @@
 //! Pause reasons: who sets them, who clears them. A paused connection costs nothing: it is not run, the kernel's buffer
 //! fills, and TCP tells the peer.
 
+use super::foreign::foreign;
 use super::lines::{LineFor, Wants};
 use super::read::Budget;
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
-use crate::panics::{Panicked, guarded};
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
@@ -154,10 +154,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     #[inline]
     fn ask_user(&mut self) -> bool {
         let user = &mut self.user;
-        guarded("ready", || user.ready()).unwrap_or_else(|Panicked| {
-            self.links.metrics.panics.add_shared(1);
-            true
-        })
+        foreign(&self.links.metrics, "ready", || user.ready()).unwrap_or(true)
     }
 
     #[cold]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `selector`, `mio_selector` | the seam to the operating system, and mio behind it |
 //! | `crowd` | how many connections each address has, and all together |
+//! | `foreign` | calls of code that is not ours |
 //! | `intake` | `take_new_sockets`, `take_outbound`: what other threads left |
 //! | `read` | `read_from_sockets`: turns of reading and decoding |
 //! | `process` | one message to the user's processor, and what became of it |
@@ -24,6 +25,7 @@ mod backpressure;
 mod blocks;
 mod close;
 mod crowd;
+mod foreign;
 mod holders;
 #[cfg(feature = "sim")]
 mod inspect;
@@ -53,12 +55,12 @@ use crate::handover::Handover;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Metrics;
 use crate::outbox::{Desk, Outbox, Outboxes, Owed, WriteProxy};
-use crate::panics::{Panicked, guarded};
 use crate::protocol::Protocol;
 use crate::timer::Wheel;
 
 use answer_room::AnswerRoom;
 pub(crate) use crowd::Crowd;
+use foreign::foreign;
 use holders::Holders;
 #[cfg(feature = "sim")]
 pub(crate) use inspect::{Inspected, Overview};
@@ -196,10 +198,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// After the last cycle: sends away encoders that still wait for room, ends the user's processor and brings every
     /// block home.
     pub(crate) fn end(self) {
-        let Self { user, links, desk, segments, table, spares, rests, .. } = self;
+        let Self { user, prototype, links, desk, segments, table, spares, rests, .. } = self;
         links.outbox.pool.line().close();
         // Ends workers, who settle what they hold.
-        drop(user);
+        let _ = foreign(&links.metrics, "the end of the message processor", || drop(user));
+        let _ = foreign(&links.metrics, "the end of the protocol", || drop(prototype));
         drop((desk, segments, table, spares, rests));
         links.outbox.discard();
         // Outbound, other threads of the user's may be writing still; inbound, nobody else leases. With several processors
@@ -214,7 +217,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.links.outbox.claim_processor_thread();
         self.set_wall_clock();
         let Self { user, desk, .. } = self;
-        self.links.metrics.panics.add_shared(guarded("started", || user.started(&desk.proxy)).is_err() as usize);
+        let _ = foreign(&self.links.metrics, "started", || user.started(&desk.proxy));
     }
 
     /// One cycle: sleep until there is work, then all of it in this order. False once the server has stopped.
@@ -312,13 +315,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn end_cycle(&mut self) {
         let (user, now) = (&mut self.user, self.now);
-        match guarded("cycle_end", || user.cycle_end(now)) {
-            Ok(due) => self.user_due = due,
-            Err(Panicked) => {
-                self.links.metrics.panics.add_shared(1);
-                self.user_due = None;
-            }
-        }
+        self.user_due = foreign(&self.links.metrics, "cycle_end", || user.cycle_end(now)).unwrap_or(None);
         self.links.metrics.cycles.add(1);
         self.links.metrics.owed.set(self.desk.owed.outstanding());
         #[cfg(debug_assertions)]
