@@ -11,6 +11,7 @@ mod mutants {
     pub mod large_answers;
     pub mod processors;
     pub mod turns;
+    pub mod unasked;
     pub mod waiting;
 }
 
@@ -382,8 +383,15 @@ const MUTANTS: &[Mutant] = &[
 ];
 
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    use mutants::{foreign, large_answers, processors, turns, waiting};
-    let by_noun = [processors::MUTANTS, turns::MUTANTS, large_answers::MUTANTS, waiting::MUTANTS, foreign::MUTANTS];
+    use mutants::{foreign, large_answers, processors, turns, unasked, waiting};
+    let by_noun = [
+        processors::MUTANTS,
+        turns::MUTANTS,
+        large_answers::MUTANTS,
+        waiting::MUTANTS,
+        foreign::MUTANTS,
+        unasked::MUTANTS,
+    ];
     MUTANTS.iter().chain(by_noun.into_iter().flatten())
 }
 
@@ -408,7 +416,8 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 fn complaint(crate_copy: &Path) -> Option<String> {
     // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see, nor what
     // becomes of the threads.
-    let tests = "sim sim_regressions asked_to_close slow_peers server_config processors large_answers waiting panics";
+    let tests =
+        "sim sim_regressions asked_to_close slow_peers server_config processors large_answers waiting panics unasked";
     tests.split(' ').find_map(|test| complaint_of(test, crate_copy))
 }
 

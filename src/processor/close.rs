@@ -153,7 +153,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let cut_short = undelivered > 0 || connection.owed.count() > 0 || !self.desk.out.is_empty();
         let first = connection.ending.take().map(|ending| ending.reason);
         let reason = first.filter(|first| !(cut_short && first.says_all_was_delivered())).unwrap_or(reason);
-        self.links.outbox.unqueued(slot, undelivered);
+        self.links.outbox.closed(slot);
         let metrics = &self.links.metrics;
         metrics.bytes_outbound.sub(undelivered);
         metrics.bytes_dropped[DropReason::Undelivered as usize].add(undelivered);

@@ -14,7 +14,7 @@ use crate::id::ConnectionId;
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{Encoded, Settled, Unasked, Verdict};
 use crate::protocol::{After, Peer, Protocol, Refusal};
-use crate::reason::{DropReason, PauseReason};
+use crate::reason::PauseReason;
 
 /// New sockets a cycle, so that a storm of connections does not hold up those that are there.
 const SOCKETS_PER_CYCLE: usize = 256;
@@ -79,6 +79,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Self { user, desk, table, links, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         let peer = Peer { connection: connection.id, address: connection.address };
+        links.outbox.opened(connection.id);
         log::debug!("{} opened: {}", peer.connection, peer.address);
         let told = foreign(&links.metrics, "opened", || {
             user.opened(&peer, &desk.proxy);
@@ -179,7 +180,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Unasked { connection: id, encoded } = unasked;
         let slot = self.find(id).filter(|slot| self.table.at(*slot).is_some_and(|found| found.ending.is_none()));
         let Some(slot) = slot else {
-            self.links.outbox.unqueued(id.slot(), encoded.bytes);
+            self.links.outbox.discharge(id, encoded.bytes);
             return self.count_stale(&Verdict::Answered(encoded));
         };
         self.queue(slot, encoded);
@@ -189,8 +190,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn count_stale(&mut self, verdict: &Verdict) {
         let bytes = if let Verdict::Answered(encoded) = verdict { encoded.bytes } else { 0 };
-        self.links.metrics.messages_dropped[DropReason::Stale as usize].add(1);
-        self.links.metrics.bytes_dropped[DropReason::Stale as usize].add(bytes);
+        self.links.metrics.count_stale(bytes);
     }
 
     /// Puts finished bytes behind what the connection has still to deliver. They are counted as undelivered already.
