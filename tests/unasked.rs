@@ -1,4 +1,4 @@
-//! What is written to a connection unasked, when the connection has ended.
+//! What is written to a connection unasked, when the connection has ended, and when no room can ever be enough.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
 use sluicegate::{
     After, Config, ConnectionId, Decode, Encode, EncodeError, Message, MessageProcessor, Outbound, Peer, Protocol,
-    ProtocolError, Reply, WriteProxy,
+    ProtocolError, Reply, SendError, TierConfig, WriteProxy,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -146,5 +146,48 @@ fn ends_once_what_is_on_its_way_to_who_goes_is_not_charged_to_its_successor() ->
     assert_eq!((newcomer.slot(), proxy.undelivered(newcomer)), (gone.slot(), 0));
     simulation.run_for(SECOND)?;
     assert_eq!(proxy.undelivered(newcomer), 0);
+    Ok(())
+}
+
+/// Behind three pieces that are not copied an unasked message has one block left: what no block holds never fits, and the
+/// caller is not told to try again.
+#[test]
+fn a_message_that_can_never_fit_is_an_error_and_not_a_full_outbox() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.watermarks.high = 16 << 20;
+    let (mut simulation, proxy, opened) = world(config.clone());
+    let peer = simulation.connect(Weather { receive_buffer: 64 << 20, ..Weather::calm() }).expect("there is room");
+    simulation.run_for(SECOND)?;
+    let connection = opened.lock()[0];
+    let fits = config.outbound[2].size + sluicegate::HEADROOM;
+    assert!(fits < config.reply_max, "the answer as such is not too long");
+    for (shared, copied, taken) in
+        [(3, fits, true), (3, fits + 1, false), (2, fits + 1, true), (3, config.reply_max, false)]
+    {
+        let sent = proxy.send(connection, Said { shared, copied });
+        match taken {
+            true => assert_eq!(sent, Ok(()), "{copied} behind {shared}"),
+            false => assert!(matches!(sent, Err(SendError::Encode(_))), "{copied} behind {shared}: {sent:?}"),
+        }
+        simulation.run_for(SECOND)?;
+    }
+    assert_eq!(peer.received(), 5 * 100_000 + 2 * fits + 1);
+    Ok(())
+}
+
+/// What would fit, if others had not taken the blocks, may be tried again.
+#[test]
+fn a_message_that_finds_no_block_now_is_a_full_outbox() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.outbound[2] = TierConfig { count: 1, ..config.outbound[2] };
+    config.watermarks.high = 16 << 20;
+    let (mut simulation, proxy, opened) = world(config.clone());
+    let peer = simulation.connect(Weather { send_buffer: 1, ..Weather::calm() }).expect("there is room");
+    peer.stall();
+    simulation.run_for(SECOND)?;
+    let connection = opened.lock()[0];
+    let large = Said { shared: 3, copied: config.outbound[2].size };
+    assert_eq!(proxy.send(connection, large), Ok(()));
+    assert_eq!(proxy.send(connection, large), Err(SendError::OutboxFull));
     Ok(())
 }

@@ -4,9 +4,9 @@ use std::io::{self, IoSlice};
 use std::mem;
 use std::sync::Arc;
 
-use super::lease::Source;
+use super::lease::{Source, largest};
 use super::segments::{COPY_BELOW, Segment};
-use super::{Block, Pool, SharedPool, TIERS, Tier};
+use super::{Block, Pool, SharedPool, Tier};
 use crate::clock::{DATE_LINE, DateText, WallClock};
 use crate::encode_error::EncodeError;
 
@@ -253,27 +253,44 @@ impl Outbound {
         };
         let placed = match self.segments_max.saturating_sub(self.answer_segments()) {
             0 => self.exchange_tail(more, rest),
-            left => self.source.lease(rest, left).map(|block| self.segments.push(Segment::Block { block, start: 0 })),
+            left => {
+                // What is only expected must not be the reason why what is there finds no room.
+                let wanted = if self.source.could_hold(rest, left) { rest } else { more };
+                let block = self.source.lease(wanted, left);
+                block.map(|block| self.segments.push(Segment::Block { block, start: 0 })).ok_or((more, left))
+            }
         };
-        if placed.is_none() {
-            self.fail(EncodeError::NoRoom { wanted: more });
+        if let Err((more, left)) = placed {
+            self.fail(self.lacks_room(more, left));
         }
         self.answer.failure.is_none()
+    }
+
+    /// Why there are no `left` blocks for `more` bytes: they are in use, or there are none that large.
+    #[cold]
+    fn lacks_room(&self, more: usize, left: usize) -> EncodeError {
+        match self.source.could_hold(more, left) {
+            true => EncodeError::NoRoom { wanted: more },
+            false => {
+                let limit = largest(self.source.shared_pool()) * left;
+                EncodeError::TooManyPieces { wanted: more, limit }
+            }
+        }
     }
 
     /// Exchanges the last block of an answer that has all its segments for one that also holds `more` bytes, or `rest` if
     /// there is such a block: nobody has a place for one segment more. The reserve holds whatever an answer may have.
     #[cold]
-    fn exchange_tail(&mut self, more: usize, rest: usize) -> Option<()> {
-        let largest = self.source.shared_pool().tiers()[TIERS - 1].capacity().min(self.reply_max);
-        let capacity = self.tail()?.capacity();
-        let wanted = (capacity + rest).min(largest).max((capacity + more).min(self.reply_max));
-        let mut block = self.source.lease(wanted, 1)?;
-        let tail = self.tail()?;
+    fn exchange_tail(&mut self, more: usize, rest: usize) -> Result<(), (usize, usize)> {
+        let largest = largest(self.source.shared_pool()).min(self.reply_max);
+        let capacity = self.tail().map_or(0, |block| block.capacity());
+        let least = (capacity + more).min(self.reply_max);
+        let mut block = self.source.lease((capacity + rest).min(largest).max(least), 1).ok_or((least, 1))?;
+        let Some(tail) = self.tail() else { return Err((more, 0)) };
         block.push(tail.filled());
         let full = Segment::Block { block: mem::replace(tail, block), start: 0 };
         self.source.recycle(full);
-        Some(())
+        Ok(())
     }
 
     fn fail(&mut self, failure: EncodeError) {
