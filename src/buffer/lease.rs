@@ -76,7 +76,7 @@ impl Source {
     /// or when others have given theirs back.
     pub(super) fn could_hold(&self, wanted: usize, segments_left: usize) -> bool {
         match &self.from {
-            From::Shared { pool, reserve: None, .. } => wanted <= largest(pool) * segments_left,
+            From::Shared { pool, reserve: None, .. } => wanted <= largest(pool).saturating_mul(segments_left),
             // Its reserve holds whatever an answer may have.
             From::Own { .. } | From::Shared { .. } => true,
         }

@@ -272,7 +272,7 @@ impl Outbound {
         match self.source.could_hold(more, left) {
             true => EncodeError::NoRoom { wanted: more },
             false => {
-                let limit = largest(self.source.shared_pool()) * left;
+                let limit = largest(self.source.shared_pool()).saturating_mul(left);
                 EncodeError::TooManyPieces { wanted: more, limit }
             }
         }
