@@ -8,6 +8,7 @@
 
 mod mutants {
     pub mod foreign;
+    pub mod http1;
     pub mod large_answers;
     pub mod processors;
     pub mod turns;
@@ -383,7 +384,7 @@ const MUTANTS: &[Mutant] = &[
 ];
 
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    use mutants::{foreign, large_answers, processors, turns, unasked, waiting};
+    use mutants::{foreign, http1, large_answers, processors, turns, unasked, waiting};
     let by_noun = [
         processors::MUTANTS,
         turns::MUTANTS,
@@ -391,6 +392,7 @@ fn all() -> impl Iterator<Item = &'static Mutant> {
         waiting::MUTANTS,
         foreign::MUTANTS,
         unasked::MUTANTS,
+        http1::MUTANTS,
     ];
     MUTANTS.iter().chain(by_noun.into_iter().flatten())
 }
@@ -416,8 +418,8 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 fn complaint(crate_copy: &Path) -> Option<String> {
     // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see, nor what
     // becomes of the threads.
-    let tests =
-        "sim sim_regressions asked_to_close slow_peers server_config processors large_answers waiting panics unasked";
+    let tests = "sim sim_regressions asked_to_close slow_peers server_config processors large_answers \
+                 waiting panics unasked http1_limits";
     tests.split(' ').find_map(|test| complaint_of(test, crate_copy))
 }
 
