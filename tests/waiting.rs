@@ -236,3 +236,39 @@ fn liveness_who_waits_for_room_for_an_answer_is_heard_after_those_before_it() ->
     assert_in_order(&scarce.hear_all(|scarce| scarce.simulation.network().jump(SECOND / 20), 1)?);
     Ok(())
 }
+
+/// All small blocks hold halves of messages. Whoever only connects needs none of them, and neither takes one nor stands in
+/// line; whoever says something does.
+#[test]
+fn liveness_a_newcomer_who_is_silent_takes_nobodys_block() -> Result<(), Broken> {
+    let mut config = config();
+    config.inbound = [(32, 4), (300, 4), (1500, 1)].map(|(size, count)| TierConfig { size, count });
+    config.scratch = 544;
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::new(1500), |_, _| {
+        |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| reply.send(message.payload())
+    })
+    .expect("the settings fit");
+    let whole = frame(b"a message");
+    let (mut halves, mut silent) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let half = simulation.connect(calm()).expect("there is room");
+        half.send(&whole[..6]);
+        simulation.run_for(SECOND / 100)?;
+        halves.push(half);
+    }
+    for _ in 0..20 {
+        silent.push(simulation.connect(calm()).expect("there is room"));
+        simulation.run_for(SECOND / 100)?;
+    }
+    let metrics = simulation.metrics();
+    assert_eq!((metrics.evictions, metrics.block_waits, metrics.open), ([0; 3], [0; 3], 24));
+    silent[0].send(&whole);
+    simulation.run_for(SECOND / 100)?;
+    assert_eq!(silent[0].take_received(), whole, "it has spoken, and is heard");
+    assert_eq!(simulation.metrics().evictions, [1, 0, 0]);
+    halves.iter().for_each(|half| assert!(half.send(&whole[6..]) || half.end().is_some()));
+    simulation.run_for(SECOND)?;
+    let answered = halves.iter().filter(|half| half.take_received() == whole).count();
+    assert_eq!(answered, 3, "all others are heard to the end");
+    Ok(())
+}

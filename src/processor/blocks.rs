@@ -4,7 +4,7 @@
 //! partial message leaves the last block of a tier to the missing spare: a message that its user wants to keep comes first.
 
 use super::lines::{LineFor, Wants};
-use super::{Processor, Selector};
+use super::{Phase, Processor, Selector};
 use crate::buffer::{Block, TIERS};
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
@@ -27,6 +27,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.waiters.are_none() && self.has_all_at_hand() {
             return Some(medium);
         }
+        if self.is_told_of_bytes_later(slot) {
+            return None;
+        }
         if !self.is_behind(slot, LineFor::Block(SMALL)) {
             let has_small = self.has_rest(SMALL, slot);
             let nobody_waits = self.waiters.is_empty(LineFor::Block(MEDIUM));
@@ -39,6 +42,19 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         self.stand_in_line(slot, LineFor::Block(SMALL), Wants::Rest);
         None
+    }
+
+    /// That a newcomer has something to say is only assumed. As long as it would cost somebody's block, or a place in line,
+    /// the assumption is dropped: the selector, which watches it from the end of this turn on, will say so if it has.
+    fn is_told_of_bytes_later(&mut self, slot: u32) -> bool {
+        let is_free = self.waiters.are_none() && self.could_rest(SMALL) && self.could_spare(SMALL);
+        // One that is opened while the server goes down must be read before that counts it as idle.
+        let serves = matches!(self.phase, Phase::Serving);
+        let Some(connection) = self.table.at_mut(slot).filter(|found| serves && !found.flags.watched) else {
+            return false;
+        };
+        connection.flags.readable &= is_free;
+        !is_free
     }
 
     /// The usual case: what a rest or a copy may need was set aside before, and was not needed.
