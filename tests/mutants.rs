@@ -120,7 +120,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: whoever takes its output slowly keeps its room",
         file: "src/processor/slow_peers.rs",
-        from: "(_, Some(slot)) if waited_for => self.give_up(slot, Duration::ZERO),\n            (_, Some(slot)) => self.give_up(slot, self.settings.timeouts.famine / PACE),\n            (stalled, None)",
+        from: "(_, Some(slot)) if waited_for => self.give_up(slot, Duration::ZERO),\n            (_, Some(slot)) => self.give_up(slot, self.settings.timeouts.famine / PACE_DIVISOR),\n            (stalled, None)",
         to: "(stalled, _)",
     },
     Mutant {

@@ -17,9 +17,9 @@ pub(crate) const QUEUED_SEGMENTS: usize = 4;
 
 /// Slices of one vectored write.
 pub(crate) const SLICES: usize = 64;
-/// From this share of a medium block on, usually 32 KiB, bytes are cheaper to write from where they lie than to gather: for
+/// From a quarter of a medium block on, usually 32 KiB, bytes are cheaper to write from where they lie than to gather: for
 /// 16 KiB no difference could be measured.
-const LARGE_SHARE: usize = 4;
+const LARGE_DIVISOR: usize = 4;
 
 /// The writing end of a connection, as an [`Encode`](crate::Encode) sees it.
 ///
@@ -90,7 +90,7 @@ impl Outbound {
 
     fn new(source: Source, reply_max: usize, segments_max: usize, clock: Arc<WallClock>) -> Self {
         let (segments, date, answer) = (Vec::new(), DateText::default(), Answer::default());
-        let large = source.shared_pool().tiers()[1].size() / LARGE_SHARE;
+        let large = source.shared_pool().tiers()[1].size() / LARGE_DIVISOR;
         Self { segments, bytes: 0, answer, source, reply_max, segments_max, large, clock, date }
     }
 

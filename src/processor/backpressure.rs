@@ -14,9 +14,11 @@ use crate::reason::PauseReason;
 const STAGED_SEGMENTS: usize = 48;
 /// Segments that one more answer may add.
 pub(super) const ANSWER_SEGMENTS: usize = 16;
-/// A connection may hold this share of what is free outbound beyond the headroom (Choudhury and Hahne, "Dynamic queue
+/// A connection may hold an eighth of what is free outbound beyond the headroom (Choudhury and Hahne, "Dynamic queue
 /// length thresholds", 1998): while many are slow, each gets less, and there is something left for those who are not.
-const FREE_SHARE: usize = 8;
+const FREE_DIVISOR: usize = 8;
+/// One that was held up for that goes on when it holds no more than a quarter of it.
+const LOW_DIVISOR: usize = 4;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Puts the connection into a queue of those to be read, if it may run and there is something to do.
@@ -118,7 +120,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if undelivered >= self.settings.watermarks.high {
             return true;
         }
-        !connection.outbound.is_empty() && undelivered >= self.outbound_to_share() / FREE_SHARE
+        !connection.outbound.is_empty() && undelivered >= self.outbound_to_share() / FREE_DIVISOR
     }
 
     pub(super) fn hold_if_high(&mut self, slot: u32) {
@@ -134,7 +136,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     pub(super) fn release_if_low(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
-        let low = self.settings.watermarks.low.min(self.outbound_to_share() / FREE_SHARE / 4);
+        let low = self.settings.watermarks.low.min(self.outbound_to_share() / FREE_DIVISOR / LOW_DIVISOR);
         if connection.outbound.bytes() <= low {
             self.unpause(slot, PauseReason::OutboundHigh);
         }
