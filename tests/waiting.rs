@@ -237,6 +237,26 @@ fn liveness_who_waits_for_room_for_an_answer_is_heard_after_those_before_it() ->
     Ok(())
 }
 
+/// Two who always have more to say have waited, and are heard again: by the turn, not by the message.
+#[test]
+fn liveness_once_all_who_waited_were_heard_turns_are_as_long_as_ever() -> Result<(), Broken> {
+    const MESSAGES: usize = 64 * 20;
+    let mut scarce = Scarce::new(config(), Habit::Places, calm())?;
+    let talkers = [(); 2].map(|()| scarce.connect());
+    talkers.iter().for_each(|talker| assert!(talker.send(&frame(b"t").repeat(MESSAGES))));
+    scarce.simulation.run_for(SECOND)?;
+    assert_eq!(scarce.state.lock().heard.len(), 0, "they wait");
+    scarce.state.lock().places = 2 * MESSAGES;
+    scarce.proxy.resume();
+    let mut cycles = 0;
+    while scarce.state.lock().heard.len() < 2 * MESSAGES {
+        scarce.simulation.step()?;
+        cycles += 1;
+    }
+    assert!(cycles <= MESSAGES / 64 + 5, "{cycles} cycles for {MESSAGES} messages of each");
+    Ok(())
+}
+
 /// All small blocks hold halves of messages. Whoever only connects needs none of them, and neither takes one nor stands in
 /// line; whoever says something does.
 #[test]

@@ -51,7 +51,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn resume_answer_room(&mut self) {
         while self.answer_room_is_back() {
-            let Some(waiter) = self.next_in(LineFor::AnswerRoom) else { return };
+            let Some(waiter) = self.next_in(LineFor::AnswerRoom) else { return self.dissolve(LineFor::AnswerRoom) };
             self.serve(waiter.slot, PauseReason::NoBlocks);
         }
     }

@@ -133,7 +133,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// The budget was used up: comes again after the others, if there is more to do.
-    fn requeue(&mut self, slot: u32) {
+    pub(super) fn requeue(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot).filter(|connection| connection.paused.has(PauseReason::Turn)) else {
             return;
         };

@@ -2,7 +2,7 @@
 //!
 //! Nobody overtakes. Whoever comes while somebody waits stands behind; whoever is served has its turn at once, before the
 //! others of the cycle could take what it was served with, and hands one message over. So a connection is served after as
-//! many messages as there are connections before it.
+//! many messages as there are connections before it; where it waits for a block to be read into, after as many reads.
 
 use std::time::Instant;
 
@@ -76,6 +76,24 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
+    /// Everybody was served who had waited, and there is more: whoever has come to stand behind them since, with one message
+    /// handed over or none, goes on like all who have used up their turn. Otherwise those who always have more to say
+    /// would stand behind each other for ever, and have a turn of one message each.
+    pub(super) fn dissolve(&mut self, line: LineFor) {
+        while let Some(front) = self.waiters.front(line).filter(|front| front.wants != Wants::Promotion) {
+            self.waiters.leave(line);
+            if !self.still_waits(&front, line.reason()) {
+                continue;
+            }
+            self.pause(front.slot, PauseReason::Turn);
+            self.clear_pause(front.slot, line.reason());
+            if let Some(connection) = self.table.at_mut(front.slot) {
+                connection.place = NO_PLACE;
+            }
+            self.requeue(front.slot);
+        }
+    }
+
     /// Serves those who wait, as far as there is something for them; evicts when they have waited too long.
     pub(super) fn relieve_waiters(&mut self) {
         self.waiters.open();
@@ -142,6 +160,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Serves a line for blocks as far as it goes, each who stands in it once.
     fn relieve_line(&mut self, line: LineFor) {
         let Some(tier) = line.tier() else { return };
+        let mut served_any = false;
         while let Some(front) = self.waiters.first_due(line) {
             let slot = front.slot;
             if !self.still_waits(&front, PauseReason::NoBlocks) {
@@ -157,6 +176,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 Wants::Turn => self.finds_spare_of(tier, slot),
             };
             if served {
+                served_any = true;
                 self.waiters.leave(line);
                 match front.wants {
                     Wants::Promotion => self.unpause(slot, PauseReason::NoBlocks),
@@ -165,6 +185,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             } else if !self.evict_when_due(line, tier, front) {
                 return;
             }
+        }
+        if served_any {
+            self.dissolve(line);
         }
     }
 
@@ -189,7 +212,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// for. Those that defer nothing leave their room to the next.
     fn resume_owed_room(&mut self) {
         while self.desk.owed.has_room() {
-            let Some(waiter) = self.next_in(LineFor::OwedRoom) else { return };
+            let Some(waiter) = self.next_in(LineFor::OwedRoom) else { return self.dissolve(LineFor::OwedRoom) };
             self.serve(waiter.slot, PauseReason::Owed);
         }
     }
@@ -197,9 +220,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// The user may be ready again: those who wait ask, until one hears no. That one says so, and stands first again.
     fn resume_not_ready(&mut self) {
         while self.waiters.resuming {
-            let Some(waiter) = self.next_in(LineFor::Ready) else { break };
+            let Some(waiter) = self.next_in(LineFor::Ready) else {
+                self.waiters.resuming = false;
+                return self.dissolve(LineFor::Ready);
+            };
             self.serve(waiter.slot, PauseReason::NotReady);
         }
-        self.waiters.resuming &= !self.waiters.is_empty(LineFor::Ready);
     }
 }

@@ -21,4 +21,10 @@ pub const MUTANTS: &[Mutant] = &[
         from: "            connection.place = NO_PLACE;\n",
         to: "            connection.place = connection.place.min(NO_PLACE);\n",
     },
+    Mutant {
+        name: "liveness: those who stand behind each other have turns of one message for ever",
+        file: "src/processor/waiters.rs",
+        from: "                self.waiters.resuming = false;\n                return self.dissolve(LineFor::Ready);",
+        to: "                self.waiters.resuming = !self.waiters.is_empty(LineFor::Ready);\n                return;",
+    },
 ];
