@@ -33,6 +33,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let (now, prototype) = (self.now, &self.prototype);
         let Ok(protocol) = foreign(&self.links.metrics, "clone", || prototype.clone()) else {
             self.links.metrics.accepted_unserved.add(1);
+            drop(socket);
             return self.links.handover.ended();
         };
         let slot = self.table.insert(|id| Connection::new(id, address, socket, protocol, now));
