@@ -198,11 +198,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// After the last cycle: sends away encoders that still wait for room, ends the user's processor and brings every
     /// block home.
     pub(crate) fn end(self) {
-        let Self { user, prototype, links, desk, segments, table, spares, rests, .. } = self;
+        let Self { user, links, desk, segments, table, spares, rests, .. } = self;
         links.outbox.pool.line().close();
         // Ends workers, who settle what they hold.
-        let _ = foreign(&links.metrics, "the end of the message processor", || drop(user));
-        let _ = foreign(&links.metrics, "the end of the protocol", || drop(prototype));
+        // A panic in there is the failure of this thread, which has nobody to serve any more.
+        drop(user);
         drop((desk, segments, table, spares, rests));
         links.outbox.discard();
         // Outbound, other threads of the user's may be writing still; inbound, nobody else leases. With several processors
