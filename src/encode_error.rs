@@ -20,6 +20,14 @@ pub enum EncodeError {
         /// The server's `reply_max`.
         limit: usize,
     },
+    /// An unasked message ends with more copied bytes than the pieces hold that it has left. It has its place in the queue
+    /// to the processor for four; each long static or shared part is one, and copied bytes are as many as it takes blocks.
+    TooManyPieces {
+        /// How many bytes were still to be placed.
+        wanted: usize,
+        /// How many the pieces hold that are left.
+        limit: usize,
+    },
     /// Every outbound block is in use, and this caller may not wait for one.
     NoRoom {
         /// How many bytes were still to be placed.
@@ -36,6 +44,11 @@ impl fmt::Display for EncodeError {
             Self::ReplyTooLong { wanted, limit } => write!(
                 f,
                 "answer of at least {wanted} copied bytes is over reply_max = {limit}; raise it, or send a shared body"
+            ),
+            Self::TooManyPieces { wanted, limit } => write!(
+                f,
+                "{wanted} more copied bytes are over the {limit} for which an unasked message has pieces left; \
+                 put them before its shared parts, or share them, too"
             ),
             Self::NoRoom { wanted } => write!(f, "no outbound block is free for {wanted} more bytes"),
         }

@@ -14,7 +14,7 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    /// Puts an id together from the processor's number, the slot in its table and the serial number of the connection.
+    /// Puts an id together from the processor's number, the slot in its table and the generation of the connection.
     pub const fn new(processor: u16, slot: u32, generation: u64) -> Self {
         Self { generation, slot, processor }
     }
@@ -29,13 +29,13 @@ impl ConnectionId {
         self.slot
     }
 
-    /// The serial number of the connection on its processor, from 1; never used twice.
+    /// The generation: counts the connections of its processor, in whatever slot, from 1; never used twice.
     pub const fn generation(self) -> u64 {
         self.generation
     }
 }
 
-/// `#42`: the serial number alone, or `2#42` on a processor other than the first.
+/// `#42`: the generation alone, or `2#42` on a processor other than the first.
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.processor {

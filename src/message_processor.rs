@@ -56,7 +56,7 @@ pub trait MessageProcessor<P: Protocol>: Send {
     }
 
     /// Asked before each message is decoded, never after. `true` promises to take one more message of the largest size;
-    /// `false` pauses the connection until [`WriteProxy::resume`].
+    /// `false` pauses the connection until [`WriteProxy::resume`], and keeps those that come after it waiting behind it.
     fn ready(&mut self) -> bool {
         true
     }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A panic was caught and logged.
@@ -15,6 +16,10 @@ pub(crate) struct Panicked;
 pub(crate) fn guarded<T>(what: impl fmt::Display, call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         log::error!("caught a panic in `{what}`: {}", panic_text(panic.as_ref()));
+        // What was thrown is not ours either, and its end may panic, too; that of the second panic is not tried.
+        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            mem::forget(second);
+        }
         Panicked
     })
 }

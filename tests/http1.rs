@@ -37,7 +37,8 @@ fn every_case_has_its_outcome() {
 #[test]
 fn the_largest_message_fits_a_block_of_one_mebibyte() {
     let limits = sluicegate::http1::Limits::default();
-    assert_eq!(Http1::default().message_max(), 1024 * 1024);
+    // With the empty line behind a chunked body, for which a block has room beyond its size.
+    assert_eq!(Http1::default().message_max(), 1024 * 1024 + 2);
     let body = vec![b'b'; limits.body_max as usize];
     let head = |framing: &str| {
         let mut head = format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\nPad: ");

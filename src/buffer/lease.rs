@@ -72,6 +72,16 @@ impl Source {
         }
     }
 
+    /// True if blocks for `wanted` bytes, of which the answer may take `segments_left` at most, can be found at all: now,
+    /// or when others have given theirs back.
+    pub(super) fn could_hold(&self, wanted: usize, segments_left: usize) -> bool {
+        match &self.from {
+            From::Shared { pool, reserve: None, .. } => wanted <= largest(pool).saturating_mul(segments_left),
+            // Its reserve holds whatever an answer may have.
+            From::Own { .. } | From::Shared { .. } => true,
+        }
+    }
+
     /// Brings a segment's block home. The processor keeps one small block at hand: the next answer begins in it.
     #[inline]
     pub(super) fn recycle(&mut self, segment: Segment) {
@@ -132,6 +142,11 @@ impl Drop for Source {
             pool.line().leave();
         }
     }
+}
+
+/// What the largest blocks of a pool hold.
+pub(super) fn largest(pool: &SharedPool) -> usize {
+    pool.tiers()[TIERS - 1].capacity()
 }
 
 /// The smallest tier that holds `wanted` and has a block; else a smaller one, as long as the answer may be cut into that

@@ -23,6 +23,9 @@ pub(crate) use table::Table;
 pub use timeouts::Timeouts;
 pub use when_full::WhenFull;
 
+/// The place behind everybody.
+pub(crate) const NO_PLACE: u64 = u64::MAX;
+
 /// One connection.
 pub(crate) struct Connection<K, P> {
     pub(crate) id: ConnectionId,
@@ -41,8 +44,10 @@ pub(crate) struct Connection<K, P> {
     /// Its place among the holders of its block's tier.
     pub(crate) holder: Option<HolderAt>,
     pub(crate) paused: Paused,
-    /// Counts its waits in lines: a place in a line is valid only for the wait that it was taken for.
-    pub(crate) wait: u32,
+    /// The number of its wait in a line; 0 if it is in none. An entry in a line is valid for the wait that it was made for.
+    pub(crate) wait: u64,
+    /// Its place in any line, until its next message is handed over; [`NO_PLACE`] if it has not had to wait for that.
+    pub(crate) place: u64,
     pub(crate) flags: Flags,
     pub(crate) ending: Option<Box<Ending>>,
 }
@@ -116,6 +121,7 @@ impl<K, P: Protocol> Connection<K, P> {
             holder: None,
             paused: Paused::NONE,
             wait: 0,
+            place: NO_PLACE,
             flags: Flags::default(),
             ending: None,
         }

@@ -5,6 +5,7 @@
 
 mod crew;
 mod deferred;
+mod gauge;
 mod owed;
 mod reply;
 mod socket;
@@ -19,11 +20,12 @@ use crate::id::ConnectionId;
 use crate::metrics::Metrics;
 use crate::protocol::After;
 use crate::sync::ArrayQueue;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use crate::wake::WakeFlag;
 
 pub(crate) use crew::{Berth, Crew, Outboxes};
 pub use deferred::Deferred;
+use gauge::{Charge, Gauge};
 pub(crate) use owed::{Owed, OwedList};
 pub use reply::Reply;
 pub(crate) use reply::{Desk, Outcome};
@@ -84,7 +86,7 @@ impl OutboxLimits {
         let segments = QUEUED_SEGMENTS * size_of::<Segment>() + 16;
         let settled = self.owed_total_max * (size_of::<Settled>() + 8 + segments);
         let unasked = self.unasked_max * (size_of::<Unasked>() + 8 + segments);
-        (settled + unasked + self.connections_max * size_of::<AtomicU64>()) as u64 + Owed::memory(self.owed_total_max)
+        (settled + unasked + self.connections_max * size_of::<Gauge>()) as u64 + Owed::memory(self.owed_total_max)
     }
 }
 
@@ -99,8 +101,8 @@ pub(crate) struct Outbox {
     pub(crate) metrics: Arc<Metrics>,
     workers_reserve: Arc<Tier>,
     limits: OutboxLimits,
-    /// Undelivered bytes by slot: queued at the connection, and on their way to it.
-    undelivered: Vec<AtomicU64>,
+    /// Undelivered bytes by slot.
+    undelivered: Vec<Gauge>,
     /// Some connection waits until `ready` is asked again.
     not_ready: AtomicBool,
     resumed: AtomicBool,
@@ -133,7 +135,7 @@ impl Outbox {
             wake,
             metrics,
             limits,
-            undelivered: (0..limits.connections_max).map(|_| AtomicU64::new(0)).collect(),
+            undelivered: (0..limits.connections_max).map(|_| Gauge::new()).collect(),
             not_ready: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
             called: AtomicBool::new(false),
@@ -184,27 +186,45 @@ impl Outbox {
         self.wake.wake();
     }
 
-    /// Counts `bytes` as on their way to the connection in `slot`; false if it has too many already.
-    fn charge(&self, slot: u32, bytes: usize) -> bool {
-        let Some(gauge) = self.undelivered.get(slot as usize) else { return false };
-        let high = self.limits.outbound_high as u64;
-        let charged = gauge.fetch_update(SeqCst, SeqCst, |before| (before < high).then_some(before + bytes as u64));
-        charged.is_ok()
+    /// Counts `bytes` as on their way to the connection, if it is there and has not too many already.
+    fn charge(&self, connection: ConnectionId, bytes: usize) -> Charge {
+        let Some(gauge) = self.undelivered.get(connection.slot() as usize) else { return Charge::Full };
+        gauge.charge(connection, bytes, self.limits.outbound_high as u64)
+    }
+
+    /// Takes back what was charged.
+    pub(crate) fn discharge(&self, connection: ConnectionId, bytes: usize) {
+        self.undelivered[connection.slot() as usize].discharge(connection, bytes);
+    }
+
+    /// A connection is there from now on, to be written to.
+    pub(crate) fn opened(&self, connection: ConnectionId) {
+        self.undelivered[connection.slot() as usize].open(connection);
+    }
+
+    /// The connection in `slot` has ended: what is sent to it reaches nobody, and is charged to nobody.
+    pub(crate) fn closed(&self, slot: u32) {
+        self.undelivered[slot as usize].close();
     }
 
     /// Counts bytes that were queued at a connection by the processor itself.
     pub(crate) fn queued(&self, slot: u32, bytes: usize) {
-        self.undelivered[slot as usize].fetch_add(bytes as u64, SeqCst);
+        self.undelivered[slot as usize].add(bytes);
     }
 
     /// Counts bytes off that were delivered or dropped.
     pub(crate) fn unqueued(&self, slot: u32, bytes: usize) {
-        self.undelivered[slot as usize].fetch_sub(bytes as u64, SeqCst);
+        self.undelivered[slot as usize].sub(bytes);
     }
 
     /// Undelivered bytes of the connection in `slot`, those on their way included.
     pub(crate) fn undelivered(&self, slot: u32) -> u64 {
-        self.undelivered.get(slot as usize).map_or(0, |gauge| gauge.load(SeqCst))
+        self.undelivered.get(slot as usize).map_or(0, Gauge::bytes)
+    }
+
+    /// The same of this connection, not of another one that was given its slot.
+    fn undelivered_of(&self, connection: ConnectionId) -> u64 {
+        self.undelivered.get(connection.slot() as usize).map_or(0, |gauge| gauge.bytes_of(connection))
     }
 
     /// Asks for a cycle, whatever else there is to do.

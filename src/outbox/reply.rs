@@ -49,7 +49,14 @@ impl<P: Protocol> Desk<P> {
         Self { out, owed, outcome: Outcome::Pending, proxy, now }
     }
 
-    /// A reply for one message. What becomes of it is in `outcome` afterwards. `socket`: where a large answer may go at
+    /// Begins the answer to one message: whatever goes wrong from here on, no more than that is rolled back.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.outcome = Outcome::Pending;
+        self.out.begin();
+    }
+
+    /// A reply for the message that was [begun](Self::begin). What becomes of it is in `outcome` afterwards. `socket`: where a large answer may go at
     /// once, because nothing else waits to go there before what is on this desk.
     pub(crate) fn reply<'a>(
         &'a mut self,
@@ -57,8 +64,6 @@ impl<P: Protocol> Desk<P> {
         exchange: P::Exchange,
         socket: Option<&'a mut (dyn Write + Send)>,
     ) -> Reply<'a, P> {
-        self.outcome = Outcome::Pending;
-        self.out.begin();
         Reply { connection, exchange, desk: self, socket }
     }
 }

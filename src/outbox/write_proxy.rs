@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::{Encoded, Outbox, Outboxes, Unasked};
+use super::{Charge, Encoded, Outbox, Outboxes, Unasked};
 use crate::encode_error::EncodeError;
 use crate::id::ConnectionId;
 use crate::protocol::{Encode, Protocol};
@@ -71,13 +71,17 @@ impl<P: Protocol> WriteProxy<P> {
             Err(EncodeError::NoRoom { .. }) => return Err(full(outbox)),
             Err(error) => return Err(SendError::Encode(error)),
         };
-        let slot = connection.slot();
-        if !outbox.charge(slot, bytes) {
-            return Err(full(outbox));
+        match outbox.charge(connection, bytes) {
+            Charge::Taken => {}
+            Charge::Full => return Err(full(outbox)),
+            Charge::Gone => {
+                outbox.metrics.count_stale(bytes);
+                return Ok(());
+            }
         }
         let encoded = Encoded { segments: out.into_segments(), bytes, after };
         if outbox.unasked.push(Unasked { connection, encoded }).is_err() {
-            outbox.unqueued(slot, bytes);
+            outbox.discharge(connection, bytes);
             return Err(full(outbox));
         }
         outbox.wake.wake();
@@ -98,11 +102,11 @@ impl<P: Protocol> WriteProxy<P> {
         self.home.call();
     }
 
-    /// Bytes that were sent to `connection` and that its peer's kernel has not taken yet. Exact on the thread of the
+    /// Bytes that were sent to `connection` and that its peer's kernel has not taken yet; none once it has ended. Exact on the thread of the
     /// connection's processor. With zero, what is sent next does not wait behind anything: who has only the newest to tell
     /// sends then.
     pub fn undelivered(&self, connection: ConnectionId) -> u64 {
-        self.outboxes.of(connection).map_or(0, |outbox| outbox.undelivered(connection.slot()))
+        self.outboxes.of(connection).map_or(0, |outbox| outbox.undelivered_of(connection))
     }
 
     /// The same, said to the one processor that this proxy was given to.

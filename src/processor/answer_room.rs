@@ -1,6 +1,7 @@
 //! Room for answers: the reserves, and who waits for them, messages here and encoders on other threads.
 
 use super::backpressure::ANSWER_SEGMENTS;
+use super::lines::{LineFor, Wants};
 use super::{Processor, Selector};
 use crate::buffer::{RESERVE, Segment};
 use crate::message_processor::MessageProcessor;
@@ -30,9 +31,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Not handed a message: the reserve is in use, or all segments are.
     #[cold]
     pub(super) fn wait_for_answer_room(&mut self, slot: u32) {
-        let waiter = self.waiter(slot);
-        self.pause(slot, PauseReason::NoBlocks);
-        self.push_waiter(|waiters| &mut waiters.answer_room, waiter, PauseReason::NoBlocks);
+        self.stand_in_line(slot, LineFor::AnswerRoom, Wants::Turn);
     }
 
     pub(super) fn relieve_outbound(&mut self) {
@@ -46,14 +45,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.links.metrics.encoder_waits.add(1);
         }
         self.answer_room.encoder_wait = encoder;
-        if self.answer_room_is_back() {
-            while let Some(waiter) = self.waiters.answer_room.pop_front() {
-                if self.still_waits(&waiter, PauseReason::NoBlocks) {
-                    self.unpause(waiter.id.slot(), PauseReason::NoBlocks);
-                }
-            }
-        }
+        self.resume_answer_room();
         self.give_up_slow_output();
+    }
+
+    fn resume_answer_room(&mut self) {
+        while self.answer_room_is_back() {
+            let Some(waiter) = self.next_in(LineFor::AnswerRoom) else { return self.dissolve(LineFor::AnswerRoom) };
+            self.serve(waiter.slot, PauseReason::NoBlocks);
+        }
     }
 
     pub(super) fn answer_room_is_back(&self) -> bool {
@@ -83,7 +83,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn waits_for_outbound(&self) -> bool {
         let outbox = &self.links.outbox;
         let lacks_segments = || !self.can_take_outbound() && outbox.has_work();
-        !self.waiters.answer_room.is_empty() || outbox.pool.line().blocked_wait().is_some() || lacks_segments()
+        !self.waiters.is_empty(LineFor::AnswerRoom) || outbox.pool.line().blocked_wait().is_some() || lacks_segments()
     }
 
     /// True if somebody waits for a reserve that lies in a peer's queue: a connection for the processor's, or an encoder for

@@ -1,11 +1,12 @@
 //! Pause reasons: who sets them, who clears them. A paused connection costs nothing: it is not run, the kernel's buffer
 //! fills, and TCP tells the peer.
 
+use super::foreign::foreign;
+use super::lines::{LineFor, Wants};
 use super::read::Budget;
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
-use crate::panics::{Panicked, guarded};
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
@@ -13,9 +14,11 @@ use crate::reason::PauseReason;
 const STAGED_SEGMENTS: usize = 48;
 /// Segments that one more answer may add.
 pub(super) const ANSWER_SEGMENTS: usize = 16;
-/// A connection may hold this share of what is free outbound beyond the headroom (Choudhury and Hahne, "Dynamic queue
+/// A connection may hold an eighth of what is free outbound beyond the headroom (Choudhury and Hahne, "Dynamic queue
 /// length thresholds", 1998): while many are slow, each gets less, and there is something left for those who are not.
-const FREE_SHARE: usize = 8;
+const FREE_DIVISOR: usize = 8;
+/// One that was held up for that goes on when it holds no more than a quarter of it.
+const LOW_DIVISOR: usize = 4;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Puts the connection into a queue of those to be read, if it may run and there is something to do.
@@ -55,8 +58,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return false;
         }
         if matches!(reason, PauseReason::Owed | PauseReason::NoBlocks | PauseReason::NotReady) {
-            // Whatever ended the wait, its place in a line is void: the next wait takes a new one.
-            connection.wait = connection.wait.wrapping_add(1);
+            // Whatever ended the wait, its entry in a line is void: the next wait makes a new one.
+            connection.wait = 0;
         }
         self.links.metrics.paused[reason as usize].sub(1);
         let runs = connection.paused.is_empty();
@@ -81,11 +84,26 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.is_high(connection) && !self.is_low_after_flush(slot) {
             return false;
         }
-        if !self.desk.owed.has_room() {
-            self.wait_for_owed_room(slot);
+        // Mostly nothing is short, and then nobody waits either.
+        let usual = self.waiters.are_none()
+            && self.desk.owed.has_room()
+            && self.has_room_for_answer()
+            && self.has_spare_at_hand(available);
+        (usual || self.finds_everything(slot, available)) && self.user_is_ready(slot)
+    }
+
+    /// What the usual look says, thing by thing: the connection stands in line for the first that it has to wait for.
+    #[cold]
+    fn finds_everything(&mut self, slot: u32, available: usize) -> bool {
+        if !self.desk.owed.has_room() || self.is_behind(slot, LineFor::OwedRoom) {
+            self.stand_in_line(slot, LineFor::OwedRoom, Wants::Turn);
             return false;
         }
-        self.has_room_for_answer(slot) && self.has_spare(slot, available) && self.user_is_ready(slot)
+        if !self.has_room_for_answer() || self.is_behind(slot, LineFor::AnswerRoom) {
+            self.wait_for_answer_room(slot);
+            return false;
+        }
+        self.finds_spare(slot, available)
     }
 
     /// What was staged in this turn may leave at once: only a socket that pushes back holds its connection up.
@@ -102,13 +120,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// True if one more answer finds its place whatever happens: the reserve is whole, and there are segments left.
     #[inline]
-    fn has_room_for_answer(&mut self, slot: u32) -> bool {
-        let segments = self.segments.room() > self.desk.out.segments() + ANSWER_SEGMENTS;
-        if !segments || !self.desk.out.reserve_whole() {
-            self.wait_for_answer_room(slot);
-            return false;
-        }
-        true
+    fn has_room_for_answer(&self) -> bool {
+        self.segments.room() > self.desk.out.segments() + ANSWER_SEGMENTS && self.desk.out.reserve_whole()
     }
 
     #[inline]
@@ -117,7 +130,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if undelivered >= self.settings.watermarks.high {
             return true;
         }
-        !connection.outbound.is_empty() && undelivered >= self.outbound_to_share() / FREE_SHARE
+        !connection.outbound.is_empty() && undelivered >= self.outbound_to_share() / FREE_DIVISOR
     }
 
     pub(super) fn hold_if_high(&mut self, slot: u32) {
@@ -133,7 +146,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     pub(super) fn release_if_low(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
-        let low = self.settings.watermarks.low.min(self.outbound_to_share() / FREE_SHARE / 4);
+        let low = self.settings.watermarks.low.min(self.outbound_to_share() / FREE_DIVISOR / LOW_DIVISOR);
         if connection.outbound.bytes() <= low {
             self.unpause(slot, PauseReason::OutboundHigh);
         }
@@ -141,6 +154,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     #[inline]
     fn user_is_ready(&mut self, slot: u32) -> bool {
+        if self.is_behind(slot, LineFor::Ready) {
+            // Not asked: a yes would be for whoever waits.
+            self.stand_in_line(slot, LineFor::Ready, Wants::Turn);
+            return false;
+        }
         self.ask_user() || self.user_is_ready_after_all(slot)
     }
 
@@ -148,10 +166,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     #[inline]
     fn ask_user(&mut self) -> bool {
         let user = &mut self.user;
-        guarded("ready", || user.ready()).unwrap_or_else(|Panicked| {
-            self.links.metrics.panics.add_shared(1);
-            true
-        })
+        foreign(&self.links.metrics, "ready", || user.ready()).unwrap_or(true)
     }
 
     #[cold]
@@ -161,30 +176,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.ask_user() {
             return true;
         }
-        self.pause(slot, PauseReason::NotReady);
         self.waiters.resuming = false;
-        let waiter = self.waiter(slot);
-        self.push_waiter(|waiters| &mut waiters.not_ready, waiter, PauseReason::NotReady);
+        self.stand_in_line(slot, LineFor::Ready, Wants::Turn);
         false
-    }
-
-    #[cold]
-    fn wait_for_owed_room(&mut self, slot: u32) {
-        self.pause(slot, PauseReason::Owed);
-        let waiter = self.waiter(slot);
-        self.push_waiter(|waiters| &mut waiters.owed_room, waiter, PauseReason::Owed);
-    }
-
-    /// Replies were settled: of the connections that waited because too many were owed, as many go on as there is room
-    /// for. Those that defer nothing leave their room to the next, in the next cycle.
-    pub(super) fn resume_owed_room(&mut self) {
-        let mut room = self.desk.owed.room();
-        while room > 0 {
-            let Some(waiter) = self.waiters.owed_room.pop_front() else { return };
-            if self.still_waits(&waiter, PauseReason::Owed) {
-                room -= 1;
-                self.unpause(waiter.id.slot(), PauseReason::Owed);
-            }
-        }
     }
 }

@@ -3,8 +3,8 @@
 //! The processor is the only one who leases from the inbound pool, so what it finds free stays free until it takes it. A
 //! partial message leaves the last block of a tier to the missing spare: a message that its user wants to keep comes first.
 
-use super::waiters::Wants;
-use super::{Processor, Selector};
+use super::lines::{LineFor, Wants};
+use super::{Phase, Processor, Selector};
 use crate::buffer::{Block, TIERS};
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
@@ -24,18 +24,37 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn scratch_window(&mut self, slot: u32) -> Option<usize> {
         let capacity = |tier: usize| self.links.inbound.tiers()[tier].capacity();
         let (small, medium) = (capacity(SMALL), capacity(MEDIUM));
-        if self.waiters.blocks[MEDIUM].is_empty() && self.has_all_at_hand() {
+        if self.waiters.are_none() && self.has_all_at_hand() {
             return Some(medium);
         }
-        let has_small = self.has_rest(SMALL, slot);
-        if self.waiters.blocks[MEDIUM].is_empty() && self.has_rest(MEDIUM, slot) && self.find_spare(medium, slot) {
-            return Some(medium);
+        if self.is_told_of_bytes_later(slot) {
+            return None;
         }
-        if has_small && self.find_spare(small, slot) {
-            return Some(small);
+        if !self.is_behind(slot, LineFor::Block(SMALL)) {
+            let has_small = self.has_rest(SMALL, slot);
+            let nobody_waits = self.waiters.is_empty(LineFor::Block(MEDIUM));
+            if nobody_waits && self.has_rest(MEDIUM, slot) && self.find_spare(medium, slot) {
+                return Some(medium);
+            }
+            if has_small && self.find_spare(small, slot) {
+                return Some(small);
+            }
         }
-        self.stand_in_line(slot, SMALL, Wants::Rest);
+        self.stand_in_line(slot, LineFor::Block(SMALL), Wants::Rest);
         None
+    }
+
+    /// That a newcomer has something to say is only assumed. As long as it would cost somebody's block, or a place in line,
+    /// the assumption is dropped: the selector, which watches it from the end of this turn on, will say so if it has.
+    fn is_told_of_bytes_later(&mut self, slot: u32) -> bool {
+        let is_free = self.waiters.are_none() && self.could_rest(SMALL) && self.could_spare(SMALL);
+        // One that is opened while the server goes down must be read before that counts it as idle.
+        let serves = matches!(self.phase, Phase::Serving);
+        let Some(connection) = self.table.at_mut(slot).filter(|found| serves && !found.flags.watched) else {
+            return false;
+        };
+        connection.flags.readable &= is_free;
+        !is_free
     }
 
     /// The usual case: what a rest or a copy may need was set aside before, and was not needed.
@@ -56,7 +75,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// expected finds its place, too: whatever the scratch holds, of which `window` may be used.
     pub(super) fn block_like_last(&mut self, slot: u32, window: usize) -> Option<Block> {
         let length = self.table.at(slot)?.last_length as usize;
-        let tier = self.links.inbound.tier_for(length).filter(|tier| self.waiters.blocks[*tier].is_empty())?;
+        let tier = self.links.inbound.tier_for(length).filter(|tier| self.waiters.is_empty(LineFor::Block(*tier)))?;
         if window < self.scratch.len() {
             return None;
         }
@@ -84,7 +103,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return self.rests.take(SMALL).or_else(|| self.rests.take(MEDIUM));
         }
         // More has arrived than a small block holds: the tier that the known length needs, so that it is copied once.
-        let copied_once = needs > capacity(MEDIUM) && self.waiters.blocks[LARGE].is_empty();
+        let copied_once = needs > capacity(MEDIUM) && self.waiters.is_empty(LineFor::Block(LARGE));
         let large = if copied_once { self.lease_partial(LARGE) } else { None };
         large.or_else(|| self.rests.take(MEDIUM))
     }
@@ -103,25 +122,40 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// True if the message of at most `available` bytes can be copied, should its user want to keep it.
     #[inline]
-    pub(super) fn has_spare(&mut self, slot: u32, available: usize) -> bool {
-        let fits = self.links.inbound.tier_for(available).is_some_and(|tier| self.spares.has(tier));
-        fits || self.find_spare(available, slot) || self.wait_for_spare(slot, available)
+    pub(super) fn has_spare_at_hand(&self, available: usize) -> bool {
+        self.links.inbound.tier_for(available).is_some_and(|tier| self.spares.has(tier))
+    }
+
+    /// The same, after a spare was looked for. Without one the connection stands in line.
+    pub(super) fn finds_spare(&mut self, slot: u32, available: usize) -> bool {
+        self.find_spare(available, slot) || self.wait_for_spare(slot, available)
     }
 
     #[cold]
     fn wait_for_spare(&mut self, slot: u32, available: usize) -> bool {
         let tier = self.links.inbound.tier_for(available).unwrap_or(LARGE);
-        self.stand_in_line(slot, tier, Wants::Spare);
+        self.stand_in_line(slot, LineFor::Spare(tier), Wants::Turn);
         false
     }
 
+    /// True if a spare for so many bytes is at hand, for which nobody has waited for longer.
     pub(super) fn find_spare(&mut self, bytes: usize, slot: u32) -> bool {
         let smallest = self.links.inbound.tier_for(bytes).unwrap_or(LARGE);
-        let Self { spares, inbound, .. } = self;
-        if (smallest..TIERS).any(|tier| spares.refill(tier, inbound)) {
-            return true;
+        for tier in smallest..TIERS {
+            if self.is_behind_for_spare(slot, tier) {
+                break;
+            }
+            if self.spares.refill(tier, &mut self.inbound) {
+                return true;
+            }
         }
-        smallest == SMALL && self.evict_least(SMALL, slot) && self.spares.refill(SMALL, &mut self.inbound)
+        let evicts = smallest == SMALL && !self.is_behind_for_spare(slot, SMALL) && self.evict_least(SMALL, slot);
+        evicts && self.spares.refill(SMALL, &mut self.inbound)
+    }
+
+    /// True if the spare of that tier would do for somebody who came before.
+    fn is_behind_for_spare(&self, slot: u32, tier: usize) -> bool {
+        (0..=tier).any(|tier| self.is_behind(slot, LineFor::Spare(tier)))
     }
 
     /// Makes room in the connection's block: moves to a larger one when this one is full. False: it waits, or it ends.
@@ -139,10 +173,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.refuse(slot, CloseReason::NoRoom { wanted, limit }, self.overloaded());
             return false;
         };
-        let block = if self.waiters.blocks[target].is_empty() { self.block_for_promotion(target) } else { None };
+        let block = if self.waiters.is_empty(LineFor::Block(target)) { self.block_for_promotion(target) } else { None };
         match block {
             Some(block) => self.promote(slot, block),
-            None => self.stand_in_line(slot, target, Wants::Promotion),
+            None => self.stand_in_line(slot, LineFor::Block(target), Wants::Promotion),
         }
         self.table.at(slot).is_some_and(|connection| connection.paused.is_empty())
     }

@@ -2,10 +2,10 @@
 
 use std::io::{self, Read};
 
+use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Ending, Stage};
 use crate::message_processor::MessageProcessor;
-use crate::panics::guarded;
 use crate::protocol::{Protocol, Refusal};
 use crate::reason::{CloseKind, DropReason, PauseReason};
 
@@ -72,7 +72,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(refusal) = connection.ending.as_mut().and_then(|ending| ending.refusal.take()) else { return };
         let out = &mut self.desk.out;
         out.begin();
-        let spoken = guarded("refuse", || P::refuse(&refusal, out));
+        let spoken = foreign(&self.links.metrics, "refuse", || P::refuse(&refusal, out));
         match out.finish() {
             Ok(bytes) if spoken.is_ok() => {
                 self.links.metrics.bytes_queued.add(bytes);
@@ -153,7 +153,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let cut_short = undelivered > 0 || connection.owed.count() > 0 || !self.desk.out.is_empty();
         let first = connection.ending.take().map(|ending| ending.reason);
         let reason = first.filter(|first| !(cut_short && first.says_all_was_delivered())).unwrap_or(reason);
-        self.links.outbox.unqueued(slot, undelivered);
+        self.links.outbox.closed(slot);
         let metrics = &self.links.metrics;
         metrics.bytes_outbound.sub(undelivered);
         metrics.bytes_dropped[DropReason::Undelivered as usize].add(undelivered);
@@ -165,13 +165,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             let _ = self.selector.deregister(&mut connection.socket);
         }
         let (id, address) = (connection.id, connection.address);
-        drop(connection);
+        // With its parse state, which is not ours.
+        let _ = foreign(metrics, "the end of a protocol's state", || drop(connection));
         self.links.crowd.remove(address.ip());
         self.links.handover.ended();
         log::debug!("{id} closed: {address}: {reason}");
         let user = &mut self.user;
-        let told = guarded("closed", || user.closed(id, &reason));
-        self.links.metrics.panics.add_shared(told.is_err() as usize);
+        let _ = foreign(&self.links.metrics, "closed", || user.closed(id, &reason));
     }
 }
 

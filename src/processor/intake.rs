@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::crowd::Excess;
+use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::buffer::QUEUED_SEGMENTS;
 use crate::connection::{CloseReason, Connection, Stage, WhenFull};
@@ -12,9 +13,8 @@ use crate::handover::Accepted;
 use crate::id::ConnectionId;
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{Encoded, Settled, Unasked, Verdict};
-use crate::panics::guarded;
 use crate::protocol::{After, Peer, Protocol, Refusal};
-use crate::reason::{DropReason, PauseReason};
+use crate::reason::PauseReason;
 
 /// New sockets a cycle, so that a storm of connections does not hold up those that are there.
 const SOCKETS_PER_CYCLE: usize = 256;
@@ -30,7 +30,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn open(&mut self, accepted: Accepted<S::Socket>) {
         let Accepted { socket, address } = accepted;
-        let (protocol, now) = (self.prototype.clone(), self.now);
+        let (now, prototype) = (self.now, &self.prototype);
+        let Ok(protocol) = foreign(&self.links.metrics, "clone", || prototype.clone()) else {
+            self.links.metrics.accepted_unserved.add(1);
+            drop(socket);
+            return self.links.handover.ended();
+        };
         let slot = self.table.insert(|id| Connection::new(id, address, socket, protocol, now));
         self.links.metrics.open.add(1);
         self.tell_opened(slot);
@@ -72,16 +77,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn tell_opened(&mut self, slot: u32) {
-        let Self { user, desk, table, .. } = self;
+        let Self { user, desk, table, links, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         let peer = Peer { connection: connection.id, address: connection.address };
+        links.outbox.opened(connection.id);
         log::debug!("{} opened: {}", peer.connection, peer.address);
-        let told = guarded("opened", || {
+        let told = foreign(&links.metrics, "opened", || {
             user.opened(&peer, &desk.proxy);
             user.when_full(&peer)
         });
         connection.flags.close_when_full = matches!(told, Ok(WhenFull::Close));
-        self.links.metrics.panics.add_shared(told.is_err() as usize);
     }
 
     /// True if there is room for one more answer in the connections' queues. Without it answers wait in the outbox.
@@ -176,7 +181,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Unasked { connection: id, encoded } = unasked;
         let slot = self.find(id).filter(|slot| self.table.at(*slot).is_some_and(|found| found.ending.is_none()));
         let Some(slot) = slot else {
-            self.links.outbox.unqueued(id.slot(), encoded.bytes);
+            self.links.outbox.discharge(id, encoded.bytes);
             return self.count_stale(&Verdict::Answered(encoded));
         };
         self.queue(slot, encoded);
@@ -186,8 +191,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn count_stale(&mut self, verdict: &Verdict) {
         let bytes = if let Verdict::Answered(encoded) = verdict { encoded.bytes } else { 0 };
-        self.links.metrics.messages_dropped[DropReason::Stale as usize].add(1);
-        self.links.metrics.bytes_dropped[DropReason::Stale as usize].add(bytes);
+        self.links.metrics.count_stale(bytes);
     }
 
     /// Puts finished bytes behind what the connection has still to deliver. They are counted as undelivered already.

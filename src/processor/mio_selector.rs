@@ -9,12 +9,11 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use super::EVENTS;
 use super::selector::{Readiness, Selector};
 use crate::poll::{poll_once, wake_flag};
 use crate::wake::WakeFlag;
 
-/// How many events one `select` takes from the kernel; the others stay there for the next.
-const EVENTS_MAX: usize = 1024;
 /// The token of the waker. Slots are `u32`, and the table is smaller than that.
 const WAKER: Token = Token(u32::MAX as usize);
 
@@ -35,12 +34,12 @@ impl MioSelector {
     pub(crate) fn new() -> io::Result<(Self, Arc<WakeFlag>)> {
         let poll = Poll::new()?;
         let wake = wake_flag(&poll, WAKER)?;
-        Ok((Self { poll, events: Events::with_capacity(EVENTS_MAX) }, wake))
+        Ok((Self { poll, events: Events::with_capacity(EVENTS) }, wake))
     }
 
     /// Bytes that one batch of events takes, here and as [`Readiness`], for the memory ceiling.
     pub(crate) fn memory() -> u64 {
-        (EVENTS_MAX * (size_of::<Event>() + size_of::<Readiness>())) as u64
+        (EVENTS * (size_of::<Event>() + size_of::<Readiness>())) as u64
     }
 }
 

@@ -4,13 +4,15 @@
 //! |---|---|
 //! | `selector`, `mio_selector` | the seam to the operating system, and mio behind it |
 //! | `crowd` | how many connections each address has, and all together |
+//! | `foreign` | calls of code that is not ours |
 //! | `intake` | `take_new_sockets`, `take_outbound`: what other threads left |
 //! | `read` | `read_from_sockets`: turns of reading and decoding |
 //! | `process` | one message to the user's processor, and what became of it |
 //! | `write` | `write_to_sockets`: deliver, and ask for room only when pushed back |
 //! | `backpressure` | pause reasons: set, cleared, resumed |
 //! | `blocks` | which inbound blocks a connection may have |
-//! | `waiters` | who waits in line for one, and is served one by one |
+//! | `lines` | the lines in which connections wait |
+//! | `waiters` | who waits in line, and is served one by one |
 //! | `holders` | who has one, and who gives it up |
 //! | `answer_room` | reserves, and who waits for room |
 //! | `slow_peers` | whose undelivered output is given up |
@@ -23,10 +25,12 @@ mod backpressure;
 mod blocks;
 mod close;
 mod crowd;
+mod foreign;
 mod holders;
 #[cfg(feature = "sim")]
 mod inspect;
 mod intake;
+mod lines;
 mod mio_selector;
 mod process;
 mod read;
@@ -51,15 +55,16 @@ use crate::handover::Handover;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Metrics;
 use crate::outbox::{Desk, Outbox, Outboxes, Owed, WriteProxy};
-use crate::panics::{Panicked, guarded};
 use crate::protocol::Protocol;
 use crate::timer::Wheel;
 
 use answer_room::AnswerRoom;
 pub(crate) use crowd::Crowd;
+use foreign::foreign;
 use holders::Holders;
 #[cfg(feature = "sim")]
 pub(crate) use inspect::{Inspected, Overview};
+use lines::Waiters;
 pub(crate) use mio_selector::MioSelector;
 pub use selector::{Readiness, Selector};
 pub(crate) use settings::Settings;
@@ -67,7 +72,6 @@ pub use settings::{Admission, Turn, Watermarks};
 use shutdown::Phase;
 use slot_queue::SlotQueue;
 use slow_peers::SlowPeers;
-use waiters::Waiters;
 
 /// Free inbound blocks a tier that the processor keeps at hand; nobody else leases from that pool.
 const OWN_INBOUND: [usize; TIERS] = [usize::MAX; TIERS];
@@ -197,6 +201,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Self { user, links, desk, segments, table, spares, rests, .. } = self;
         links.outbox.pool.line().close();
         // Ends workers, who settle what they hold.
+        // A panic in there is the failure of this thread, which has nobody to serve any more.
         drop(user);
         drop((desk, segments, table, spares, rests));
         links.outbox.discard();
@@ -212,7 +217,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.links.outbox.claim_processor_thread();
         self.set_wall_clock();
         let Self { user, desk, .. } = self;
-        self.links.metrics.panics.add_shared(guarded("started", || user.started(&desk.proxy)).is_err() as usize);
+        let _ = foreign(&self.links.metrics, "started", || user.started(&desk.proxy));
     }
 
     /// One cycle: sleep until there is work, then all of it in this order. False once the server has stopped.
@@ -227,8 +232,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.observe_shutdown();
         self.take_new_sockets();
         self.take_outbound();
+        // Who goes on does so in a later cycle than it was served in.
+        let going_on = self.go_on.len();
         self.relieve_waiters();
-        self.read_from_sockets();
+        self.read_from_sockets(going_on);
         self.write_to_sockets();
         self.expire_timers();
         self.end_cycle();
@@ -308,13 +315,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn end_cycle(&mut self) {
         let (user, now) = (&mut self.user, self.now);
-        match guarded("cycle_end", || user.cycle_end(now)) {
-            Ok(due) => self.user_due = due,
-            Err(Panicked) => {
-                self.links.metrics.panics.add_shared(1);
-                self.user_due = None;
-            }
-        }
+        self.user_due = foreign(&self.links.metrics, "cycle_end", || user.cycle_end(now)).unwrap_or(None);
         self.links.metrics.cycles.add(1);
         self.links.metrics.owed.set(self.desk.owed.outstanding());
         #[cfg(debug_assertions)]

@@ -2,48 +2,60 @@
 
 use std::io::Write;
 
+use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::buffer::Queue;
-use crate::connection::{CloseReason, Connection};
+use crate::connection::{CloseReason, Connection, NO_PLACE};
 use crate::message_processor::MessageProcessor;
 use crate::outbox::Outcome;
-use crate::panics::guarded;
 use crate::protocol::{After, Message, Peer, Protocol, Refusal};
 use crate::reason::{DropReason, PauseReason};
+
+/// What is called for a message: what its protocol says of it, and the user with what encodes the answer.
+const PROCESS: &str = "process";
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Handles a message that lies in `bytes`, shared with whatever is behind it.
     pub(super) fn process_shared(&mut self, slot: u32, layout: P::Layout, bytes: &[u8]) {
         let last = self.answers_are_last();
-        let Self { user, desk, spares, table, .. } = self;
+        let Self { user, desk, spares, table, links, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         let peer = Peer { connection: connection.id, address: connection.address };
-        connection.flags.said_last = P::is_last(&layout);
-        let exchange = exchange_of::<P>(&layout, last);
-        let message = Message::shared(peer, layout, bytes, spares);
-        let reply = desk.reply(peer.connection, exchange, way(&connection.outbound, &mut connection.socket));
-        let panicked = guarded("process", || user.process(message, reply)).is_err();
-        self.account(slot, bytes.len(), panicked);
+        desk.begin();
+        let mut handed_over = false;
+        let handled = foreign(&links.metrics, PROCESS, || {
+            connection.flags.said_last = P::is_last(&layout);
+            let exchange = exchange_of::<P>(&layout, last);
+            let message = Message::shared(peer, layout, bytes, spares);
+            let way = way(&connection.outbound, &mut connection.socket);
+            handed_over = true;
+            user.process(message, desk.reply(peer.connection, exchange, way));
+        });
+        self.account(slot, bytes.len(), handed_over, handled.is_err());
     }
 
     /// Handles the message in the first `consumed` bytes of the connection's own block.
     pub(super) fn process_buffered(&mut self, slot: u32, layout: P::Layout, consumed: usize) {
         let last = self.answers_are_last();
-        let Self { user, desk, spares, table, .. } = self;
+        let Self { user, desk, spares, table, links, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         let peer = Peer { connection: connection.id, address: connection.address };
-        connection.flags.said_last = P::is_last(&layout);
-        let exchange = exchange_of::<P>(&layout, last);
-        let Connection { inbound, outbound, socket, .. } = connection;
-        let message = match inbound.is_whole(consumed) {
-            true => Message::whole(peer, layout, inbound),
-            false => Message::shared(peer, layout, &inbound.live()[..consumed], spares),
-        };
-        let reply = desk.reply(peer.connection, exchange, way(outbound, socket));
-        let panicked = guarded("process", || user.process(message, reply)).is_err();
+        desk.begin();
+        let mut handed_over = false;
+        let handled = foreign(&links.metrics, PROCESS, || {
+            connection.flags.said_last = P::is_last(&layout);
+            let exchange = exchange_of::<P>(&layout, last);
+            let Connection { inbound, outbound, socket, .. } = connection;
+            let message = match inbound.is_whole(consumed) {
+                true => Message::whole(peer, layout, inbound),
+                false => Message::shared(peer, layout, &inbound.live()[..consumed], spares),
+            };
+            handed_over = true;
+            user.process(message, desk.reply(peer.connection, exchange, way(outbound, socket)));
+        });
         self.links.metrics.bytes_buffered.sub(consumed);
         self.consume_buffered(slot, consumed);
-        self.account(slot, consumed, panicked);
+        self.account(slot, consumed, handed_over, handled.is_err());
     }
 
     fn consume_buffered(&mut self, slot: u32, consumed: usize) {
@@ -59,16 +71,19 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.put_inbound(freed);
     }
 
-    fn account(&mut self, slot: u32, consumed: usize, panicked: bool) {
-        let metrics = &self.links.metrics;
-        metrics.messages_in.add(1);
-        metrics.bytes_processed.add(consumed);
-        if panicked {
-            metrics.panics.add_shared(1);
+    fn account(&mut self, slot: u32, consumed: usize, handed_over: bool, panicked: bool) {
+        if handed_over {
+            let metrics = &self.links.metrics;
+            metrics.messages_in.add(1);
+            metrics.bytes_processed.add(consumed);
+        } else {
+            // Its own protocol panicked.
+            self.drop_inbound(DropReason::Refused, consumed);
         }
         if let Some(connection) = self.table.at_mut(slot) {
             connection.deadlines.message_ends();
             connection.needs = 0;
+            connection.place = NO_PLACE;
             connection.last_length = u32::try_from(consumed).unwrap_or(u32::MAX);
         }
         self.apply_outcome(slot, panicked);
@@ -103,7 +118,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 // A panic in the middle of `send` leaves half an answer behind.
                 let rolled_back = self.desk.out.roll_back();
                 self.count_rolled_back(rolled_back);
-                let why = if panicked { "the message processor panicked" } else { "the reply was dropped unused" };
+                let why = if panicked { "its handling panicked" } else { "the reply was dropped unused" };
                 self.refuse(slot, CloseReason::Unanswered(why.into()), Refusal::Unanswered);
             }
         }

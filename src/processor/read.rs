@@ -8,11 +8,13 @@
 use std::io::{self, Read};
 use std::mem;
 
+use super::foreign::foreign;
 use super::{Phase, Processor, Selector, Turn};
 use crate::buffer::{Block, HEADROOM};
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
-use crate::panics::{Panicked, guarded};
+use crate::metrics::Metrics;
+use crate::panics::Panicked;
 use crate::protocol::{Decode, Protocol, ProtocolError, Refusal};
 use crate::reason::{DropReason, PauseReason};
 
@@ -31,6 +33,11 @@ pub(super) struct Budget {
 }
 
 impl Budget {
+    /// What a connection may do before others have had their turn.
+    pub(super) fn first(turn: Turn) -> Self {
+        Self { messages: turn.messages, bytes: turn.bytes.min(FIRST_BYTES) }
+    }
+
     fn cost(self) -> usize {
         self.bytes + self.messages * MESSAGE_COST
     }
@@ -53,16 +60,16 @@ enum Got {
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Gives each connection that has something to read or decode one turn, and then some of those who used theirs up
-    /// another one, in a later cycle. However many want much, whoever wants little waits for a part of their turns only (as FQ-CoDel serves
-    /// new flows before old ones, RFC 8290 section 4.2).
-    pub(super) fn read_from_sockets(&mut self) {
+    /// another one, `going_on` of them at most: in a later cycle. However many want much, whoever wants little waits for a
+    /// part of their turns only (as FQ-CoDel serves new flows before old ones, RFC 8290 section 4.2).
+    pub(super) fn read_from_sockets(&mut self, going_on: usize) {
         let Turn { messages, bytes } = self.settings.turn;
-        let going_on = self.go_on.len();
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop() else { break };
             // Who is known to want much goes on behind the others at once.
-            let first = if self.expects_much(slot) { 0 } else { bytes.min(FIRST_BYTES) };
-            self.turn(slot, Budget { messages, bytes: first });
+            let first = Budget::first(self.settings.turn);
+            let bytes = if self.expects_much(slot) { 0 } else { first.bytes };
+            self.turn(slot, Budget { bytes, ..first });
         }
         let mut cost = 0;
         for _ in 0..going_on {
@@ -75,7 +82,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// A turn of the connection in `slot`. Returns what it cost.
-    fn turn(&mut self, slot: u32, given: Budget) -> usize {
+    pub(super) fn turn(&mut self, slot: u32, given: Budget) -> usize {
         let Some(connection) = self.table.at(slot) else { return 0 };
         if connection.ending.is_some() {
             self.linger_turn(slot);
@@ -126,7 +133,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// The budget was used up: comes again after the others, if there is more to do.
-    fn requeue(&mut self, slot: u32) {
+    pub(super) fn requeue(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot).filter(|connection| connection.paused.has(PauseReason::Turn)) else {
             return;
         };
@@ -283,7 +290,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let mut at = 0;
         while at < bytes.len() && self.may_decode(slot, bytes.len() - at, budget) {
             let Some(connection) = self.table.at_mut(slot) else { break };
-            match checked_decode(&mut connection.protocol, &mut bytes[at..]) {
+            match checked_decode(&self.links.metrics, &mut connection.protocol, &mut bytes[at..]) {
                 Ok(Decode::Complete { consumed, layout }) => {
                     let message = at..at + consumed;
                     at += consumed;
@@ -315,7 +322,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return Step::Stop;
         }
         let Some(Connection { protocol, inbound, .. }) = self.table.at_mut(slot) else { return Step::Stop };
-        match checked_decode(protocol, inbound.live_mut()) {
+        match checked_decode(&self.links.metrics, protocol, inbound.live_mut()) {
             Ok(Decode::Complete { consumed, layout }) => {
                 budget.messages -= 1;
                 self.process_buffered(slot, layout, consumed);
@@ -359,7 +366,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             connection.deadlines.message_grows(now, had);
         }
         desk.out.begin();
-        let spoken = guarded("interim", || connection.protocol.interim(&mut desk.out));
+        let spoken = foreign(&self.links.metrics, "interim", || connection.protocol.interim(&mut desk.out));
         let said = match (spoken, desk.out.finish()) {
             (Ok(()), Ok(bytes)) => bytes,
             // Nobody waits for it in earnest (RFC 9110 section 10.1.1): without room it stays unsaid.
@@ -368,6 +375,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 0
             }
         };
+        if spoken == Err(Panicked) {
+            // Its state may be half changed.
+            return self.refuse_protocol(slot, ProtocolError::new("the protocol panicked in `interim`"));
+        }
         self.links.metrics.bytes_queued.add(said);
         self.links.metrics.bytes_outbound.add(said);
     }
@@ -425,16 +436,24 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 }
 
 /// Asks the protocol, and believes neither a third party's arithmetic nor that it never panics: LAW one peer.
-fn checked_decode<P: Protocol>(protocol: &mut P, bytes: &mut [u8]) -> Result<Decode<P::Layout>, ProtocolError> {
-    let length = bytes.len();
-    let decoded = guarded("decode", || protocol.decode(bytes));
-    let decoded = decoded.unwrap_or_else(|Panicked| Err(ProtocolError::new("the decoder panicked")))?;
-    let (sane, what) = match &decoded {
-        Decode::Complete { consumed, .. } => ((1..=length).contains(consumed), "consumed"),
-        Decode::Partial { keep, .. } => (*keep <= length, "kept"),
-    };
-    match sane {
-        true => Ok(decoded),
-        false => Err(ProtocolError::new(format!("the decoder {what} other than what the {length} bytes it had allow"))),
-    }
+fn checked_decode<P: Protocol>(
+    metrics: &Metrics,
+    protocol: &mut P,
+    bytes: &mut [u8],
+) -> Result<Decode<P::Layout>, ProtocolError> {
+    let decoded = foreign(metrics, "decode", || {
+        let length = bytes.len();
+        let decoded = protocol.decode(bytes)?;
+        let (sane, what) = match &decoded {
+            Decode::Complete { consumed, .. } => ((1..=length).contains(consumed), "consumed"),
+            Decode::Partial { keep, .. } => (*keep <= length, "kept"),
+        };
+        match sane {
+            true => Ok(decoded),
+            false => {
+                Err(ProtocolError::new(format!("the decoder {what} other than what the {length} bytes it had allow")))
+            }
+        }
+    });
+    decoded.unwrap_or_else(|Panicked| Err(ProtocolError::new("the decoder panicked")))
 }

@@ -11,12 +11,13 @@ use crate::connection::{CloseReason, Output};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 
-/// This part of the outbound pool is headroom.
-const HEADROOM: usize = 4;
-/// Output may stand still for the famine time when the headroom is whole, and for this part of it when it is used up.
-const LEAST_PATIENCE: u32 = 16;
-/// While nobody waits, those who take their output too slowly go one by one, this part of the famine time apart.
-const PACE: u32 = 64;
+/// The outbound pool, divided by this, is headroom: a quarter.
+const HEADROOM_DIVISOR: usize = 4;
+/// Output may stand still for the famine time when the headroom is whole, and for a sixteenth of it when it is used
+/// up: divided by this.
+const LEAST_PATIENCE_DIVISOR: u32 = 16;
+/// While nobody waits, those who take their output too slowly go one by one, a sixty-fourth of the famine time apart.
+const PACE_DIVISOR: u32 = 64;
 
 /// What is known of those who do not take their output.
 #[derive(Debug, Default)]
@@ -46,13 +47,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !begins && self.slow_peers.look_at.is_some_and(|at| now < at) {
             return;
         }
-        let least = self.settings.timeouts.famine / LEAST_PATIENCE;
+        let least = self.settings.timeouts.famine / LEAST_PATIENCE_DIVISOR;
         let patience = if waited_for { least } else { self.patience() };
         let stalled = self.outputs().min_by_key(|(output, _)| output.moved);
         let look_at = match (stalled, self.slowest(least)) {
             (Some((output, slot)), _) if now >= output.moved + patience => self.give_up(slot, Duration::ZERO),
             (_, Some(slot)) if waited_for => self.give_up(slot, Duration::ZERO),
-            (_, Some(slot)) => self.give_up(slot, self.settings.timeouts.famine / PACE),
+            (_, Some(slot)) => self.give_up(slot, self.settings.timeouts.famine / PACE_DIVISOR),
             (stalled, None) => stalled.map_or(now + least, |(output, _)| (output.moved + patience).min(now + least)),
         };
         self.slow_peers.look_at = Some(look_at);
@@ -61,7 +62,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// What all who do not read at once may share: what is free of the outbound pool, but for the headroom.
     pub(super) fn outbound_to_share(&self) -> usize {
         let pool = &self.links.outbox.pool;
-        pool.free_bytes().saturating_sub(pool.bytes() / HEADROOM)
+        pool.free_bytes().saturating_sub(pool.bytes() / HEADROOM_DIVISOR)
     }
 
     /// True if a cycle would begin to look, or has somebody new to look for.
@@ -83,8 +84,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// How long output may stand still: in proportion to what is left of the headroom.
     fn patience(&self) -> Duration {
         let pool = &self.links.outbox.pool;
-        let left = pool.free_bytes() * LEAST_PATIENCE as usize * HEADROOM / pool.bytes();
-        self.settings.timeouts.famine / LEAST_PATIENCE * (left as u32).clamp(1, LEAST_PATIENCE)
+        let left = pool.free_bytes() * LEAST_PATIENCE_DIVISOR as usize * HEADROOM_DIVISOR / pool.bytes();
+        self.settings.timeouts.famine / LEAST_PATIENCE_DIVISOR * (left as u32).clamp(1, LEAST_PATIENCE_DIVISOR)
     }
 
     /// Everybody's output that waits in a queue.

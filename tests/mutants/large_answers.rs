@@ -17,13 +17,13 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "memory: a large answer is sent before there is room for what the socket leaves of it",
-        file: "src/buffer/outbound.rs",
+        file: "src/buffer/outbound/delivery.rs",
         from: "let first = self.find_room(tail.len());",
         to: "let first = self.segments.len().saturating_sub(1);",
     },
     Mutant {
         name: "ledger: what a socket leaves of a large answer begins at the wrong byte",
-        file: "src/buffer/outbound.rs",
+        file: "src/buffer/outbound/delivery.rs",
         from: "&tail[delivered.saturating_sub(staged)..];",
         to: "&tail[delivered.min(tail.len()).saturating_sub(staged / 2)..];",
     },

@@ -70,4 +70,10 @@ pub const MUTANTS: &[Mutant] = &[
         from: "!layout.keep_alive && !layout.connect",
         to: "false && layout.connect",
     },
+    Mutant {
+        name: "liveness: a newcomer who is silent takes somebody's block",
+        file: "src/processor/blocks.rs",
+        from: "if self.is_told_of_bytes_later(slot) {",
+        to: "if slot == u32::MAX && self.is_told_of_bytes_later(slot) {",
+    },
 ];

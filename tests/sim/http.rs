@@ -10,6 +10,8 @@ use super::world::{ACT_AT, Act};
 
 /// Enough for the heads that the crowd sends.
 const HEAD_MAX: usize = 200;
+/// Behind a chunked body.
+const EMPTY_LINE: usize = 2;
 
 impl Encode<Answer> for Http1 {
     fn encode(exchange: Self::Exchange, answer: Answer, out: &mut Outbound) -> Result<After, EncodeError> {
@@ -39,12 +41,12 @@ impl Wire for Http1 {
     const ANSWER_OVERHEAD: usize = 150;
 
     fn new(message_max: usize) -> Self {
-        let body_max = (message_max - HEAD_MAX) as u32;
+        let body_max = Self::payload_max(message_max) as u32;
         Self::with_limits(Limits { head_max: HEAD_MAX as u32, body_max, ..Limits::default() })
     }
 
     fn payload_max(message_max: usize) -> usize {
-        message_max - HEAD_MAX
+        message_max - HEAD_MAX - EMPTY_LINE
     }
 
     fn payload(message: &Message<'_, Self>) -> Vec<u8> {

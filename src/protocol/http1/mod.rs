@@ -39,6 +39,9 @@ use crate::buffer::Outbound;
 /// How many empty lines before a request are passed over. Some clients send one behind a body (RFC 9112 section 2.2).
 const EMPTY_LINES_MAX: u8 = 4;
 
+/// Bytes of an empty line.
+const EMPTY_LINE: usize = 2;
+
 /// The HTTP/1 protocol. The value is the parse state of one connection.
 #[derive(Debug, Clone, Default)]
 pub struct Http1 {
@@ -140,7 +143,7 @@ impl Http1 {
         let body_end = layout.body_end as usize;
         let start = unread.unwrap_or(body_end);
         // Head and trailers share one limit. The empty line that ends the section is free: every chunked body has one.
-        let len_max = self.limits.head_max as usize - (layout.head_end - layout.start) as usize + 2;
+        let len_max = self.limits.head_max as usize - (layout.head_end - layout.start) as usize + EMPTY_LINE;
         let section = &bytes[start..];
         let Some(length) = search.find_end(section, len_max, &self.limits)? else {
             let keep = body_end + section.len();
@@ -196,7 +199,8 @@ impl Protocol for Http1 {
     const IN_ORDER: bool = true;
 
     fn message_max(&self) -> usize {
-        self.limits.head_max as usize + self.limits.body_max as usize
+        // The empty line behind a chunked body is free, and chunk framing is read into the room that it will take.
+        self.limits.head_max as usize + self.limits.body_max as usize + EMPTY_LINE
     }
 
     fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {

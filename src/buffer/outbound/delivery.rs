@@ -1,0 +1,189 @@
+//! The other side of [`Outbound`]: an answer is begun, ended or taken back, and what was written is delivered.
+
+use std::io::IoSlice;
+use std::mem;
+
+use super::{Answer, Outbound};
+use crate::buffer::Pool;
+use crate::buffer::segments::Segment;
+use crate::encode_error::EncodeError;
+
+/// Slices of one vectored write.
+pub(crate) const SLICES: usize = 64;
+
+impl Outbound {
+    /// Begins an answer.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        let tail_len = self.tail().map_or(0, |block| block.len());
+        let (first_segment, first_byte) = (self.segments.len(), self.bytes);
+        self.answer = Answer { first_segment, tail_len, first_byte, ..Answer::default() };
+    }
+
+    /// Ends the answer; returns its length, or why it does not fit. After an error, [`roll_back`](Self::roll_back).
+    #[inline]
+    pub(crate) fn finish(&mut self) -> Result<usize, EncodeError> {
+        match self.answer.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(self.bytes - self.answer.first_byte),
+        }
+    }
+
+    /// Ends the answer with `tail`, which lies elsewhere, and has `write` try to send all that there is. Only what that does
+    /// not take is copied, into room that was found before it: an answer of which a byte has left cannot fail.
+    ///
+    /// Returns the length of the answer and how many bytes have left, of it and those before; or, before anything has, why
+    /// it does not fit. After an error, [`roll_back`](Self::roll_back).
+    pub(crate) fn put_through(
+        &mut self,
+        tail: &[u8],
+        write: impl FnOnce(&[IoSlice<'_>]) -> usize,
+    ) -> Result<(usize, usize), EncodeError> {
+        let first = self.find_room(tail.len());
+        let staged = self.finish().map(|_| self.bytes)?;
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = self.gather(&mut slices[..SLICES - 1]);
+        slices[count] = IoSlice::new(tail);
+        // Never more, by the bounds of a turn and of an answer; were it so, the tail would not be next.
+        let delivered = if count == self.segments.len() { write(&slices[..=count]) } else { 0 };
+
+        let mut rest = &tail[delivered.saturating_sub(staged)..];
+        for segment in &mut self.segments[first..] {
+            if let Segment::Block { block, .. } = segment {
+                rest = &rest[block.push(rest)..];
+            }
+        }
+        debug_assert!(rest.is_empty(), "there was room for all of it");
+        self.bytes += tail.len();
+        let length = self.bytes - self.answer.first_byte;
+        self.bytes -= delivered;
+        self.advance(delivered.min(staged));
+        self.answer = Answer::default();
+        Ok((length, delivered))
+    }
+
+    /// Makes sure that `more` bytes of the answer fit; returns the segment from which on they do.
+    fn find_room(&mut self, more: usize) -> usize {
+        let copied = self.answer.copied + more;
+        if copied > self.reply_max && self.answer.failure.is_none() {
+            self.fail(EncodeError::ReplyTooLong { wanted: copied, limit: self.reply_max });
+        }
+        let first = self.segments.len().saturating_sub(1);
+        let mut missing = more.saturating_sub(self.tail().map_or(0, |block| block.room()));
+        while missing > 0 && self.answer.failure.is_none() && self.grow(missing) {
+            missing = missing.saturating_sub(self.tail().map_or(0, |block| block.room()));
+        }
+        first
+    }
+
+    /// Lets the first `count` bytes go, and blocks in which there is nothing.
+    fn advance(&mut self, mut count: usize) {
+        let mut at = 0;
+        while let Some(segment) = self.segments.get_mut(at) {
+            let step = segment.len().min(count);
+            segment.advance(step);
+            count -= step;
+            match segment.is_empty() {
+                true => {
+                    let done = self.segments.remove(at);
+                    self.source.recycle(done);
+                }
+                false => at += 1,
+            }
+        }
+    }
+
+    /// Takes the answer back; returns how many bytes of it were written.
+    pub(crate) fn roll_back(&mut self) -> usize {
+        self.segments.drain(self.answer.first_segment..).for_each(|segment| self.source.recycle(segment));
+        let tail_len = self.answer.tail_len;
+        if let Some(block) = self.tail() {
+            block.truncate(tail_len);
+        }
+        let dropped = self.bytes - self.answer.first_byte;
+        self.bytes = self.answer.first_byte;
+        self.answer.failure = None;
+        dropped
+    }
+
+    /// All that is to be delivered, if it lies in one piece, as it usually does.
+    #[inline]
+    pub(crate) fn one_piece(&self) -> Option<&[u8]> {
+        match self.segments.as_slice() {
+            [one] => Some(one.bytes()),
+            _ => None,
+        }
+    }
+
+    /// Fills `slices` with what is to be delivered; returns how many slices that were.
+    pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let pairs = slices.iter_mut().zip(&self.segments);
+        pairs.map(|(slice, segment)| *slice = IoSlice::new(segment.bytes())).count()
+    }
+
+    /// Empties it: everything has left.
+    #[inline]
+    pub(crate) fn all_delivered(&mut self) {
+        while let Some(segment) = self.segments.pop() {
+            self.source.recycle(segment);
+        }
+        self.bytes = 0;
+        self.answer = Answer::default();
+    }
+
+    /// Empties it: the first `delivered` bytes have left, what is behind them goes to `rest`, segment by segment.
+    pub(crate) fn settle(&mut self, delivered: usize, mut rest: impl FnMut(Segment)) {
+        let mut left = delivered;
+        for mut segment in self.segments.drain(..) {
+            let step = segment.len().min(left);
+            left -= step;
+            segment.advance(step);
+            match segment.is_empty() {
+                true => self.source.recycle(segment),
+                false => rest(segment),
+            }
+        }
+        self.bytes = 0;
+        self.answer = Answer::default();
+    }
+
+    /// How many segments wait to be delivered.
+    #[inline]
+    pub(crate) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Takes the finished answer to another thread.
+    pub(crate) fn into_segments(mut self) -> Vec<Segment> {
+        mem::take(&mut self.segments)
+    }
+
+    /// The processor's end of the outbound pool; `None` on other threads.
+    #[inline]
+    pub(crate) fn pool(&mut self) -> Option<&mut Pool> {
+        self.source.pool()
+    }
+
+    /// The same, to be looked at only.
+    #[inline]
+    pub(crate) fn look_at_pool(&self) -> Option<&Pool> {
+        self.source.look_at_pool()
+    }
+
+    /// True if a small block is kept for the next answer.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_warm(&self) -> bool {
+        self.source.is_warm()
+    }
+
+    /// Brings a delivered segment home the short way.
+    pub(crate) fn recycle(&mut self, segment: Segment) {
+        self.source.recycle(segment);
+    }
+
+    /// True while the reserve behind it is whole: any answer up to `reply_max` finds its place.
+    #[inline]
+    pub(crate) fn reserve_whole(&self) -> bool {
+        self.source.reserve_whole()
+    }
+}

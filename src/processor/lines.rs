@@ -1,0 +1,229 @@
+//! The lines in which connections wait for what the server is short of: who came first is first.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::buffer::TIERS;
+use crate::connection::Connection;
+use crate::reason::PauseReason;
+
+/// Names a line by what is waited for in it. Each connection stands in one at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineFor {
+    /// The spare of a tier, or a larger one. Apart from the blocks: whoever gets a spare hands its message over and gives
+    /// its own block back, which those in the other line may be waiting for.
+    Spare(usize),
+    /// Blocks of a tier.
+    Block(usize),
+    /// Until any answer has its place again.
+    AnswerRoom,
+    /// Until fewer replies are owed.
+    OwedRoom,
+    /// Until the user is ready.
+    Ready,
+}
+
+impl LineFor {
+    const COUNT: usize = 2 * TIERS + 3;
+
+    fn index(self) -> usize {
+        match self {
+            Self::Spare(tier) => tier,
+            Self::Block(tier) => TIERS + tier,
+            Self::AnswerRoom => 2 * TIERS,
+            Self::OwedRoom => 2 * TIERS + 1,
+            Self::Ready => 2 * TIERS + 2,
+        }
+    }
+
+    /// The tier whose blocks are waited for.
+    pub(super) fn tier(self) -> Option<usize> {
+        match self {
+            Self::Spare(tier) | Self::Block(tier) => Some(tier),
+            _ => None,
+        }
+    }
+
+    /// Why a connection in it is paused.
+    pub(super) fn reason(self) -> PauseReason {
+        match self {
+            Self::Spare(_) | Self::Block(_) | Self::AnswerRoom => PauseReason::NoBlocks,
+            Self::OwedRoom => PauseReason::Owed,
+            Self::Ready => PauseReason::NotReady,
+        }
+    }
+
+    /// The lines for blocks, in the order in which they are served.
+    pub(super) fn of_blocks() -> impl Iterator<Item = Self> {
+        (0..TIERS).flat_map(|tier| [Self::Spare(tier), Self::Block(tier)])
+    }
+}
+
+/// What a connection in a line for blocks waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// A block of the line's tier for the message it has begun.
+    Promotion,
+    /// A block for the rest of what it is about to read, and a spare.
+    Rest,
+    /// To be asked again.
+    Turn,
+}
+
+/// A connection in a line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiter {
+    pub(super) slot: u32,
+    pub(super) wants: Wants,
+    /// The number of this wait; that of no other, of whatever connection.
+    pub(super) wait: u64,
+    /// Where it belongs in a line: the number of the first wait for its next message. Whoever was let out of a line and
+    /// has to wait all the same, there or in another line, has not lost its place.
+    pub(super) place: u64,
+    pub(super) since: Instant,
+}
+
+impl Waiter {
+    /// True if it is the connection that stands there, and it is still in that wait.
+    pub(super) fn is_of<K, P>(&self, connection: &Connection<K, P>, reason: PauseReason) -> bool {
+        connection.wait == self.wait && connection.paused.has(reason) && connection.ending.is_none()
+    }
+}
+
+/// One line.
+#[derive(Debug)]
+struct Line {
+    waiting: VecDeque<Waiter>,
+    /// When the holder that received least is evicted for the first in line.
+    evict_at: Option<Instant>,
+}
+
+/// All lines.
+#[derive(Debug)]
+pub(super) struct Waiters {
+    lines: [Line; LineFor::COUNT],
+    /// Places taken in all of them, also of those who have left otherwise.
+    taken: usize,
+    /// Waits so far.
+    waits: u64,
+    /// How many of them are to be served in this cycle.
+    due: u64,
+    /// The user may be ready for those who wait.
+    pub(super) resuming: bool,
+}
+
+impl Waiters {
+    /// Bytes that a connection's places in all lines take.
+    pub(super) const PER_CONNECTION: usize = size_of::<Waiter>() * LineFor::COUNT;
+
+    /// Lines for `max` connections. Memory that was never needed is never touched.
+    pub(super) fn new(max: usize) -> Self {
+        let line = || Line { waiting: VecDeque::with_capacity(max), evict_at: None };
+        Self { lines: [(); LineFor::COUNT].map(|()| line()), taken: 0, waits: 0, due: 0, resuming: false }
+    }
+
+    /// True if nobody stands in any line, as it usually is.
+    #[inline]
+    pub(super) fn are_none(&self) -> bool {
+        self.taken == 0
+    }
+
+    /// The number of a wait that begins.
+    pub(super) fn next_wait(&mut self) -> u64 {
+        self.waits += 1;
+        self.waits
+    }
+
+    pub(super) fn is_empty(&self, line: LineFor) -> bool {
+        self.len(line) == 0
+    }
+
+    pub(super) fn len(&self, line: LineFor) -> usize {
+        self.lines[line.index()].waiting.len()
+    }
+
+    /// Whoever waits now may be served. Not who comes to wait while others are: each has one turn in a cycle.
+    pub(super) fn open(&mut self) {
+        self.due = self.waits;
+    }
+
+    /// The first in line, if it may be served in this cycle.
+    pub(super) fn first_due(&self, line: LineFor) -> Option<Waiter> {
+        self.front(line).filter(|front| front.wait <= self.due)
+    }
+
+    /// The first in line.
+    pub(super) fn front(&self, line: LineFor) -> Option<Waiter> {
+        self.lines[line.index()].waiting.front().copied()
+    }
+
+    /// Takes its place: behind those who came before, whenever they did.
+    pub(super) fn join(&mut self, line: LineFor, waiter: Waiter) {
+        let waiting = &mut self.lines[line.index()].waiting;
+        let at = waiting.partition_point(|other| other.place < waiter.place);
+        waiting.insert(at, waiter);
+        self.taken += 1;
+    }
+
+    /// Lets the first out.
+    pub(super) fn leave(&mut self, line: LineFor) {
+        let Line { waiting, evict_at } = &mut self.lines[line.index()];
+        self.taken -= usize::from(waiting.pop_front().is_some());
+        *evict_at = None;
+    }
+
+    /// Clears away whoever does not wait any more.
+    pub(super) fn retain(&mut self, line: LineFor, still_waits: impl FnMut(&Waiter) -> bool) {
+        let waiting = &mut self.lines[line.index()].waiting;
+        let before = waiting.len();
+        waiting.retain(still_waits);
+        self.taken -= before - waiting.len();
+    }
+
+    /// When a holder is evicted for the first in line; `None` if its time does not run yet.
+    pub(super) fn evict_at(&mut self, line: LineFor) -> &mut Option<Instant> {
+        &mut self.lines[line.index()].evict_at
+    }
+
+    /// The same, to be looked at only.
+    pub(super) fn look_at_eviction(&self, line: LineFor) -> Option<Instant> {
+        self.lines[line.index()].evict_at
+    }
+
+    /// Places taken in the longest line.
+    #[cfg(feature = "sim")]
+    pub(super) fn longest(&self) -> usize {
+        self.lines.iter().map(|line| line.waiting.len()).max().unwrap_or(0)
+    }
+
+    /// Bytes that are reserved for all lines now.
+    #[cfg(feature = "sim")]
+    pub(super) fn reserved(&self) -> usize {
+        self.lines.iter().map(|line| line.waiting.capacity() * size_of::<Waiter>()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_back_has_its_old_place() {
+        let mut waiters = Waiters::new(4);
+        let line = LineFor::Ready;
+        let waiter = |slot, place| Waiter { slot, wants: Wants::Turn, wait: 0, place, since: Instant::now() };
+        for (slot, place) in [(1, 10), (2, 20), (3, 30)] {
+            waiters.join(line, waiter(slot, place));
+        }
+        waiters.leave(line);
+        waiters.join(line, waiter(4, 40));
+        waiters.join(line, waiter(1, 10));
+        let mut slots = Vec::new();
+        while let Some(front) = waiters.front(line) {
+            slots.push(front.slot);
+            waiters.leave(line);
+        }
+        assert_eq!(slots, [1, 2, 3, 4]);
+        assert!(waiters.are_none());
+    }
+}

@@ -1,0 +1,30 @@
+//! Bugs in the lines in which connections wait for what the server is short of.
+
+use super::super::Mutant;
+
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "liveness: newcomers overtake those who wait",
+        file: "src/processor/waiters.rs",
+        from: "front.place < connection.place)",
+        to: "front.place < connection.place && front.place == 0)",
+    },
+    Mutant {
+        name: "liveness: who was let out of a line in vain stands at its end",
+        file: "src/processor/waiters.rs",
+        from: "connection.place = connection.place.min(wait);",
+        to: "connection.place = wait;",
+    },
+    Mutant {
+        name: "liveness: who was heard stays before those who wait",
+        file: "src/processor/process.rs",
+        from: "            connection.place = NO_PLACE;\n",
+        to: "            connection.place = connection.place.min(NO_PLACE);\n",
+    },
+    Mutant {
+        name: "liveness: those who stand behind each other have turns of one message for ever",
+        file: "src/processor/waiters.rs",
+        from: "                self.waiters.resuming = false;\n                return self.dissolve(LineFor::Ready);",
+        to: "                self.waiters.resuming = !self.waiters.is_empty(LineFor::Ready);\n                return;",
+    },
+];

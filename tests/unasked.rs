@@ -1,0 +1,193 @@
+//! What is written to a connection unasked, when the connection has ended, and when no room can ever be enough.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
+use sluicegate::{
+    After, Config, ConnectionId, Decode, Encode, EncodeError, Message, MessageProcessor, Outbound, Peer, Protocol,
+    ProtocolError, Reply, SendError, TierConfig, WriteProxy,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Messages of one byte; answers in the pieces in which they are given.
+#[derive(Clone)]
+struct Pieces;
+
+impl Protocol for Pieces {
+    type Layout = ();
+    type Exchange = ();
+    const IN_ORDER: bool = false;
+
+    fn message_max(&self) -> usize {
+        1
+    }
+
+    fn decode(&mut self, _: &mut [u8]) -> Result<Decode<()>, ProtocolError> {
+        Ok(Decode::Complete { consumed: 1, layout: () })
+    }
+
+    fn exchange(_: &()) {}
+}
+
+/// So many shared pieces, and copied bytes behind them.
+#[derive(Clone, Copy)]
+struct Said {
+    shared: usize,
+    copied: usize,
+}
+
+impl Encode<Said> for Pieces {
+    fn encode((): (), item: Said, out: &mut Outbound) -> Result<After, EncodeError> {
+        let piece: Arc<[u8]> = vec![b's'; 100_000].into();
+        (0..item.shared).for_each(|_| out.put_shared(Arc::clone(&piece)));
+        out.put(&vec![b'c'; item.copied]);
+        Ok(After::KeepOpen)
+    }
+}
+
+#[derive(Default)]
+struct User {
+    opened: Arc<Mutex<Vec<ConnectionId>>>,
+}
+
+impl MessageProcessor<Pieces> for User {
+    fn process(&mut self, _: Message<'_, Pieces>, reply: Reply<'_, Pieces>) {
+        reply.none();
+    }
+
+    fn opened(&mut self, peer: &Peer, _: &WriteProxy<Pieces>) {
+        self.opened.lock().push(peer.connection);
+    }
+}
+
+type World = (Simulation<Pieces, User>, WriteProxy<Pieces>, Arc<Mutex<Vec<ConnectionId>>>);
+
+fn world(config: Config) -> World {
+    let user = User::default();
+    let opened = Arc::clone(&user.opened);
+    let simulation = Simulation::new(1, config, Pieces, |_, _| user).expect("the settings fit");
+    let proxy = simulation.proxy();
+    (simulation, proxy, opened)
+}
+
+fn small(copied: usize) -> Said {
+    Said { shared: 0, copied }
+}
+
+/// One that has gone, whose id is still known, and one that has come to its place; the second takes nothing.
+fn gone_and_newcomer(world: &mut World) -> Result<(ConnectionId, ConnectionId, SimPeer), Broken> {
+    let (simulation, _, opened) = world;
+    let first = simulation.connect(Weather::calm()).expect("there is room");
+    simulation.run_for(SECOND)?;
+    first.finish();
+    simulation.run_for(SECOND)?;
+    let second = simulation.connect(Weather { send_buffer: 1, ..Weather::calm() }).expect("there is room");
+    second.stall();
+    simulation.run_for(SECOND)?;
+    let opened = opened.lock().clone();
+    assert_eq!(opened[0].slot(), opened[1].slot(), "the same place");
+    Ok((opened[0], opened[1], second))
+}
+
+#[test]
+fn ends_once_what_is_sent_to_who_has_gone_is_not_charged_to_its_successor() -> Result<(), Broken> {
+    let mut world = world(Config::default());
+    let (gone, newcomer, peer) = gone_and_newcomer(&mut world)?;
+    let (simulation, proxy, _) = &mut world;
+    let high = Config::default().watermarks.high;
+    (0..4).for_each(|_| assert_eq!(proxy.send(gone, small(high / 2)), Ok(())));
+    assert_eq!(proxy.undelivered(newcomer), 0);
+    assert_eq!(proxy.send(newcomer, small(10)), Ok(()), "nothing waits for it");
+    peer.set_reading(sluicegate::sim::Reading::Free);
+    simulation.run_for(SECOND)?;
+    assert_eq!(peer.received(), 10);
+    let stale = sluicegate::DropReason::Stale as usize;
+    let metrics = simulation.metrics();
+    assert_eq!((metrics.messages_dropped[stale], metrics.bytes_dropped[stale]), (4, 2 * high as u64));
+    Ok(())
+}
+
+#[test]
+fn ends_once_who_has_gone_takes_everything_while_its_successor_is_full() -> Result<(), Broken> {
+    let mut world = world(Config::default());
+    let (gone, newcomer, _peer) = gone_and_newcomer(&mut world)?;
+    let (simulation, proxy, _) = &mut world;
+    while proxy.send(newcomer, small(100_000)).is_ok() {
+        simulation.run_for(SECOND / 100)?;
+    }
+    let undelivered = proxy.undelivered(newcomer);
+    assert_eq!(proxy.send(gone, small(10)), Ok(()));
+    assert_eq!((proxy.undelivered(gone), proxy.undelivered(newcomer)), (0, undelivered));
+    Ok(())
+}
+
+/// It was alive when the message was sent, and is not when that is taken; by then somebody else is in its place.
+#[test]
+fn ends_once_what_is_on_its_way_to_who_goes_is_not_charged_to_its_successor() -> Result<(), Broken> {
+    let mut world = world(Config::default());
+    let (simulation, proxy, opened) = &mut world;
+    let weather = Weather { delay_max: Duration::ZERO, ..Weather::calm() };
+    let first = simulation.connect(weather).expect("there is room");
+    simulation.run_for(SECOND)?;
+    let gone = opened.lock()[0];
+    // Sent in the middle of the cycle that closes it.
+    first.reset();
+    simulation.step()?;
+    let second = simulation.connect(weather).expect("there is room");
+    assert_eq!(proxy.send(gone, small(1000)), Ok(()));
+    second.stall();
+    while opened.lock().len() < 2 {
+        simulation.step()?;
+    }
+    let newcomer = opened.lock()[1];
+    assert_eq!((newcomer.slot(), proxy.undelivered(newcomer)), (gone.slot(), 0));
+    simulation.run_for(SECOND)?;
+    assert_eq!(proxy.undelivered(newcomer), 0);
+    Ok(())
+}
+
+/// Behind three pieces that are not copied an unasked message has one block left: what no block holds never fits, and the
+/// caller is not told to try again.
+#[test]
+fn a_message_that_can_never_fit_is_an_error_and_not_a_full_outbox() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.watermarks.high = 16 << 20;
+    let (mut simulation, proxy, opened) = world(config.clone());
+    let peer = simulation.connect(Weather { receive_buffer: 64 << 20, ..Weather::calm() }).expect("there is room");
+    simulation.run_for(SECOND)?;
+    let connection = opened.lock()[0];
+    let fits = config.outbound[2].size + sluicegate::HEADROOM;
+    assert!(fits < config.reply_max, "the answer as such is not too long");
+    for (shared, copied, taken) in
+        [(3, fits, true), (3, fits + 1, false), (2, fits + 1, true), (3, config.reply_max, false)]
+    {
+        let sent = proxy.send(connection, Said { shared, copied });
+        match taken {
+            true => assert_eq!(sent, Ok(()), "{copied} behind {shared}"),
+            false => assert!(matches!(sent, Err(SendError::Encode(_))), "{copied} behind {shared}: {sent:?}"),
+        }
+        simulation.run_for(SECOND)?;
+    }
+    assert_eq!(peer.received(), 5 * 100_000 + 2 * fits + 1);
+    Ok(())
+}
+
+/// What would fit, if others had not taken the blocks, may be tried again.
+#[test]
+fn a_message_that_finds_no_block_now_is_a_full_outbox() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.outbound[2] = TierConfig { count: 1, ..config.outbound[2] };
+    config.watermarks.high = 16 << 20;
+    let (mut simulation, proxy, opened) = world(config.clone());
+    let peer = simulation.connect(Weather { send_buffer: 1, ..Weather::calm() }).expect("there is room");
+    peer.stall();
+    simulation.run_for(SECOND)?;
+    let connection = opened.lock()[0];
+    let large = Said { shared: 3, copied: config.outbound[2].size };
+    assert_eq!(proxy.send(connection, large), Ok(()));
+    assert_eq!(proxy.send(connection, large), Err(SendError::OutboxFull));
+    Ok(())
+}
