@@ -8,14 +8,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sluicegate::flow::Level;
+use sluicegate::flow::{Level, RunPlace};
 
 use super::directory::Directory;
 use super::disk::is_full;
 use super::fsync::Fsync;
 use super::lane::Lane;
 use super::link::Link;
-use super::tag::{LogBatch, Tag};
+use super::tag::{Head, LogBatch};
 use crate::store::name::Kind;
 
 /// Between the first failure and the first retry; doubled each time, up to the longest.
@@ -142,8 +142,8 @@ impl Writer {
             return;
         }
         if self.link.wants_news() {
-            let tags = self.group.iter().flat_map(|batch| batch.records(0).map(|(_, tag)| Tag::decode(tag)));
-            self.link.tell(tags.map(|tag| tag.connection()));
+            let runs = self.group.iter().flat_map(|batch| batch.runs(RunPlace::default()));
+            self.link.tell(runs.map(|run| (Head::decode(run.head).connection(), run.len() as u64)));
         }
         let mut gone = Level::default();
         for batch in self.group.drain(..) {

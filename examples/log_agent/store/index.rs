@@ -73,6 +73,19 @@ impl Entry {
         self.payload_end() + u64::from(self.newline_added)
     }
 
+    /// The entry of a payload, as the index has it: where it lies is not said, nor whose it is.
+    #[inline]
+    pub fn tag(payload: &[u8], newline_added: bool) -> [u8; ENTRY_BYTES] {
+        encode(payload.len() as u32, crc32c::crc32c(payload), newline_added)
+    }
+
+    /// Bytes of a line with that entry.
+    #[inline]
+    pub fn line_length(tag: &[u8; ENTRY_BYTES]) -> u64 {
+        let length = u32_at(tag, 0);
+        u64::from(length & !NEWLINE_ADDED) + u64::from(length >> 31)
+    }
+
     /// True if `payload` is the one it was made of.
     pub fn agrees_with(&self, payload: &[u8]) -> bool {
         payload.len() == self.length as usize && crc32c::crc32c(payload) == self.crc
@@ -197,26 +210,56 @@ impl Runs {
         self.bytes.len() + Self::RECORD_MOST <= self.bytes.capacity()
     }
 
-    /// Appends the entry of a record.
+    /// True if `count` more records of one origin find room, whatever was before them.
     #[inline]
+    pub fn has_room_for(&self, count: usize) -> bool {
+        let heads = count.div_ceil(RUN_MAX) + 1;
+        self.bytes.len() + heads * HEAD_BYTES + count * ENTRY_BYTES <= self.bytes.capacity()
+    }
+
+    /// Appends the entry of a record.
     pub fn push(&mut self, entry: &Entry) {
-        let goes_on = self.open.as_ref().is_some_and(|(head, _)| {
-            head.origin == entry.origin && usize::from(head.count) < RUN_MAX && self.next == u64::from(entry.offset)
-        });
-        if !goes_on {
-            self.close();
-            let head = Head { offset: entry.offset, count: 0, origin: entry.origin, entries_crc: 0 };
-            self.open = Some((head, self.bytes.len()));
-            self.bytes.extend_from_slice(&[0; HEAD_BYTES]);
+        let tag = encode(entry.length, entry.crc, entry.newline_added);
+        self.extend(entry.offset, entry.origin, [&tag].into_iter());
+    }
+
+    /// Appends the entries of records that lie one behind the other, the first at `offset`. Returns where the last ends.
+    pub fn extend<'t, T>(&mut self, offset: u32, origin: Origin, tags: T) -> u64
+    where
+        T: ExactSizeIterator<Item = &'t [u8; ENTRY_BYTES]>,
+    {
+        let (mut tags, mut next) = (tags, u64::from(offset));
+        while tags.len() > 0 {
+            let room = self.run_at(next, origin);
+            let begins = self.bytes.len();
+            for tag in tags.by_ref().take(room) {
+                self.bytes.extend_from_slice(tag);
+                next += Entry::line_length(tag);
+            }
+            let added = (self.bytes.len() - begins) / ENTRY_BYTES;
+            if let Some((head, _)) = &mut self.open {
+                head.count += added as u16;
+            }
+            self.next = next;
         }
-        if let Some((head, _)) = &mut self.open {
-            head.count += 1;
+        next
+    }
+
+    /// Makes sure that the run which grows is one for a record of `origin` that lies at `offset`. Returns how many more it
+    /// takes.
+    fn run_at(&mut self, offset: u64, origin: Origin) -> usize {
+        if let Some((head, _)) = &self.open
+            && head.origin == origin
+            && self.next == offset
+            && usize::from(head.count) < RUN_MAX
+        {
+            return RUN_MAX - usize::from(head.count);
         }
-        let newline = if entry.newline_added { NEWLINE_ADDED } else { 0 };
-        let [length, crc] = [entry.length | newline, entry.crc].map(u32::to_le_bytes);
-        self.bytes.extend_from_slice(&length);
-        self.bytes.extend_from_slice(&crc);
-        self.next = entry.line_end();
+        self.close();
+        let head = Head { offset: offset as u32, count: 0, origin, entries_crc: 0 };
+        self.open = Some((head, self.bytes.len()));
+        self.bytes.extend_from_slice(&[0; HEAD_BYTES]);
+        RUN_MAX
     }
 
     /// Ends the run that grows: what comes belongs to another.
@@ -232,6 +275,16 @@ impl Runs {
         self.close();
         &self.bytes
     }
+}
+
+/// An entry, as it lies in an index.
+#[inline]
+fn encode(length: u32, crc: u32, newline_added: bool) -> [u8; ENTRY_BYTES] {
+    let newline = if newline_added { NEWLINE_ADDED } else { 0 };
+    let mut bytes = [0; ENTRY_BYTES];
+    bytes[..4].copy_from_slice(&(length | newline).to_le_bytes());
+    bytes[4..].copy_from_slice(&crc.to_le_bytes());
+    bytes
 }
 
 /// Flips one bit after the other, until `good` says something, and leaves it at that. Otherwise nothing is changed.
