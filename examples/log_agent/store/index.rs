@@ -76,7 +76,7 @@ impl Entry {
     /// The entry of a payload, as the index has it: where it lies is not said, nor whose it is.
     #[inline]
     pub fn tag(payload: &[u8], newline_added: bool) -> [u8; ENTRY_BYTES] {
-        encode(payload.len() as u32, crc32c::crc32c(payload), newline_added)
+        encode(payload.len() as u32, checksum(payload), newline_added)
     }
 
     /// Bytes of a line with that entry.
@@ -88,7 +88,7 @@ impl Entry {
 
     /// True if `payload` is the one it was made of.
     pub fn agrees_with(&self, payload: &[u8]) -> bool {
-        payload.len() == self.length as usize && crc32c::crc32c(payload) == self.crc
+        payload.len() == self.length as usize && checksum(payload) == self.crc
     }
 }
 
@@ -132,7 +132,7 @@ impl Head {
         bytes[12..16].copy_from_slice(&start.to_le_bytes());
         bytes[16..24].copy_from_slice(&received_micros.to_le_bytes());
         bytes[24..28].copy_from_slice(&self.entries_crc.to_le_bytes());
-        let check = crc32c::crc32c(&bytes[..CHECKED]);
+        let check = checksum(&bytes[..CHECKED]);
         bytes[CHECKED..].copy_from_slice(&check.to_le_bytes());
         bytes
     }
@@ -141,7 +141,7 @@ impl Head {
     pub fn decode(bytes: &[u8; HEAD_BYTES]) -> Option<Self> {
         let count = u16::from_le_bytes([bytes[4], bytes[5]]);
         let possible = (1..=RUN_MAX as u16).contains(&count) || count == FINISHED;
-        if !possible || crc32c::crc32c(&bytes[..CHECKED]) != u32_at(bytes, CHECKED) {
+        if !possible || checksum(&bytes[..CHECKED]) != u32_at(bytes, CHECKED) {
             return None;
         }
         let origin = Origin {
@@ -160,7 +160,7 @@ impl Head {
 
     /// True if `entries` are those it was written with. One flipped bit in them is set right.
     pub fn check(&self, entries: &mut [u8]) -> bool {
-        let agrees = |entries: &[u8]| crc32c::crc32c(entries) == self.entries_crc;
+        let agrees = |entries: &[u8]| checksum(entries) == self.entries_crc;
         entries.len() == self.entries_bytes()
             && (agrees(entries) || repair(entries, |entries| agrees(entries).then_some(())).is_some())
     }
@@ -177,6 +177,12 @@ impl Head {
         };
         (entry.length as usize <= PAYLOAD_MAX).then_some(entry)
     }
+}
+
+/// CRC32C of `bytes`.
+#[inline]
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(bytes)
 }
 
 /// Gathers entries of records that lie one behind the other, and makes runs of them.
@@ -265,7 +271,7 @@ impl Runs {
     /// Ends the run that grows: what comes belongs to another.
     pub fn close(&mut self) {
         if let Some((mut head, at)) = self.open.take() {
-            head.entries_crc = crc32c::crc32c(&self.bytes[at + HEAD_BYTES..]);
+            head.entries_crc = checksum(&self.bytes[at + HEAD_BYTES..]);
             self.bytes[at..at + HEAD_BYTES].copy_from_slice(&head.encode());
         }
     }
@@ -316,7 +322,7 @@ mod tests {
 
     fn entry(offset: u32, payload: &[u8], origin: Origin) -> Entry {
         let newline_added = payload.last() != Some(&b'\n');
-        Entry { offset, length: payload.len() as u32, crc: crc32c::crc32c(payload), newline_added, origin }
+        Entry { offset, length: payload.len() as u32, crc: checksum(payload), newline_added, origin }
     }
 
     #[test]
