@@ -22,6 +22,9 @@ const BATCH_EXTRA: usize = 64 << 10;
 /// Batches for each writer: one is being filled, one waits, one is being written, and one is spare.
 const BATCHES_LEAST: usize = 4;
 
+/// What is read at once: what a block of the middle size holds, so that what is not decoded yet finds its place.
+const SCRATCH: usize = 128 << 10;
+
 /// What happens when there is no space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum WhenFull {
@@ -103,6 +106,8 @@ impl Plan {
             TierConfig { size: 16 << 10, count: 1 },
         ];
         config.reply_max = 4 << 10;
+        // Each read brings many records and half a one, whose rest costs a read of its own: so few and long ones.
+        config.scratch = SCRATCH;
         config.segments_max = config.connections_max.max(1024);
         config.owed_total_max = config.connections_max.max(config.owed_max);
         config.timeouts.idle = self.idle;

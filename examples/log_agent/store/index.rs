@@ -229,26 +229,26 @@ impl Runs {
         self.extend(entry.offset, entry.origin, [&tag].into_iter());
     }
 
-    /// Appends the entries of records that lie one behind the other, the first at `offset`. Returns where the last ends.
-    pub fn extend<'t, T>(&mut self, offset: u32, origin: Origin, tags: T) -> u64
+    /// Appends the entries of records that lie one behind the other, the first at `offset`.
+    pub fn extend<'t, T>(&mut self, offset: u32, origin: Origin, tags: T)
     where
         T: ExactSizeIterator<Item = &'t [u8; ENTRY_BYTES]>,
     {
         let (mut tags, mut next) = (tags, u64::from(offset));
         while tags.len() > 0 {
-            let room = self.run_at(next, origin);
+            let count = self.run_at(next, origin).min(tags.len());
             let begins = self.bytes.len();
-            for tag in tags.by_ref().take(room) {
-                self.bytes.extend_from_slice(tag);
+            self.bytes.resize(begins + count * ENTRY_BYTES, 0);
+            let (places, _) = self.bytes[begins..].as_chunks_mut();
+            for (place, tag) in places.iter_mut().zip(tags.by_ref()) {
+                *place = *tag;
                 next += Entry::line_length(tag);
             }
-            let added = (self.bytes.len() - begins) / ENTRY_BYTES;
             if let Some((head, _)) = &mut self.open {
-                head.count += added as u16;
+                head.count += count as u16;
             }
             self.next = next;
         }
-        next
     }
 
     /// Makes sure that the run which grows is one for a record of `origin` that lies at `offset`. Returns how many more it
