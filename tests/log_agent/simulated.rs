@@ -65,7 +65,7 @@ impl SlowWriter {
 }
 
 /// A server whose peers may take all the time that their weather makes them take.
-fn unhurried() -> Config {
+pub fn unhurried() -> Config {
     let mut config = Config::default();
     config.connections_max = 64;
     config.timeouts.idle = Duration::ZERO;

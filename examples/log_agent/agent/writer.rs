@@ -22,6 +22,9 @@ use crate::store::name::Kind;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
 
+/// What is written before blocks go home, where nothing is synced with it.
+const GROUP_BYTES: usize = 512 << 10;
+
 /// Writes batches, and holds each until that has succeeded.
 pub struct Writer {
     number: usize,
@@ -62,6 +65,13 @@ impl Writer {
     /// Takes a batch, to be written with the next [`advance`](Self::advance).
     pub fn accept(&mut self, batch: LogBatch) {
         self.group.push_back(batch);
+    }
+
+    /// True if it does not want to be let to work yet. A sync is shared by all that has arrived. What is only written is
+    /// written little by little: so blocks are free again soon, and those which are used next are still in the cache.
+    pub fn takes_more(&self) -> bool {
+        let bytes: usize = self.group.iter().map(|batch| batch.bytes().len()).sum();
+        self.policy == Fsync::Batch || bytes < GROUP_BYTES
     }
 
     /// True if everything was worked off.
