@@ -111,11 +111,10 @@ pub struct BatchRun<'b, const HEAD: usize, const TAG: usize> {
 /// Appends records to a run: see [`Batch::append`].
 #[derive(Debug)]
 pub struct RunAppender<'b, const TAG: usize> {
-    /// What was free: records from its front, tags from its back.
+    /// What is free: records from its front, tags from its back.
     free: &'b mut [u8],
     records: usize,
     bytes: usize,
-    tags_at: usize,
 }
 
 impl<const TAG: usize> RunAppender<'_, TAG> {
@@ -123,21 +122,24 @@ impl<const TAG: usize> RunAppender<'_, TAG> {
     #[inline]
     pub fn push(&mut self, pieces: &[&[u8]], tag: [u8; TAG]) -> bool {
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let Some(free) = self.tags_at.checked_sub(TAG).filter(|end| *end >= self.bytes && end - self.bytes >= length)
-        else {
+        if self.free.len() < TAG || self.free.len() - TAG < length {
             return false;
-        };
-        self.tags_at = free;
-        self.free[free..free + TAG].copy_from_slice(&tag);
+        }
+        let (mut to, free) = std::mem::take(&mut self.free).split_at_mut(length);
         for piece in pieces {
-            let place = &mut self.free[self.bytes..self.bytes + piece.len()];
-            self.bytes += piece.len();
-            match (piece, place) {
+            let (here, rest) = to.split_at_mut(piece.len());
+            match (piece, here) {
                 // The end of a line: a byte is not worth a call.
                 ([byte], [place]) => *place = *byte,
-                (piece, place) => place.copy_from_slice(piece),
+                (piece, here) => here.copy_from_slice(piece),
             }
+            to = rest;
         }
+        if let Some((free, place)) = free.split_last_chunk_mut() {
+            *place = tag;
+            self.free = free;
+        }
+        self.bytes += length;
         self.records += 1;
         true
     }
@@ -170,7 +172,7 @@ impl<const HEAD: usize, const TAG: usize> Batch<HEAD, TAG> {
         let (start, end) = (self.block.len(), self.tags_at);
         let tags_end = if goes_on { end } else { end.saturating_sub(Self::RUN).max(start) };
         let free = &mut self.block.room_mut()[..tags_end - start];
-        let mut run = RunAppender { tags_at: free.len(), free, records: 0, bytes: 0 };
+        let mut run = RunAppender { free, records: 0, bytes: 0 };
         let done = write(&mut run);
         let (records, bytes) = (run.records, run.bytes);
         if records > 0 {

@@ -82,20 +82,18 @@ impl Protocol for Framing {
     fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Run>, ProtocolError> {
         let Room { records, bytes: room } = &*self.room;
         // The first has its place whatever is said: the collector is ready for one.
-        let most = records.load(Relaxed).max(1);
+        let most = u32::try_from(records.load(Relaxed)).unwrap_or(u32::MAX).max(1);
         let limit = usize::try_from(room.load(Relaxed)).unwrap_or(usize::MAX).min(self.run_most);
         let (mut rest, mut count, mut size) = (&*bytes, 0, 0);
-        while u64::from(count) < most
-            && let Some((length, behind)) = rest.split_first_chunk::<PREFIX>()
-        {
+        while count < most {
+            let Some((length, behind)) = rest.split_first_chunk::<PREFIX>() else { break };
             let length = u32::from_be_bytes(*length);
-            let Some(behind) = behind.get(length as usize..).filter(|_| length <= self.cap) else { break };
             // More than its line and its tag in a batch take, and no less than it has here.
             size += PREFIX + length as usize + TAG_BYTES;
-            if size > limit && count > 0 {
+            if length > self.cap || length as usize > behind.len() || (size > limit && count > 0) {
                 break;
             }
-            (rest, count) = (behind, count + 1);
+            (rest, count) = (&behind[length as usize..], count + 1);
         }
         match count {
             0 => self.unfinished(bytes),

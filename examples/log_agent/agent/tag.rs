@@ -60,13 +60,14 @@ where
     I: Iterator<Item = &'p [u8]> + Clone,
 {
     batch.append(head.encode(), |run| {
-        let mut next = payloads.clone();
-        while let Some(payload) = next.next() {
+        loop {
+            let mut behind = payloads.clone();
+            let Some(payload) = behind.next() else { break };
             let newline: &[u8] = if payload.last() == Some(&b'\n') { b"" } else { b"\n" };
             if !run.push(&[payload, newline], Entry::tag(payload, !newline.is_empty())) {
                 break;
             }
-            *payloads = next.clone();
+            *payloads = behind;
         }
         (run.records(), run.bytes())
     })

@@ -240,10 +240,9 @@ impl Runs {
             let begins = self.bytes.len();
             self.bytes.resize(begins + count * ENTRY_BYTES, 0);
             let (places, _) = self.bytes[begins..].as_chunks_mut();
-            for (place, tag) in places.iter_mut().zip(tags.by_ref()) {
-                *place = *tag;
-                next += Entry::line_length(tag);
-            }
+            // Two loops, each over as little as possible.
+            places.iter_mut().zip(tags.by_ref()).for_each(|(place, tag)| *place = *tag);
+            next += places.iter().map(Entry::line_length).sum::<u64>();
             if let Some((head, _)) = &mut self.open {
                 head.count += count as u16;
             }
