@@ -102,11 +102,6 @@ impl Rig {
         batch
     }
 
-    /// As many records as may be are on their way.
-    pub fn close_gate(&mut self) {
-        self.gate.enter_all(Level { items: 1 << 20, bytes: 0 });
-    }
-
     /// Lets the writer work, as often as it wants to be asked, until it is idle; how often that was.
     pub fn work(&mut self) -> usize {
         for times in 1..1000 {

@@ -100,24 +100,6 @@ fn what_is_not_synced_is_written_little_by_little() {
 }
 
 #[test]
-fn a_sync_waits_for_others_to_share_it_only_where_much_comes() {
-    for policy in [Fsync::Batch, Fsync::Never] {
-        let mut rig = Rig::new(Setup { policy, rotate_bytes: 10 << 20, ..Setup::default() });
-        for number in 1..=20 {
-            rig.give(0, &[[b'x'; 50_000]]);
-            // From half a MiB on, and up to a quarter of all batches.
-            let waits = policy == Fsync::Batch && (11..16).contains(&number);
-            assert_eq!(rig.writer.patience() > Duration::ZERO, waits, "{number}, {policy}");
-        }
-    }
-    let mut rig = Rig::new(Setup::default());
-    (0..12).for_each(|_| rig.give(0, &[[b'x'; 50_000]]));
-    assert!(rig.writer.patience() > Duration::ZERO);
-    rig.close_gate();
-    assert_eq!(rig.writer.patience(), Duration::ZERO, "nothing more can come");
-}
-
-#[test]
 fn writes_may_be_as_short_as_they_like() {
     for most in 1..8 {
         let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });

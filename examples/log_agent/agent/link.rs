@@ -109,11 +109,6 @@ impl Link {
         }
     }
 
-    /// True if the gate is open: more may come.
-    pub fn is_open(&self) -> bool {
-        self.exit.is_open()
-    }
-
     fn resume(&self) {
         if let Some(proxy) = self.proxy.get() {
             proxy.resume();

@@ -25,10 +25,6 @@ const RETRY_LONGEST: Duration = Duration::from_secs(2);
 /// What is written before blocks go home, where nothing is synced with it.
 const GROUP_BYTES: usize = 512 << 10;
 
-/// What is enough for a sync, and until then the longest wait for another batch that may share it.
-const SYNC_BYTES: usize = 8 << 20;
-const PATIENCE: Duration = Duration::from_millis(2);
-
 /// Writes batches, and holds each until that has succeeded.
 pub struct Writer {
     number: usize,
@@ -38,8 +34,6 @@ pub struct Writer {
     lanes: Vec<Lane>,
     /// What is not worked off, oldest first.
     group: VecDeque<LogBatch>,
-    /// How many batches there are in all.
-    batches: usize,
     sync_due: Option<Instant>,
     trouble: Option<Trouble>,
 }
@@ -65,7 +59,7 @@ impl Writer {
         let kinds: &[Kind] = if set_aside { &[Kind::Log, Kind::Bad] } else { &[Kind::Log] };
         let lanes = kinds.iter().map(|kind| Lane::new(*kind, policy)).collect();
         let group = VecDeque::with_capacity(batches);
-        Self { number, policy, directory, link, lanes, group, batches, sync_due: None, trouble: None }
+        Self { number, policy, directory, link, lanes, group, sync_due: None, trouble: None }
     }
 
     /// Takes a batch, to be written with the next [`advance`](Self::advance).
@@ -76,22 +70,8 @@ impl Writer {
     /// True if it does not want to be let to work yet. A sync is shared by all that has arrived. What is only written is
     /// written little by little: so blocks are free again soon, and those which are used next are still in the cache.
     pub fn takes_more(&self) -> bool {
-        self.policy == Fsync::Batch || self.bytes() < GROUP_BYTES
-    }
-
-    fn bytes(&self) -> usize {
-        self.group.iter().map(|batch| batch.bytes().len()).sum()
-    }
-
-    /// How long the next batch is worth waiting for. Where records come fast, a sync that few of them share makes all of
-    /// them wait: for the disk, and for as many acknowledgements as there are senders. Who sends little has its answer at
-    /// once, and nobody waits for what a closed gate keeps out.
-    pub fn patience(&self) -> Duration {
-        let worth_it = self.policy == Fsync::Batch
-            && (GROUP_BYTES..SYNC_BYTES).contains(&self.bytes())
-            && self.group.len() < self.batches / 4
-            && self.link.is_open();
-        if worth_it { PATIENCE } else { Duration::ZERO }
+        let bytes: usize = self.group.iter().map(|batch| batch.bytes().len()).sum();
+        self.policy == Fsync::Batch || bytes < GROUP_BYTES
     }
 
     /// True if everything was worked off.
