@@ -30,6 +30,8 @@ mod clients;
 mod disks;
 #[path = "log_agent/full.rs"]
 mod full;
+#[path = "log_agent/gating.rs"]
+mod gating;
 #[path = "log_agent/naming.rs"]
 mod naming;
 #[path = "log_agent/programs.rs"]

@@ -7,31 +7,33 @@ use std::sync::Arc;
 use crate::buffer::{Block, HEADROOM, Line, Tier, TierConfig};
 use crate::wake::WakeFlag;
 
-/// Bytes of a record's end in its entry.
-const END: usize = size_of::<u32>();
+/// Bytes before the user's in the head of a run: how many records, and where its bytes end.
+const COUNTS: usize = 2 * size_of::<u32>();
 
 /// Blocks for batches: made on first need, up to a count, and kept.
 ///
 /// A pool of the user's own. What is slow to be worked off uses up these blocks and none of the server's, so that it
 /// closes the user's gate and nobody else's.
 #[derive(Debug, Clone)]
-pub struct BatchPool<const TAG: usize> {
+pub struct BatchPool<const HEAD: usize, const TAG: usize> {
     tier: Arc<Tier>,
 }
 
-impl<const TAG: usize> BatchPool<TAG> {
-    /// A pool of `count` blocks of `size` bytes each. Nothing is allocated yet.
+impl<const HEAD: usize, const TAG: usize> BatchPool<HEAD, TAG> {
+    /// A pool of `count` blocks of `size` bytes each. Nothing is allocated yet. More than 4 GiB can't be asked for and is
+    /// lowered to it.
     pub fn new(size: usize, count: usize) -> Self {
+        let size = size.min(u32::MAX as usize - HEADROOM);
         // Nobody waits in line here: whoever finds no block asks again when a batch was worked off.
         let line = Line::new(Arc::new(WakeFlag::never_asleep()));
         Self { tier: Tier::new(TierConfig { size, count }, 0, line) }
     }
 
     /// An empty batch; `None` while all blocks are in use. Any thread.
-    pub fn take(&self) -> Option<Batch<TAG>> {
+    pub fn take(&self) -> Option<Batch<HEAD, TAG>> {
         let block = self.tier.lease()?;
         let bounds = block.capacity();
-        Some(Batch { block, records: 0, entries_at: bounds })
+        Some(Batch { block, records: 0, run_at: bounds, tags_at: bounds })
     }
 
     /// How many blocks may exist.
@@ -55,50 +57,75 @@ impl<const TAG: usize> BatchPool<TAG> {
     }
 }
 
-/// A block with many records: their bytes one behind the other from its front, an entry for each from its back.
+/// A block with many records: their bytes one behind the other from its front, and what is known of them from its back.
 ///
-/// So a record costs its bytes, `TAG` bytes that say what it is (whose, since when: the user's to encode), and four more;
-/// no allocation of its own. The bytes of all records lie together and leave in one write. A batch is an owned value: it
-/// moves to another thread, and its block goes home when it is dropped there.
+/// Records that came in one go are a run. What holds for all of them (whose, since when) is said once, in `HEAD` bytes, and
+/// what differs (how long, a checksum) in `TAG` bytes for each; both are the user's to encode. So a record costs its bytes
+/// and its tag, a run eight bytes and its head, and nothing an allocation of its own. The bytes of all records lie together
+/// and leave in one write. A batch is an owned value: it moves to another thread, and its block goes home when it is dropped
+/// there.
 ///
 /// ```
 /// use sluicegate::flow::BatchPool;
 ///
-/// let pool = BatchPool::<1>::new(4096, 2);
+/// let pool = BatchPool::<1, 1>::new(4096, 2);
 /// let mut batch = pool.take().expect("none is in use");
-/// assert!(batch.push(&[b"first", b"\n"], [7]));
-/// assert!(batch.push(&[b"second\n"], [8]));
-/// assert_eq!(batch.bytes(), b"first\nsecond\n");
-/// assert_eq!((batch.record(1), batch.tag(1)), (b"second\n".as_slice(), [8]));
+/// batch.append([7], |run| {
+///     assert!(run.push(&[b"first", b"\n"], [6]));
+///     assert!(run.push(&[b"second\n"], [7]));
+/// });
+/// assert_eq!((batch.bytes(), batch.len()), (b"first\nsecond\n".as_slice(), 2));
+/// let run = batch.runs(Default::default()).next().expect("there is one");
+/// assert_eq!((run.head, run.bytes.clone()), (&[7], 0..13));
+/// assert!(run.tags(0).eq([&[6], &[7]]));
 /// ```
-pub struct Batch<const TAG: usize> {
+pub struct Batch<const HEAD: usize, const TAG: usize> {
     block: Block,
     records: usize,
-    /// Where the newest entry begins; all older ones are behind it.
-    entries_at: usize,
+    /// Where the head of the newest run begins; behind the end of the block as long as there is none.
+    run_at: usize,
+    /// Where the newest tag begins; all older ones are behind it.
+    tags_at: usize,
 }
 
-impl<const TAG: usize> Batch<TAG> {
-    const ENTRY: usize = {
-        assert!(END + TAG <= HEADROOM, "an entry fits the headroom of a block");
-        END + TAG
-    };
+/// Between two runs of a batch; the default is before the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunPlace {
+    bytes: usize,
+    /// From the block's end.
+    entries: usize,
+}
 
-    /// Appends a record that consists of these pieces. False, and nothing is changed, if there is no room for it. An empty
-    /// batch has room for a record as long as its pool's `size`.
+/// Records of a batch that came in one go.
+#[derive(Debug, Clone)]
+pub struct BatchRun<'b, const HEAD: usize, const TAG: usize> {
+    /// What holds for all of them.
+    pub head: &'b [u8; HEAD],
+    /// Where they lie in [`Batch::bytes`].
+    pub bytes: Range<usize>,
+    /// The place before it.
+    pub place: RunPlace,
+    tags: &'b [u8],
+}
+
+/// Appends records to a run: see [`Batch::append`].
+#[derive(Debug)]
+pub struct RunAppender<'b, const TAG: usize> {
+    /// What is free: records from its front, tags from its back.
+    free: &'b mut [u8],
+    records: usize,
+    bytes: usize,
+}
+
+impl<const TAG: usize> RunAppender<'_, TAG> {
+    /// Appends a record that consists of these pieces. False, and nothing is changed, if there is no room for it.
     #[inline]
     pub fn push(&mut self, pieces: &[&[u8]], tag: [u8; TAG]) -> bool {
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let start = self.block.len();
-        let Some(end) = start.checked_add(length) else { return false };
-        if end + Self::ENTRY > self.entries_at || u32::try_from(end).is_err() {
+        if self.free.len() < TAG || self.free.len() - TAG < length {
             return false;
         }
-        self.entries_at -= Self::ENTRY;
-        self.records += 1;
-        let at = self.entries_at - start;
-        let (bytes, behind) = self.block.room_mut().split_at_mut(at);
-        let mut to = bytes;
+        let (mut to, free) = std::mem::take(&mut self.free).split_at_mut(length);
         for piece in pieces {
             let (here, rest) = to.split_at_mut(piece.len());
             match (piece, here) {
@@ -108,17 +135,66 @@ impl<const TAG: usize> Batch<TAG> {
             }
             to = rest;
         }
-        let entry = &mut behind[..Self::ENTRY];
-        entry[..END].copy_from_slice(&(end as u32).to_le_bytes());
-        entry[END..].copy_from_slice(&tag);
-        self.block.fill(length);
+        if let Some((free, place)) = free.split_last_chunk_mut() {
+            *place = tag;
+            self.free = free;
+        }
+        self.bytes += length;
+        self.records += 1;
         true
     }
 
-    /// True if a record of `length` bytes finds room.
+    /// How many records it has appended.
     #[inline]
-    pub fn has_room(&self, length: usize) -> bool {
-        self.block.len().saturating_add(length).saturating_add(Self::ENTRY) <= self.entries_at
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// How many bytes they have.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl<const HEAD: usize, const TAG: usize> Batch<HEAD, TAG> {
+    /// Bytes of a run besides its records and their tags.
+    const RUN: usize = {
+        assert!(TAG > 0 && COUNTS + HEAD + TAG <= HEADROOM, "a run of one fits the headroom of a block");
+        COUNTS + HEAD
+    };
+
+    /// Appends what `write` pushes, as a run under `head`; if the newest run has the same head, to that. An empty batch has
+    /// room for a record as long as its pool's `size`.
+    #[inline]
+    pub fn append<R>(&mut self, head: [u8; HEAD], write: impl FnOnce(&mut RunAppender<'_, TAG>) -> R) -> R {
+        let goes_on = self.records > 0 && self.head() == head;
+        let (start, end) = (self.block.len(), self.tags_at);
+        let tags_end = if goes_on { end } else { end.saturating_sub(Self::RUN).max(start) };
+        let free = &mut self.block.room_mut()[..tags_end - start];
+        let mut run = RunAppender { free, records: 0, bytes: 0 };
+        let done = write(&mut run);
+        let (records, bytes) = (run.records, run.bytes);
+        if records > 0 {
+            self.block.fill(bytes);
+            self.tags_at = tags_end - records * TAG;
+            self.records += records;
+            self.note_run(head, goes_on, tags_end, records);
+        }
+        done
+    }
+
+    fn note_run(&mut self, head: [u8; HEAD], goes_on: bool, tags_end: usize, records: usize) {
+        let before = if goes_on { self.counts(self.run_at).0 } else { 0 };
+        if !goes_on {
+            self.run_at = tags_end;
+        }
+        let counts = [(before + records) as u32, self.block.len() as u32];
+        let at = self.run_at - self.block.len();
+        let entry = &mut self.block.room_mut()[at..at + Self::RUN];
+        entry[..4].copy_from_slice(&counts[0].to_le_bytes());
+        entry[4..COUNTS].copy_from_slice(&counts[1].to_le_bytes());
+        entry[COUNTS..].copy_from_slice(&head);
     }
 
     /// How many records it has.
@@ -138,66 +214,72 @@ impl<const TAG: usize> Batch<TAG> {
         self.block.filled()
     }
 
-    /// Where a record lies in [`bytes`](Self::bytes).
-    ///
-    /// # Panics
-    /// When there are not so many.
-    #[inline]
-    pub fn range(&self, record: usize) -> Range<usize> {
-        let start = if record == 0 { 0 } else { self.end(record - 1) };
-        start..self.end(record)
-    }
-
-    /// The bytes of a record.
-    ///
-    /// # Panics
-    /// When there are not so many.
-    #[inline]
-    pub fn record(&self, record: usize) -> &[u8] {
-        &self.bytes()[self.range(record)]
-    }
-
-    /// The tag of a record.
-    ///
-    /// # Panics
-    /// When there are not so many.
-    #[inline]
-    pub fn tag(&self, record: usize) -> [u8; TAG] {
-        let mut tag = [0; TAG];
-        tag.copy_from_slice(&self.entry(record)[END..]);
-        tag
-    }
-
-    /// Where the records from `first` on lie in [`bytes`](Self::bytes), with their tags, in order. Costs less than to ask for
-    /// each.
-    #[inline]
-    pub fn records(&self, first: usize) -> impl Iterator<Item = (Range<usize>, &[u8; TAG])> {
-        let first = first.min(self.records);
-        let mut start = if first == 0 { 0 } else { self.end(first - 1) };
-        let entries = &self.block.behind()[self.entries_at - self.block.len()..];
-        entries.rchunks_exact(Self::ENTRY).skip(first).take(self.records - first).filter_map(move |entry| {
-            let (end, tag) = entry.split_first_chunk::<END>()?;
-            let end = u32::from_le_bytes(*end) as usize;
-            Some((std::mem::replace(&mut start, end)..end, tag.first_chunk::<TAG>()?))
+    /// The runs behind `place`, in order.
+    pub fn runs(&self, place: RunPlace) -> impl Iterator<Item = BatchRun<'_, HEAD, TAG>> {
+        let mut place = place;
+        std::iter::from_fn(move || {
+            let at = self.block.capacity().checked_sub(place.entries + Self::RUN)?;
+            if at < self.tags_at {
+                return None;
+            }
+            let (count, end) = self.counts(at);
+            let entry = self.behind(at..at + Self::RUN);
+            let run = BatchRun {
+                head: entry.last_chunk()?,
+                bytes: place.bytes..end,
+                place,
+                tags: self.behind(at - count * TAG..at),
+            };
+            place = run.end();
+            Some(run)
         })
     }
 
-    #[inline]
-    fn end(&self, record: usize) -> usize {
-        let mut end = [0; END];
-        end.copy_from_slice(&self.entry(record)[..END]);
-        u32::from_le_bytes(end) as usize
+    /// The user's part of the head of the newest run.
+    fn head(&self) -> &[u8] {
+        self.behind(self.run_at + COUNTS..self.run_at + Self::RUN)
     }
 
-    #[inline]
-    fn entry(&self, record: usize) -> &[u8] {
-        assert!(record < self.records, "record {record} of a batch of {}", self.records);
-        let at = self.block.capacity() - (record + 1) * Self::ENTRY - self.block.len();
-        &self.block.behind()[at..at + Self::ENTRY]
+    /// Records of the run whose head is at `at`, and where its bytes end.
+    fn counts(&self, at: usize) -> (usize, usize) {
+        let number = |at: usize| {
+            let mut number = [0; 4];
+            number.copy_from_slice(self.behind(at..at + 4));
+            u32::from_le_bytes(number) as usize
+        };
+        (number(at), number(at + 4))
+    }
+
+    /// A part of the block, by its place in it.
+    fn behind(&self, range: Range<usize>) -> &[u8] {
+        let filled = self.block.len();
+        &self.block.behind()[range.start - filled..range.end - filled]
     }
 }
 
-impl<const TAG: usize> fmt::Debug for Batch<TAG> {
+impl<'b, const HEAD: usize, const TAG: usize> BatchRun<'b, HEAD, TAG> {
+    /// How many records it has: one at least.
+    #[inline]
+    #[allow(clippy::len_without_is_empty, reason = "none is empty")]
+    pub fn len(&self) -> usize {
+        self.tags.len() / TAG
+    }
+
+    /// The tags of its records from `first` on, in order.
+    #[inline]
+    pub fn tags(&self, first: usize) -> impl ExactSizeIterator<Item = &'b [u8; TAG]> + Clone + use<'b, HEAD, TAG> {
+        let (_, chunks) = self.tags.as_rchunks::<TAG>();
+        chunks.iter().rev().skip(first)
+    }
+
+    /// The place behind it.
+    #[inline]
+    pub fn end(&self) -> RunPlace {
+        RunPlace { bytes: self.bytes.end, entries: self.place.entries + Batch::<HEAD, TAG>::RUN + self.tags.len() }
+    }
+}
+
+impl<const HEAD: usize, const TAG: usize> fmt::Debug for Batch<HEAD, TAG> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Batch({} records, {} bytes)", self.records, self.block.len())
     }
@@ -207,51 +289,97 @@ impl<const TAG: usize> fmt::Debug for Batch<TAG> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_longest_record_fits_an_empty_batch() {
-        let pool = BatchPool::<24>::new(1000, 1);
-        let mut batch = pool.take().expect("none is in use");
-        assert!(batch.has_room(1000) && batch.push(&[&[1; 1000]], [9; 24]));
-        assert_eq!((batch.len(), batch.record(0), batch.tag(0)), (1, [1; 1000].as_slice(), [9; 24]));
+    /// All records of a batch: bytes, head of the run, tag. The bytes of a tag say how long its record is.
+    fn listed<const HEAD: usize>(batch: &Batch<HEAD, 4>, from: RunPlace) -> Vec<(Vec<u8>, [u8; HEAD], [u8; 4])> {
+        let mut found = Vec::new();
+        for run in batch.runs(from) {
+            let mut at = run.bytes.start;
+            for tag in run.tags(0) {
+                let length = u32::from_le_bytes(*tag) as usize;
+                found.push((batch.bytes()[at..at + length].to_vec(), *run.head, *tag));
+                at += length;
+            }
+            assert_eq!((at, run.tags(0).len()), (run.bytes.end, run.len()));
+        }
+        found
     }
 
     #[test]
-    fn records_and_entries_meet_in_the_middle() {
-        let pool = BatchPool::<4>::new(100, 1);
+    fn the_longest_record_fits_an_empty_batch() {
+        let pool = BatchPool::<24, 24>::new(1000, 1);
         let mut batch = pool.take().expect("none is in use");
-        let mut pushed = 0u32;
-        while batch.has_room(2) {
-            assert!(batch.push(&[&pushed.to_be_bytes()[2..], b""], pushed.to_le_bytes()));
-            pushed += 1;
+        assert!(batch.append([8; 24], |run| run.push(&[&[1; 1000]], [9; 24])));
+        let run = batch.runs(RunPlace::default()).next().expect("one");
+        assert_eq!((batch.len(), batch.bytes(), run.head, run.len()), (1, [1; 1000].as_slice(), &[8; 24], 1));
+        assert!(run.tags(0).eq([&[9; 24]]) && run.tags(1).len() == 0);
+    }
+
+    #[test]
+    fn records_and_tags_meet_in_the_middle() {
+        let pool = BatchPool::<3, 4>::new(100, 1);
+        let mut batch = pool.take().expect("none is in use");
+        let mut expected = Vec::new();
+        // Runs of one, two, three and so on, each record two bytes longer than the one before in its run.
+        for number in 0u8.. {
+            let head = [number; 3];
+            let pushed = batch.append(head, |run| {
+                let fits = |length: &u8| {
+                    run.push(&[&vec![number; usize::from(*length) * 2]], u32::to_le_bytes(u32::from(*length) * 2))
+                };
+                (0..=number).take_while(fits).count()
+            });
+            expected.extend(
+                (0..pushed as u8).map(|length| (vec![number; usize::from(length) * 2], head, [length * 2, 0, 0, 0])),
+            );
+            if pushed <= usize::from(number) {
+                break;
+            }
         }
-        assert!(!batch.push(&[b"12"], [0; 4]) && batch.len() == pushed as usize);
-        assert_eq!(pushed as usize, (100 + HEADROOM) / (2 + 8));
-        for record in 0..pushed {
-            let bytes = &record.to_be_bytes()[2..];
-            assert_eq!(batch.record(record as usize), bytes);
-            assert_eq!(batch.tag(record as usize), record.to_le_bytes());
+        assert_eq!(listed(&batch, RunPlace::default()), expected);
+        assert_eq!(batch.len(), expected.len());
+        let used: usize = expected.iter().map(|(bytes, _, _)| bytes.len() + 4).sum();
+        let runs = batch.runs(RunPlace::default()).count();
+        assert!(used + runs * 11 + 100 > 100 + HEADROOM, "{used} bytes and {runs} heads");
+        assert!(!batch.append([200; 3], |run| run.push(&[&[0; 100]], [0; 4])), "there is no room");
+        assert_eq!(listed(&batch, RunPlace::default()), expected, "and nothing is changed");
+    }
+
+    #[test]
+    fn the_same_head_goes_on_with_its_run_and_another_begins_one() {
+        let pool = BatchPool::<1, 4>::new(1000, 1);
+        let mut batch = pool.take().expect("none is in use");
+        let two = u32::to_le_bytes(2);
+        for head in [1, 1, 2, 1] {
+            assert!(batch.append([head], |run| run.push(&[b"a", b"\n"], two)));
+            batch.append([9], |run| assert_eq!((run.records(), run.bytes()), (0, 0), "nothing is no run"));
         }
-        assert_eq!(batch.range(3), 6..8);
-        for first in 0..=pushed as usize + 1 {
-            let listed: Vec<_> = batch.records(first).map(|(range, tag)| (range, *tag)).collect();
-            let asked: Vec<_> = (first..batch.len()).map(|record| (batch.range(record), batch.tag(record))).collect();
-            assert_eq!(listed, asked);
+        let runs: Vec<_> =
+            batch.runs(RunPlace::default()).map(|run| (run.head[0], run.len(), run.bytes.clone())).collect();
+        assert_eq!(runs, [(1, 2, 0..4), (2, 1, 4..6), (1, 1, 6..8)]);
+        let places: Vec<_> = batch.runs(RunPlace::default()).map(|run| (run.place, run.end())).collect();
+        for (number, (place, end)) in places.iter().enumerate() {
+            assert_eq!(batch.runs(*place).count(), 3 - number);
+            assert_eq!(batch.runs(*end).count(), 2 - number);
         }
+        assert_eq!(listed(&batch, places[1].0)[0], (b"a\n".to_vec(), [2], two));
     }
 
     #[test]
     fn empty_records_are_records() {
-        let pool = BatchPool::<1>::new(10, 1);
+        let pool = BatchPool::<0, 4>::new(10, 1);
         let mut batch = pool.take().expect("none is in use");
         assert!(batch.is_empty());
-        assert!(batch.push(&[], [1]) && batch.push(&[b"", b""], [2]));
-        assert_eq!((batch.len(), batch.bytes(), batch.range(1)), (2, b"".as_slice(), 0..0));
-        assert_eq!((batch.tag(0), batch.tag(1)), ([1], [2]));
+        batch.append([], |run| {
+            assert!(run.push(&[], [0; 4]) && run.push(&[b"", b""], [0; 4]));
+            assert_eq!((run.records(), run.bytes()), (2, 0));
+        });
+        assert_eq!((batch.len(), batch.bytes(), batch.is_empty()), (2, b"".as_slice(), false));
+        assert_eq!(listed(&batch, RunPlace::default()), [(vec![], [], [0; 4]), (vec![], [], [0; 4])]);
     }
 
     #[test]
     fn a_pool_is_bounded_and_blocks_come_home() {
-        let pool = BatchPool::<1>::new(10, 2);
+        let pool = BatchPool::<1, 1>::new(10, 2);
         let held = [pool.take(), pool.take()];
         assert!(held.iter().all(Option::is_some) && pool.take().is_none());
         assert_eq!((pool.in_use(), pool.count()), (2, 2));

@@ -121,10 +121,29 @@ impl Gate {
     /// last that has its place.
     #[inline]
     pub fn enter(&mut self, bytes: usize) {
-        self.entered.items += 1;
-        self.entered.bytes += bytes as u64;
+        self.enter_all(Level { items: 1, bytes: bytes as u64 });
+    }
+
+    /// Counts several items as in at once. With no more than [`room`](Self::room) has said it comes to the same as
+    /// [`enter`](Self::enter) for each, and costs one look at what has left.
+    #[inline]
+    pub fn enter_all(&mut self, came: Level) {
+        self.entered.items += came.items;
+        self.entered.bytes += came.bytes;
         if !self.limits.admits(self.level()) {
             self.close();
+        }
+    }
+
+    /// So much may come in without another question: as many items, with as many bytes together, find the gate open one
+    /// behind the other. It can only become more, as long as nothing comes in. A gate may be open and have no room left by
+    /// this count: it takes one item of any size, and then closes.
+    #[inline]
+    pub fn room(&self) -> Level {
+        let (Level { items, bytes }, GateLimits { high, largest, .. }) = (self.level(), self.limits);
+        Level {
+            items: high.items.saturating_sub(items),
+            bytes: high.bytes.saturating_sub(largest).saturating_sub(bytes),
         }
     }
 
@@ -239,6 +258,34 @@ mod tests {
         assert!(!gate.is_open());
         assert!(exit.leave(level(1, 10)));
         assert!(gate.is_open());
+    }
+
+    #[test]
+    fn what_there_is_room_for_may_come_in_at_once() {
+        for (items, each) in [(7, 10), (3, 100), (9, 0), (2, 350)] {
+            let limits = (level(7, 1000), level(1, 100), 300);
+            let [(mut at_once, _), (mut one_by_one, _)] = [0; 2].map(|_| gate(limits.0, limits.1, limits.2));
+            let room = at_once.room();
+            assert_eq!(room, level(7, 700));
+            let count = items.min(room.items).min(room.bytes.checked_div(each).unwrap_or(u64::MAX));
+            at_once.enter_all(level(count, count * each));
+            (0..count).for_each(|_| {
+                assert!(one_by_one.is_open());
+                one_by_one.enter(each as usize);
+            });
+            assert_eq!((at_once.is_open(), at_once.level()), (one_by_one.is_open(), one_by_one.level()));
+        }
+    }
+
+    #[test]
+    fn room_comes_back_with_what_leaves() {
+        let (mut gate, exit) = gate(level(10, 1000), level(2, 300), 300);
+        gate.enter_all(level(4, 650));
+        assert_eq!((gate.room(), gate.is_open()), (level(6, 50), true));
+        gate.enter(300);
+        assert_eq!((gate.room(), gate.is_open()), (level(5, 0), false), "950 are within 1000");
+        assert!(!exit.leave(level(1, 300)));
+        assert_eq!(gate.room(), level(6, 50), "it says what there is room for, also while it is closed");
     }
 
     #[test]

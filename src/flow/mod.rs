@@ -13,6 +13,6 @@ mod batch;
 mod gate;
 mod queue;
 
-pub use batch::{Batch, BatchPool};
+pub use batch::{Batch, BatchPool, BatchRun, RunAppender, RunPlace};
 pub use gate::{Gate, GateExit, GateLimits, Level};
 pub use queue::{Queue, Taken};

@@ -11,7 +11,7 @@ use crate::agent::link::Link;
 use crate::agent::numbers::Numbers;
 use crate::agent::plan::WhenFull;
 use crate::agent::recovery::recover;
-use crate::agent::tag::{LogBatch, LogPool, Tag};
+use crate::agent::tag::{self, Head, LogBatch, LogPool};
 use crate::agent::writer::Writer;
 use crate::disks::{Faults, FaultyDisk, Folder};
 use crate::store::listing::segments;
@@ -94,10 +94,10 @@ impl Rig {
     fn batch<'r>(&mut self, records: impl Iterator<Item = (u32, &'r [u8], bool)>) -> LogBatch {
         let mut batch = self.pool.take().expect("there are many");
         for (slot, record, bad) in records {
-            let newline_added = record.last() != Some(&b'\n');
-            let tag = Tag { slot, generation: u64::from(slot) + 1, received_micros: 77, newline_added, bad };
-            assert!(batch.push(&[record, if newline_added { b"\n" } else { b"" }], tag.encode()), "it has room");
-            self.gate.enter(record.len() + usize::from(newline_added));
+            let head = Head { slot, generation: u64::from(slot) + 1, received_micros: 77, bad };
+            let (count, bytes) = tag::append(&mut batch, &head, &mut std::iter::once(record));
+            assert_eq!(count, 1, "it has room");
+            self.gate.enter(bytes);
         }
         batch
     }

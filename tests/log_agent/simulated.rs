@@ -6,11 +6,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sluicegate::flow::{Gate, GateLimits, Level, Queue, Taken};
 use sluicegate::sim::{End, Network, Random, Simulation, Weather};
-use sluicegate::{Config, Finish, LengthPrefixed};
+use sluicegate::{Config, Finish};
 
 use crate::agent::acks::Acks;
 use crate::agent::collector::{BatchQueue, Collector};
 use crate::agent::directory::{Directory, Rotation, Rules};
+use crate::agent::framing::{Framing, Room};
 use crate::agent::fsync::Fsync;
 use crate::agent::link::Link;
 use crate::agent::numbers::Numbers;
@@ -64,7 +65,7 @@ impl SlowWriter {
 }
 
 /// A server whose peers may take all the time that their weather makes them take.
-fn unhurried() -> Config {
+pub fn unhurried() -> Config {
     let mut config = Config::default();
     config.connections_max = 64;
     config.timeouts.idle = Duration::ZERO;
@@ -91,8 +92,10 @@ fn simulate(seed: u64) {
     let queue: BatchQueue = Arc::new(Queue::new(4));
     let acks = Acks::new(64, Arc::clone(&link), Arc::clone(&numbers));
     let pool = LogPool::new(CAP * 3, 4);
+    let room: Arc<Room> = Arc::default();
+    let framing = Framing::new(CAP, CAP * 3, &room);
     let collector = Collector::new(
-        gate,
+        (gate, room),
         pool,
         vec![Arc::clone(&queue)],
         Arc::clone(&link),
@@ -100,8 +103,7 @@ fn simulate(seed: u64) {
         false,
         Arc::clone(&numbers),
     );
-    let mut simulation =
-        Simulation::new(seed, unhurried(), LengthPrefixed::new(CAP), |_, _| collector).expect("the settings are good");
+    let mut simulation = Simulation::new(seed, unhurried(), framing, |_, _| collector).expect("the settings are good");
 
     let writer = Writer::new(0, Fsync::Batch, directory, Arc::clone(&link), 4, false);
     let most_waiting = Arc::new(Mutex::new(0));

@@ -262,14 +262,18 @@ fn what_is_not_json_is_set_aside() {
     let folder = Folder::new();
     let (agent, address) = start(&Plan { json: true, ..acking(&folder) });
     let mut peer = connect(address);
-    for record in [&b"{\"a\": 1}"[..], b"{\"a\": 1", b"", b"[1, 2, {}]\n", b"\xff"] {
+    let records = [&b"{\"a\": 1}"[..], b"{\"a\": 1", b"", b"[1, 2, {}]\n", b"\xff"];
+    for record in records {
         peer.write_all(&frame(record)).expect("taken");
     }
-    assert_eq!(newest(&finish(peer)), 5);
-    assert_eq!(agent.numbers.records_bad.value(), 3);
+    // And all at once.
+    peer.write_all(&records.iter().flat_map(|record| frame(record)).collect::<Vec<_>>()).expect("taken");
+    assert_eq!(newest(&finish(peer)), 10);
+    assert_eq!(agent.numbers.records_bad.value(), 6);
     stop(agent).expect("everything was written");
-    assert_payloads(&folder, &[&b"{\"a\": 1}"[..], b"[1, 2, {}]\n"]);
-    assert_eq!(read_all(&folder, Kind::Bad).len(), 3);
+    assert_payloads(&folder, &[&b"{\"a\": 1}"[..], b"[1, 2, {}]\n"].repeat(2));
+    let bad: Vec<_> = read_all(&folder, Kind::Bad).into_iter().map(|(_, payload)| payload).collect();
+    assert_eq!(bad, [&b"{\"a\": 1"[..], b"", b"\xff"].repeat(2));
 }
 
 #[test]

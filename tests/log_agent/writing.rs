@@ -67,6 +67,39 @@ fn many_batches_are_one_group() {
 }
 
 #[test]
+fn a_group_may_be_longer_than_the_index_that_is_written_at_once() {
+    for rotate_bytes in [1 << 20, 7001] {
+        let mut rig = Rig::new(Setup { rotate_bytes, ..Setup::default() });
+        let records: Vec<_> = (0..40_000).map(|number| (number % 100).to_string()).collect();
+        // Runs that go on from batch to batch, and short ones between them.
+        for (number, records) in records.chunks(4000).enumerate() {
+            rig.give(1, &records[..3990]);
+            rig.give(number as u32, &records[3990..]);
+        }
+        assert_eq!(rig.work(), 1);
+        rig.assert_records(&records);
+        assert_eq!(rig.numbers.records_written.value(), 40_000);
+        assert!(rig.folder.files(".log").iter().all(|file| rig.folder.size(file) <= rotate_bytes));
+    }
+}
+
+#[test]
+fn what_is_not_synced_is_written_little_by_little() {
+    for (policy, limited) in
+        [(Fsync::Batch, false), (Fsync::Never, true), (Fsync::Interval(Duration::from_secs(60)), true)]
+    {
+        let mut rig = Rig::new(Setup { policy, rotate_bytes: 10 << 20, ..Setup::default() });
+        let record = [b'x'; 50_000];
+        for number in 1..=40 {
+            rig.give(0, &[record]);
+            assert_eq!(rig.writer.takes_more(), !limited || number * 50_001 < 512 << 10, "{number}, {policy}");
+        }
+        rig.writer.advance(rig.now);
+        assert!(rig.writer.is_idle() && rig.writer.takes_more());
+    }
+}
+
+#[test]
 fn writes_may_be_as_short_as_they_like() {
     for most in 1..8 {
         let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use sluicegate::{
-    After, ConnectionId, Deferred, Encode, EncodeError, LengthPrefixed, Outbound, Reply, SendError, WriteProxy,
-};
+use sluicegate::{After, ConnectionId, Deferred, Encode, EncodeError, Outbound, Reply, SendError, WriteProxy};
 
+use super::framing::Framing;
 use super::link::Link;
 use super::numbers::Numbers;
 
 /// So many records of a connection are on disk: eight bytes, big-endian, without a length before them.
 pub struct Durable(pub u64);
 
-impl Encode<Durable> for LengthPrefixed {
+impl Encode<Durable> for Framing {
     fn encode((): (), Durable(records): Durable, out: &mut Outbound) -> Result<After, EncodeError> {
         out.put(&records.to_be_bytes());
         Ok(After::KeepOpen)
@@ -31,7 +30,7 @@ pub struct Acks {
     waiting: Vec<u32>,
     link: Arc<Link>,
     numbers: Arc<Numbers>,
-    proxy: Option<WriteProxy<LengthPrefixed>>,
+    proxy: Option<WriteProxy<Framing>>,
 }
 
 #[derive(Default)]
@@ -41,7 +40,7 @@ struct Sender {
     durable: u64,
     told: u64,
     /// The last number, as long as it is not known.
-    owed: Option<Deferred<LengthPrefixed>>,
+    owed: Option<Deferred<Framing>>,
     waits: bool,
 }
 
@@ -58,19 +57,19 @@ impl Acks {
         (connections * (size_of::<Sender>() + size_of::<u32>())) as u64
     }
 
-    pub fn connect(&mut self, proxy: &WriteProxy<LengthPrefixed>) {
+    pub fn connect(&mut self, proxy: &WriteProxy<Framing>) {
         self.proxy = Some(proxy.clone());
     }
 
-    /// A record has come, whose acknowledgement is owed from now on.
-    pub fn received(&mut self, reply: Reply<'_, LengthPrefixed>) {
+    /// So many records have come, whose acknowledgement is owed from now on.
+    pub fn received(&mut self, reply: Reply<'_, Framing>, records: u64) {
         let connection = reply.connection();
         let Some(sender) = self.senders.get_mut(connection.slot() as usize) else { return reply.close() };
         if sender.connection != Some(connection) {
             // A place in `waiting` stays what it is; it is looked at and found empty.
             *sender = Sender { connection: Some(connection), waits: sender.waits, ..Sender::default() };
         }
-        sender.received += 1;
+        sender.received += records;
         match sender.owed {
             Some(_) => reply.none(),
             None => sender.owed = Some(reply.defer()),
@@ -112,7 +111,7 @@ impl Acks {
 
 impl Sender {
     /// Sends the newest number; false if it has to wait.
-    fn pass_on(&mut self, proxy: &WriteProxy<LengthPrefixed>) -> bool {
+    fn pass_on(&mut self, proxy: &WriteProxy<Framing>) -> bool {
         let Some(connection) = self.connection.filter(|_| self.told < self.durable) else { return true };
         if proxy.undelivered(connection) > 0 {
             return false;

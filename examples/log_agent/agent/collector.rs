@@ -1,17 +1,19 @@
 //! The processor of records: puts each into a batch, and hands batches to writers.
 
+use std::iter;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::de::IgnoredAny;
-use sluicegate::flow::{Gate, Queue};
-use sluicegate::{CloseReason, ConnectionId, LengthPrefixed, Message, MessageProcessor, Reply, WriteProxy};
+use sluicegate::flow::{Gate, Level, Queue};
+use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, Reply, WriteProxy};
 
 use super::acks::Acks;
+use super::framing::{Framing, PREFIX, Payloads, Room, Run};
 use super::link::Link;
 use super::numbers::Numbers;
-use super::tag::{LogBatch, LogPool, Tag};
+use super::tag::{self, Head, LogBatch, LogPool};
 
 /// How long the first record of a batch waits for others, when nobody waits for its acknowledgement.
 const LINGER: Duration = Duration::from_millis(5);
@@ -23,8 +25,10 @@ pub type BatchQueue = Arc<Queue<LogBatch>>;
 /// batches, connections wait, undecoded.
 pub struct Collector {
     gate: Gate,
+    /// What the gate has room for, where the decoder sees it.
+    room: Arc<Room>,
     pool: LogPool,
-    /// The batch for a record that does not fit the one it belongs to: `ready` has promised it.
+    /// The batch for what does not fit the one it belongs to: `ready` has promised it.
     spare: Option<LogBatch>,
     desks: Vec<Desk>,
     link: Arc<Link>,
@@ -47,8 +51,9 @@ struct Desk {
 
 impl Collector {
     /// A collector for the writers behind `queues`. With room in each for all batches of the pool, they are never full.
+    /// The connections' protocol has the same `room`.
     pub fn new(
-        gate: Gate,
+        (gate, room): (Gate, Arc<Room>),
         pool: LogPool,
         queues: Vec<BatchQueue>,
         link: Arc<Link>,
@@ -58,7 +63,7 @@ impl Collector {
     ) -> Self {
         let desks = queues.into_iter().map(|queue| Desk { batch: None, since: None, queue }).collect();
         let spare = None;
-        Self { gate, pool, spare, desks, link, acks, json, numbers, received_micros: None, paused_since: None }
+        Self { gate, room, pool, spare, desks, link, acks, json, numbers, received_micros: None, paused_since: None }
     }
 
     /// True if there is a batch for whatever comes.
@@ -69,31 +74,54 @@ impl Collector {
         self.spare.is_some()
     }
 
-    fn store(&mut self, connection: ConnectionId, payload: &[u8]) -> bool {
-        let newline_added = payload.last() != Some(&b'\n');
-        let bad = self.json && !is_json(payload);
+    /// Puts the records of a message into batches: into the one that grows, and what does not fit into the spare, which has
+    /// room for all of them. False if something was left over.
+    fn store(&mut self, connection: ConnectionId, mut payloads: Payloads<'_>) -> bool {
         let received_micros = *self.received_micros.get_or_insert_with(unix_micros);
-        let tag =
-            Tag { slot: connection.slot(), generation: connection.generation(), received_micros, newline_added, bad };
-        let newline: &[u8] = if newline_added { b"\n" } else { b"" };
-        let (pieces, tag) = ([payload, newline], tag.encode());
+        let head = Head { slot: connection.slot(), generation: connection.generation(), received_micros, bad: false };
         // A slot is used again only after its connection has ended, so this keeps a connection with its writer.
         let writer = connection.slot() as usize % self.desks.len();
-        let placed = self.desks[writer].batch.as_mut().is_some_and(|batch| batch.push(&pieces, tag));
-        if !placed {
-            self.hand_over(writer);
-            let Some(mut batch) = self.spare.take().or_else(|| self.pool.take()) else { return false };
-            if !batch.push(&pieces, tag) {
-                return false;
-            }
+        if let Some(mut batch) = self.desks[writer].batch.take() {
+            self.fill(&mut batch, head, &mut payloads);
             self.desks[writer].batch = Some(batch);
         }
-        self.gate.enter(payload.len() + newline.len());
-        self.numbers.records_in.add_alone(1);
-        self.numbers.bytes_in.add_alone(payload.len() as u64);
-        self.numbers.bytes_queued.add_alone((payload.len() + newline.len()) as u64);
-        self.numbers.records_bad.add_alone(u64::from(bad));
-        true
+        if payloads.is_empty() {
+            return true;
+        }
+        self.hand_over(writer);
+        let Some(mut batch) = self.spare.take().or_else(|| self.pool.take()) else { return false };
+        self.fill(&mut batch, head, &mut payloads);
+        self.desks[writer].batch = Some(batch);
+        payloads.is_empty()
+    }
+
+    /// Appends as many as find room. They are counted as in before anybody can hand the batch over.
+    fn fill(&mut self, batch: &mut LogBatch, head: Head, payloads: &mut Payloads<'_>) {
+        let mut came = Level::default();
+        if self.json {
+            self.fill_checked(batch, head, payloads, &mut came);
+        } else {
+            count(&mut came, tag::append(batch, &head, payloads));
+        }
+        if came.items > 0 {
+            self.gate.enter_all(came);
+            self.numbers.records_in.add_alone(came.items);
+            self.numbers.bytes_queued.add_alone(came.bytes);
+        }
+    }
+
+    /// One by one, because those that are bad are not of one run with those that are not.
+    fn fill_checked(&self, batch: &mut LogBatch, head: Head, payloads: &mut Payloads<'_>, came: &mut Level) {
+        while let Some(payload) = payloads.clone().next() {
+            let bad = !is_json(payload);
+            let one = tag::append(batch, &Head { bad, ..head }, &mut iter::once(payload));
+            if one.0 == 0 {
+                break;
+            }
+            payloads.next();
+            count(came, one);
+            self.numbers.records_bad.add_alone(u64::from(bad));
+        }
     }
 
     fn hand_over(&mut self, writer: usize) {
@@ -148,8 +176,8 @@ impl Collector {
     }
 }
 
-impl MessageProcessor<LengthPrefixed> for Collector {
-    fn started(&mut self, proxy: &WriteProxy<LengthPrefixed>) {
+impl MessageProcessor<Framing> for Collector {
+    fn started(&mut self, proxy: &WriteProxy<Framing>) {
         self.link.connect(proxy);
         if let Some(acks) = &mut self.acks {
             acks.connect(proxy);
@@ -159,16 +187,20 @@ impl MessageProcessor<LengthPrefixed> for Collector {
     fn ready(&mut self) -> bool {
         let open = self.gate.is_open() && self.link.is_well() && self.has_spare();
         self.note_pause(open);
+        // The decoder is asked next.
+        self.room.set(self.gate.room());
         open
     }
 
-    fn process(&mut self, message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
-        if !self.store(reply.connection(), message.payload()) {
+    fn process(&mut self, message: Message<'_, Framing>, reply: Reply<'_, Framing>) {
+        let Run(records) = *message.layout();
+        if !self.store(reply.connection(), Payloads::of(&message)) {
             log::error!("{}: a record found no place that was promised; it is refused", reply.connection());
             return reply.close();
         }
+        self.numbers.bytes_in.add_alone((message.bytes().len() - records as usize * PREFIX) as u64);
         match &mut self.acks {
-            Some(acks) => acks.received(reply),
+            Some(acks) => acks.received(reply, u64::from(records)),
             None => reply.none(),
         }
     }
@@ -208,6 +240,11 @@ impl Drop for Collector {
         }
         mem::take(&mut self.desks).iter().for_each(|desk| desk.queue.close());
     }
+}
+
+fn count(came: &mut Level, (records, bytes): (usize, usize)) {
+    came.items += records as u64;
+    came.bytes += bytes as u64;
 }
 
 fn is_json(payload: &[u8]) -> bool {

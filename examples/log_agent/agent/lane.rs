@@ -5,24 +5,29 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::time::Instant;
 
+use sluicegate::flow::RunPlace;
+
 use super::directory::Directory;
 use super::disk::is_full;
 use super::fsync::Fsync;
 use super::segment::Segment;
-use super::tag::{LogBatch, Tag};
+use super::tag::{Head, LogBatch, LogRun};
 use crate::store::index::{Entry, Origin, Runs};
 use crate::store::name::Kind;
 
 /// Bytes of an index that are written at once: of some 15,000 records of one sender.
 pub const INDEX_BYTES: usize = 128 << 10;
 /// Pieces that are written at once.
-const RUN_SLICES: usize = 64;
+const SLICES: usize = 64;
 
 /// A place in a group: the next record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Cursor {
     batch: usize,
-    record: usize,
+    /// The next run of the batch, and how far it is done: records, and their bytes.
+    run: RunPlace,
+    records: usize,
+    bytes: usize,
 }
 
 /// Writes the records of one kind.
@@ -40,7 +45,7 @@ pub struct Lane {
 }
 
 /// Records that are written at once.
-struct Run<'g> {
+struct Gathered<'g> {
     slices: Vec<IoSlice<'g>>,
     bytes: u64,
     records: u64,
@@ -84,7 +89,7 @@ impl Lane {
         }
     }
 
-    fn append(&mut self, directory: &Directory, mut run: Run<'_>) -> io::Result<()> {
+    fn append(&mut self, directory: &Directory, mut run: Gathered<'_>) -> io::Result<()> {
         let Some(segment) = &mut self.segment else { return Ok(()) };
         let index = self.runs.bytes();
         match segment.append(directory, &mut run.slices, index, run.records) {
@@ -219,50 +224,36 @@ fn gather<'g>(
     kind: Kind,
     from: u64,
     limits: Limits,
-) -> Run<'g> {
+) -> Gathered<'g> {
     runs.clear();
-    let mut run = Run { slices: Vec::with_capacity(RUN_SLICES), bytes: 0, records: 0, end: start };
-    while let Some(batch) = group.get(run.end.batch) {
+    let mut gathered = Gathered { slices: Vec::with_capacity(SLICES), bytes: 0, records: 0, end: start };
+    while let Some(batch) = group.get(gathered.end.batch) {
         let bytes = batch.bytes();
         let mut piece: Range<usize> = 0..0;
-        for (range, tag) in batch.records(run.end.record) {
-            let tag = Tag::decode(tag);
-            if tag.bad != (kind == Kind::Bad) {
-                run.end.record += 1;
+        for run in batch.runs(gathered.end.run) {
+            let head = Head::decode(run.head);
+            if head.bad != (kind == Kind::Bad) {
+                gathered.end.run = run.end();
                 continue;
             }
-            let at = from + run.bytes;
-            let fits = at == 0 || at + range.len() as u64 <= limits.most;
-            let adjoins = range.start == piece.end && !piece.is_empty();
-            if !fits || !runs.has_room() || (!adjoins && run.slices.len() + 1 >= RUN_SLICES) {
-                run.push(&bytes[piece]);
-                return run;
+            let rest = run.bytes.start + gathered.end.bytes..run.bytes.end;
+            let adjoins = rest.start == piece.end && !piece.is_empty();
+            let whole =
+                (adjoins || gathered.slices.len() + 1 < SLICES) && gathered.take(&run, &head, runs, from, limits);
+            let taken = rest.start..if whole { run.bytes.end } else { run.bytes.start + gathered.end.bytes };
+            match adjoins {
+                true => piece.end = taken.end,
+                false => gathered.push(&bytes[std::mem::replace(&mut piece, taken)]),
             }
-            let payload = &bytes[range.start..range.end - usize::from(tag.newline_added)];
-            runs.push(&Entry {
-                offset: at as u32,
-                length: payload.len() as u32,
-                crc: crc32c::crc32c(payload),
-                newline_added: tag.newline_added,
-                origin: Origin {
-                    connection: tag.generation,
-                    start: limits.start,
-                    received_micros: tag.received_micros,
-                },
-            });
-            run.bytes += range.len() as u64;
-            run.records += 1;
-            run.end.record += 1;
-            if adjoins {
-                piece.end = range.end;
-            } else {
-                run.push(&bytes[std::mem::replace(&mut piece, range)]);
+            if !whole {
+                gathered.push(&bytes[piece]);
+                return gathered;
             }
         }
-        run.push(&bytes[piece]);
-        run.end = Cursor { batch: run.end.batch + 1, record: 0 };
+        gathered.push(&bytes[piece]);
+        gathered.end = Cursor { batch: gathered.end.batch + 1, ..Cursor::default() };
     }
-    run
+    gathered
 }
 
 /// What holds for all runs.
@@ -274,7 +265,42 @@ struct Limits {
     start: u32,
 }
 
-impl<'g> Run<'g> {
+impl<'g> Gathered<'g> {
+    /// Takes what is left of `run`, or as many of its records as find room, and goes on behind them. True if nothing is left.
+    fn take(&mut self, run: &LogRun<'_>, head: &Head, runs: &mut Runs, from: u64, limits: Limits) -> bool {
+        let Limits { most, start } = limits;
+        let origin = Origin { connection: head.generation, start, received_micros: head.received_micros };
+        let tags = run.tags(self.end.records);
+        let (count, length) = (tags.len(), (run.bytes.len() - self.end.bytes) as u64);
+        let at = from + self.bytes;
+        let (count, length) = match at + length <= most && runs.has_room_for(count) {
+            true => (count, length),
+            // One by one: here a segment ends, or what is written at once.
+            false => {
+                let (mut taken, mut length) = (0, 0);
+                for tag in tags.clone() {
+                    let line = Entry::line_length(tag);
+                    let fits = at + length == 0 || at + length + line <= most;
+                    if !fits || !runs.has_room_for(taken + 1) {
+                        break;
+                    }
+                    (taken, length) = (taken + 1, length + line);
+                }
+                (taken, length)
+            }
+        };
+        runs.extend(at as u32, origin, tags.take(count));
+        self.bytes += length;
+        self.records += count as u64;
+        self.end.records += count;
+        self.end.bytes += length as usize;
+        if self.end.records < run.len() {
+            return false;
+        }
+        self.end = Cursor { run: run.end(), records: 0, bytes: 0, ..self.end };
+        true
+    }
+
     fn push(&mut self, piece: &'g [u8]) {
         if !piece.is_empty() {
             self.slices.push(IoSlice::new(piece));

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use parking_lot::Mutex;
 use sluicegate::flow::{GateExit, Level};
-use sluicegate::{ConnectionId, LengthPrefixed, WriteProxy};
+use sluicegate::{ConnectionId, WriteProxy};
+
+use super::framing::Framing;
 
 /// How writers tell the collector's thread that something was worked off.
 pub struct Link {
@@ -17,7 +19,7 @@ pub struct Link {
     /// Writers that cannot write at the moment.
     troubled: AtomicUsize,
     /// From when the server has started.
-    proxy: OnceLock<WriteProxy<LengthPrefixed>>,
+    proxy: OnceLock<WriteProxy<Framing>>,
 }
 
 /// How many records of each connection have become durable, since the collector asked last. One place for each
@@ -53,7 +55,7 @@ impl Link {
     }
 
     /// The server has started.
-    pub fn connect(&self, proxy: &WriteProxy<LengthPrefixed>) {
+    pub fn connect(&self, proxy: &WriteProxy<Framing>) {
         // A collector starts once; if it did so again, the first proxy would do as well.
         let _ = self.proxy.set(proxy.clone());
     }
@@ -63,18 +65,12 @@ impl Link {
         self.news.is_some()
     }
 
-    /// One more record of each of these connections is durable, in the order in which they came.
-    pub fn tell(&self, durable: impl Iterator<Item = ConnectionId>) {
+    /// So many more records of each of these connections are durable.
+    pub fn tell(&self, durable: impl Iterator<Item = (ConnectionId, u64)>) {
         let Some(news) = &self.news else { return };
         let mut news = news.lock();
         let News { by_slot, changed } = &mut *news;
-        let mut durable = durable.peekable();
-        while let Some(connection) = durable.next() {
-            // Most come in a row.
-            let mut records = 1;
-            while durable.next_if_eq(&connection).is_some() {
-                records += 1;
-            }
+        for (connection, records) in durable {
             let Some(known) = by_slot.get_mut(connection.slot() as usize) else { continue };
             if known.generation != connection.generation() {
                 // The connection that had the slot before has closed; nobody waits for its number.

@@ -10,7 +10,8 @@
 //! |---|---|
 //! | `plan` | what was asked for, and what it takes |
 //! | `collector` | the `MessageProcessor`: records into batches, batches to writers |
-//! | `tag` | what a batch knows of each record |
+//! | `framing` | the wire: a message is a run of records |
+//! | `tag` | what a batch knows of its records |
 //! | `acks` | which sender is told what, and when |
 //! | `link` | what the collector and the writers share |
 //! | `writer`, `writers` | a group of batches onto the disk, and the threads that do so |
@@ -29,6 +30,7 @@ pub mod collector;
 pub mod compress;
 pub mod directory;
 pub mod disk;
+pub mod framing;
 pub mod fsync;
 pub mod lane;
 pub mod link;

@@ -1,14 +1,16 @@
 //! What was asked for, and what it takes: settings of the server, batches, rows of the memory ceiling.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use sluicegate::flow::{Gate, GateLimits, Level};
-use sluicegate::{Config, LengthPrefixed, Server, TierConfig};
+use sluicegate::{Config, Server, TierConfig};
 
 use super::acks::Acks;
 use super::compress;
+use super::framing::{Framing, Room};
 use super::fsync::Fsync;
 use super::lane::INDEX_BYTES;
 use super::link::Link;
@@ -20,8 +22,8 @@ const BATCH_EXTRA: usize = 64 << 10;
 /// Batches for each writer: one is being filled, one waits, one is being written, and one is spare.
 const BATCHES_LEAST: usize = 4;
 
-/// Records that a sender may have taken in one turn: more than most reads hold.
-const TURN_RECORDS: usize = 4096;
+/// What is read at once: what a block of the middle size holds, so that what is not decoded yet finds its place.
+const SCRATCH: usize = 128 << 10;
 
 /// What happens when there is no space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -89,8 +91,8 @@ impl Plan {
         })
     }
 
-    pub fn protocol(&self) -> LengthPrefixed {
-        LengthPrefixed::new(self.cap)
+    pub fn protocol(&self, room: &Arc<Room>) -> Framing {
+        Framing::new(self.cap, self.batch_bytes(), room)
     }
 
     /// The settings of the server.
@@ -104,18 +106,17 @@ impl Plan {
             TierConfig { size: 16 << 10, count: 1 },
         ];
         config.reply_max = 4 << 10;
+        // Each read brings many records and half a one, whose rest costs a read of its own: so few and long ones.
+        config.scratch = SCRATCH;
         config.segments_max = config.connections_max.max(1024);
         config.owed_total_max = config.connections_max.max(config.owed_max);
-        // A record costs a copy: a turn is bounded by its bytes. With fewer messages, what was read and not decoded yet would
-        // be moved into a block of the connection's own, and come from there piece by piece.
-        config.turn.messages = TURN_RECORDS;
         config.timeouts.idle = self.idle;
         // A full disk is waited for as long as it takes.
         config.timeouts.reply = Duration::ZERO;
     }
 
     /// Adds what the agent takes beside its server to the ceiling.
-    pub fn count_in(&self, server: &mut Server<LengthPrefixed>) -> Result<(), sluicegate::ConfigError> {
+    pub fn count_in(&self, server: &mut Server<Framing>) -> Result<(), sluicegate::ConfigError> {
         let (batches, bytes, writers) = (self.batches(), self.batch_bytes(), self.writers);
         let memory = LogPool::memory(bytes, batches);
         server.count_in("batches", memory, format!("{batches} x {bytes} B: --qcap-bytes, 4 a writer at least"))?;

@@ -5,6 +5,8 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 
+use crc_fast::{CrcAlgorithm, Digest};
+
 use crate::store::index::{Entry, HEAD_BYTES, HEADER, Head, Origin, Runs};
 use crate::store::runs::{Entries, Piece, RunReader};
 
@@ -168,6 +170,7 @@ impl<'d> Rebuild<'d> {
     /// Passes over the next `most` bytes, or, for a line, what is before and including the first newline in them.
     fn pass(&mut self, most: u64, line: bool) -> io::Result<Stretch> {
         let mut passed = Stretch::default();
+        let mut crc = Digest::new(CrcAlgorithm::Crc32Iscsi);
         while passed.length < most && !passed.newline {
             let chunk = self.data.fill_buf()?;
             let chunk = &chunk[..chunk.len().min((most - passed.length).min(CHUNK as u64) as usize)];
@@ -176,11 +179,12 @@ impl<'d> Rebuild<'d> {
             }
             let newline = if line { chunk.iter().position(|byte| *byte == b'\n') } else { None };
             let length = newline.unwrap_or(chunk.len());
-            passed.crc = crc32c::crc32c_append(passed.crc, &chunk[..length]);
+            crc.update(&chunk[..length]);
             passed.length += length as u64;
             passed.newline = newline.is_some();
             self.data.consume(length + usize::from(passed.newline));
         }
+        passed.crc = crc.finalize() as u32;
         Ok(passed)
     }
 

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use sluicegate::flow::Queue;
 use sluicegate::http1::Http1;
-use sluicegate::{Finish, LengthPrefixed, Message, Reply, Running, Server};
+use sluicegate::{Finish, Message, Reply, Running, Server};
 
 use super::acks::Acks;
 use super::collector::{BatchQueue, Collector};
 use super::compress::Compressor;
 use super::directory::{Directory, Rotation, Rules, unix_seconds};
 use super::disk::{Disk, RealDisk};
+use super::framing::{Framing, Room};
 use super::link::Link;
 use super::metrics::{self, Sources};
 use super::numbers::Numbers;
@@ -32,7 +33,7 @@ const LAST_TRY: Duration = Duration::from_millis(500);
 
 /// An agent that runs.
 pub struct Agent {
-    server: Running<LengthPrefixed>,
+    server: Running<Framing>,
     metrics: Option<Running<Http1>>,
     writers: Writers,
     compressor: Option<Compressor>,
@@ -55,7 +56,8 @@ impl Agent {
     pub fn start_on(plan: &Plan, disk: Box<dyn Disk>) -> io::Result<Self> {
         let lock = lock(&plan.directory)?;
         let (host, port) = &plan.address;
-        let builder = Server::builder(plan.protocol()).configure(|config| plan.configure(config));
+        let room = Arc::default();
+        let builder = Server::builder(plan.protocol(&room)).configure(|config| plan.configure(config));
         let mut server = builder.bind((host.as_str(), *port))?;
         let mut metrics = plan.metrics.as_deref().map(metrics::bind).transpose()?;
         plan.count_in(&mut server)?;
@@ -75,7 +77,7 @@ impl Agent {
             clock: Box::new(unix_seconds),
         };
         let directory = Arc::new(Directory::new(&plan.directory, disk, &recovered, rules, Arc::clone(&numbers)));
-        let parts = Parts::of(plan, &directory, &numbers);
+        let parts = Parts::of(plan, room, &directory, &numbers);
         let sources =
             Arc::new(Sources::new(Arc::clone(&numbers), Arc::clone(&parts.link), parts.pool, Arc::clone(&directory)));
         let compressor = plan.packer.map(|packer| Compressor::start(Arc::clone(&directory), packer)).transpose()?;
@@ -90,7 +92,7 @@ impl Agent {
     }
 
     /// The server that takes records.
-    pub fn server(&self) -> &Running<LengthPrefixed> {
+    pub fn server(&self) -> &Running<Framing> {
         &self.server
     }
 
@@ -145,7 +147,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(plan: &Plan, directory: &Arc<Directory>, numbers: &Arc<Numbers>) -> Self {
+    fn of(plan: &Plan, room: Arc<Room>, directory: &Arc<Directory>, numbers: &Arc<Numbers>) -> Self {
         let gate = plan.gate();
         let acks = plan.ack.then_some(plan.connections_max);
         let link = Arc::new(Link::new(gate.exit(), plan.writers, acks));
@@ -159,7 +161,8 @@ impl Parts {
         let acks = acks.map(|connections| Acks::new(connections, Arc::clone(&link), Arc::clone(numbers)));
         let pool = plan.pool();
         let shared = Arc::clone(&link);
-        let collector = Collector::new(gate, pool.clone(), queues, shared, acks, plan.json, Arc::clone(numbers));
+        let collector =
+            Collector::new((gate, room), pool.clone(), queues, shared, acks, plan.json, Arc::clone(numbers));
         Self { link, pool, collector, writers }
     }
 }

@@ -8,19 +8,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sluicegate::flow::Level;
+use sluicegate::flow::{Level, RunPlace};
 
 use super::directory::Directory;
 use super::disk::is_full;
 use super::fsync::Fsync;
 use super::lane::Lane;
 use super::link::Link;
-use super::tag::{LogBatch, Tag};
+use super::tag::{Head, LogBatch};
 use crate::store::name::Kind;
 
 /// Between the first failure and the first retry; doubled each time, up to the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
+
+/// What is written before blocks go home, where nothing is synced with it.
+const GROUP_BYTES: usize = 512 << 10;
 
 /// Writes batches, and holds each until that has succeeded.
 pub struct Writer {
@@ -62,6 +65,13 @@ impl Writer {
     /// Takes a batch, to be written with the next [`advance`](Self::advance).
     pub fn accept(&mut self, batch: LogBatch) {
         self.group.push_back(batch);
+    }
+
+    /// True if it does not want to be let to work yet. A sync is shared by all that has arrived. What is only written is
+    /// written little by little: so blocks are free again soon, and those which are used next are still in the cache.
+    pub fn takes_more(&self) -> bool {
+        let bytes: usize = self.group.iter().map(|batch| batch.bytes().len()).sum();
+        self.policy == Fsync::Batch || bytes < GROUP_BYTES
     }
 
     /// True if everything was worked off.
@@ -142,8 +152,8 @@ impl Writer {
             return;
         }
         if self.link.wants_news() {
-            let tags = self.group.iter().flat_map(|batch| batch.records(0).map(|(_, tag)| Tag::decode(tag)));
-            self.link.tell(tags.map(|tag| tag.connection()));
+            let runs = self.group.iter().flat_map(|batch| batch.runs(RunPlace::default()));
+            self.link.tell(runs.map(|run| (Head::decode(run.head).connection(), run.len() as u64)));
         }
         let mut gone = Level::default();
         for batch in self.group.drain(..) {

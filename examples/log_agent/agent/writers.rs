@@ -89,6 +89,9 @@ fn run(number: usize, mut writer: Writer, queue: &BatchQueue, link: &Link, deadl
             // Busy until it is worked off, whatever was said of the batches before it.
             link.set_busy(number, true);
             writer.accept(batch);
+            if !writer.takes_more() {
+                break;
+            }
             taken = queue.take(Some(Duration::ZERO));
         }
         due = writer.advance(Instant::now());

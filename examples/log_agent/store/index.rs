@@ -73,9 +73,22 @@ impl Entry {
         self.payload_end() + u64::from(self.newline_added)
     }
 
+    /// The entry of a payload, as the index has it: where it lies is not said, nor whose it is.
+    #[inline]
+    pub fn tag(payload: &[u8], newline_added: bool) -> [u8; ENTRY_BYTES] {
+        encode(payload.len() as u32, checksum(payload), newline_added)
+    }
+
+    /// Bytes of a line with that entry.
+    #[inline]
+    pub fn line_length(tag: &[u8; ENTRY_BYTES]) -> u64 {
+        let length = u32_at(tag, 0);
+        u64::from(length & !NEWLINE_ADDED) + u64::from(length >> 31)
+    }
+
     /// True if `payload` is the one it was made of.
     pub fn agrees_with(&self, payload: &[u8]) -> bool {
-        payload.len() == self.length as usize && crc32c::crc32c(payload) == self.crc
+        payload.len() == self.length as usize && checksum(payload) == self.crc
     }
 }
 
@@ -119,7 +132,7 @@ impl Head {
         bytes[12..16].copy_from_slice(&start.to_le_bytes());
         bytes[16..24].copy_from_slice(&received_micros.to_le_bytes());
         bytes[24..28].copy_from_slice(&self.entries_crc.to_le_bytes());
-        let check = crc32c::crc32c(&bytes[..CHECKED]);
+        let check = checksum(&bytes[..CHECKED]);
         bytes[CHECKED..].copy_from_slice(&check.to_le_bytes());
         bytes
     }
@@ -128,7 +141,7 @@ impl Head {
     pub fn decode(bytes: &[u8; HEAD_BYTES]) -> Option<Self> {
         let count = u16::from_le_bytes([bytes[4], bytes[5]]);
         let possible = (1..=RUN_MAX as u16).contains(&count) || count == FINISHED;
-        if !possible || crc32c::crc32c(&bytes[..CHECKED]) != u32_at(bytes, CHECKED) {
+        if !possible || checksum(&bytes[..CHECKED]) != u32_at(bytes, CHECKED) {
             return None;
         }
         let origin = Origin {
@@ -147,7 +160,7 @@ impl Head {
 
     /// True if `entries` are those it was written with. One flipped bit in them is set right.
     pub fn check(&self, entries: &mut [u8]) -> bool {
-        let agrees = |entries: &[u8]| crc32c::crc32c(entries) == self.entries_crc;
+        let agrees = |entries: &[u8]| checksum(entries) == self.entries_crc;
         entries.len() == self.entries_bytes()
             && (agrees(entries) || repair(entries, |entries| agrees(entries).then_some(())).is_some())
     }
@@ -164,6 +177,12 @@ impl Head {
         };
         (entry.length as usize <= PAYLOAD_MAX).then_some(entry)
     }
+}
+
+/// CRC32C of `bytes`.
+#[inline]
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(bytes)
 }
 
 /// Gathers entries of records that lie one behind the other, and makes runs of them.
@@ -197,32 +216,61 @@ impl Runs {
         self.bytes.len() + Self::RECORD_MOST <= self.bytes.capacity()
     }
 
-    /// Appends the entry of a record.
+    /// True if `count` more records of one origin find room, whatever was before them.
     #[inline]
+    pub fn has_room_for(&self, count: usize) -> bool {
+        let heads = count.div_ceil(RUN_MAX) + 1;
+        self.bytes.len() + heads * HEAD_BYTES + count * ENTRY_BYTES <= self.bytes.capacity()
+    }
+
+    /// Appends the entry of a record.
     pub fn push(&mut self, entry: &Entry) {
-        let goes_on = self.open.as_ref().is_some_and(|(head, _)| {
-            head.origin == entry.origin && usize::from(head.count) < RUN_MAX && self.next == u64::from(entry.offset)
-        });
-        if !goes_on {
-            self.close();
-            let head = Head { offset: entry.offset, count: 0, origin: entry.origin, entries_crc: 0 };
-            self.open = Some((head, self.bytes.len()));
-            self.bytes.extend_from_slice(&[0; HEAD_BYTES]);
+        let tag = encode(entry.length, entry.crc, entry.newline_added);
+        self.extend(entry.offset, entry.origin, [&tag].into_iter());
+    }
+
+    /// Appends the entries of records that lie one behind the other, the first at `offset`.
+    pub fn extend<'t, T>(&mut self, offset: u32, origin: Origin, tags: T)
+    where
+        T: ExactSizeIterator<Item = &'t [u8; ENTRY_BYTES]>,
+    {
+        let (mut tags, mut next) = (tags, u64::from(offset));
+        while tags.len() > 0 {
+            let count = self.run_at(next, origin).min(tags.len());
+            let begins = self.bytes.len();
+            self.bytes.resize(begins + count * ENTRY_BYTES, 0);
+            let (places, _) = self.bytes[begins..].as_chunks_mut();
+            // Two loops, each over as little as possible.
+            places.iter_mut().zip(tags.by_ref()).for_each(|(place, tag)| *place = *tag);
+            next += places.iter().map(Entry::line_length).sum::<u64>();
+            if let Some((head, _)) = &mut self.open {
+                head.count += count as u16;
+            }
+            self.next = next;
         }
-        if let Some((head, _)) = &mut self.open {
-            head.count += 1;
+    }
+
+    /// Makes sure that the run which grows is one for a record of `origin` that lies at `offset`. Returns how many more it
+    /// takes.
+    fn run_at(&mut self, offset: u64, origin: Origin) -> usize {
+        if let Some((head, _)) = &self.open
+            && head.origin == origin
+            && self.next == offset
+            && usize::from(head.count) < RUN_MAX
+        {
+            return RUN_MAX - usize::from(head.count);
         }
-        let newline = if entry.newline_added { NEWLINE_ADDED } else { 0 };
-        let [length, crc] = [entry.length | newline, entry.crc].map(u32::to_le_bytes);
-        self.bytes.extend_from_slice(&length);
-        self.bytes.extend_from_slice(&crc);
-        self.next = entry.line_end();
+        self.close();
+        let head = Head { offset: offset as u32, count: 0, origin, entries_crc: 0 };
+        self.open = Some((head, self.bytes.len()));
+        self.bytes.extend_from_slice(&[0; HEAD_BYTES]);
+        RUN_MAX
     }
 
     /// Ends the run that grows: what comes belongs to another.
     pub fn close(&mut self) {
         if let Some((mut head, at)) = self.open.take() {
-            head.entries_crc = crc32c::crc32c(&self.bytes[at + HEAD_BYTES..]);
+            head.entries_crc = checksum(&self.bytes[at + HEAD_BYTES..]);
             self.bytes[at..at + HEAD_BYTES].copy_from_slice(&head.encode());
         }
     }
@@ -232,6 +280,16 @@ impl Runs {
         self.close();
         &self.bytes
     }
+}
+
+/// An entry, as it lies in an index.
+#[inline]
+fn encode(length: u32, crc: u32, newline_added: bool) -> [u8; ENTRY_BYTES] {
+    let newline = if newline_added { NEWLINE_ADDED } else { 0 };
+    let mut bytes = [0; ENTRY_BYTES];
+    bytes[..4].copy_from_slice(&(length | newline).to_le_bytes());
+    bytes[4..].copy_from_slice(&crc.to_le_bytes());
+    bytes
 }
 
 /// Flips one bit after the other, until `good` says something, and leaves it at that. Otherwise nothing is changed.
@@ -263,7 +321,7 @@ mod tests {
 
     fn entry(offset: u32, payload: &[u8], origin: Origin) -> Entry {
         let newline_added = payload.last() != Some(&b'\n');
-        Entry { offset, length: payload.len() as u32, crc: crc32c::crc32c(payload), newline_added, origin }
+        Entry { offset, length: payload.len() as u32, crc: checksum(payload), newline_added, origin }
     }
 
     #[test]
