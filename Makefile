@@ -32,4 +32,4 @@ compare: ## sluicegate beside bare epoll and other servers; ONLY=names, WORK=nam
 	benches/compare.sh $(if $(ONLY),--only $(ONLY)) $(if $(WORK),--work $(WORK)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 doc: ## the documentation of the crate, warnings are errors
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --open
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features sim --open

@@ -8,10 +8,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Who only asks what can be said waits for neither tools nor other servers.
+help=
+for word in "$@"; do
+    case "$word" in -h | --help) help=1 ;; esac
+done
+
 # As root or through sudo; elsewhere than on Debian, install them by hand.
 missing=()
 for tool in wrk nginx strace; do
-    command -v "$tool" >/dev/null || missing+=("$tool")
+    [ -n "$help" ] || command -v "$tool" >/dev/null || missing+=("$tool")
 done
 if [ "${#missing[@]}" -gt 0 ]; then
     echo "installing ${missing[*]}" >&2
@@ -31,7 +37,9 @@ for ((at = 1; at <= $#; at++)); do
     --only=*) only=${!at#--only=} ;;
     esac
 done
-if [ -n "$only" ] && ! tr ',' '\n' <<<"$only" | grep -qvE '^(sluicegate|bare-.*|nginx)$'; then
+if [ -n "$help" ]; then
+    features=()
+elif [ -n "$only" ] && ! tr ',' '\n' <<<"$only" | grep -qvE '^(sluicegate|bare-.*|nginx)$'; then
     features=()
 fi
 

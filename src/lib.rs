@@ -42,6 +42,12 @@
 //! - **The seam.** [`Selector`] is what the processor needs of the operating system. The simulator (feature `sim`) puts
 //!   another one there, with bytes in any pieces, resets, slow peers and jumps of the clock from a seed.
 //!
+//! # Tests of your own
+//!
+//! A protocol is a function of bytes: [`Protocol`] shows a test of one, with every cut of a stream, and
+//! [`Outbound::detached`] takes what it encodes. A [`MessageProcessor`] is tested in a simulation, with your protocol, in
+//! one thread and without waiting: the module `sim`, which the feature `sim` turns on.
+//!
 //! ARCHITECTURE.md in the repository tells the whole design.
 
 #![forbid(unsafe_code)]

@@ -61,7 +61,9 @@ pub trait MessageProcessor<P: Protocol>: Send {
         true
     }
 
-    /// Runs last in every cycle. Returns when it wants to run again at the latest (a batch that lingers), or `None`.
+    /// Runs last in every cycle; `now` is the time of that cycle. Returns when it wants to run again at the latest (a
+    /// batch that lingers, a message every second), or `None`: with whatever happens next. What it asked for before does
+    /// not count any more. A time that has passed has it run again at once.
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
         let _ = now;
         None

@@ -99,12 +99,14 @@ macro_rules! metrics {
             }
         }
 
-        /// One line a number: `name value`, or `name{reason} value`.
+        /// One line a number, as Prometheus reads it: `name value`, or `name{label="..."} value`, where the label is
+        /// `reason` or `tier`. There are no `# TYPE` lines, and no prefix in front of the names.
         impl fmt::Display for Snapshot {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 $( writeln!(f, "{} {}", stringify!($name), self.$name)?; )+
                 $( for (index, value) in self.$by_name.iter().enumerate() {
-                    writeln!(f, "{}{{{}}} {value}", stringify!($by_name), <$index as Label>::label(index))?;
+                    let (key, label) = (<$index as Label>::KEY, <$index as Label>::label(index));
+                    writeln!(f, "{}{{{key}=\"{label}\"}} {value}", stringify!($by_name))?;
                 } )+
                 Ok(())
             }
@@ -114,22 +116,31 @@ macro_rules! metrics {
 
 /// Names the places of a counter array.
 trait Label {
+    /// What the places are told apart by.
+    const KEY: &str;
+
     fn label(index: usize) -> &'static str;
 }
 
 impl Label for CloseKind {
+    const KEY: &str = "reason";
+
     fn label(index: usize) -> &'static str {
         Self::ALL[index].name()
     }
 }
 
 impl Label for DropReason {
+    const KEY: &str = "reason";
+
     fn label(index: usize) -> &'static str {
         Self::ALL[index].name()
     }
 }
 
 impl Label for PauseReason {
+    const KEY: &str = "reason";
+
     fn label(index: usize) -> &'static str {
         Self::ALL[index].name()
     }
@@ -139,6 +150,8 @@ impl Label for PauseReason {
 struct ByTier;
 
 impl Label for ByTier {
+    const KEY: &str = "tier";
+
     fn label(index: usize) -> &'static str {
         ["small", "medium", "large"][index]
     }
@@ -239,9 +252,12 @@ impl Snapshot {
     }
 
     /// LAW ledger: what came in is processed, framing, buffered or dropped; what was queued has left, is still queued
-    /// or was dropped; every opened connection is open or closed once. `Err` names the sums that differ.
+    /// or was dropped.
     ///
     /// True between two cycles; a snapshot taken from another thread in the middle of one may be off by that cycle.
+    ///
+    /// # Errors
+    /// The first sum that differs, as a text with both numbers.
     pub fn check_ledger(&self) -> Result<(), String> {
         use DropReason::{AfterClose, Incomplete, Refused, Undecoded, Undelivered};
         let inbound: u64 =
@@ -269,8 +285,8 @@ mod tests {
         metrics.closed[CloseKind::Idle as usize].add(2);
         let text = metrics.snapshot().to_string();
         assert!(text.contains("accepted 3\n"), "{text}");
-        assert!(text.contains("closed{idle} 2\n"), "{text}");
-        assert!(text.contains("inbound_blocks{large} 0\n"), "{text}");
+        assert!(text.contains("closed{reason=\"idle\"} 2\n"), "{text}");
+        assert!(text.contains("inbound_blocks{tier=\"large\"} 0\n"), "{text}");
     }
 
     #[test]

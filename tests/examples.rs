@@ -128,7 +128,7 @@ fn http_echo_tells_its_numbers_only_if_it_is_asked_to() {
     assert!(numbers.starts_with("memory_ceiling 1"), "{numbers}");
     // The request for the numbers is counted once it was handled.
     let lines: Vec<_> = numbers.lines().collect();
-    for line in ["accepted 1", "open 1", "messages_in 1", "messages_out 1", "closed{protocol} 0"] {
+    for line in ["accepted 1", "open 1", "messages_in 1", "messages_out 1", "closed{reason=\"protocol\"} 0"] {
         assert!(lines.contains(&line), "{line} is missing in\n{numbers}");
     }
     let (_example, address) = Example::serve("http_echo", &[]);

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// How long an answer may take. While the server is attacked, it may.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// All numbers at one moment, by name: `closed{idle}`.
+/// All numbers at one moment, by name: `closed{reason="idle"}`.
 #[derive(Debug, Clone, Default)]
 pub struct Numbers(BTreeMap<String, u64>);
 
@@ -21,8 +21,8 @@ impl Numbers {
     /// Those of a family: `closed` gives `idle`, `too_slow` and so on.
     pub fn by<'a>(&'a self, family: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
         self.0.iter().filter_map(move |(name, value)| {
-            let reason = name.strip_prefix(family)?.strip_prefix('{')?.strip_suffix('}')?;
-            Some((reason, *value))
+            let (_, label) = name.strip_prefix(family)?.strip_prefix('{')?.strip_suffix("\"}")?.split_once("=\"")?;
+            Some((label, *value))
         })
     }
 

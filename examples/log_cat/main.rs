@@ -14,7 +14,8 @@ mod common;
 mod store;
 mod verify;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -51,8 +52,17 @@ struct Args {
 fn main() -> ExitCode {
     let Args { dir, since, until, connection, follow, verify } = Args::parse();
     let filter = Filter { since, until, connection };
-    common::run("warn", || match verify {
-        true => verify::verify(&dir, &filter),
-        false => cat::cat(&dir, &filter, follow),
+    common::run("warn", || {
+        readable(&dir)?;
+        match verify {
+            true => verify::verify(&dir, &filter),
+            false => cat::cat(&dir, &filter, follow),
+        }
     })
+}
+
+/// Says which directory it is that can't be read: later errors name none.
+fn readable(dir: &Path) -> io::Result<()> {
+    let why = |error: io::Error| io::Error::new(error.kind(), format!("cannot read {}: {error}", dir.display()));
+    dir.read_dir().map(drop).map_err(why)
 }

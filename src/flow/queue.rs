@@ -46,7 +46,10 @@ pub enum Taken<T> {
 }
 
 impl<T> Queue<T> {
-    /// An empty queue of `limit` places, all made now.
+    /// An empty queue of `limit` places, all made now. Nothing can be put into one without places.
+    ///
+    /// # Panics
+    /// So many items have no place in the address space.
     pub fn new(limit: usize) -> Self {
         let items = VecDeque::with_capacity(limit);
         Self { state: Mutex::new(State { items, closed: false, high_water: 0 }), limit, arrived: Condvar::new() }

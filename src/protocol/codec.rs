@@ -10,13 +10,83 @@ use crate::encode_error::EncodeError;
 /// The implementing value is the parse state of **one** connection; the server clones a fresh one for each. It knows no
 /// socket, no thread and no clock. Everything here runs on the processor thread, except [`refuse`](Protocol::refuse)
 /// and [`Encode::encode`], which also run on worker threads.
+///
+/// `decode`, `interim`, `refuse` and `encode` may panic: on the server's threads that ends one connection at most. The
+/// others, `Clone` among them, must not: a panic in them ends the server.
+///
+/// # Example
+/// Lines of at most 100 bytes, and a test of them that needs no socket. `examples/custom_protocol.rs` is the same with a
+/// server around it. What peers and networks do to it beyond that, a simulation shows (feature `sim`, module `sim`).
+///
+/// ```
+/// use sluicegate::{After, Decode, Encode, EncodeError, Outbound, Protocol, ProtocolError};
+///
+/// #[derive(Clone)]
+/// struct Lines;
+///
+/// impl Protocol for Lines {
+///     type Layout = (); // a line is all bytes of its message
+///     type Exchange = (); // an answer need not know its question
+///     const IN_ORDER: bool = true;
+///
+///     fn message_max(&self) -> usize {
+///         100
+///     }
+///
+///     fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<()>, ProtocolError> {
+///         let within = bytes.len().min(self.message_max());
+///         match bytes[..within].iter().position(|byte| *byte == b'\n') {
+///             Some(end) => Ok(Decode::Complete { consumed: end + 1, layout: () }),
+///             None if within < self.message_max() => Ok(Decode::Partial { needs: None, keep: bytes.len() }),
+///             None => Err(ProtocolError::new("line of more than 100 bytes")),
+///         }
+///     }
+///
+///     fn exchange(_: &()) {}
+/// }
+///
+/// impl Encode<&str> for Lines {
+///     fn encode(_: (), line: &str, out: &mut Outbound) -> Result<After, EncodeError> {
+///         out.put(line.as_bytes());
+///         out.put(b"\n");
+///         Ok(After::KeepOpen)
+///     }
+/// }
+///
+/// // However the stream was cut, the same lines come out.
+/// let stream = b"one\ntwo\nthr";
+/// for cut in 1..stream.len() {
+///     let (mut lines, mut kept, mut found) = (Lines, Vec::new(), Vec::new());
+///     for piece in [&stream[..cut], &stream[cut..]] {
+///         kept.extend_from_slice(piece);
+///         while !kept.is_empty() {
+///             match lines.decode(&mut kept)? {
+///                 Decode::Complete { consumed, .. } => found.extend(kept.drain(..consumed)),
+///                 Decode::Partial { keep, .. } => {
+///                     kept.truncate(keep);
+///                     break;
+///                 }
+///             }
+///         }
+///     }
+///     assert_eq!((&found[..], &kept[..]), (&b"one\ntwo\n"[..], &b"thr"[..]));
+/// }
+///
+/// let mut out = Outbound::detached();
+/// Lines::encode((), "hello", &mut out).expect("any line can be said");
+/// assert_eq!(out.to_vec(), b"hello\n");
+/// # Ok::<(), ProtocolError>(())
+/// ```
 pub trait Protocol: Clone + Send + 'static {
     /// Where the parts of one message lie, as ranges into its bytes; never references, so that it survives a move.
     type Layout: Send + 'static;
-    /// What a reply must know of its request (HTTP: was it HEAD, does the connection stay open).
+    /// What a reply must know of its request (HTTP: was it HEAD, does the connection stay open); `()` if nothing.
+    ///
+    /// A [`WriteProxy`](crate::WriteProxy) answers no request and sends with the default one. So it sends in protocols
+    /// whose exchange is [`Default`]; in HTTP, where nothing can be sent unasked, it is not.
     type Exchange: Copy + Send + 'static;
     /// True when answers must leave in the order of their requests. While a deferred reply is owed, the connection is
-    /// then not decoded.
+    /// then not decoded. Unasked messages are no answers: they leave when they come, also in between.
     const IN_ORDER: bool;
 
     /// The longest message that `decode` lets through, in bytes of its whole encoded form. The server refuses to start
@@ -29,7 +99,8 @@ pub trait Protocol: Clone + Send + 'static {
     /// kept, then what arrived since. It is never empty. How the stream was split must not change what comes out.
     ///
     /// # Errors
-    /// The stream can't be this protocol's, or breaks one of its limits: the connection is refused and closed.
+    /// The stream can't be this protocol's, or breaks one of its limits: the connection is refused and closed. So it is
+    /// when `decode` panics, or says that it consumed nothing, or consumed or kept more than there is.
     fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Self::Layout>, ProtocolError>;
 
     /// What a reply to this message must know.

@@ -43,6 +43,9 @@ pub(super) const OUTBOUND: [TierNames; TIERS] = [
 
 /// Everything that can be turned. `Config::default()` is a server of at most 128 MiB for 16,384 connections.
 ///
+/// It will grow, so it cannot be written out in full: change a default one, with
+/// [`Builder::configure`](crate::Builder::configure) or field by field.
+///
 /// Settings say how much of something there is; what it costs is in the [`MemoryCeiling`](crate::MemoryCeiling).
 ///
 /// With more than one processor, each has its own blocks and queues: so many of them as is said here, for each. What is
@@ -54,8 +57,8 @@ pub struct Config {
     /// need one message processor each, which [`Server::start_with`](crate::Server::start_with) and its like make.
     /// Default 1.
     pub processors: usize,
-    /// Connections at once, over all processors, from `accept` until their socket is closed. At the limit peers wait in the kernel's backlog.
-    /// Default 16,384.
+    /// Connections at once, over all processors, from `accept` until their socket is closed. At the limit peers wait in
+    /// the kernel's backlog. Default 16,384.
     pub connections_max: usize,
     /// Accepted connections that may wait for a processor thread. Default 1024.
     pub handover_max: usize,
@@ -72,11 +75,11 @@ pub struct Config {
     /// Bytes of the one block that small messages are read into and decoded in. No more of it is used than a
     /// block of the medium inbound tier holds. Default 65 KiB: a message of 64 KiB and its framing, in one read.
     pub scratch: usize,
-    /// How much one connection may do before the others have their turn.
+    /// How much one connection may do before the others have their turn. Default 64 messages, 256 KiB.
     pub turn: Turn,
-    /// Where undelivered answers stop a connection's messages, and where they let it go on.
+    /// Where undelivered answers stop a connection's messages, and where they let it go on. Default 256 KiB and 64 KiB.
     pub watermarks: Watermarks,
-    /// How long anything may take.
+    /// How long anything may take. Each is described at [`Timeouts`], the defaults at [`Timeouts::default`].
     pub timeouts: Timeouts,
     /// Who is served at all, and what the others are told. Off by default.
     pub admission: Admission,

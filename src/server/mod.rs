@@ -119,7 +119,8 @@ impl<P: Protocol> Server<P> {
     }
 
     /// Handles each message with `process`, on the processor thread, which must not block. Stays until the server has
-    /// ended; as nobody holds a way to end it, that is when one of its threads has failed.
+    /// ended; as nobody holds a way to end it, that is when one of its threads has failed. A server that is to end in
+    /// good order is [started](Self::start) and asked by a [`Stopper`].
     ///
     /// # Errors
     /// As [`start`](Self::start), and as [`Running::join`].
@@ -131,7 +132,8 @@ impl<P: Protocol> Server<P> {
         self.run(process)
     }
 
-    /// Handles the messages with `processor`, on the processor thread. Stays until the server has ended.
+    /// Handles the messages with `processor`, on the processor thread. Stays until the server has ended, as
+    /// [`serve`](Self::serve) does.
     ///
     /// # Errors
     /// As [`start`](Self::start), and as [`Running::join`].

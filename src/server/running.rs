@@ -142,6 +142,23 @@ impl<P: Protocol> fmt::Debug for Running<P> {
 }
 
 /// Asks a server to go down. Cheap to clone; from any thread.
+///
+/// ```
+/// use std::thread;
+/// use std::time::Duration;
+///
+/// use sluicegate::http1::{Http1, Response};
+/// use sluicegate::{Finish, Message, Reply, Server};
+///
+/// let hello = |_: Message<'_, Http1>, reply: Reply<'_, Http1>| reply.send(Response::ok("hello\n"));
+/// let running = Server::bind("127.0.0.1:0", Http1::default())?.start(hello)?;
+/// let stopper = running.stopper();
+/// // Here: at once. In a program: a thread that waits for SIGTERM, with `signal-hook` or the like.
+/// thread::spawn(move || stopper.shutdown(Duration::from_secs(10), Finish::Answer));
+/// let numbers = running.join()?;
+/// println!("{} connections, {} messages", numbers.accepted, numbers.messages_in);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Stopper {
     control: Arc<Control>,

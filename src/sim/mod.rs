@@ -9,6 +9,13 @@
 //! After each cycle the simulation checks the server's own laws, so a test needs to check only what its own
 //! [`MessageProcessor`](crate::MessageProcessor) promises.
 //!
+//! Tests get it by a line in `Cargo.toml`; programs are built without it:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! sluicegate = { version = "0.1", features = ["sim"] }
+//! ```
+//!
 //! # A first simulation
 //!
 //! ```
