@@ -85,7 +85,7 @@ pub struct Args {
     /// Seconds that the agent has to read what was sent, and to write it, when it goes down
     #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs())]
     grace: u64,
-    /// Serve numbers for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9100; for whoever can connect to see
+    /// Serve numbers for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9101; for whoever can connect to see
     #[arg(long, value_name = "ADDR")]
     metrics: Option<String>,
 }

@@ -155,7 +155,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Refuses a connection whose answer did not fit.
     pub(super) fn refuse_failed(&mut self, slot: u32, error: EncodeError) {
-        log::error!("an answer was not sent: {error}");
+        if let Some(connection) = self.table.at(slot) {
+            log::error!("{}: an answer was not sent: {error}", connection.id);
+        }
         match error {
             EncodeError::NoRoom { wanted } => {
                 let limit = self.settings.reply_max;

@@ -32,6 +32,10 @@ pub struct Readiness {
 ///   reported then.
 /// - After [`deregister`](Self::deregister) nothing is reported for the slot any more.
 /// - All methods are called on the processor thread.
+///
+/// # Errors
+/// One of [`select`](Self::select) ends the server; one of `register_read` or `set_write` ends that connection, with
+/// `CloseReason::Socket`; the others are called for connections that end, and change nothing about that.
 pub trait Selector {
     /// A connected, non-blocking socket. Dropping it closes it.
     type Socket: io::Read + io::Write + Send + 'static;

@@ -11,8 +11,8 @@ use crate::encode_error::EncodeError;
 /// socket, no thread and no clock. Everything here runs on the processor thread, except [`refuse`](Protocol::refuse)
 /// and [`Encode::encode`], which also run on worker threads.
 ///
-/// `decode`, `interim`, `refuse` and `encode` may panic: on the server's threads that ends one connection at most. The
-/// others, `Clone` among them, must not: a panic in them ends the server.
+/// None of them is meant to panic. If one does on the server's threads, `Clone` and drop among them, that is logged and
+/// counted, and costs one connection at most.
 ///
 /// # Example
 /// Lines of at most 100 bytes, and a test of them that needs no socket. `examples/custom_protocol.rs` is the same with a
