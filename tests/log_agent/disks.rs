@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -71,6 +72,8 @@ struct Script {
     cut_fails: bool,
     writes: u64,
     synced: u64,
+    /// What the disk was told to begin with.
+    begun: Vec<Range<u64>>,
 }
 
 impl Faults {
@@ -101,6 +104,11 @@ impl Faults {
     /// Times that a write was tried.
     pub fn writes(&self) -> u64 {
         self.0.lock().writes
+    }
+
+    /// What the disk was told to begin with.
+    pub fn begun(&self) -> Vec<Range<u64>> {
+        self.0.lock().begun.clone()
     }
 
     /// Times that a file was synced.
@@ -172,6 +180,11 @@ impl DiskFile for FaultyFile {
         };
         script.space = script.space.map(|space| space + (count - taken) as u64);
         Ok(taken)
+    }
+
+    fn begin_writeback(&mut self, range: Range<u64>) {
+        self.faults.0.lock().begun.push(range.clone());
+        self.file.begin_writeback(range);
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -188,3 +188,30 @@ fn what_is_set_aside_is_durable_before_it_is_acknowledged() {
     rig.work();
     assert_eq!((rig.durable(2), rig.faults.syncs()), (Some(1), 2));
 }
+
+#[test]
+fn the_disk_begins_with_each_piece_of_a_group_before_it_is_synced() {
+    let record = "x".repeat(40_000);
+    for policy in [Fsync::Batch, Fsync::Never] {
+        let mut rig = Rig::new(Setup { policy, rotate_bytes: 100 << 20, ..Setup::default() });
+        // A small group is left to its sync.
+        rig.give(0, &["small"]);
+        rig.work();
+        assert_eq!(rig.faults.begun(), []);
+        (0..60).for_each(|_| rig.give(0, &[&record]));
+        rig.work();
+        let begun = rig.faults.begun();
+        if policy == Fsync::Never {
+            assert_eq!(begun, [], "no sync will come");
+            continue;
+        }
+        let pieces = begun.windows(2).all(|pair| pair[0].end == pair[1].start);
+        assert!(
+            pieces && begun.len() >= 2 && begun.iter().all(|piece| piece.end - piece.start <= 1 << 20),
+            "{begun:?}"
+        );
+        let size = rig.folder.size(&rig.folder.files(".log")[0]);
+        assert_eq!((begun[0].start, begun[begun.len() - 1].end), (6, size), "all of it");
+        rig.assert_records(&[&["small"][..], &vec![record.as_str(); 60]].concat());
+    }
+}

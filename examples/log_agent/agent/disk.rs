@@ -2,6 +2,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +24,10 @@ pub trait Disk: Send + Sync {
 pub trait DiskFile: Send {
     /// Writes some bytes from the front of `slices`, at least one; how many. After an error it is open what was written.
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Tells the disk that it may begin with what was written there: the next sync then waits for less. Promises nothing.
+    fn begin_writeback(&mut self, range: Range<u64>) {
+        let _ = range;
+    }
     /// Makes durable what was written. After an error it is open what is.
     fn sync(&mut self) -> io::Result<()>;
     /// Makes the file `length` bytes long; the next write goes there.
@@ -87,6 +94,15 @@ struct RealFile(File);
 impl DiskFile for RealFile {
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.0.write_vectored(slices)
+    }
+
+    /// Linux begins to write what it is told that nobody needs in memory any more (posix_fadvise(2)). It may also forget
+    /// pages that are on disk already, which nobody misses: segments are read later, if at all.
+    #[cfg(target_os = "linux")]
+    fn begin_writeback(&mut self, range: Range<u64>) {
+        let length = NonZeroU64::new(range.end - range.start);
+        // No more than advice: what it fails to do, the sync does.
+        let _ = rustix::fs::fadvise(&self.0, range.start, length, rustix::fs::Advice::DontNeed);
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -27,6 +27,12 @@ impl Extent {
 /// Bytes of the mark at the end of an index. They are promised to each segment from its beginning.
 const MARK_BYTES: u64 = HEAD_BYTES as u64;
 
+/// With syncs, the disk begins with each piece of so many bytes while the next is copied: without that all of a group would
+/// be written by the sync, while the writer waits, and the copying would wait for the disk in turn.
+const PIECE: usize = 1 << 20;
+/// For less it is not told: the sync comes soon.
+const PIECE_LEAST: usize = 64 << 10;
+
 /// A segment that is being written.
 pub struct Segment {
     pub name: SegmentName,
@@ -38,14 +44,16 @@ pub struct Segment {
     synced: Extent,
     /// An append has failed: behind `written` there may be anything, up to so many bytes.
     torn: Option<u64>,
+    /// It is going to be synced.
+    durable: bool,
 }
 
 impl Segment {
-    /// Makes the two files. With `durable_names` they are found again after a crash of the machine.
-    pub fn open(directory: &Directory, kind: Kind, since: Instant, durable_names: bool) -> io::Result<Self> {
+    /// Makes the two files. With `durable` they are found again after a crash of the machine, and syncs will come.
+    pub fn open(directory: &Directory, kind: Kind, since: Instant, durable: bool) -> io::Result<Self> {
         let least = Extent::EMPTY.all_bytes() + MARK_BYTES;
         directory.space.take(least)?;
-        let opened = Self::make(directory, kind, since, durable_names);
+        let opened = Self::make(directory, kind, since, durable);
         match &opened {
             Ok(segment) => {
                 directory.space.landed(Extent::EMPTY.all_bytes());
@@ -57,14 +65,14 @@ impl Segment {
         opened
     }
 
-    fn make(directory: &Directory, kind: Kind, since: Instant, durable_names: bool) -> io::Result<Self> {
+    fn make(directory: &Directory, kind: Kind, since: Instant, durable: bool) -> io::Result<Self> {
         let name = directory.next_name(kind)?;
         let [data_name, index_name] = [name.data(Packing::Plain), name.index()];
         let make = || {
             let data = directory.disk.create(&data_name)?;
             let mut index = directory.disk.create(&index_name)?;
             write_all(&mut *index, &mut [IoSlice::new(&HEADER)])?;
-            if durable_names {
+            if durable {
                 directory.disk.sync_names()?;
             }
             Ok((data, index))
@@ -72,7 +80,7 @@ impl Segment {
         match make() {
             Ok((data, index)) => {
                 let [written, synced] = [Extent::EMPTY; 2];
-                Ok(Self { name, since, data, index, written, synced, torn: None })
+                Ok(Self { name, since, data, index, written, synced, torn: None, durable })
             }
             Err(error) => {
                 // Whichever of them exists; what can't be removed is empty, and recovery removes it.
@@ -106,12 +114,31 @@ impl Segment {
         directory.space.take(all)?;
         self.torn = Some(all);
         write_all(&mut *self.index, &mut [IoSlice::new(index)])?;
-        write_all(&mut *self.data, slices)?;
+        match self.durable {
+            true => self.write_behind(slices)?,
+            false => write_all(&mut *self.data, slices)?,
+        }
         self.torn = None;
         directory.space.landed(all);
         self.written.bytes += bytes as u64;
         self.written.records += records;
         self.written.index_bytes += index.len() as u64;
+        Ok(())
+    }
+
+    /// Writes piece by piece, so that the disk and the copying work at the same time.
+    fn write_behind(&mut self, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let mut at = self.written.bytes;
+        while !slices.is_empty() {
+            let (count, bytes) = piece(slices);
+            let (now, later) = slices.split_at_mut(count);
+            write_all(&mut *self.data, now)?;
+            if bytes >= PIECE_LEAST {
+                self.data.begin_writeback(at..at + bytes as u64);
+            }
+            at += bytes as u64;
+            slices = later;
+        }
         Ok(())
     }
 
@@ -208,6 +235,17 @@ impl Segment {
         directory.space.withdraw(self.torn.take().unwrap_or(0));
         Ok(())
     }
+}
+
+/// How many slices are one piece, at least one, and their bytes.
+fn piece(slices: &[IoSlice<'_>]) -> (usize, usize) {
+    let mut bytes = slices[0].len();
+    let rest = slices[1..].iter().take_while(|slice| {
+        let fits = bytes + slice.len() <= PIECE;
+        bytes += if fits { slice.len() } else { 0 };
+        fits
+    });
+    (1 + rest.count(), bytes)
 }
 
 /// Writes all of `slices`, however many times it takes.
