@@ -26,6 +26,8 @@ enum Habit {
     Defers,
     /// Keeps it.
     Keeps,
+    /// Keeps it, and answers later.
+    Works,
     /// Answers with much.
     TellsMuch,
 }
@@ -58,6 +60,10 @@ impl MessageProcessor<LengthPrefixed> for User {
             Habit::Keeps => {
                 state.kept.push(message.into_owned());
                 reply.none();
+            }
+            Habit::Works => {
+                state.promises.push(reply.defer());
+                state.kept.push(message.into_owned());
             }
             Habit::TellsMuch => reply.send(&[b'y'; 1400]),
         }
@@ -221,6 +227,60 @@ fn liveness_who_waits_for_a_block_is_heard_after_those_before_it() -> Result<(),
         drop(kept);
     };
     assert_in_order(&scarce.hear_all(one_block, 3)?);
+    Ok(())
+}
+
+/// Some wait for a ticket and some for a block, and whoever has got the one may have to wait for the other. What comes home is
+/// for those who came first, wherever they wait.
+#[test]
+fn liveness_who_waits_for_two_things_is_heard_after_those_before_it() -> Result<(), Broken> {
+    let shortages = [(6, 6, 2), (8, 7, 2), (8, 8, 2), (3, 6, 3), (6, 7, 3), (8, 9, 3), (7, 10, 3), (6, 12, 1)];
+    for (tickets, small, replies) in shortages {
+        let mut config = config();
+        (config.owed_max, config.owed_total_max) = (tickets, tickets);
+        config.inbound = [(32, small), (300, 1), (1500, 1)].map(|(size, count)| TierConfig { size, count });
+        config.scratch = 544;
+        config.timeouts.famine = 3600 * SECOND;
+        let mut scarce = Scarce::new(config, Habit::Works, calm())?;
+        let _hogs = scarce.use_up()?;
+        scarce.line_up(1)?;
+        let relieve = |scarce: &Scarce| {
+            let mut state = scarce.state.lock();
+            let (owed, kept) = (state.promises.len(), state.kept.len());
+            let promises: Vec<_> = state.promises.drain(..replies.min(owed)).collect();
+            let kept: Vec<_> = state.kept.drain(..kept.min(2)).collect();
+            drop(state);
+            promises.into_iter().for_each(|promise| promise.send("at last"));
+            drop(kept);
+        };
+        assert_in_order(&scarce.hear_all(relieve, 2)?);
+    }
+    Ok(())
+}
+
+/// All small blocks are held by connections that wait for the server, so that nobody gives one up; then the medium ones are
+/// free. Whoever waits to be read needs no small one.
+#[test]
+fn liveness_who_waits_to_be_read_is_read_when_larger_blocks_come_home() -> Result<(), Broken> {
+    let mut config = config();
+    (config.owed_max, config.owed_total_max) = (1, 100);
+    config.inbound = [(32, 6), (300, 3), (1500, 1)].map(|(size, count)| TierConfig { size, count });
+    config.scratch = 544;
+    let mut scarce = Scarce::new(config, Habit::Defers, calm())?;
+    // One message is deferred, and another lies there meanwhile.
+    let mut holders: Vec<SimPeer> = Vec::new();
+    while scarce.simulation.metrics().block_waits == [0; 3] {
+        let holder = scarce.connect();
+        holder.send(&frame(b"h").repeat(2));
+        scarce.simulation.run_for(SECOND / 100)?;
+        holders.push(holder);
+    }
+    let waits = scarce.state.lock().heard.len();
+    assert_eq!(waits + 1, holders.len(), "the last is not read");
+    let last = holders.len() - 1;
+    holders.drain(last - 2..last).for_each(|holder| holder.reset());
+    scarce.simulation.run_for(60 * SECOND)?;
+    assert_eq!(scarce.state.lock().heard.len(), waits + 1, "{:?}", scarce.simulation.metrics());
     Ok(())
 }
 

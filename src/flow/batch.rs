@@ -159,7 +159,7 @@ impl<const TAG: usize> RunAppender<'_, TAG> {
 
 impl<const HEAD: usize, const TAG: usize> Batch<HEAD, TAG> {
     /// Bytes of a run besides its records and their tags.
-    const RUN: usize = {
+    pub const RUN: usize = {
         assert!(TAG > 0 && COUNTS + HEAD + TAG <= HEADROOM, "a run of one fits the headroom of a block");
         COUNTS + HEAD
     };

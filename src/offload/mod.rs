@@ -94,8 +94,8 @@ impl Workers {
 /// with the next one. What the closure shares must therefore bear to be left in the middle, as after any caught panic.
 ///
 /// Threads that sleep are woken at the end of a cycle for all of its messages, or sooner if these are many. A processor
-/// that has an `Offload` inside passes `started`, `ready` and `cycle_end` on; if it never passes `cycle_end` on, threads
-/// are woken for each message, which costs more.
+/// that has an `Offload` inside passes `started`, `ready` and `cycle_end` on, each time. If it never passes `cycle_end` on,
+/// threads are woken for each message, which costs more; if it does so now and then, messages are left lying meanwhile.
 ///
 /// When it is dropped, messages that no thread has begun are given up unanswered, and each thread finishes the one it
 /// is at; [`Workers::join_timeout`] bounds how long the drop waits for that.

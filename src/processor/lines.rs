@@ -152,6 +152,12 @@ impl Waiters {
         self.front(line).filter(|front| front.wait <= self.due)
     }
 
+    /// True if it has not waited before this cycle's turn of those who wait, in this line or another: its place says since
+    /// when it has.
+    pub(super) fn is_late(&self, waiter: &Waiter) -> bool {
+        waiter.place > self.due && waiter.wants != Wants::Promotion
+    }
+
     /// The first in line.
     pub(super) fn front(&self, line: LineFor) -> Option<Waiter> {
         self.lines[line.index()].waiting.front().copied()
@@ -174,10 +180,13 @@ impl Waiters {
 
     /// Clears away whoever does not wait any more.
     pub(super) fn retain(&mut self, line: LineFor, still_waits: impl FnMut(&Waiter) -> bool) {
-        let waiting = &mut self.lines[line.index()].waiting;
-        let before = waiting.len();
+        let Line { waiting, evict_at } = &mut self.lines[line.index()];
+        let (before, first) = (waiting.len(), waiting.front().map(|waiter| waiter.wait));
         waiting.retain(still_waits);
         self.taken -= before - waiting.len();
+        if waiting.front().map(|waiter| waiter.wait) != first {
+            *evict_at = None;
+        }
     }
 
     /// When a holder is evicted for the first in line; `None` if its time does not run yet.

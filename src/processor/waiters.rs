@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use super::blocks::MEDIUM;
 use super::lines::{LineFor, Waiter, Wants};
 use super::read::Budget;
 use super::{Processor, Selector};
@@ -78,9 +79,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Everybody was served who had waited, and there is more: whoever has come to stand behind them since, with one message
     /// handed over or none, goes on like all who have used up their turn. Otherwise those who always have more to say
-    /// would stand behind each other for ever, and have a turn of one message each.
+    /// would stand behind each other for ever, and have a turn of one message each. Whoever has come from another line, and
+    /// has waited there, stays.
     pub(super) fn dissolve(&mut self, line: LineFor) {
-        while let Some(front) = self.waiters.front(line).filter(|front| front.wants != Wants::Promotion) {
+        while let Some(front) = self.waiters.front(line).filter(|front| self.waiters.is_late(front)) {
             self.waiters.leave(line);
             if !self.still_waits(&front, line.reason()) {
                 continue;
@@ -136,7 +138,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             _ if self.waiters.look_at_eviction(line).is_none() => true,
             _ if !self.still_waits(&front, PauseReason::NoBlocks) => true,
             Wants::Promotion => self.could_rest(tier),
-            Wants::Rest => self.could_rest(tier) && self.could_spare(tier),
+            Wants::Rest => (self.could_rest(tier) && self.could_spare(tier)) || self.could_read_medium(),
             Wants::Turn => self.could_spare(tier),
         }
     }
@@ -172,7 +174,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                     let block = self.block_for_promotion(tier);
                     block.map(|block| self.promote(slot, block)).is_some()
                 }
-                Wants::Rest => self.finds_spare_of(tier, slot) && self.has_rest(tier, slot),
+                Wants::Rest => self.finds_what_a_read_needs(tier, slot),
                 Wants::Turn => self.finds_spare_of(tier, slot),
             };
             if served {
@@ -189,6 +191,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if served_any {
             self.dissolve(line);
         }
+    }
+
+    /// A small read, or a medium one for which nobody waits: the turn looks for itself what it may read.
+    fn finds_what_a_read_needs(&mut self, tier: usize, slot: u32) -> bool {
+        let small = self.finds_spare_of(tier, slot) && self.has_rest(tier, slot);
+        small || (self.could_read_medium() && self.finds_spare_of(MEDIUM, slot) && self.has_rest(MEDIUM, slot))
+    }
+
+    fn could_read_medium(&self) -> bool {
+        self.waiters.is_empty(LineFor::Block(MEDIUM)) && self.could_rest(MEDIUM) && self.could_spare(MEDIUM)
     }
 
     fn finds_spare_of(&mut self, tier: usize, slot: u32) -> bool {
@@ -221,8 +233,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn resume_not_ready(&mut self) {
         while self.waiters.resuming {
             let Some(waiter) = self.next_in(LineFor::Ready) else {
-                self.waiters.resuming = false;
-                return self.dissolve(LineFor::Ready);
+                self.dissolve(LineFor::Ready);
+                // Whoever is left is asked for in the next cycle.
+                self.waiters.resuming = !self.waiters.is_empty(LineFor::Ready);
+                return;
             };
             self.serve(waiter.slot, PauseReason::NotReady);
         }

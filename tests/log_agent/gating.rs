@@ -19,23 +19,35 @@ const CAP: usize = 100;
 
 /// How much of a hundred records of `size` bytes from each of three peers comes in, with a writer that takes nothing. And
 /// how many messages that was.
-fn what_comes_in(seed: u64, high: Level, size: usize, (batch_bytes, batches): (usize, usize)) -> (Level, u64) {
+fn what_comes_in(seed: u64, high: Level, size: usize, batches: (usize, usize)) -> (Level, u64) {
+    let sent = frame(&vec![b'x'; size]).repeat(100);
+    what_comes_of(&sent, false, seed, high, batches)
+}
+
+/// The same of whatever each of three peers sends.
+fn what_comes_of(
+    sent: &[u8],
+    json: bool,
+    seed: u64,
+    high: Level,
+    (batch_bytes, batches): (usize, usize),
+) -> (Level, u64) {
     let low = Level { items: high.items / 4, bytes: high.bytes / 4 };
     let gate = Gate::new(GateLimits { high, low, largest: CAP as u64 + 1 });
     let (numbers, room): (Arc<Numbers>, Arc<Room>) = Default::default();
     let link = Arc::new(Link::new(gate.exit(), 1, None));
-    let framing = Framing::new(CAP, batch_bytes, &room);
+    let framing = Framing::new(CAP, batch_bytes, json, &room);
     let pool = LogPool::new(batch_bytes, batches);
     let queue = Arc::new(Queue::new(batches));
     let collector =
-        Collector::new((gate, room), pool, vec![queue], Arc::clone(&link), None, false, Arc::clone(&numbers));
+        Collector::new((gate, room), pool, vec![queue], Arc::clone(&link), None, json, Arc::clone(&numbers));
     let mut simulation = Simulation::new(seed, unhurried(), framing, |_, _| collector).expect("the settings are good");
     let mut random = Random::new(seed);
     for _ in 0..3 {
         let weather = if seed == 0 { Weather::calm() } else { Weather::drawn(&mut random) };
         let weather = Weather { selector_failures: 0, ..weather };
         let peer = simulation.connect(weather).expect("there is room");
-        peer.send(&frame(&vec![b'x'; size]).repeat(100));
+        peer.send(sent);
     }
     // A byte may take its time.
     simulation.run_for(Duration::from_secs(3600)).expect("the laws hold");
@@ -74,5 +86,16 @@ fn without_a_batch_nothing_comes_in_and_nothing_that_came_is_left_over() {
             let least = 3 * (batch_bytes / each).clamp(1, 75) as u64;
             assert!((least..=300).contains(&came.items), "{came:?} of {size} bytes, batches of {batch_bytes}");
         }
+    }
+}
+
+/// Good and bad records are kept apart, so each of these needs a head of its own in a batch: more than it has bytes.
+#[test]
+fn all_of_a_run_finds_its_place_also_if_every_other_record_is_bad() {
+    let sent = [frame(b""), frame(b"1")].concat().repeat(500);
+    for batch_bytes in [200, 1000, 4000] {
+        let most = Level { items: 1 << 20, bytes: 1 << 20 };
+        let (came, _) = what_comes_of(&sent, true, 0, most, (batch_bytes, 3000));
+        assert_eq!(came.items, 3 * 1000, "batches of {batch_bytes}");
     }
 }

@@ -93,7 +93,7 @@ fn simulate(seed: u64) {
     let acks = Acks::new(64, Arc::clone(&link), Arc::clone(&numbers));
     let pool = LogPool::new(CAP * 3, 4);
     let room: Arc<Room> = Arc::default();
-    let framing = Framing::new(CAP, CAP * 3, &room);
+    let framing = Framing::new(CAP, CAP * 3, false, &room);
     let collector = Collector::new(
         (gate, room),
         pool,

@@ -24,7 +24,19 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: those who stand behind each other have turns of one message for ever",
         file: "src/processor/waiters.rs",
-        from: "                self.waiters.resuming = false;\n                return self.dissolve(LineFor::Ready);",
-        to: "                self.waiters.resuming = !self.waiters.is_empty(LineFor::Ready);\n                return;",
+        from: "                self.dissolve(LineFor::Ready);\n",
+        to: "",
+    },
+    Mutant {
+        name: "liveness: a line that dissolves forgets who came from another",
+        file: "src/processor/lines.rs",
+        from: "waiter.place > self.due && waiter.wants",
+        to: "waiter.wants",
+    },
+    Mutant {
+        name: "liveness: a read that could be large waits for a small block",
+        file: "src/processor/waiters.rs",
+        from: "        small || (self.could_read_medium()",
+        to: "        small || (false && self.could_read_medium()",
     },
 ];

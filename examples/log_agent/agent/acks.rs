@@ -116,7 +116,8 @@ impl Sender {
         if proxy.undelivered(connection) > 0 {
             return false;
         }
-        if self.durable == self.received
+        // Also more than were counted as received: of a message that was refused in its middle.
+        if self.durable >= self.received
             && let Some(owed) = self.owed.take()
         {
             owed.send(Durable(self.durable));

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use sluicegate::flow::Level;
 use sluicegate::{Decode, Message, Protocol, ProtocolError};
 
-use super::tag::TAG_BYTES;
+use super::tag::{RUN_HEAD, TAG_BYTES};
 
 /// Bytes of the length before each record.
 pub const PREFIX: usize = size_of::<u32>();
@@ -39,15 +39,19 @@ impl Room {
 pub struct Framing {
     /// The longest record.
     cap: u32,
-    /// The most bytes of a run of more than one record, tags included: it finds its place in a batch.
+    /// The most bytes of a run of more than one record, `beside` included: it finds its place in a batch.
     run_most: usize,
+    /// What a record takes in a batch besides itself.
+    beside: usize,
     room: Arc<Room>,
 }
 
 impl Framing {
-    /// Records of up to `cap` bytes. A run of more than one is never larger than what `room` says, nor than a batch.
-    pub fn new(cap: usize, batch_bytes: usize, room: &Arc<Room>) -> Self {
-        Self { cap: cap as u32, run_most: RUN_BYTES.min(batch_bytes), room: Arc::clone(room) }
+    /// Records of up to `cap` bytes. A run of more than one is never larger than what `room` says, nor than a batch; not even
+    /// with `json`, when each record may need a head of its own there, because good and bad ones are kept apart.
+    pub fn new(cap: usize, batch_bytes: usize, json: bool, room: &Arc<Room>) -> Self {
+        let beside = TAG_BYTES + if json { RUN_HEAD } else { 0 };
+        Self { cap: cap as u32, run_most: RUN_BYTES.min(batch_bytes), beside, room: Arc::clone(room) }
     }
 
     /// The beginning of a record that is not whole.
@@ -88,8 +92,8 @@ impl Protocol for Framing {
         while count < most {
             let Some((length, behind)) = rest.split_first_chunk::<PREFIX>() else { break };
             let length = u32::from_be_bytes(*length);
-            // More than its line and its tag in a batch take, and no less than it has here.
-            size += PREFIX + length as usize + TAG_BYTES;
+            // More than its line takes in a batch with what belongs to it, and no less than it has here.
+            size += PREFIX + length as usize + self.beside;
             if length > self.cap || length as usize > behind.len() || (size > limit && count > 0) {
                 break;
             }
@@ -148,7 +152,7 @@ mod tests {
     fn framing(batch_bytes: usize, items: u64, bytes: u64) -> Framing {
         let room = Arc::new(Room::default());
         room.set(Level { items, bytes });
-        Framing::new(CAP, batch_bytes, &room)
+        Framing::new(CAP, batch_bytes, false, &room)
     }
 
     fn frames(records: &[&[u8]]) -> Vec<u8> {

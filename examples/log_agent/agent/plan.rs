@@ -92,7 +92,7 @@ impl Plan {
     }
 
     pub fn protocol(&self, room: &Arc<Room>) -> Framing {
-        Framing::new(self.cap, self.batch_bytes(), room)
+        Framing::new(self.cap, self.batch_bytes(), self.json, room)
     }
 
     /// The settings of the server.
@@ -128,6 +128,11 @@ impl Plan {
         if self.ack {
             let bytes = Acks::memory(self.connections_max) + Link::memory(self.connections_max);
             server.count_in("acknowledgements", bytes, format!("of {} connections", self.connections_max))?;
+        }
+        if self.json {
+            // One byte a level, in memory that doubles: the old, and the new.
+            let bytes = 3 * self.cap as u64;
+            server.count_in("JSON", bytes, "how deep a record is nested: 3 x --cap")?;
         }
         if self.packer.is_some() {
             server.count_in("compressor", compress::MEMORY, "its stack, buffers and window")?;

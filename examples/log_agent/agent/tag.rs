@@ -10,6 +10,9 @@ const HEAD_BYTES: usize = 21;
 /// Bytes of a record's tag: it is its entry in the index, made where the record is copied and its bytes are in the cache.
 pub const TAG_BYTES: usize = ENTRY_BYTES;
 
+/// Bytes of a batch that each run takes besides its records and their tags.
+pub const RUN_HEAD: usize = LogBatch::RUN;
+
 /// A batch of records on their way to a writer.
 pub type LogBatch = Batch<HEAD_BYTES, TAG_BYTES>;
 /// Where their blocks come from.
