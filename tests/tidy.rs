@@ -185,6 +185,7 @@ fn ci_runs_the_test_command_that_the_readme_names() {
         "cargo fmt --check",
         "SLUICEGATE_SEEDS_FROM=\"$new_seeds\" cargo test --test sim",
         "cargo clippy --all-targets -- -D warnings",
+        "cargo clippy --lib -- -D warnings",
         "cargo doc --no-deps",
         "cargo bench --no-run",
         "cargo test --release --test loom",

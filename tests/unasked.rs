@@ -124,6 +124,14 @@ fn ends_once_who_has_gone_takes_everything_while_its_successor_is_full() -> Resu
     Ok(())
 }
 
+#[test]
+fn ends_once_who_never_was_takes_everything_too() {
+    let (simulation, proxy, _) = world(Config::default());
+    let nobody = ConnectionId::new(0, u32::MAX, 1);
+    assert_eq!((proxy.send(nobody, small(10)), proxy.undelivered(nobody)), (Ok(()), 0));
+    assert_eq!(simulation.metrics().messages_dropped[sluicegate::DropReason::Stale as usize], 1);
+}
+
 /// It was alive when the message was sent, and is not when that is taken; by then somebody else is in its place.
 #[test]
 fn ends_once_what_is_on_its_way_to_who_goes_is_not_charged_to_its_successor() -> Result<(), Broken> {

@@ -76,6 +76,7 @@ impl Gauge {
     }
 
     /// Undelivered bytes of whoever is in the slot.
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn bytes(&self) -> u64 {
         self.0.load(SeqCst) & BYTES
     }

@@ -188,7 +188,7 @@ impl Outbox {
 
     /// Counts `bytes` as on their way to the connection, if it is there and has not too many already.
     fn charge(&self, connection: ConnectionId, bytes: usize) -> Charge {
-        let Some(gauge) = self.undelivered.get(connection.slot() as usize) else { return Charge::Full };
+        let Some(gauge) = self.undelivered.get(connection.slot() as usize) else { return Charge::Gone };
         gauge.charge(connection, bytes, self.limits.outbound_high as u64)
     }
 
@@ -218,11 +218,12 @@ impl Outbox {
     }
 
     /// Undelivered bytes of the connection in `slot`, those on their way included.
+    #[cfg(feature = "sim")]
     pub(crate) fn undelivered(&self, slot: u32) -> u64 {
         self.undelivered.get(slot as usize).map_or(0, Gauge::bytes)
     }
 
-    /// The same of this connection, not of another one that was given its slot.
+    /// Undelivered bytes of this connection, not of another one that was given its slot.
     fn undelivered_of(&self, connection: ConnectionId) -> u64 {
         self.undelivered.get(connection.slot() as usize).map_or(0, |gauge| gauge.bytes_of(connection))
     }

@@ -56,8 +56,8 @@ impl<P: Protocol> Desk<P> {
         self.out.begin();
     }
 
-    /// A reply for the message that was [begun](Self::begin). What becomes of it is in `outcome` afterwards. `socket`: where a large answer may go at
-    /// once, because nothing else waits to go there before what is on this desk.
+    /// A reply for the message that was [begun](Self::begin). What becomes of it is in `outcome` afterwards. `socket`: where
+    /// a large answer may go at once, because nothing else waits to go there before what is on this desk.
     pub(crate) fn reply<'a>(
         &'a mut self,
         connection: ConnectionId,

@@ -102,9 +102,9 @@ impl<P: Protocol> WriteProxy<P> {
         self.home.call();
     }
 
-    /// Bytes that were sent to `connection` and that its peer's kernel has not taken yet; none once it has ended. Exact on the thread of the
-    /// connection's processor. With zero, what is sent next does not wait behind anything: who has only the newest to tell
-    /// sends then.
+    /// Bytes that were sent to `connection` and that its peer's kernel has not taken yet; none once it has ended. Exact on
+    /// the thread of the connection's processor. With zero, what is sent next does not wait behind anything: who has only
+    /// the newest to tell sends then.
     pub fn undelivered(&self, connection: ConnectionId) -> u64 {
         self.outboxes.of(connection).map_or(0, |outbox| outbox.undelivered_of(connection))
     }

@@ -217,6 +217,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_time_until_an_eviction_is_that_of_the_first() {
+        let mut waiters = Waiters::new(4);
+        let (line, now) = (LineFor::Block(0), Instant::now());
+        for wait in [1, 2, 3] {
+            let waiter = Waiter { slot: wait as u32, wants: Wants::Rest, wait, place: wait, since: now };
+            waiters.join(line, waiter);
+        }
+        *waiters.evict_at(line) = Some(now);
+        waiters.retain(line, |waiter| waiter.wait != 2);
+        assert_eq!(waiters.look_at_eviction(line), Some(now), "the first still waits");
+        waiters.retain(line, |waiter| waiter.wait != 1);
+        assert_eq!((waiters.look_at_eviction(line), waiters.len(line)), (None, 1), "the next begins to");
+    }
+
+    #[test]
     fn who_comes_back_has_its_old_place() {
         let mut waiters = Waiters::new(4);
         let line = LineFor::Ready;
