@@ -6,11 +6,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
 use sluicegate::{
-    After, Config, ConnectionId, Decode, Encode, EncodeError, Message, MessageProcessor, Outbound, Peer, Protocol,
-    ProtocolError, Reply, SendError, TierConfig, WriteProxy,
+    After, Config, ConnectionId, Decode, DropReason, Encode, EncodeError, Message, MessageProcessor, Outbound, Peer,
+    Protocol, ProtocolError, Reply, SendError, TierConfig, WriteProxy,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+const STALE: usize = DropReason::Stale as usize;
 
 /// Messages of one byte; answers in the pieces in which they are given.
 #[derive(Clone)]
@@ -54,7 +55,10 @@ struct User {
 }
 
 impl MessageProcessor<Pieces> for User {
-    fn process(&mut self, _: Message<'_, Pieces>, reply: Reply<'_, Pieces>) {
+    /// The byte says which of those that were opened is written to.
+    fn process(&mut self, message: Message<'_, Pieces>, reply: Reply<'_, Pieces>) {
+        let to = self.opened.lock()[usize::from(message.bytes()[0])];
+        assert_eq!(reply.proxy().send(to, small(1000)), Ok(()));
         reply.none();
     }
 
@@ -104,9 +108,8 @@ fn ends_once_what_is_sent_to_who_has_gone_is_not_charged_to_its_successor() -> R
     peer.set_reading(sluicegate::sim::Reading::Free);
     simulation.run_for(SECOND)?;
     assert_eq!(peer.received(), 10);
-    let stale = sluicegate::DropReason::Stale as usize;
     let metrics = simulation.metrics();
-    assert_eq!((metrics.messages_dropped[stale], metrics.bytes_dropped[stale]), (4, 2 * high as u64));
+    assert_eq!((metrics.messages_dropped[STALE], metrics.bytes_dropped[STALE]), (4, 2 * high as u64));
     Ok(())
 }
 
@@ -129,31 +132,30 @@ fn ends_once_who_never_was_takes_everything_too() {
     let (simulation, proxy, _) = world(Config::default());
     let nobody = ConnectionId::new(0, u32::MAX, 1);
     assert_eq!((proxy.send(nobody, small(10)), proxy.undelivered(nobody)), (Ok(()), 0));
-    assert_eq!(simulation.metrics().messages_dropped[sluicegate::DropReason::Stale as usize], 1);
+    assert_eq!(simulation.metrics().messages_dropped[STALE], 1);
 }
 
 /// It was alive when the message was sent, and is not when that is taken; by then somebody else is in its place.
 #[test]
 fn ends_once_what_is_on_its_way_to_who_goes_is_not_charged_to_its_successor() -> Result<(), Broken> {
-    let mut world = world(Config::default());
-    let (simulation, proxy, opened) = &mut world;
+    let (mut simulation, proxy, opened) = world(Config::default());
     let weather = Weather { delay_max: Duration::ZERO, ..Weather::calm() };
-    let first = simulation.connect(weather).expect("there is room");
+    let [first, writer] = [(); 2].map(|()| simulation.connect(weather).expect("there is room"));
     simulation.run_for(SECOND)?;
     let gone = opened.lock()[0];
-    // Sent in the middle of the cycle that closes it.
-    first.reset();
-    simulation.step()?;
-    let second = simulation.connect(weather).expect("there is room");
-    assert_eq!(proxy.send(gone, small(1000)), Ok(()));
-    second.stall();
-    while opened.lock().len() < 2 {
+    // In one cycle the writer's message is handled, and then the other connection is closed.
+    writer.send(&[0]);
+    first.finish();
+    while simulation.metrics().messages_in == 0 {
         simulation.step()?;
     }
-    let newcomer = opened.lock()[1];
-    assert_eq!((newcomer.slot(), proxy.undelivered(newcomer)), (gone.slot(), 0));
+    assert_eq!((simulation.metrics().open, simulation.metrics().messages_dropped[STALE]), (1, 0), "it is on its way");
+    let second = simulation.connect(weather).expect("there is room");
+    second.stall();
     simulation.run_for(SECOND)?;
-    assert_eq!(proxy.undelivered(newcomer), 0);
+    let newcomer = opened.lock()[2];
+    assert_eq!((newcomer.slot(), proxy.undelivered(newcomer)), (gone.slot(), 0));
+    assert_eq!((simulation.metrics().messages_dropped[STALE], second.received()), (1, 0));
     Ok(())
 }
 
