@@ -21,6 +21,7 @@ mod response;
 mod search;
 mod status;
 mod usual;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,77 @@
+//! Looking at eight bytes with one question.
+//!
+//! The bytes are one number, the first of them its lowest eight bits. A question answers with a number, too, in which the
+//! high bit of a byte is set where the answer is yes. These questions subtract, and a borrow goes from one byte into the
+//! next: so their answer is right up to the first yes, and that is all that is asked.
+
+const EACH: u64 = u64::from_ne_bytes([1; 8]);
+const HIGH: u64 = EACH << 7;
+const WORD: usize = size_of::<u64>();
+
+/// Where the first `byte` is.
+#[inline]
+pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
+    debug_assert_ne!(byte, 0, "what is behind the end counts as zero");
+    let at = first(bytes, |word| below(word ^ (EACH * u64::from(byte)), 1));
+    (at < bytes.len()).then_some(at)
+}
+
+/// How many bytes at the front are no control characters, that is neither below the space nor DEL. The tab is one, too.
+#[inline]
+pub(super) fn leading_text(bytes: &[u8]) -> usize {
+    first(bytes, |word| below(word, b' ') | below(word ^ (EACH * 0x7f), 1)).min(bytes.len())
+}
+
+/// Is it less than `bound`, which is at most 128?
+#[inline]
+fn below(word: u64, bound: u8) -> u64 {
+    word.wrapping_sub(EACH * u64::from(bound)) & !word & HIGH
+}
+
+/// Where the first yes is; not before the end if there is none.
+#[inline]
+fn first(bytes: &[u8], question: impl Fn(u64) -> u64) -> usize {
+    let mut at = 0;
+    for eight in bytes.chunks_exact(WORD) {
+        let answer = question(u64::from_le_bytes(eight.try_into().unwrap_or_default()));
+        if answer != 0 {
+            return at + answer.trailing_zeros() as usize / 8;
+        }
+        at += WORD;
+    }
+    at + question(last_word(bytes, bytes.len() - at)).trailing_zeros() as usize / 8
+}
+
+/// The last `count` bytes, fewer than eight, with zeros behind them.
+#[inline]
+fn last_word(bytes: &[u8], count: usize) -> u64 {
+    match bytes.last_chunk() {
+        Some(eight) => u64::from_le_bytes(*eight).checked_shr(u64::BITS - 8 * count as u32).unwrap_or(0),
+        None => bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each byte, at each place, behind bytes that could borrow from it.
+    #[test]
+    fn each_byte_is_found_at_its_first_place() {
+        for length in 0..=20 {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[at..].fill(byte.wrapping_add(1));
+                    bytes[at] = byte;
+                    let text = bytes.iter().position(|&byte| byte < b' ' || byte == 0x7f).unwrap_or(length);
+                    assert_eq!(leading_text(&bytes), text, "{bytes:?}");
+                    for wanted in [byte, b':', 1, 0xff] {
+                        let place = bytes.iter().position(|&seen| seen == wanted);
+                        assert!(wanted == 0 || find(wanted, &bytes) == place, "{wanted} in {bytes:?}");
+                    }
+                }
+            }
+        }
+    }
+}
