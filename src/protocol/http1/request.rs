@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::layout::Layout;
-use super::{Http1, grammar, search};
+use super::{Http1, grammar, search, words};
 use crate::protocol::Message;
 
 /// The two versions that are served.
@@ -127,9 +127,9 @@ impl<'a> Iterator for Headers<'a> {
     type Item = (&'a str, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let colon = self.lines.iter().position(|&byte| byte == b':')?;
+        let colon = words::find(b':', self.lines)?;
         let (name, rest) = self.lines.split_at(colon);
-        let end = search::find_line_feed(rest)?;
+        let end = words::find(b'\n', rest)?;
         self.lines = &rest[end + 1..];
         // From behind the colon to before the CR.
         Some((text(name), grammar::trim(rest.get(1..end - 1)?)))

@@ -77,8 +77,7 @@ struct Fields {
 }
 
 impl Fields {
-    /// Reads the lines at the front of `section`, at most `most` and the empty one, each with CR LF and without white space
-    /// before that.
+    /// Reads the lines at the front of `section`, at most `most` and the empty one, each with CR LF.
     #[inline]
     fn read(section: &[u8], most: u32) -> Option<Self> {
         let mut fields = Self::default();
@@ -96,12 +95,9 @@ impl Fields {
     #[inline]
     fn read_line<'b>(&mut self, bytes: &'b [u8]) -> Option<&'b [u8]> {
         let (name, rest) = bytes.split_at(words::find(b':', bytes)?);
-        // More white space than one blank is unusual; where it matters, it is not taken for a part of the value.
+        // More white space around the value than one blank is unusual: no value that is looked at here is good with it.
         let value = rest[1..].strip_prefix(b" ").unwrap_or(&rest[1..]);
         let (value, rest) = value.split_at(words::leading_text(value));
-        if value.last() == Some(&b' ') {
-            return None;
-        }
         // By length first: most fields are none of these, and need no comparison then.
         let plain = match name.len() {
             4 if is(name, b"host") => !replace(&mut self.has_host, true) && grammar::is_authority(value),
