@@ -73,7 +73,7 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 }
 
 pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
+    !bytes.is_empty() && leading(Class::Token, bytes) == bytes.len()
 }
 
 /// field-vchar, space and tab (RFC 9110 section 5.5). Also what chunk extensions may hold.
