@@ -64,6 +64,7 @@ const WORDS: &[Word] = &[
             "src/outbox/crew.rs",
             "src/server/launch.rs",
             "src/server/running.rs",
+            "src/server/scheduling.rs",
         ],
     },
     Word {

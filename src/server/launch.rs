@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 use super::error::explain;
 use super::running::{Meter, Running, Threads};
 use super::shared::Shared;
-use super::{Config, Server, limits};
+use super::{Config, Server, limits, scheduling};
 use crate::accepter::{Accepter, Entrance};
 use crate::control::{Control, Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
@@ -101,6 +101,7 @@ fn spawn_accepter(
     let accepter = Accepter::new(entrance, dealer, control, shared.metrics(), config.backlog);
     spawn(ACCEPTER, config.accepter_stack, move || {
         let _departure = departure;
+        scheduling::give_way();
         accepter.run()
     })
 }

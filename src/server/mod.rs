@@ -5,7 +5,7 @@
 //! - `config`, `ceiling`: every setting, and what all of them cost;
 //! - `builder`, `listener`: from settings to a bound server;
 //! - `shared`: what lies between the threads;
-//! - `launch`, `running`: from a bound server to its threads, and to their end.
+//! - `launch`, `scheduling`, `running`: from a bound server to its threads, and to their end.
 
 mod builder;
 mod ceiling;
@@ -16,6 +16,7 @@ mod limits;
 mod listener;
 mod resident;
 mod running;
+mod scheduling;
 mod shared;
 mod units;
 
