@@ -23,10 +23,15 @@ impl Outbound {
     /// Ends the answer; returns its length, or why it does not fit. After an error, [`roll_back`](Self::roll_back).
     #[inline]
     pub(crate) fn finish(&mut self) -> Result<usize, EncodeError> {
-        match self.answer.failure.take() {
-            Some(failure) => Err(failure),
+        match self.answer.failure {
             None => Ok(self.bytes - self.answer.first_byte),
+            Some(_) => self.failed(),
         }
+    }
+
+    #[cold]
+    fn failed(&mut self) -> Result<usize, EncodeError> {
+        self.answer.failure.take().map_or(Ok(0), Err)
     }
 
     /// Ends the answer with `tail`, which lies elsewhere, and has `write` try to send all that there is. Only what that does
