@@ -46,8 +46,6 @@ pub struct Outbound {
 #[derive(Debug, Default)]
 struct Answer {
     first_segment: usize,
-    /// How much of the segment before `first_segment` belongs to earlier answers.
-    tail_len: usize,
     first_byte: usize,
     copied: usize,
     expected: usize,

@@ -1,6 +1,7 @@
 //! The way out that is taken now: on the processor thread, while the message is at hand.
 
 use std::io::{ErrorKind, Write};
+use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,17 +13,16 @@ use crate::id::ConnectionId;
 use crate::protocol::{After, Encode, Protocol};
 
 /// What [`MessageProcessor::process`](crate::MessageProcessor::process) made of a message.
+// With a tag of its own: to read one out of the fields takes longer, and each message asks for it.
 #[derive(Debug)]
+#[repr(u8)]
 pub(crate) enum Outcome {
     /// Nothing yet; after the call: the reply was dropped unused.
     Pending,
     Sent {
         after: After,
         bytes: usize,
-        /// How many bytes have left already, of this answer and those before it.
-        delivered: usize,
-        /// The socket turned out to be broken.
-        broken: Option<ErrorKind>,
+        at_once: Option<AtOnce>,
     },
     Deferred {
         ticket: u32,
@@ -33,6 +33,15 @@ pub(crate) enum Outcome {
         error: EncodeError,
         rolled_back: usize,
     },
+}
+
+/// What became of an answer that did not wait for those of the same turn.
+#[derive(Debug)]
+pub(crate) struct AtOnce {
+    /// How many bytes have left already, of this answer and those before it.
+    pub(crate) delivered: usize,
+    /// The socket turned out to be broken.
+    pub(crate) broken: Option<ErrorKind>,
 }
 
 /// The processor's writing desk: what a reply needs, the same for all connections.
@@ -54,6 +63,12 @@ impl<P: Protocol> Desk<P> {
     pub(crate) fn begin(&mut self) {
         self.outcome = Outcome::Pending;
         self.out.begin();
+    }
+
+    /// What became of the message that was [begun](Self::begin).
+    #[inline]
+    pub(crate) fn take_outcome(&mut self) -> Outcome {
+        mem::replace(&mut self.outcome, Outcome::Pending)
     }
 
     /// A reply for the message that was [begun](Self::begin). What becomes of it is in `outcome` afterwards. `socket`: where
@@ -99,7 +114,7 @@ impl<P: Protocol> Reply<'_, P> {
             return;
         }
         let written = P::encode(self.exchange, item, out);
-        let sent = |(after, bytes)| Outcome::Sent { after, bytes, delivered: 0, broken: None };
+        let sent = |(after, bytes)| Outcome::Sent { after, bytes, at_once: None };
         let outcome = written.and_then(|after| Ok(sent((after, out.finish()?))));
         self.desk.outcome = outcome.unwrap_or_else(|error| Outcome::Failed { error, rolled_back: out.roll_back() });
     }
@@ -152,7 +167,7 @@ fn write_through(after: After, tail: &[u8], out: &mut Outbound, socket: &mut (dy
         }
     });
     match written {
-        Ok((bytes, delivered)) => Outcome::Sent { after, bytes, delivered, broken },
+        Ok((bytes, delivered)) => Outcome::Sent { after, bytes, at_once: Some(AtOnce { delivered, broken }) },
         Err(error) => Outcome::Failed { error, rolled_back: out.roll_back() },
     }
 }

@@ -15,9 +15,8 @@ impl Outbound {
     /// Begins an answer.
     #[inline]
     pub(crate) fn begin(&mut self) {
-        let tail_len = self.tail().map_or(0, |block| block.len());
         let (first_segment, first_byte) = (self.segments.len(), self.bytes);
-        self.answer = Answer { first_segment, tail_len, first_byte, ..Answer::default() };
+        self.answer = Answer { first_segment, first_byte, ..Answer::default() };
     }
 
     /// Ends the answer; returns its length, or why it does not fit. After an error, [`roll_back`](Self::roll_back).
@@ -100,12 +99,16 @@ impl Outbound {
 
     /// Takes the answer back; returns how many bytes of it were written.
     pub(crate) fn roll_back(&mut self) -> usize {
-        self.segments.drain(self.answer.first_segment..).for_each(|segment| self.source.recycle(segment));
-        let tail_len = self.answer.tail_len;
-        if let Some(block) = self.tail() {
-            block.truncate(tail_len);
-        }
         let dropped = self.bytes - self.answer.first_byte;
+        let mut in_tail = dropped;
+        for segment in self.segments.drain(self.answer.first_segment..) {
+            in_tail -= segment.len();
+            self.source.recycle(segment);
+        }
+        // What no segment of its own held lies behind earlier answers.
+        if let Some(block) = self.tail() {
+            block.truncate(block.len() - in_tail);
+        }
         self.bytes = self.answer.first_byte;
         self.answer.failure = None;
         dropped
