@@ -13,6 +13,7 @@ pub(crate) struct Panicked;
 ///
 /// What it was called with may be left half changed. The callers give up what the panic could have left so: the answer that
 /// was begun is rolled back, the parse state ends with its connection. The user's own state is the user's to keep sane.
+#[inline(always)]
 pub(crate) fn guarded<T>(what: impl fmt::Display, call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         log::error!("caught a panic in `{what}`: {}", panic_text(panic.as_ref()));

@@ -1,7 +1,6 @@
 //! The way out that is taken now: on the processor thread, while the message is at hand.
 
 use std::io::{ErrorKind, Write};
-use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -63,12 +62,6 @@ impl<P: Protocol> Desk<P> {
     pub(crate) fn begin(&mut self) {
         self.outcome = Outcome::Pending;
         self.out.begin();
-    }
-
-    /// What became of the message that was [begun](Self::begin).
-    #[inline]
-    pub(crate) fn take_outcome(&mut self) -> Outcome {
-        mem::replace(&mut self.outcome, Outcome::Pending)
     }
 
     /// A reply for the message that was [begun](Self::begin). What becomes of it is in `outcome` afterwards. `socket`: where

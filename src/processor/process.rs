@@ -1,6 +1,7 @@
 //! One message to the user's processor, and what became of it.
 
 use std::io::Write;
+use std::mem;
 
 use super::foreign::foreign;
 use super::{Processor, Selector};
@@ -86,10 +87,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             connection.place = NO_PLACE;
             connection.last_length = u32::try_from(consumed).unwrap_or(u32::MAX);
         }
-        match self.desk.take_outcome() {
+        match self.desk.outcome {
             // Mostly there is nothing to do but to count.
             Outcome::Sent { after: After::KeepOpen, bytes, at_once: None } => self.count_sent(bytes),
-            other => self.apply_outcome(slot, other, panicked),
+            _ => self.apply_outcome(slot, panicked),
         }
     }
 
@@ -106,8 +107,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     #[inline(never)]
-    fn apply_outcome(&mut self, slot: u32, outcome: Outcome, panicked: bool) {
-        match outcome {
+    fn apply_outcome(&mut self, slot: u32, panicked: bool) {
+        match mem::replace(&mut self.desk.outcome, Outcome::Pending) {
             Outcome::Sent { after, bytes, at_once } => {
                 self.count_sent(bytes);
                 if let Some(AtOnce { delivered, broken }) = at_once {
