@@ -333,7 +333,7 @@ impl Outbound {
         let Some(tail) = self.tail() else { return Err((more, 0)) };
         block.push(tail.filled());
         let full = Segment::Block { block: mem::replace(tail, block), start: 0 };
-        self.source.recycle(full);
+        self.source.recycle(full, false);
         Ok(())
     }
 

@@ -90,7 +90,7 @@ impl Outbound {
             match segment.is_empty() {
                 true => {
                     let done = self.segments.remove(at);
-                    self.source.recycle(done);
+                    self.recycle(done);
                 }
                 false => at += 1,
             }
@@ -101,9 +101,10 @@ impl Outbound {
     pub(crate) fn roll_back(&mut self) -> usize {
         let dropped = self.bytes - self.answer.first_byte;
         let mut in_tail = dropped;
+        let may_keep = self.answer.first_segment == 0;
         for segment in self.segments.drain(self.answer.first_segment..) {
             in_tail -= segment.len();
-            self.source.recycle(segment);
+            self.source.recycle(segment, may_keep);
         }
         // What no segment of its own held lies behind earlier answers.
         if let Some(block) = self.tail() {
@@ -129,14 +130,23 @@ impl Outbound {
         pairs.map(|(slice, segment)| *slice = IoSlice::new(segment.bytes())).count()
     }
 
-    /// Empties it: everything has left.
+    /// Empties it: everything has left. If that was one small block, as it usually is, the next answer begins in it, where it
+    /// is: then there is a segment, and nothing in it.
     #[inline]
     pub(crate) fn all_delivered(&mut self) {
-        while let Some(segment) = self.segments.pop() {
-            self.source.recycle(segment);
-        }
         self.bytes = 0;
         self.answer = Answer::default();
+        match self.segments.as_mut_slice() {
+            [Segment::Block { block, start: 0 }] if self.source.keeps(block) => block.truncate(0),
+            _ => self.recycle_all(),
+        }
+    }
+
+    #[inline(never)]
+    fn recycle_all(&mut self) {
+        while let Some(segment) = self.segments.pop() {
+            self.recycle(segment);
+        }
     }
 
     /// Empties it: the first `delivered` bytes have left, what is behind them goes to `rest`, segment by segment.
@@ -147,7 +157,7 @@ impl Outbound {
             left -= step;
             segment.advance(step);
             match segment.is_empty() {
-                true => self.source.recycle(segment),
+                true => self.source.recycle(segment, true),
                 false => rest(segment),
             }
         }
@@ -155,10 +165,10 @@ impl Outbound {
         self.answer = Answer::default();
     }
 
-    /// How many segments wait to be delivered.
+    /// How many segments wait to be delivered. The one in which the next answer begins may be there without waiting.
     #[inline]
     pub(crate) fn segments(&self) -> usize {
-        self.segments.len()
+        if self.bytes == 0 { 0 } else { self.segments.len() }
     }
 
     /// Takes the finished answer to another thread.
@@ -181,12 +191,12 @@ impl Outbound {
     /// True if a small block is kept for the next answer.
     #[cfg(feature = "sim")]
     pub(crate) fn is_warm(&self) -> bool {
-        self.source.is_warm()
+        self.source.is_warm() || !self.segments.is_empty()
     }
 
-    /// Brings a delivered segment home the short way.
+    /// Brings a delivered segment home the short way. The next answer begins in a block that is here already, or in this.
     pub(crate) fn recycle(&mut self, segment: Segment) {
-        self.source.recycle(segment);
+        self.source.recycle(segment, self.segments.is_empty());
     }
 
     /// True while the reserve behind it is whole: any answer up to `reply_max` finds its place.
