@@ -88,7 +88,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             && self.desk.owed.has_room()
             && self.has_room_for_answer()
             && self.has_spare_at_hand(available);
-        if usual { self.ask_user() || self.user_is_ready_after_all(slot) } else { self.finds_everything(slot, available) }
+        if usual {
+            self.ask_user() || self.user_is_ready_after_all(slot)
+        } else {
+            self.finds_everything(slot, available)
+        }
     }
 
     #[cold]

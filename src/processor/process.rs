@@ -6,7 +6,7 @@ use std::mem;
 use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::buffer::Queue;
-use crate::connection::{CloseReason, Connection, NO_PLACE};
+use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{AtOnce, Outcome};
 use crate::protocol::{After, Message, Peer, Protocol, Refusal};
@@ -31,6 +31,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             handed_over = true;
             user.process(message, desk.reply(*id, exchange, way(outbound, socket)));
         });
+        connection.message_ends(bytes.len());
         self.account(slot, bytes.len(), handed_over, handled.is_err());
     }
 
@@ -53,6 +54,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             handed_over = true;
             user.process(message, desk.reply(*id, exchange, way(outbound, socket)));
         });
+        connection.message_ends(consumed);
         self.links.metrics.bytes_buffered.sub(consumed);
         self.consume_buffered(slot, consumed);
         self.account(slot, consumed, handed_over, handled.is_err());
@@ -80,12 +82,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         } else {
             // Its own protocol panicked.
             self.drop_inbound(DropReason::Refused, consumed);
-        }
-        if let Some(connection) = self.table.at_mut(slot) {
-            connection.deadlines.message_ends();
-            connection.needs = 0;
-            connection.place = NO_PLACE;
-            connection.last_length = u32::try_from(consumed).unwrap_or(u32::MAX);
         }
         match self.desk.outcome {
             // Mostly there is nothing to do but to count.
