@@ -104,6 +104,10 @@ impl<K> Handover<K> {
 
     /// The next connection. Processor only.
     pub fn take(&self) -> Option<Accepted<K>> {
+        // Mostly there is none, and to look costs less than to try.
+        if self.queue.is_empty() {
+            return None;
+        }
         let accepted = self.queue.pop()?;
         self.wake_accepter();
         Some(accepted)

@@ -75,6 +75,8 @@ where
     P: Protocol,
     F: FnMut(Message<'_, P>, Reply<'_, P>) + Send,
 {
+    // A function of its own would copy both, just written in small pieces, in large ones: the processor waits for that.
+    #[inline(always)]
     fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>) {
         self(message, reply);
     }

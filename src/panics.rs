@@ -13,15 +13,19 @@ pub(crate) struct Panicked;
 ///
 /// What it was called with may be left half changed. The callers give up what the panic could have left so: the answer that
 /// was begun is rolled back, the parse state ends with its connection. The user's own state is the user's to keep sane.
+#[inline(always)]
 pub(crate) fn guarded<T>(what: impl fmt::Display, call: impl FnOnce() -> T) -> Result<T, Panicked> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        log::error!("caught a panic in `{what}`: {}", panic_text(panic.as_ref()));
-        // What was thrown is not ours either, and its end may panic, too; that of the second panic is not tried.
-        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-            mem::forget(second);
-        }
-        Panicked
-    })
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| caught(&what, panic))
+}
+
+#[cold]
+fn caught(what: &dyn fmt::Display, panic: Box<dyn Any + Send>) -> Panicked {
+    log::error!("caught a panic in `{what}`: {}", panic_text(panic.as_ref()));
+    // What was thrown is not ours either, and its end may panic, too; that of the second panic is not tried.
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        mem::forget(second);
+    }
+    Panicked
 }
 
 /// What a panic said, if it said something.

@@ -22,6 +22,7 @@ const TICK_MS: u64 = 16;
 /// a multiple of a bitmap word's 64 bits.
 const BUCKETS: usize = 1024;
 const WORDS: usize = BUCKETS / 64;
+const _: () = assert!(WORDS == u16::BITS as usize, "a bit for each word");
 /// The list behind the buckets: what is due and has not been popped yet.
 const DUE: usize = BUCKETS;
 /// No slot. Ends no list (they are rings); marks empty lists and unlinked entries.
@@ -35,8 +36,12 @@ pub struct Wheel {
     /// The first tick whose bucket has not been gathered. Each linked entry stands in `ahead .. ahead + BUCKETS`, or
     /// before `ahead` when it is in the due list; thus its tick alone says in which list it is.
     ahead: u64,
-    /// One bit for each bucket that is not empty: the next due time is found in at most 17 steps.
+    /// The time of tick `ahead`: before that there is nothing to gather.
+    ahead_at: Instant,
+    /// One bit for each bucket that is not empty.
     occupied: [u64; WORDS],
+    /// One bit for each word of those that is not zero: so the next due time is found in two steps.
+    filled: u16,
     /// The first slot of each bucket's ring, and of the due list's.
     heads: Box<[u32]>,
     /// By slot. Grows within the capacity that was reserved at start: pages of slots never used stay untouched.
@@ -66,7 +71,9 @@ impl Wheel {
         Self {
             start,
             ahead: 0,
+            ahead_at: start,
             occupied: [0; WORDS],
+            filled: 0,
             heads: vec![NONE; BUCKETS + 1].into_boxed_slice(),
             entries: Vec::with_capacity(slots),
             slots,
@@ -131,9 +138,8 @@ impl Wheel {
     /// Earlier ticks come first; the order within a tick is not promised. However far `now` has moved, the work is at
     /// most one turn of the wheel. A `now` that lies before an earlier one finds nothing new.
     pub fn pop_expired(&mut self, now: Instant) -> Option<u32> {
-        let tick = millis(now.saturating_duration_since(self.start)) / TICK_MS;
-        if tick >= self.ahead {
-            self.gather(tick);
+        if now >= self.ahead_at {
+            self.gather(millis(now.saturating_duration_since(self.start)) / TICK_MS);
         }
         let slot = self.heads[DUE];
         if slot == NONE {
@@ -164,29 +170,28 @@ impl Wheel {
         {
             let bucket = bucket_of(tick);
             let ring = std::mem::replace(&mut self.heads[bucket], NONE);
-            self.occupied[bucket / 64] &= !(1 << (bucket % 64));
+            self.note_empty(bucket);
             self.append(DUE, ring);
             // What stands before `ahead` is in the due list; this keeps it true, and the next search begins here.
             self.ahead = tick + 1;
         }
         self.ahead = last + 1;
+        self.ahead_at = self.time_of(self.ahead);
     }
 
     /// The first tick from `ahead` on whose bucket is not empty.
     fn first_occupied(&self) -> Option<u64> {
         let from = bucket_of(self.ahead);
-        let behind_from = !0 << (from % 64);
-        // The word of `from` is visited twice: its upper bits are the nearest ticks, its lower ones the farthest.
-        (0..=WORDS).find_map(|step| {
-            let word = (from / 64 + step) % WORDS;
-            let bits = match step {
-                0 => self.occupied[word] & behind_from,
-                WORDS => self.occupied[word] & !behind_from,
-                _ => self.occupied[word],
-            };
-            let bucket = word * 64 + bits.trailing_zeros() as usize;
-            (bits != 0).then(|| self.ahead + bucket.wrapping_sub(from) as u64 % BUCKETS as u64)
-        })
+        let (word, bit) = (from / 64, from % 64);
+        // Its upper bits are the nearest ticks; its lower ones are the farthest, behind those of all other words.
+        let nearest = self.occupied[word] & (!0 << bit);
+        if nearest != 0 {
+            return Some(self.ahead + u64::from(nearest.trailing_zeros()) - bit as u64);
+        }
+        let others = self.filled.rotate_right(word as u32 + 1);
+        let found = (word + 1 + others.trailing_zeros() as usize) % WORDS;
+        let bucket = found * 64 + self.occupied[found].trailing_zeros() as usize;
+        (others != 0).then(|| self.ahead + bucket.wrapping_sub(from) as u64 % BUCKETS as u64)
     }
 
     fn link(&mut self, slot: u32, tick: u64) {
@@ -195,6 +200,15 @@ impl Wheel {
         self.entries[slot as usize] = Entry { next: slot, prev: slot, tick };
         self.append(bucket, slot);
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
+        self.filled |= 1 << (bucket / 64);
+    }
+
+    fn note_empty(&mut self, bucket: usize) {
+        let word = &mut self.occupied[bucket / 64];
+        *word &= !(1 << (bucket % 64));
+        if *word == 0 {
+            self.filled &= !(1 << (bucket / 64));
+        }
     }
 
     /// Puts the ring that begins with `head` behind the ring of `list`.
@@ -226,7 +240,7 @@ impl Wheel {
         debug_assert_eq!(self.heads[list], slot, "a ring of one is its list's head");
         self.heads[list] = NONE;
         if list != DUE {
-            self.occupied[list / 64] &= !(1 << (list % 64));
+            self.note_empty(list);
         }
     }
 

@@ -82,13 +82,19 @@ impl Source {
         }
     }
 
-    /// Brings a segment's block home. The processor keeps one small block at hand: the next answer begins in it.
+    /// True if `block` may stay where the next answer begins: it is small, and no other is kept for that.
     #[inline]
-    pub(super) fn recycle(&mut self, segment: Segment) {
+    pub(super) fn keeps(&self, block: &Block) -> bool {
+        matches!(&self.from, From::Own { warm: None, .. }) && block.tier() == 0
+    }
+
+    /// Brings a segment's block home. The processor keeps one small block at hand, in which the next answer begins: this
+    /// one, if it `may_keep` one.
+    pub(super) fn recycle(&mut self, segment: Segment, may_keep: bool) {
         let Segment::Block { mut block, .. } = segment else { return };
         if let From::Own { pool, warm, .. } = &mut self.from {
             match warm {
-                None if block.tier() == 0 => {
+                None if may_keep && block.tier() == 0 => {
                     block.truncate(0);
                     *warm = Some(block);
                 }

@@ -46,8 +46,6 @@ pub struct Outbound {
 #[derive(Debug, Default)]
 struct Answer {
     first_segment: usize,
-    /// How much of the segment before `first_segment` belongs to earlier answers.
-    tail_len: usize,
     first_byte: usize,
     copied: usize,
     expected: usize,
@@ -60,6 +58,29 @@ struct Answer {
 pub struct Prefix<const N: usize> {
     segment: usize,
     at: usize,
+}
+
+/// Room in one piece behind what was written.
+pub(crate) struct Room<'o> {
+    block: &'o mut Block,
+    copied: &'o mut usize,
+    bytes: &'o mut usize,
+}
+
+impl Room<'_> {
+    /// The bytes to be written to; at least as many as were asked for.
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        self.block.room_mut()
+    }
+
+    /// Says that the first `count` of them were written.
+    #[inline]
+    pub(crate) fn fill(self, count: usize) {
+        self.block.fill(count);
+        *self.copied += count;
+        *self.bytes += count;
+    }
 }
 
 impl Outbound {
@@ -150,23 +171,33 @@ impl Outbound {
         }
     }
 
-    /// Room for `len` bytes in one piece, to be written in place; then [`fill`](Self::fill). `None` if the answer cannot have
-    /// that: [`put`](Self::put) finds room in several pieces, or says what is wrong.
+    /// Room for `len` bytes in one piece, to be written in place. `None` if the answer cannot have that: [`put`](Self::put)
+    /// finds room in several pieces, or says what is wrong.
     #[inline]
-    pub(crate) fn room_for(&mut self, len: usize) -> Option<&mut [u8]> {
-        self.ensure_room(len).then(|| self.tail().map(Block::room_mut)).flatten()
+    pub(crate) fn room_for(&mut self, len: usize) -> Option<Room<'_>> {
+        if !self.ensure_room(len) {
+            return None;
+        }
+        match self.segments.last_mut() {
+            Some(Segment::Block { block, .. }) => {
+                Some(Room { block, copied: &mut self.answer.copied, bytes: &mut self.bytes })
+            }
+            _ => None,
+        }
     }
 
     /// The same, and the `Date` line to be copied there: from where it lies, because a line that passes through the stack is
     /// written there in small pieces and read in large ones, which the processor has to wait for.
     #[inline]
-    pub(crate) fn room_and_date_line(&mut self, len: usize) -> Option<(&mut [u8], &[u8; DATE_LINE])> {
+    pub(crate) fn room_and_date_line(&mut self, len: usize) -> Option<(Room<'_>, &[u8; DATE_LINE])> {
         if !self.ensure_room(len) {
             return None;
         }
         let line = self.date.line_of(self.clock.unix_seconds());
         match self.segments.last_mut() {
-            Some(Segment::Block { block, .. }) => Some((block.room_mut(), line)),
+            Some(Segment::Block { block, .. }) => {
+                Some((Room { block, copied: &mut self.answer.copied, bytes: &mut self.bytes }, line))
+            }
             _ => None,
         }
     }
@@ -179,16 +210,6 @@ impl Outbound {
         }
         let has_room = |out: &mut Self| out.tail().is_some_and(|block| block.room() >= len);
         has_room(self) || self.grow(len) && has_room(self)
-    }
-
-    /// Says that the first `count` bytes of [`room_for`](Self::room_for) were written.
-    #[inline]
-    pub(crate) fn fill(&mut self, count: usize) {
-        if let Some(block) = self.tail() {
-            block.fill(count);
-            self.answer.copied += count;
-            self.bytes += count;
-        }
     }
 
     /// Appends bytes that live for ever. Long ones, from 4 KiB on, are not copied, and have no limit.
@@ -312,7 +333,7 @@ impl Outbound {
         let Some(tail) = self.tail() else { return Err((more, 0)) };
         block.push(tail.filled());
         let full = Segment::Block { block: mem::replace(tail, block), start: 0 };
-        self.source.recycle(full);
+        self.source.recycle(full, false);
         Ok(())
     }
 

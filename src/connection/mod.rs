@@ -127,6 +127,15 @@ impl<K, P: Protocol> Connection<K, P> {
         }
     }
 
+    /// A message of that length was handed over.
+    #[inline]
+    pub(crate) fn message_ends(&mut self, length: usize) {
+        self.deadlines.message_ends();
+        self.needs = 0;
+        self.place = NO_PLACE;
+        self.last_length = u32::try_from(length).unwrap_or(u32::MAX);
+    }
+
     /// True if a turn would find something to do: bytes to decode, or bytes to read.
     pub(crate) fn has_input(&self) -> bool {
         self.flags.undecoded || self.flags.readable

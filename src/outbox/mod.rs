@@ -28,7 +28,7 @@ pub use deferred::Deferred;
 use gauge::{Charge, Gauge};
 pub(crate) use owed::{Owed, OwedList};
 pub use reply::Reply;
-pub(crate) use reply::{Desk, Outcome};
+pub(crate) use reply::{AtOnce, Desk, Outcome};
 pub(crate) use socket::write;
 pub use write_proxy::{SendError, WriteProxy};
 

@@ -12,17 +12,16 @@ use crate::id::ConnectionId;
 use crate::protocol::{After, Encode, Protocol};
 
 /// What [`MessageProcessor::process`](crate::MessageProcessor::process) made of a message.
+// With a tag of its own: to read one out of the fields takes longer, and each message asks for it.
 #[derive(Debug)]
+#[repr(u8)]
 pub(crate) enum Outcome {
     /// Nothing yet; after the call: the reply was dropped unused.
     Pending,
     Sent {
         after: After,
         bytes: usize,
-        /// How many bytes have left already, of this answer and those before it.
-        delivered: usize,
-        /// The socket turned out to be broken.
-        broken: Option<ErrorKind>,
+        at_once: Option<AtOnce>,
     },
     Deferred {
         ticket: u32,
@@ -33,6 +32,15 @@ pub(crate) enum Outcome {
         error: EncodeError,
         rolled_back: usize,
     },
+}
+
+/// What became of an answer that did not wait for those of the same turn.
+#[derive(Debug)]
+pub(crate) struct AtOnce {
+    /// How many bytes have left already, of this answer and those before it.
+    pub(crate) delivered: usize,
+    /// The socket turned out to be broken.
+    pub(crate) broken: Option<ErrorKind>,
 }
 
 /// The processor's writing desk: what a reply needs, the same for all connections.
@@ -99,7 +107,7 @@ impl<P: Protocol> Reply<'_, P> {
             return;
         }
         let written = P::encode(self.exchange, item, out);
-        let sent = |(after, bytes)| Outcome::Sent { after, bytes, delivered: 0, broken: None };
+        let sent = |(after, bytes)| Outcome::Sent { after, bytes, at_once: None };
         let outcome = written.and_then(|after| Ok(sent((after, out.finish()?))));
         self.desk.outcome = outcome.unwrap_or_else(|error| Outcome::Failed { error, rolled_back: out.roll_back() });
     }
@@ -152,7 +160,7 @@ fn write_through(after: After, tail: &[u8], out: &mut Outbound, socket: &mut (dy
         }
     });
     match written {
-        Ok((bytes, delivered)) => Outcome::Sent { after, bytes, delivered, broken },
+        Ok((bytes, delivered)) => Outcome::Sent { after, bytes, at_once: Some(AtOnce { delivered, broken }) },
         Err(error) => Outcome::Failed { error, rolled_back: out.roll_back() },
     }
 }

@@ -45,7 +45,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.links.metrics.encoder_waits.add(1);
         }
         self.answer_room.encoder_wait = encoder;
-        self.resume_answer_room();
+        if !self.waiters.are_none() {
+            self.resume_answer_room();
+        }
         self.give_up_slow_output();
     }
 
@@ -89,7 +91,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// True if somebody waits for a reserve that lies in a peer's queue: a connection for the processor's, or an encoder for
     /// the workers'. The encoder may be of no use for a block that holds what lies there: it needs a larger one.
     pub(super) fn repayment_is_awaited(&self) -> bool {
-        self.waits_for_outbound() && !self.answer_room.reserve_at.is_empty()
+        !self.answer_room.reserve_at.is_empty() && self.waits_for_outbound()
     }
 
     /// True if an encoder on another thread waits that was not seen yet.

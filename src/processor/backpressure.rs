@@ -71,15 +71,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Asked before each decode, with the number of bytes that the message can have at most: pauses the connection for
     /// the first reason that holds it up. The user's `ready` comes last, because its yes is a promise.
-    #[inline]
+    #[inline(always)]
     pub(super) fn may_decode(&mut self, slot: u32, available: usize, budget: &Budget) -> bool {
         let Some(connection) = self.table.at(slot) else { return false };
         if !connection.paused.is_empty() {
             return false;
         }
         if budget.messages == 0 || self.desk.out.segments() >= STAGED_SEGMENTS {
-            self.pause(slot, PauseReason::Turn);
-            return false;
+            return self.end_turn(slot);
         }
         if self.is_high(connection) && !self.is_low_after_flush(slot) {
             return false;
@@ -89,7 +88,17 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             && self.desk.owed.has_room()
             && self.has_room_for_answer()
             && self.has_spare_at_hand(available);
-        (usual || self.finds_everything(slot, available)) && self.user_is_ready(slot)
+        if usual {
+            self.ask_user() || self.user_is_ready_after_all(slot)
+        } else {
+            self.finds_everything(slot, available)
+        }
+    }
+
+    #[cold]
+    fn end_turn(&mut self, slot: u32) -> bool {
+        self.pause(slot, PauseReason::Turn);
+        false
     }
 
     /// What the usual look says, thing by thing: the connection stands in line for the first that it has to wait for.
@@ -103,7 +112,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.wait_for_answer_room(slot);
             return false;
         }
-        self.finds_spare(slot, available)
+        self.finds_spare(slot, available) && self.user_is_ready(slot)
     }
 
     /// What was staged in this turn may leave at once: only a socket that pushes back holds its connection up.
@@ -152,7 +161,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    #[inline]
     fn user_is_ready(&mut self, slot: u32) -> bool {
         if self.is_behind(slot, LineFor::Ready) {
             // Not asked: a yes would be for whoever waits.

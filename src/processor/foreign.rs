@@ -9,7 +9,7 @@ use crate::metrics::Metrics;
 use crate::panics::{Panicked, guarded};
 
 /// Calls it, and counts its panic.
-#[inline]
+#[inline(always)]
 pub(super) fn foreign<T>(metrics: &Metrics, what: impl fmt::Display, call: impl FnOnce() -> T) -> Result<T, Panicked> {
     let called = guarded(what, call);
     if called.is_err() {

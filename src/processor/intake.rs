@@ -96,6 +96,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Takes what workers and proxies have written, and asks the user again if somebody said so.
     pub(super) fn take_outbound(&mut self) {
+        if self.links.outbox.has_work() {
+            self.take_answers();
+        }
+        if self.links.outbox.take_resumed() {
+            self.waiters.resuming = true;
+        }
+    }
+
+    fn take_answers(&mut self) {
         for _ in 0..self.links.outbox.settled.len() {
             if !self.can_take_outbound() {
                 break;
@@ -109,9 +118,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             }
             let Some(unasked) = self.links.outbox.unasked.pop() else { break };
             self.take_unasked(unasked);
-        }
-        if self.links.outbox.take_resumed() {
-            self.waiters.resuming = true;
         }
     }
 

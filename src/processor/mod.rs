@@ -131,10 +131,20 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     now: Instant,
     /// The second of `now` that the wall clock was set at.
     second: u64,
+    /// When the next one begins.
+    next_second: Instant,
     started: Instant,
     ready: Vec<Readiness>,
     /// When the user's processor wants to run again.
     user_due: Option<Instant>,
+}
+
+/// The earlier of two moments, where there are two.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
@@ -166,7 +176,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             phase: Phase::Serving,
             failure: None,
             now,
-            second: u64::MAX,
+            second: 0,
+            next_second: now,
             started: now,
             ready: Vec::with_capacity(EVENTS),
             user_due: None,
@@ -277,8 +288,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !self.run.is_empty() || !self.go_on.is_empty() || !self.dirty.is_empty() {
             return Some(Duration::ZERO);
         }
-        let due = [self.wheel.next_due(), self.user_due, self.famine_due(), self.phase.until()];
-        due.into_iter().flatten().min().map(|due| due.saturating_duration_since(self.now))
+        let others = [self.user_due, self.famine_due(), self.phase.until()];
+        let due = others.into_iter().fold(self.wheel.next_due(), earlier);
+        due.map(|due| due.saturating_duration_since(self.now))
     }
 
     /// True if another thread has left something that a cycle would take.
@@ -305,12 +317,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn set_wall_clock(&mut self) {
-        let second = self.now.saturating_duration_since(self.started).as_secs();
-        if second != self.second {
-            self.second = second;
-            let unix_seconds = self.selector.unix_seconds();
-            self.links.outbox.clock.set(unix_seconds);
+        if self.now < self.next_second {
+            return;
         }
+        self.second = self.now.saturating_duration_since(self.started).as_secs();
+        self.next_second = self.started + Duration::from_secs(self.second + 1);
+        let unix_seconds = self.selector.unix_seconds();
+        self.links.outbox.clock.set(unix_seconds);
     }
 
     fn end_cycle(&mut self) {

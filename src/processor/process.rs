@@ -1,13 +1,14 @@
 //! One message to the user's processor, and what became of it.
 
 use std::io::Write;
+use std::mem;
 
 use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::buffer::Queue;
-use crate::connection::{CloseReason, Connection, NO_PLACE};
+use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
-use crate::outbox::Outcome;
+use crate::outbox::{AtOnce, Outcome};
 use crate::protocol::{After, Message, Peer, Protocol, Refusal};
 use crate::reason::{DropReason, PauseReason};
 
@@ -20,17 +21,17 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let last = self.answers_are_last();
         let Self { user, desk, spares, table, links, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
-        let peer = Peer { connection: connection.id, address: connection.address };
         desk.begin();
         let mut handed_over = false;
         let handled = foreign(&links.metrics, PROCESS, || {
             connection.flags.said_last = P::is_last(&layout);
             let exchange = exchange_of::<P>(&layout, last);
-            let message = Message::shared(peer, layout, bytes, spares);
-            let way = way(&connection.outbound, &mut connection.socket);
+            let Connection { id, address, outbound, socket, .. } = connection;
+            let message = Message::shared(Peer { connection: *id, address: *address }, layout, bytes, spares);
             handed_over = true;
-            user.process(message, desk.reply(peer.connection, exchange, way));
+            user.process(message, desk.reply(*id, exchange, way(outbound, socket)));
         });
+        connection.message_ends(bytes.len());
         self.account(slot, bytes.len(), handed_over, handled.is_err());
     }
 
@@ -39,20 +40,21 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let last = self.answers_are_last();
         let Self { user, desk, spares, table, links, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
-        let peer = Peer { connection: connection.id, address: connection.address };
         desk.begin();
         let mut handed_over = false;
         let handled = foreign(&links.metrics, PROCESS, || {
             connection.flags.said_last = P::is_last(&layout);
             let exchange = exchange_of::<P>(&layout, last);
-            let Connection { inbound, outbound, socket, .. } = connection;
+            let Connection { id, address, inbound, outbound, socket, .. } = connection;
+            let peer = Peer { connection: *id, address: *address };
             let message = match inbound.is_whole(consumed) {
                 true => Message::whole(peer, layout, inbound),
                 false => Message::shared(peer, layout, &inbound.live()[..consumed], spares),
             };
             handed_over = true;
-            user.process(message, desk.reply(peer.connection, exchange, way(outbound, socket)));
+            user.process(message, desk.reply(*id, exchange, way(outbound, socket)));
         });
+        connection.message_ends(consumed);
         self.links.metrics.bytes_buffered.sub(consumed);
         self.consume_buffered(slot, consumed);
         self.account(slot, consumed, handed_over, handled.is_err());
@@ -71,37 +73,45 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.put_inbound(freed);
     }
 
+    #[inline]
     fn account(&mut self, slot: u32, consumed: usize, handed_over: bool, panicked: bool) {
+        let metrics = &self.links.metrics;
         if handed_over {
-            let metrics = &self.links.metrics;
             metrics.messages_in.add(1);
             metrics.bytes_processed.add(consumed);
         } else {
             // Its own protocol panicked.
             self.drop_inbound(DropReason::Refused, consumed);
         }
-        if let Some(connection) = self.table.at_mut(slot) {
-            connection.deadlines.message_ends();
-            connection.needs = 0;
-            connection.place = NO_PLACE;
-            connection.last_length = u32::try_from(consumed).unwrap_or(u32::MAX);
+        match self.desk.outcome {
+            // Mostly there is nothing to do but to count.
+            Outcome::Sent { after: After::KeepOpen, bytes, at_once: None } => self.count_sent(bytes),
+            _ => self.apply_outcome(slot, panicked),
         }
-        self.apply_outcome(slot, panicked);
     }
 
+    #[inline]
+    fn count_sent(&mut self, bytes: usize) {
+        let metrics = &self.links.metrics;
+        metrics.messages_out.add(1);
+        metrics.bytes_queued.add(bytes);
+        metrics.bytes_outbound.add(bytes);
+        // It was whole when the message was handed over.
+        if !self.desk.out.reserve_whole() {
+            metrics.reserve_used.add(1);
+        }
+    }
+
+    #[inline(never)]
     fn apply_outcome(&mut self, slot: u32, panicked: bool) {
-        match std::mem::replace(&mut self.desk.outcome, Outcome::Pending) {
-            Outcome::Sent { after, bytes, delivered, broken } => {
-                self.links.metrics.messages_out.add(1);
-                self.links.metrics.bytes_queued.add(bytes);
-                self.links.metrics.bytes_outbound.add(bytes);
-                if delivered > 0 {
+        match mem::replace(&mut self.desk.outcome, Outcome::Pending) {
+            Outcome::Sent { after, bytes, at_once } => {
+                self.count_sent(bytes);
+                if let Some(AtOnce { delivered, broken }) = at_once {
                     self.count_written(delivered);
-                }
-                // It was whole when the message was handed over.
-                self.links.metrics.reserve_used.add(usize::from(!self.desk.out.reserve_whole()));
-                if let Some(kind) = broken {
-                    return self.socket_failed(slot, kind);
+                    if let Some(kind) = broken {
+                        return self.socket_failed(slot, kind);
+                    }
                 }
                 if after == After::Close {
                     self.begin_close(slot, CloseReason::Finished, None);

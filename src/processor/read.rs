@@ -436,24 +436,29 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 }
 
 /// Asks the protocol, and believes neither a third party's arithmetic nor that it never panics: LAW one peer.
+///
+/// What it says stays where it was written, and is looked at there: that is as long as a layout is, and moving it takes
+/// longer than asking.
+#[inline(always)]
 fn checked_decode<P: Protocol>(
     metrics: &Metrics,
     protocol: &mut P,
     bytes: &mut [u8],
 ) -> Result<Decode<P::Layout>, ProtocolError> {
-    let decoded = foreign(metrics, "decode", || {
-        let length = bytes.len();
-        let decoded = protocol.decode(bytes)?;
-        let (sane, what) = match &decoded {
-            Decode::Complete { consumed, .. } => ((1..=length).contains(consumed), "consumed"),
-            Decode::Partial { keep, .. } => (*keep <= length, "kept"),
-        };
-        match sane {
-            true => Ok(decoded),
-            false => {
-                Err(ProtocolError::new(format!("the decoder {what} other than what the {length} bytes it had allow")))
-            }
+    let length = bytes.len();
+    let mut decoded = None;
+    let _ = foreign(metrics, "decode", || decoded = Some(protocol.decode(bytes)));
+    match &decoded {
+        Some(Ok(Decode::Complete { consumed, .. })) if !(1..=length).contains(consumed) => {
+            decoded = Some(Err(insane("consumed", length)));
         }
-    });
-    decoded.unwrap_or_else(|Panicked| Err(ProtocolError::new("the decoder panicked")))
+        Some(Ok(Decode::Partial { keep, .. })) if *keep > length => decoded = Some(Err(insane("kept", length))),
+        _ => {}
+    }
+    decoded.unwrap_or_else(|| Err(ProtocolError::new("the decoder panicked")))
+}
+
+#[cold]
+fn insane(what: &str, length: usize) -> ProtocolError {
+    ProtocolError::new(format!("the decoder {what} other than what the {length} bytes it had allow"))
 }

@@ -103,13 +103,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             LineFor::of_blocks().for_each(|line| self.relieve_line(line));
         }
         self.relieve_outbound();
-        self.resume_owed_room();
+        if !self.waiters.are_none() {
+            self.resume_owed_room();
+        }
         self.resume_not_ready();
     }
 
     /// Before sleeping: asks to be woken by blocks that other threads bring home.
     pub(super) fn listen_for_blocks(&self) {
-        if LineFor::of_blocks().any(|line| !self.waiters.is_empty(line)) {
+        if !self.waiters.are_none() && LineFor::of_blocks().any(|line| !self.waiters.is_empty(line)) {
             self.links.inbound.line().tell_processor();
         }
         if !self.waiters.is_empty(LineFor::AnswerRoom) || self.repayment_is_awaited() {
@@ -155,6 +157,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// When somebody has waited long enough for an eviction.
     pub(super) fn famine_due(&self) -> Option<Instant> {
+        if self.waiters.are_none() {
+            return self.slow_output_due();
+        }
         let evictions = LineFor::of_blocks().map(|line| self.waiters.look_at_eviction(line));
         evictions.chain([self.slow_output_due()]).flatten().min()
     }

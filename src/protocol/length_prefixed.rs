@@ -125,10 +125,11 @@ impl Encode<&[u8]> for LengthPrefixed {
         let prefix = prefix_of(payload.len())?;
         let whole = PREFIX + payload.len();
         match out.room_for(whole) {
-            Some(room) => {
-                room[..PREFIX].copy_from_slice(&prefix);
-                room[PREFIX..whole].copy_from_slice(payload);
-                out.fill(whole);
+            Some(mut room) => {
+                let bytes = room.bytes();
+                bytes[..PREFIX].copy_from_slice(&prefix);
+                bytes[PREFIX..whole].copy_from_slice(payload);
+                room.fill(whole);
             }
             None => {
                 out.expect(whole);

@@ -6,8 +6,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "one peer: a panic of foreign code is everybody's",
         file: "src/panics.rs",
-        from: "    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {",
-        to: "    Ok::<T, Box<dyn Any + Send>>(call()).map_err(|panic| {",
+        from: "    catch_unwind(AssertUnwindSafe(call)).map_err(",
+        to: "    Ok::<T, Box<dyn Any + Send>>(call()).map_err(",
     },
     Mutant {
         name: "one peer: a parse state is used after it has panicked",

@@ -17,9 +17,9 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "liveness: who was heard stays before those who wait",
-        file: "src/processor/process.rs",
-        from: "            connection.place = NO_PLACE;\n",
-        to: "            connection.place = connection.place.min(NO_PLACE);\n",
+        file: "src/connection/mod.rs",
+        from: "        self.place = NO_PLACE;\n",
+        to: "        self.place = self.place.min(NO_PLACE);\n",
     },
     Mutant {
         name: "liveness: those who stand behind each other have turns of one message for ever",

@@ -15,18 +15,22 @@ impl Outbound {
     /// Begins an answer.
     #[inline]
     pub(crate) fn begin(&mut self) {
-        let tail_len = self.tail().map_or(0, |block| block.len());
         let (first_segment, first_byte) = (self.segments.len(), self.bytes);
-        self.answer = Answer { first_segment, tail_len, first_byte, ..Answer::default() };
+        self.answer = Answer { first_segment, first_byte, ..Answer::default() };
     }
 
     /// Ends the answer; returns its length, or why it does not fit. After an error, [`roll_back`](Self::roll_back).
     #[inline]
     pub(crate) fn finish(&mut self) -> Result<usize, EncodeError> {
-        match self.answer.failure.take() {
-            Some(failure) => Err(failure),
+        match self.answer.failure {
             None => Ok(self.bytes - self.answer.first_byte),
+            Some(_) => self.failed(),
         }
+    }
+
+    #[cold]
+    fn failed(&mut self) -> Result<usize, EncodeError> {
+        self.answer.failure.take().map_or(Ok(0), Err)
     }
 
     /// Ends the answer with `tail`, which lies elsewhere, and has `write` try to send all that there is. Only what that does
@@ -86,7 +90,7 @@ impl Outbound {
             match segment.is_empty() {
                 true => {
                     let done = self.segments.remove(at);
-                    self.source.recycle(done);
+                    self.recycle(done);
                 }
                 false => at += 1,
             }
@@ -95,12 +99,17 @@ impl Outbound {
 
     /// Takes the answer back; returns how many bytes of it were written.
     pub(crate) fn roll_back(&mut self) -> usize {
-        self.segments.drain(self.answer.first_segment..).for_each(|segment| self.source.recycle(segment));
-        let tail_len = self.answer.tail_len;
-        if let Some(block) = self.tail() {
-            block.truncate(tail_len);
-        }
         let dropped = self.bytes - self.answer.first_byte;
+        let mut in_tail = dropped;
+        let may_keep = self.answer.first_segment == 0;
+        for segment in self.segments.drain(self.answer.first_segment..) {
+            in_tail -= segment.len();
+            self.source.recycle(segment, may_keep);
+        }
+        // What no segment of its own held lies behind earlier answers.
+        if let Some(block) = self.tail() {
+            block.truncate(block.len() - in_tail);
+        }
         self.bytes = self.answer.first_byte;
         self.answer.failure = None;
         dropped
@@ -121,14 +130,23 @@ impl Outbound {
         pairs.map(|(slice, segment)| *slice = IoSlice::new(segment.bytes())).count()
     }
 
-    /// Empties it: everything has left.
+    /// Empties it: everything has left. If that was one small block, as it usually is, the next answer begins in it, where it
+    /// is: then there is a segment, and nothing in it.
     #[inline]
     pub(crate) fn all_delivered(&mut self) {
-        while let Some(segment) = self.segments.pop() {
-            self.source.recycle(segment);
-        }
         self.bytes = 0;
         self.answer = Answer::default();
+        match self.segments.as_mut_slice() {
+            [Segment::Block { block, start: 0 }] if self.source.keeps(block) => block.truncate(0),
+            _ => self.recycle_all(),
+        }
+    }
+
+    #[inline(never)]
+    fn recycle_all(&mut self) {
+        while let Some(segment) = self.segments.pop() {
+            self.recycle(segment);
+        }
     }
 
     /// Empties it: the first `delivered` bytes have left, what is behind them goes to `rest`, segment by segment.
@@ -139,7 +157,7 @@ impl Outbound {
             left -= step;
             segment.advance(step);
             match segment.is_empty() {
-                true => self.source.recycle(segment),
+                true => self.source.recycle(segment, true),
                 false => rest(segment),
             }
         }
@@ -147,10 +165,10 @@ impl Outbound {
         self.answer = Answer::default();
     }
 
-    /// How many segments wait to be delivered.
+    /// How many segments wait to be delivered. The one in which the next answer begins may be there without waiting.
     #[inline]
     pub(crate) fn segments(&self) -> usize {
-        self.segments.len()
+        if self.bytes == 0 { 0 } else { self.segments.len() }
     }
 
     /// Takes the finished answer to another thread.
@@ -173,12 +191,12 @@ impl Outbound {
     /// True if a small block is kept for the next answer.
     #[cfg(feature = "sim")]
     pub(crate) fn is_warm(&self) -> bool {
-        self.source.is_warm()
+        self.source.is_warm() || !self.segments.is_empty()
     }
 
-    /// Brings a delivered segment home the short way.
+    /// Brings a delivered segment home the short way. The next answer begins in a block that is here already, or in this.
     pub(crate) fn recycle(&mut self, segment: Segment) {
-        self.source.recycle(segment);
+        self.source.recycle(segment, self.segments.is_empty());
     }
 
     /// True while the reserve behind it is whole: any answer up to `reply_max` finds its place.

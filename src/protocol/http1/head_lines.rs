@@ -5,87 +5,88 @@ use super::status;
 /// What they can take: the longest status line, `Date`, `Content-Length`, `Connection`, and the empty line.
 pub(super) const HEAD_MOST: usize = 192;
 
-/// The head of an answer, and what follows it. Most pieces have a length that the compiler knows, so that copying them takes
-/// no call.
-pub(super) struct Head<'m> {
-    bytes: &'m mut [u8],
-    len: usize,
-}
+/// The head of an answer, and what follows it, appended piece by piece. Most pieces have a length that the compiler knows, so
+/// that copying them takes no call; and it is no more than what is left of the memory, handed from piece to piece, so that
+/// the compiler can keep it in registers.
+pub(super) struct Head<'m>(&'m mut [u8]);
 
 impl<'m> Head<'m> {
     /// An empty one, in that memory, which is as long as all that will be appended.
     #[inline]
-    pub(super) fn new(bytes: &'m mut [u8]) -> Self {
-        Self { bytes, len: 0 }
+    pub(super) fn new(memory: &'m mut [u8]) -> Self {
+        Self(memory)
+    }
+
+    /// How much of the memory is left.
+    #[inline]
+    pub(super) fn left(&self) -> usize {
+        self.0.len()
     }
 
     #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    #[inline]
-    pub(super) fn push<const N: usize>(&mut self, piece: &[u8; N]) {
-        self.bytes[self.len..self.len + N].copy_from_slice(piece);
-        self.len += N;
+    pub(super) fn push<const N: usize>(self, piece: &[u8; N]) -> Self {
+        let Some((place, left)) = self.0.split_first_chunk_mut() else { too_small() };
+        *place = *piece;
+        Self(left)
     }
 
     /// Appends a piece of any length.
     #[inline]
-    pub(super) fn extend(&mut self, piece: &[u8]) {
-        if !piece.is_empty() {
-            self.bytes[self.len..self.len + piece.len()].copy_from_slice(piece);
-            self.len += piece.len();
+    pub(super) fn extend(self, piece: &[u8]) -> Self {
+        if piece.is_empty() {
+            return self;
         }
+        let Some((place, left)) = self.0.split_at_mut_checked(piece.len()) else { too_small() };
+        place.copy_from_slice(piece);
+        Self(left)
     }
 
     #[inline]
-    pub(super) fn status(&mut self, status: u16) {
+    pub(super) fn status(self, status: u16) -> Self {
         match status {
             200 => self.push(b"HTTP/1.1 200 OK\r\n"),
             _ => self.other_status(status),
         }
     }
 
-    fn other_status(&mut self, status: u16) {
+    #[inline(never)]
+    fn other_status(self, status: u16) -> Self {
         match status::line(status) {
             Some(line) => self.extend(line),
-            None => {
-                // The reason may be empty, the space before it not (RFC 9112 section 4).
-                self.push(b"HTTP/1.1 ");
-                self.number(usize::from(status));
-                self.push(b" \r\n");
-            }
+            // The reason may be empty, the space before it not (RFC 9112 section 4).
+            None => self.push(b"HTTP/1.1 ").long_number(usize::from(status)).push(b" \r\n"),
         }
     }
 
+    /// The digits by hand, because formatting machinery costs more than the rest of the head.
     #[inline]
-    pub(super) fn content_length(&mut self, length: usize) {
-        self.push(b"Content-Length: ");
-        self.number(length);
-        self.push(b"\r\n");
-    }
-
-    /// The digits of `number`. By hand, because formatting machinery costs more than the rest of the head.
-    #[inline]
-    fn number(&mut self, number: usize) {
-        let digit = |number: usize| b'0' + (number % 10) as u8;
-        match number {
-            0..10 => self.push(&[digit(number)]),
-            10..100 => self.push(&[digit(number / 10), digit(number)]),
-            100..1000 => self.push(&[digit(number / 100), digit(number / 10), digit(number)]),
-            _ => self.long_number(number),
+    pub(super) fn content_length(self, length: usize) -> Self {
+        let digit = |length: usize| b'0' + (length % 10) as u8;
+        let head = self.push(b"Content-Length: ");
+        match length {
+            0..10 => head.push(&[digit(length), b'\r', b'\n']),
+            10..100 => head.push(&[digit(length / 10), digit(length), b'\r', b'\n']),
+            100..1000 => head.push(&[digit(length / 100), digit(length / 10), digit(length), b'\r', b'\n']),
+            _ => head.long_number(length).push(b"\r\n"),
         }
     }
 
-    fn long_number(&mut self, mut number: usize) {
-        let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
-        for digit in self.bytes[self.len..self.len + digits].iter_mut().rev() {
-            *digit = b'0' + (number % 10) as u8;
+    #[inline(never)]
+    fn long_number(self, mut number: usize) -> Self {
+        const MOST: usize = usize::MAX.ilog10() as usize + 1;
+        let (mut digits, mut at) = ([0; MOST], MOST);
+        while number > 0 {
+            at -= 1;
+            digits[at] = b'0' + (number % 10) as u8;
             number /= 10;
         }
-        self.len += digits;
+        self.extend(&digits[at..])
     }
+}
+
+#[cold]
+fn too_small() -> ! {
+    panic!("the memory is as long as all that is appended")
 }
 
 #[cfg(test)]
@@ -93,15 +94,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers() {
-        let mut memory = [0; 64];
-        let mut head = Head::new(&mut memory);
-        for number in [0, 9, 10, 99, 100, 999, 1000, 12_345, usize::MAX] {
-            head.number(number);
-            head.push(b",");
+    fn lengths() {
+        for length in [0, 9, 10, 99, 100, 999, 1000, 12_345, usize::MAX] {
+            let mut memory = [0; 64];
+            let left = Head::new(&mut memory).content_length(length).left();
+            assert_eq!(&memory[..64 - left], format!("Content-Length: {length}\r\n").as_bytes());
         }
-        let (len, expected) = (head.len(), format!("0,9,10,99,100,999,1000,12345,{},", usize::MAX));
-        assert_eq!(&memory[..len], expected.as_bytes());
     }
 
     #[test]
@@ -109,13 +107,9 @@ mod tests {
         let mut most = 0;
         for status in 200..600 {
             let mut memory = [0; 2 * HEAD_MOST];
-            let mut head = Head::new(&mut memory);
-            head.status(status);
-            head.push(&[b'd'; crate::clock::DATE_LINE]);
-            head.content_length(usize::MAX);
-            head.extend(b"Connection: keep-alive, upgrade\r\n");
-            head.push(b"\r\n");
-            most = most.max(head.len());
+            let head = Head::new(&mut memory).status(status).push(&[b'd'; crate::clock::DATE_LINE]);
+            let head = head.content_length(usize::MAX).extend(b"Connection: keep-alive, upgrade\r\n").push(b"\r\n");
+            most = most.max(2 * HEAD_MOST - head.left());
         }
         assert!((150..=HEAD_MOST).contains(&most), "{most}");
     }

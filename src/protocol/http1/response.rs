@@ -66,6 +66,8 @@ pub struct Response<'b> {
     close: bool,
     /// There is an Upgrade field.
     upgrade: bool,
+    /// The status allows no body. Said when the status is, which mostly is a number in the program's text.
+    bodiless: bool,
     /// Empty: there is none.
     content_type: &'static str,
     /// `None`: there are none. To clear room for them takes time.
@@ -80,7 +82,8 @@ impl<'b> Response<'b> {
     #[inline]
     pub fn new(status: u16) -> Self {
         let status = if (200..600).contains(&status) { status } else { 500 };
-        Self { status, close: false, upgrade: false, content_type: "", lines: None, body: Body::default() }
+        let (content_type, body) = ("", Body::default());
+        Self { status, close: false, upgrade: false, bodiless: bodiless(status), content_type, lines: None, body }
     }
 
     /// An answer `200 OK` with this body.
@@ -155,6 +158,18 @@ impl<'b> Response<'b> {
 
     /// The same lines, as they go out.
     #[inline]
+    fn write_lines<'m>(&self, head: Head<'m>) -> Head<'m> {
+        let head = match self.content_type {
+            "" => head,
+            value => head.push(CONTENT_TYPE).extend(value.as_bytes()).push(b"\r\n"),
+        };
+        match &self.lines {
+            Some(lines) => lines.pieces().into_iter().fold(head, Head::extend),
+            None => head,
+        }
+    }
+
+    /// The same lines, piece by piece.
     fn for_each_piece(&self, mut each: impl FnMut(&[u8])) {
         if !self.content_type.is_empty() {
             [CONTENT_TYPE, self.content_type.as_bytes(), b"\r\n"].into_iter().for_each(&mut each);
@@ -165,7 +180,7 @@ impl<'b> Response<'b> {
     }
 }
 
-const CONTENT_TYPE: &[u8] = b"Content-Type: ";
+const CONTENT_TYPE: &[u8; 14] = b"Content-Type: ";
 
 /// Fields that say where an answer ends or how the connection goes on, and `Date`, which every answer has.
 const OWNED: [&str; 7] =
@@ -198,6 +213,7 @@ impl std::error::Error for InvalidHeader {}
 /// The body of an answer. Static and shared bodies are not copied when that is worth it, and may be of any size.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[repr(u8)]
 pub enum Body<'b> {
     /// Copied when the answer is written.
     Borrowed(&'b [u8]),
@@ -222,11 +238,7 @@ impl Body<'_> {
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
-        match self {
-            Self::Borrowed(bytes) | Self::Static(bytes) => bytes.len(),
-            Self::Owned(bytes) => bytes.len(),
-            Self::Shared(bytes) => bytes.len(),
-        }
+        self.bytes().len()
     }
 
     /// True when it has no bytes.
@@ -235,23 +247,28 @@ impl Body<'_> {
         self.len() == 0
     }
 
-    /// What is copied behind the head: all of it, unless it is worth to be carried as it is.
-    fn copied(&self) -> &[u8] {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
         match self {
-            Self::Borrowed(bytes) => bytes,
+            Self::Borrowed(bytes) | Self::Static(bytes) => bytes,
             Self::Owned(bytes) => bytes,
-            Self::Static(bytes) if bytes.len() < COPY_BELOW => bytes,
-            Self::Shared(bytes) if bytes.len() < COPY_BELOW => bytes,
-            Self::Static(_) | Self::Shared(_) => b"",
+            Self::Shared(bytes) => bytes,
         }
     }
 
-    /// Appends what was not copied.
-    fn write_carried(self, out: &mut Outbound) {
+    /// True if it is worth to be carried as it is, and need not be copied behind the head.
+    #[inline]
+    fn is_carried(&self) -> bool {
+        self.len() >= COPY_BELOW && matches!(self, Self::Static(_) | Self::Shared(_))
+    }
+
+    /// Appends it without copying, if it may be.
+    #[inline(never)]
+    fn carry(self, out: &mut Outbound) {
         match self {
-            Self::Static(bytes) if bytes.len() >= COPY_BELOW => out.put_static(bytes),
-            Self::Shared(bytes) if bytes.len() >= COPY_BELOW => out.put_shared(bytes),
-            _ => {}
+            Self::Static(bytes) => out.put_static(bytes),
+            Self::Shared(bytes) => out.put_shared(bytes),
+            copied => out.put(copied.bytes()),
         }
     }
 }
@@ -289,29 +306,28 @@ impl From<Arc<[u8]>> for Body<'_> {
 impl<'b> Encode<Response<'b>> for Http1 {
     #[inline]
     fn encode(exchange: Exchange, response: Response<'b>, out: &mut Outbound) -> Result<After, EncodeError> {
-        let has_body = response.has_body(exchange);
-        let copied = if has_body { response.body.copied() } else { b"" };
         let own = OwnLines::of(&response, exchange);
+        let after = own.after();
+        let is_carried = own.has_body && response.body.is_carried();
+        let copied = if own.has_body && !is_carried { response.body.bytes() } else { b"" };
         match out.room_and_date_line(HEAD_MOST + response.lines_len() + copied.len()) {
             // The usual case: all of it lies in one block, is written where it leaves from, and leaves in one piece.
-            Some((room, date_line)) => {
-                let mut head = Head::new(room);
-                own.write(&response, date_line, &mut head);
-                response.for_each_piece(|piece| head.extend(piece));
-                head.push(b"\r\n");
-                head.extend(copied);
-                let len = head.len();
-                out.fill(len);
+            Some((mut room, date_line)) => {
+                let bytes = room.bytes();
+                let size = bytes.len();
+                let head = own.write(Head::new(bytes), date_line);
+                let left = response.write_lines(head).push(b"\r\n").extend(copied).left();
+                room.fill(size - left);
             }
             None => {
-                response.write_head(&own, out, copied.len());
+                response.write_head(exchange, out, copied.len());
                 out.put(copied);
             }
         }
-        if has_body {
-            response.body.write_carried(out);
+        if is_carried {
+            response.body.carry(out);
         }
-        Ok(own.after())
+        Ok(after)
     }
 
     #[inline]
@@ -320,35 +336,28 @@ impl<'b> Encode<Response<'b>> for Http1 {
         response: &'i Response<'b>,
         out: &mut Outbound,
     ) -> Option<(After, &'i [u8])> {
-        let body = response.body.copied();
-        if !out.is_large(body.len()) || !response.has_body(exchange) {
-            return None;
-        }
-        let own = OwnLines::of(response, exchange);
-        response.write_head(&own, out, body.len());
-        Some((own.after(), body))
+        if out.is_large(response.body.len()) { response.write_large_head(exchange, out) } else { None }
     }
 }
 
 impl Response<'_> {
-    /// A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
-    #[inline]
-    fn is_tunnel(&self, exchange: Exchange) -> bool {
-        exchange.connect && self.status < 300
-    }
-
-    #[inline]
-    fn has_body(&self, exchange: Exchange) -> bool {
-        !(exchange.head_request || self.is_tunnel(exchange) || bodiless(self.status))
+    /// The head of an answer whose body is large, and that body, unless there is none or it is carried.
+    #[inline(never)]
+    fn write_large_head(&self, exchange: Exchange, out: &mut Outbound) -> Option<(After, &[u8])> {
+        let own = OwnLines::of(self, exchange);
+        if self.body.is_carried() || !own.has_body {
+            return None;
+        }
+        self.write_head(exchange, out, self.body.len());
+        Some((own.after(), self.body.bytes()))
     }
 
     /// Writes the head piece by piece. `follow`: how many bytes will stand behind it, in the same block if there is one.
     #[inline(never)]
-    fn write_head(&self, own: &OwnLines, out: &mut Outbound, follow: usize) {
+    fn write_head(&self, exchange: Exchange, out: &mut Outbound, follow: usize) {
         let mut memory = [0; HEAD_MOST];
-        let mut head = Head::new(&mut memory);
-        own.write(self, &out.date_line(), &mut head);
-        let len = head.len();
+        let left = OwnLines::of(self, exchange).write(Head::new(&mut memory), &out.date_line()).left();
+        let len = HEAD_MOST - left;
         out.expect(len + self.lines_len() + 2 + follow);
         out.put(&memory[..len]);
         self.for_each_piece(|piece| out.put(piece));
@@ -356,16 +365,25 @@ impl Response<'_> {
     }
 }
 
-/// The lines of an answer's head that are the server's own.
+/// The lines of an answer's head that are the server's own, and what they say.
 struct OwnLines {
-    exchange: Exchange,
+    status: u16,
+    has_body: bool,
+    content_length: Option<usize>,
     keep_open: bool,
+    version10: bool,
+    upgrade: bool,
 }
 
 impl OwnLines {
     #[inline]
     fn of(response: &Response<'_>, exchange: Exchange) -> Self {
-        Self { exchange, keep_open: exchange.keep_alive && !response.close }
+        let (keep_open, version10) = (exchange.keep_alive && !response.close, exchange.version10);
+        let (has_body, content_length) = match exchange.head_request | exchange.connect | response.bodiless {
+            false => (true, Some(response.body.len())),
+            true => unusual_framing(response, exchange),
+        };
+        Self { status: response.status, has_body, content_length, keep_open, version10, upgrade: response.upgrade }
     }
 
     #[inline]
@@ -374,26 +392,37 @@ impl OwnLines {
     }
 
     #[inline]
-    fn write(&self, response: &Response<'_>, date_line: &[u8; DATE_LINE], head: &mut Head<'_>) {
-        head.status(response.status);
-        head.push(date_line);
-        match response.status {
-            // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user
-            // knows.
-            204 | 304 => {}
-            _ if response.is_tunnel(self.exchange) => {}
-            // RFC 9110 section 15.3.6: no content, and said so.
-            205 => head.content_length(0),
-            // RFC 9110 section 8.6: with HEAD it has to be what GET would have. Who answers HEAD without a body may not
-            // have made the one of GET, so that nothing is better than zero.
-            _ if self.exchange.head_request && response.body.is_empty() => {}
-            _ => head.content_length(response.body.len()),
-        }
-        head.extend(connection_line(self.keep_open, self.exchange.version10, response.upgrade));
+    fn write<'m>(&self, head: Head<'m>, date_line: &[u8; DATE_LINE]) -> Head<'m> {
+        let head = head.status(self.status).push(date_line);
+        let head = match self.content_length {
+            Some(length) => head.content_length(length),
+            None => head,
+        };
+        head.extend(connection_line(self.keep_open, self.version10, self.upgrade))
     }
 }
 
-/// What Connection says. Upgrade is for the next recipient alone, so it has to be named (RFC 9110 section 7.8).
+/// Whether the body follows, and what Content-Length says, where request or status have rules of their own.
+#[inline(never)]
+fn unusual_framing(response: &Response<'_>, exchange: Exchange) -> (bool, Option<usize>) {
+    // A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
+    let is_tunnel = exchange.connect && response.status < 300;
+    let content_length = match response.status {
+        // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user knows.
+        204 | 304 => None,
+        _ if is_tunnel => None,
+        // RFC 9110 section 15.3.6: no content, and said so.
+        205 => Some(0),
+        // RFC 9110 section 8.6: with HEAD it has to be what GET would have. Who answers HEAD without a body may not
+        // have made the one of GET, so that nothing is better than zero.
+        _ if exchange.head_request && response.body.is_empty() => None,
+        _ => Some(response.body.len()),
+    };
+    (!(exchange.head_request || is_tunnel || response.bodiless), content_length)
+}
+
+/// What Connection says; mostly nothing. Upgrade is for the next recipient alone, so it has to be named (RFC 9110 section 7.8).
+#[inline]
 fn connection_line(keep_open: bool, version10: bool, upgrade: bool) -> &'static [u8] {
     match (keep_open, version10, upgrade) {
         (false, _, false) => b"Connection: close\r\n",
