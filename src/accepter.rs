@@ -88,7 +88,7 @@ enum Outcome {
     /// No room for one more connection.
     NoRoom,
     /// The kernel gave none, and not because of the peer.
-    Failed(io::ErrorKind),
+    Failed,
 }
 
 impl Accepter {
@@ -124,7 +124,7 @@ impl Accepter {
                 }
                 Outcome::Drained => self.sleep(None, Awaited::Peer)?,
                 Outcome::NoRoom => self.sleep(None, Awaited::Room)?,
-                Outcome::Failed(_) => self.wait_out_failure()?,
+                Outcome::Failed => self.wait_out_failure()?,
             }
             most = 1;
         }
@@ -192,7 +192,7 @@ impl Accepter {
             let live = self.watch.dealer.live();
             log::warn!("cannot accept: {error}; {live} connections are open; peers wait in the backlog until it can");
         }
-        Outcome::Failed(error.kind())
+        Outcome::Failed
     }
 
     /// Sleeps after a failure until its time is over, or a connection has ended: that frees what was lacking.
@@ -442,7 +442,7 @@ mod tests {
         let (soft, hard) = rlimit::getrlimit(rlimit::Resource::NOFILE).expect("the limit");
         let limit = |limit| rlimit::setrlimit(rlimit::Resource::NOFILE, limit, hard).expect("set");
         limit(3);
-        assert!(matches!(accepter.accept_some(TURN), Outcome::Failed(_)));
+        assert_eq!(accepter.accept_some(TURN), Outcome::Failed);
         assert!(accepter.back_off.delay > Duration::ZERO);
         // Its time would not come in this test: only the end of a connection gets it on.
         accepter.back_off.delay = LONG * 100;
