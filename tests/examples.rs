@@ -405,5 +405,5 @@ fn what_cannot_be_done_is_one_line_and_code_1() {
     let settings = ["127.0.0.1:0", "--connections-max", "0"];
     fails("http_echo", &settings, "connections_max: is 0: raise it to at least 1");
     let settings = ["127.0.0.1:0", "--workers", "2", "--worker-queue", "0"];
-    fails("http_echo", &settings, "workers.queue is 0: at least one message must be able to wait");
+    fails("http_echo", &settings, "workers.queue: is 0: at least one message must be able to wait");
 }

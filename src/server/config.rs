@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::error::ConfigError;
 use super::units::Bytes;
 use crate::buffer::{HEADROOM, TIERS, TierConfig};
+use crate::config_error::ConfigError;
 use crate::connection::Timeouts;
 use crate::outbox::OutboxLimits;
 use crate::processor::{Admission, Settings, Turn, Watermarks};
