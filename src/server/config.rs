@@ -249,6 +249,7 @@ impl Config {
     pub(crate) fn settings(&self, number: u16) -> Settings {
         Settings {
             number,
+            name: format!("processor {number}"),
             connections_max: self.connections_each(),
             turn: self.turn,
             watermarks: self.watermarks,

@@ -143,6 +143,18 @@ fn wrong_values_name_their_flag_and_exit_2() {
 }
 
 #[test]
+fn both_servers_say_which_of_them_goes_down() {
+    let folder = Folder::new();
+    let (agent, address) = serve(&folder, &["--metrics", "127.0.0.1:0"]);
+    agent.goes_down("TERM");
+    let ended = agent.ends().with_code(0);
+    let lines: Vec<_> = ended.stderr.lines().filter(|line| line.contains("going down: ")).collect();
+    assert_eq!(lines.len(), 2, "{ended:#?}");
+    let is_agents = lines.iter().map(|line| line.contains(&format!("going down: {address} with 0 connections open")));
+    assert!(is_agents.eq([true, false]), "{lines:?}");
+}
+
+#[test]
 fn the_spammer_sends_and_proves_it() {
     let folder = Folder::new();
     let (agent, address) = serve(&folder, &["--ack", "--writers", "2"]);
