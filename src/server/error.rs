@@ -35,6 +35,12 @@ pub(super) fn explain(tried: impl fmt::Display, source: io::Error) -> io::Error 
     io::Error::new(source.kind(), Explained { text, source })
 }
 
+/// The same, and behind it what to do.
+pub(super) fn advise(tried: impl fmt::Display, source: io::Error, advice: &str) -> io::Error {
+    let text = format!("{tried}: {}; {advice}", reason(&source));
+    io::Error::new(source.kind(), Explained { text, source })
+}
+
 /// What went wrong, in words that go on in a sentence: `Permission denied (os error 13)` is `permission denied`.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
