@@ -372,6 +372,18 @@ fn help_names_every_flag_and_default() {
 }
 
 #[test]
+fn each_program_tells_its_name_and_version() {
+    let others = ["graceful_shutdown", "load", "attack", "log_agent", "log_spammer", "log_cat"];
+    for name in SERVERS.map(|(name, _)| name).into_iter().chain(others) {
+        for flag in ["--version", "-V"] {
+            let Ended { stdout, stderr, .. } = Example::run(name, &[flag]).with_code(0);
+            assert_eq!((stdout, stderr), (format!("{name} {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+        }
+        assert!(Example::run(name, &["--help"]).with_code(0).stdout.contains("--version"), "{name}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_told_with_code_2() {
     let wrong = |name, args: &[&str], part: &str| {
         let Ended { stdout, stderr, .. } = Example::run(name, args).with_code(2);

@@ -25,7 +25,7 @@ makes no sense.";
 
 /// Loads a server with requests over many connections, and tells how fast it answers.
 #[derive(Debug, Parser)]
-#[command(after_help = AFTER)]
+#[command(name = "load", version, after_help = AFTER)]
 pub struct Args {
     /// The server, such as 127.0.0.1:8080
     addr: String,
