@@ -18,6 +18,9 @@ use crate::works::Work;
 
 /// A shorter run is taken from a longer one, and with it what connecting needs.
 const SECONDS: [f64; 2] = [0.25, 1.25];
+/// How much longer for each connection, and at most: how a connection ends is not the same each time, and is to be little
+/// beside the answers.
+const MORE: [f64; 2] = [0.001, 4.0];
 /// How long a server may take to see that its peers are gone.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -42,7 +45,8 @@ struct Counted {
 }
 
 pub fn count(args: &Args, start: Start, work: &Work) -> io::Result<Syscalls> {
-    let [short, long] = SECONDS;
+    let ([short, long], [each, most]) = (SECONDS, MORE);
+    let long = long + (work.connections as f64 * each).min(most);
     let (before, after) = (counted(args, start, work, short)?, counted(args, start, work, long)?);
     Syscalls::of(&before, &after).ok_or_else(|| io::Error::other("no more answers in a longer time under strace"))
 }
