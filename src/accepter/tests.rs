@@ -285,3 +285,19 @@ fn the_log_tells_of_a_backlog_that_was_left() {
     assert_eq!(said(8, 1), left("Too many open files (os error 24)"));
     assert_eq!([said(1, 1), said(8, 0)], [None, None], "nobody was left");
 }
+
+#[test]
+fn at_the_end_only_an_ended_connection_or_a_shorter_grace_is_news() {
+    let (desk, mut accepter) = Desk::open(8, 8);
+    let _peer = desk.connect();
+    assert_eq!(accepter.accept_some(TURN), Outcome::Drained);
+    desk.control.request(Shutdown { grace: LONG, finish: Finish::Answer });
+    let has_come = |live| accepter.watch.has_come(Awaited::FewerAtTheEnd(live, LONG));
+    assert!(accepter.watch.has_come(Awaited::FewerThan(1)), "being told to go down was news before");
+    assert!(!has_come(1));
+    drop(desk.next());
+    desk.handover.ended();
+    assert!(has_come(1) && !has_come(0));
+    desk.shut_down();
+    assert!(has_come(0));
+}
