@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures sluicegate beside other servers, all in one run, and writes benches/RESULTS.md and its charts.
 #
-#   benches/compare.sh                                                  everything: half an hour
+#   benches/compare.sh                                                  everything: more than half an hour
 #   benches/compare.sh --rounds 1 --seconds 1                           everything, roughly
 #   benches/compare.sh --only sluicegate,bare-epoll --work pipelined    a part; nothing is written
 #   benches/compare.sh --help                                           what else can be said

@@ -23,7 +23,7 @@ const WAITING_MAX: usize = 64;
 
 /// Sends every length-prefixed message to all connected peers, its sender included.
 #[derive(Parser)]
-#[command(after_help = signals::HELP)]
+#[command(name = "broadcast", version, after_help = signals::HELP)]
 struct Args {
     /// Where to listen; port 0 takes any free one
     #[arg(default_value = "127.0.0.1:9001")]

@@ -26,7 +26,7 @@ const LINE_MAX: usize = 8 * 1024;
 
 /// Answers lines: PING, ECHO <text>, QUIT.
 #[derive(Parser)]
-#[command(after_help = signals::HELP)]
+#[command(name = "custom_protocol", version, after_help = signals::HELP)]
 struct Args {
     /// Where to listen; port 0 takes any free one
     #[arg(default_value = "127.0.0.1:9002")]

@@ -24,6 +24,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Shows what a server still does after it was told to go down. Needs no client and ends by itself.
 #[derive(Parser)]
+#[command(name = "graceful_shutdown", version)]
 struct Args {}
 
 fn main() -> ExitCode {

@@ -28,7 +28,7 @@ const TARGETS_MAX: usize = 10_000;
 
 /// Counts how often each target was asked for. GET /slow is answered half a second later.
 #[derive(Parser)]
-#[command(after_help = signals::HELP)]
+#[command(name = "http_counter", version, after_help = signals::HELP)]
 struct Args {
     /// Where to listen; port 0 takes any free one
     #[arg(default_value = "127.0.0.1:8081")]

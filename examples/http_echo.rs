@@ -24,7 +24,7 @@ use sluicegate::{Config, Message, Meter, Reply, Server, Workers};
 
 /// Answers GET /plaintext with "Hello, World!", a request that has a body with its body, and any other with its head.
 #[derive(Parser)]
-#[command(after_help = signals::HELP)]
+#[command(name = "http_echo", version, after_help = signals::HELP)]
 struct Args {
     /// Where to listen; port 0 takes any free one
     #[arg(default_value = "127.0.0.1:8080")]

@@ -19,7 +19,7 @@ use sluicegate::{Config, LengthPrefixed, Message, Protocol, Reply, Server, Worke
 
 /// Echoes length-prefixed messages: a u32 in network order, then the payload.
 #[derive(Parser)]
-#[command(after_help = signals::HELP)]
+#[command(name = "length_prefixed_echo", version, after_help = signals::HELP)]
 struct Args {
     /// Where to listen; port 0 takes any free one
     #[arg(default_value = "127.0.0.1:9000")]

@@ -4,6 +4,8 @@
 //! the kernel gives nothing (no descriptors, no memory) it tries again by and by. It never gives up before it is told.
 
 mod back_off;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::io;
@@ -88,7 +90,7 @@ enum Outcome {
     /// No room for one more connection.
     NoRoom,
     /// The kernel gave none, and not because of the peer.
-    Failed(io::ErrorKind),
+    Failed,
 }
 
 impl Accepter {
@@ -124,7 +126,7 @@ impl Accepter {
                 }
                 Outcome::Drained => self.sleep(None, Awaited::Peer)?,
                 Outcome::NoRoom => self.sleep(None, Awaited::Room)?,
-                Outcome::Failed(_) => self.wait_out_failure()?,
+                Outcome::Failed => self.wait_out_failure()?,
             }
             most = 1;
         }
@@ -153,26 +155,67 @@ impl Accepter {
     }
 
     /// The server goes down: whoever is in the backlog was promised a connection. No more than the backlog can hold, or
-    /// peers who keep on coming would hold the shutdown up. Waits for room while the grace lasts.
+    /// peers who keep on coming would hold the shutdown up. Waits while the grace lasts, for room, and for what the kernel
+    /// lacks.
     fn accept_rest(&mut self) -> io::Result<()> {
         let began = Instant::now();
-        for _ in 0..=self.backlog {
-            let chosen = loop {
-                if let Some(chosen) = self.watch.dealer.choose() {
-                    break chosen;
+        let mut tried = 0;
+        while tried <= self.backlog {
+            let Some(chosen) = self.watch.dealer.choose() else {
+                if !self.wait_at_the_end(began, Duration::MAX, Awaited::RoomAtTheEnd)? {
+                    return self.leave_rest("there was no room for them");
                 }
-                let grace = self.watch.control.shutdown().map_or(Duration::ZERO, |shutdown| shutdown.grace);
-                let left = grace.saturating_sub(began.elapsed());
-                if left.is_zero() {
-                    return Ok(());
-                }
-                self.sleep(Some(left), Awaited::RoomAtTheEnd(grace))?;
+                continue;
             };
+            let live = self.watch.dealer.live();
             match self.listener.accept() {
                 Ok((socket, address)) => self.hand_over(chosen, socket, address),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_of_one_peer(&error) => {}
-                Err(_) => return Ok(()),
+                // Without descriptors it fails whether somebody waits or not.
+                Err(_) if !self.is_awaited()? => return Ok(()),
+                Err(error) => {
+                    self.failed(&error);
+                    let fewer = |grace| Awaited::FewerAtTheEnd(live, grace);
+                    if !self.wait_at_the_end(began, self.back_off.delay, fewer)? {
+                        return self.leave_rest(&error.to_string());
+                    }
+                    continue;
+                }
             }
+            tried += 1;
+        }
+        Ok(())
+    }
+
+    /// Sleeps until what is awaited has come, but not longer than `longest`. False if the grace is over.
+    fn wait_at_the_end(
+        &mut self,
+        began: Instant,
+        longest: Duration,
+        awaited: impl FnOnce(Duration) -> Awaited,
+    ) -> io::Result<bool> {
+        let grace = self.watch.control.shutdown().map_or(Duration::ZERO, |shutdown| shutdown.grace);
+        let left = grace.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        self.sleep(Some(left.min(longest)), awaited(grace))?;
+        Ok(true)
+    }
+
+    /// True if a peer is in the backlog.
+    fn is_awaited(&mut self) -> io::Result<bool> {
+        // What is registered anew is told of at once, if there is anything to tell.
+        self.poll.registry().reregister(&mut self.listener, LISTENER, Interest::READABLE)?;
+        poll_once(&mut self.poll, &mut self.events, Some(Duration::ZERO))?;
+        Ok(self.events.iter().any(|event| event.token() == LISTENER))
+    }
+
+    /// The grace is over, and those who are still in the backlog are reset with the listener. Nobody can tell how many.
+    fn leave_rest(&mut self, why: &str) -> io::Result<()> {
+        if self.is_awaited()? {
+            log::warn!("the grace is over, and peers in the backlog were not accepted: {why}");
         }
         Ok(())
     }
@@ -192,7 +235,7 @@ impl Accepter {
             let live = self.watch.dealer.live();
             log::warn!("cannot accept: {error}; {live} connections are open; peers wait in the backlog until it can");
         }
-        Outcome::Failed(error.kind())
+        Outcome::Failed
     }
 
     /// Sleeps after a failure until its time is over, or a connection has ended: that frees what was lacking.
@@ -263,202 +306,5 @@ struct FinishOnDrop(Arc<Dealer<TcpStream>>);
 impl Drop for FinishOnDrop {
     fn drop(&mut self) {
         self.0.finish();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::control::{Finish, Shutdown};
-    use crate::handover::Handover;
-    use std::env;
-    use std::net;
-    use std::process::Command;
-    use std::sync::mpsc::{self, Receiver};
-
-    const LONG: Duration = Duration::from_secs(10);
-
-    /// The processor's side of the hand-over, played by the test.
-    struct Desk {
-        handover: Arc<Handover<TcpStream>>,
-        control: Arc<Control>,
-        metrics: Arc<Metrics>,
-        flag: Arc<WakeFlag>,
-        woken: Receiver<()>,
-        address: SocketAddr,
-    }
-
-    impl Desk {
-        fn open(capacity: usize, connections_max: usize) -> (Self, Accepter) {
-            let listener = net::TcpListener::bind("127.0.0.1:0").expect("a port");
-            listener.set_nonblocking(true).expect("non-blocking");
-            let address = listener.local_addr().expect("its address");
-            let entrance = Entrance::new(listener).expect("a poll");
-            let (wake, woken) = mpsc::channel();
-            let flag = Arc::new(WakeFlag::new(move || {
-                let _ = wake.send(());
-            }));
-            let handover = Handover::new(capacity, connections_max, entrance.wake(), Arc::clone(&flag));
-            let dealer = Dealer::new([Arc::clone(&handover)], connections_max);
-            let control = Control::new([entrance.wake(), Arc::clone(&flag)]);
-            let metrics = Arc::new(Metrics::default());
-            let accepter = Accepter::new(entrance, dealer, Arc::clone(&control), [Arc::clone(&metrics)].into(), 128);
-            (Self { handover, control, metrics, flag, woken, address }, accepter)
-        }
-
-        fn connect(&self) -> net::TcpStream {
-            net::TcpStream::connect(self.address).expect("the backlog has room")
-        }
-
-        /// Sleeps as the processor does until `look` finds something.
-        fn wait<T>(&self, look: impl Fn() -> Option<T>) -> T {
-            loop {
-                self.flag.fall_asleep();
-                if let Some(found) = look() {
-                    self.flag.awake();
-                    return found;
-                }
-                self.woken.recv_timeout(LONG).expect("the accepter wakes the processor");
-            }
-        }
-
-        fn next(&self) -> Accepted<TcpStream> {
-            self.wait(|| self.handover.take())
-        }
-
-        fn shut_down(&self) {
-            self.control.request(Shutdown { grace: Duration::ZERO, finish: Finish::Answer });
-        }
-    }
-
-    #[test]
-    fn at_connections_max_peers_wait_in_the_backlog_until_one_has_ended() {
-        let (desk, mut accepter) = Desk::open(8, 2);
-        let peers: Vec<_> = (0..3).map(|_| desk.connect()).collect();
-        assert_eq!(accepter.accept_some(TURN), Outcome::NoRoom);
-        assert_eq!((desk.handover.live(), desk.metrics.accepted.value()), (2, 2));
-        let thread = thread::spawn(|| accepter.run());
-        let first = desk.next();
-        assert_eq!(first.address, peers[0].local_addr().expect("its address"));
-        drop((first, desk.next()));
-        assert!(desk.handover.take().is_none(), "out of the queue, but not closed yet");
-        desk.handover.ended();
-        assert_eq!(desk.next().address, peers[2].local_addr().expect("its address"));
-        desk.shut_down();
-        thread.join().expect("no panic").expect("no error");
-    }
-
-    #[test]
-    fn a_full_queue_stops_the_accepter_until_the_processor_takes() {
-        let (desk, mut accepter) = Desk::open(1, 100);
-        let _peers: Vec<_> = (0..3).map(|_| desk.connect()).collect();
-        assert_eq!(accepter.accept_some(TURN), Outcome::NoRoom);
-        let thread = thread::spawn(|| accepter.run());
-        let _taken: Vec<_> = (0..3).map(|_| desk.next()).collect();
-        desk.shut_down();
-        thread.join().expect("no panic").expect("no error");
-        assert_eq!(desk.metrics.accepted.value(), 3);
-    }
-
-    #[test]
-    fn a_turn_is_bounded() {
-        let (desk, mut accepter) = Desk::open(TURN * 2, TURN * 2);
-        // As many as the backlog of std's listener surely holds.
-        let peers: Vec<_> = (0..TURN + 10).map(|_| desk.connect()).collect();
-        assert_eq!(accepter.accept_some(TURN), Outcome::More);
-        assert_eq!(desk.handover.waiting(), TURN);
-        assert_eq!(accepter.accept_some(TURN), Outcome::Drained);
-        assert_eq!(desk.handover.waiting(), peers.len());
-    }
-
-    #[test]
-    fn shutdown_takes_the_backlog_then_refuses_then_says_so() {
-        let (desk, accepter) = Desk::open(8, 8);
-        desk.shut_down();
-        let _peers = (desk.connect(), desk.connect());
-        accepter.run().expect("no error");
-        assert!(desk.next().address != desk.next().address);
-        assert!(desk.handover.is_over());
-        let refused = net::TcpStream::connect(desk.address).expect_err("the listener is closed");
-        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-    }
-
-    #[test]
-    fn while_the_grace_lasts_the_rest_of_the_backlog_waits_for_room() {
-        let (desk, accepter) = Desk::open(1, 8);
-        let _peers: Vec<_> = (0..3).map(|_| desk.connect()).collect();
-        desk.control.request(Shutdown { grace: LONG * 100, finish: Finish::Answer });
-        let thread = thread::spawn(|| accepter.run());
-        let _taken: Vec<_> = (0..3).map(|_| desk.next()).collect();
-        thread.join().expect("no panic").expect("no error");
-    }
-
-    #[test]
-    fn a_sleeping_accepter_hears_of_the_shutdown() {
-        let (desk, accepter) = Desk::open(8, 8);
-        let thread = thread::spawn(|| accepter.run());
-        let _peer = desk.connect();
-        desk.next();
-        desk.shut_down();
-        thread.join().expect("no panic").expect("no error");
-    }
-
-    #[test]
-    fn a_panic_does_not_leave_the_processor_waiting() {
-        let (desk, accepter) = Desk::open(8, 8);
-        let ended = thread::spawn(move || {
-            let _dropped_by_unwinding = accepter;
-            panic!("as planned");
-        });
-        desk.wait(|| desk.handover.is_over().then_some(()));
-        assert!(ended.join().is_err());
-    }
-
-    #[test]
-    fn one_peers_error_is_not_the_listeners() {
-        let kind = |kind: io::ErrorKind| is_of_one_peer(&kind.into());
-        assert!(kind(io::ErrorKind::ConnectionAborted) && kind(io::ErrorKind::Interrupted));
-        assert!(!kind(io::ErrorKind::OutOfMemory) && !kind(io::ErrorKind::InvalidInput));
-        assert!(!is_of_one_peer(&io::Error::from_raw_os_error(24)), "no descriptor is free");
-    }
-
-    /// Lowers the limit of descriptors of its whole process, so it runs itself in another one.
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn without_descriptors_it_waits_for_one_to_be_closed() {
-        const CHILD: &str = "SLUICEGATE_TEST_WITHOUT_DESCRIPTORS";
-        const NAME: &str = "accepter::tests::without_descriptors_it_waits_for_one_to_be_closed";
-        if env::var_os(CHILD).is_none() {
-            let this = env::current_exe().expect("this test");
-            let output = Command::new(this).args([NAME, "--exact", "--nocapture"]).env(CHILD, "1").output();
-            let output = output.expect("runs itself");
-            assert!(output.status.success(), "{output:?}");
-            return assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
-        }
-        let (desk, mut accepter) = Desk::open(8, 8);
-        let _peers = (desk.connect(), desk.connect());
-        assert_eq!(accepter.accept_some(TURN), Outcome::Drained);
-        let _third = desk.connect();
-        let (soft, hard) = rlimit::getrlimit(rlimit::Resource::NOFILE).expect("the limit");
-        let limit = |limit| rlimit::setrlimit(rlimit::Resource::NOFILE, limit, hard).expect("set");
-        limit(3);
-        assert!(matches!(accepter.accept_some(TURN), Outcome::Failed(_)));
-        assert!(accepter.back_off.delay > Duration::ZERO);
-        // Its time would not come in this test: only the end of a connection gets it on.
-        accepter.back_off.delay = LONG * 100;
-        let (waiting, waits) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            waiting.send(()).expect("the test listens");
-            accepter.wait_out_failure()?;
-            accepter.run()
-        });
-        waits.recv().expect("it begins");
-        drop(desk.next());
-        limit(soft);
-        desk.handover.ended();
-        drop((desk.next(), desk.next()));
-        desk.shut_down();
-        thread.join().expect("no panic").expect("no error");
-        assert_eq!(desk.metrics.accepted.value(), 3);
     }
 }

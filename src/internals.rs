@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::buffer::{Outbound, reserve as reserve_of};
 use crate::clock::WallClock;
+use crate::config_error::ConfigError;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Snapshot;
 use crate::processor::{Processor, Selector};
 use crate::protocol::Protocol;
-use crate::server::{Config, ConfigError, Shared, Station};
+use crate::server::{Config, Shared, Station};
 use crate::wake::WakeFlag;
 
 pub use crate::accepter::{Awaited, Watch};

@@ -56,6 +56,7 @@
 mod accepter;
 mod buffer;
 mod clock;
+mod config_error;
 mod connection;
 mod control;
 mod encode_error;
@@ -82,6 +83,7 @@ mod timer;
 mod wake;
 
 pub use buffer::{HEADROOM, Outbound, Prefix, TIERS, TierConfig};
+pub use config_error::ConfigError;
 pub use connection::{CloseReason, Timeouts, WhenFull};
 pub use control::Finish;
 pub use encode_error::EncodeError;
@@ -95,7 +97,7 @@ pub use protocol::{
     After, Decode, Encode, LengthPrefixed, Message, Peer, Protocol, ProtocolError, Refusal, http1, length_prefixed,
 };
 pub use reason::{CloseKind, DropReason, PauseReason};
-pub use server::{Builder, CeilingRow, Config, ConfigError, MemoryCeiling, Meter, Running, Server, Stopper};
+pub use server::{Builder, CeilingRow, Config, MemoryCeiling, Meter, Running, Server, Stopper};
 pub use wake::WakeFlag;
 
 /// The README's examples compile.

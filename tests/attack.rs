@@ -65,3 +65,17 @@ fn what_makes_no_sense_is_said_in_one_line() {
     assert!(said.starts_with("error: ") && said.ends_with("start it with --metrics\n"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
 }
+
+#[test]
+fn what_makes_no_sense_is_told_with_code_2() {
+    let wrong = |args: &[&str], text: &str| {
+        let ended = Example::run("attack", args);
+        assert!(ended.stderr.starts_with(&format!("error: {text}")), "{text}: {ended:#?}");
+        ended.with_code(2);
+    };
+    wrong(&[], "whom to attack? ");
+    wrong(&["127.0.0.1:8080"], "whom to attack? ");
+    wrong(&["localhost:8080", "--pid", "1"], "ADDR \"localhost:8080\" is no IP address with a port, such as ");
+    wrong(&["192.0.2.1:8080", "--pid", "1"], "192.0.2.1:8080 is not on this machine");
+    wrong(&["--spawn", "no-such"], "there is no attack \"no-such\"");
+}

@@ -372,6 +372,18 @@ fn help_names_every_flag_and_default() {
 }
 
 #[test]
+fn each_program_tells_its_name_and_version() {
+    let others = ["graceful_shutdown", "load", "attack", "log_agent", "log_spammer", "log_cat"];
+    for name in SERVERS.map(|(name, _)| name).into_iter().chain(others) {
+        for flag in ["--version", "-V"] {
+            let Ended { stdout, stderr, .. } = Example::run(name, &[flag]).with_code(0);
+            assert_eq!((stdout, stderr), (format!("{name} {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+        }
+        assert!(Example::run(name, &["--help"]).with_code(0).stdout.contains("--version"), "{name}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_told_with_code_2() {
     let wrong = |name, args: &[&str], part: &str| {
         let Ended { stdout, stderr, .. } = Example::run(name, args).with_code(2);
@@ -394,16 +406,19 @@ fn wrong_usage_is_told_with_code_2() {
 fn what_cannot_be_done_is_one_line_and_code_1() {
     let fails = |name, args: &[&str], line: &str| {
         let Ended { stdout, stderr, .. } = Example::run(name, args).with_code(1);
-        assert_eq!((stdout, stderr), (String::new(), format!("error: {line}\n")), "{name} {args:?}");
+        let one = stderr.strip_prefix(&format!("error: {line}")).and_then(|rest| rest.strip_suffix('\n'));
+        assert!(stdout.is_empty() && one.is_some_and(|rest| !rest.contains('\n')), "{name} {args:?}: {stderr}");
     };
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("its address").to_string();
     for (name, _) in SERVERS {
-        fails(name, &[&address], &format!("cannot bind {address}: address already in use"));
-        fails(name, &["nowhere"], "cannot bind \"nowhere\": invalid socket address");
+        fails(name, &[&address], &format!("cannot bind {address}: address already in use; "));
+        for nowhere in ["localhost", "localhost:", "localhost:99999"] {
+            fails(name, &[nowhere], &format!("cannot bind {nowhere:?}: invalid "));
+        }
     }
     let settings = ["127.0.0.1:0", "--connections-max", "0"];
     fails("http_echo", &settings, "connections_max: is 0: raise it to at least 1");
     let settings = ["127.0.0.1:0", "--workers", "2", "--worker-queue", "0"];
-    fails("http_echo", &settings, "workers.queue is 0: at least one message must be able to wait");
+    fails("http_echo", &settings, "workers.queue: is 0: at least one message must be able to wait");
 }

@@ -98,6 +98,8 @@ fn what_goes_wrong_is_said() {
     assert!(refused("127.0.0.1:1", &["--path", "x"], 2).contains("begins with /"));
     assert!(refused("127.0.0.1:1", &["--reconnect", "--rate", "5"], 2).contains("cannot be used with"));
     assert!(refused("127.0.0.1:1", &["--rate=-1"], 2).contains("is not a rate"));
+    assert!(refused("127.0.0.1:1", &["--rate=1e8"], 2).contains("is not a rate"));
+    assert!(refused("127.0.0.1:1", &["--timeout=0"], 2).contains("--timeout 0 leaves no time for an answer"));
     assert!(refused("127.0.0.1:1", &[], 1).contains("cannot connect to 127.0.0.1:1: Connection refused"));
     let (_server, address) = Example::serve("length_prefixed_echo", &[]);
     assert!(refused(&address.to_string(), &[], 1).contains("is --protocol right?"));
@@ -119,10 +121,11 @@ fn take(peer: &mut TcpStream) {
 }
 
 /// Starts a load of one connection that never ends, and answers its first request.
-fn one_client() -> (Example, TcpStream) {
+fn one_client(flags: &[&str]) -> (Example, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    let example = Example::start("load", &[&address, "--connections=1", "--seconds=1000", "--warm-up=0"]);
+    let alone = [&*address, "--connections=1", "--seconds=1000", "--warm-up=0"];
+    let example = Example::start("load", &[&alone, flags].concat());
     let (mut peer, _) = listener.accept().expect("a client");
     take(&mut peer);
     peer.write_all(ANSWER).expect("taken");
@@ -131,7 +134,9 @@ fn one_client() -> (Example, TcpStream) {
 
 #[test]
 fn a_signal_ends_it_with_its_summary() {
-    let (example, mut peer) = one_client();
+    let (example, mut peer) = one_client(&[]);
+    take(&mut peer);
+    peer.write_all(ANSWER).expect("taken");
     take(&mut peer);
     example.signal("INT");
     let ended = example.ends().with_code(0);
@@ -139,8 +144,47 @@ fn a_signal_ends_it_with_its_summary() {
 }
 
 #[test]
+fn without_an_answer_nothing_was_measured() {
+    let (example, mut peer) = one_client(&[]);
+    take(&mut peer);
+    example.signal("INT");
+    let ended = example.ends().with_code(1);
+    assert!(ended.stdout.contains("latency     none was measured"), "{ended:#?}");
+    assert!(ended.stderr.contains("no request was answered"), "{ended:#?}");
+}
+
+#[test]
+fn a_signal_ends_it_while_it_connects() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let example = Example::start("load", &[&address, "--timeout=1000"]);
+    let (mut peer, _) = listener.accept().expect("a client");
+    take(&mut peer);
+    example.signal("INT");
+    let ended = example.ends().with_code(1);
+    assert_eq!(ended.stderr, "error: interrupted by a signal while connecting; nothing was measured\n");
+}
+
+#[test]
+fn a_server_that_goes_away_does_not_take_the_summary_with_it() {
+    let (server, _) = Example::serve("http_echo", &[]);
+    let pid = server.id().to_string();
+    let (example, mut peer) = one_client(&["--pid", &pid]);
+    for _ in 0..2 {
+        take(&mut peer);
+        peer.write_all(ANSWER).expect("taken");
+    }
+    take(&mut peer);
+    drop(server);
+    example.signal("INT");
+    let ended = example.ends();
+    assert!(ended.stdout.contains(" good, "), "{ended:#?}");
+    assert!(ended.stdout.contains(&format!("server      cannot read /proc/{pid}/stat")), "{ended:#?}");
+}
+
+#[test]
 fn errors_are_counted_by_kind_and_are_a_failure() {
-    let (example, mut peer) = one_client();
+    let (example, mut peer) = one_client(&[]);
     take(&mut peer);
     peer.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n").expect("taken");
     take(&mut peer);

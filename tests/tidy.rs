@@ -24,7 +24,10 @@ use tidy::{documents, layers, sizes, words};
 /// The modules at the top of `src/`. A module knows those of the rows above its own, and nobody else.
 const ROWS: &[Row] = &[
     Row { name: "what threads share", modules: &["sync"] },
-    Row { name: "ground", modules: &["id", "reason", "timer", "clock", "wake", "encode_error", "panics"] },
+    Row {
+        name: "ground",
+        modules: &["id", "reason", "timer", "clock", "wake", "encode_error", "config_error", "panics"],
+    },
     Row { name: "ground floor", modules: &["metrics", "poll"] },
     Row { name: "memory", modules: &["buffer"] },
     Row { name: "flow", modules: &["flow"] },

@@ -11,6 +11,7 @@ use crate::attacks::{self, ATTACKS, Attack};
 ///
 /// Exits with 0 if every target was met, with 1 if one was missed or something failed.
 #[derive(Debug, Parser)]
+#[command(name = "attack", version)]
 #[command(override_usage = "attack --spawn [NAME]...\n       attack ADDR --pid PID [NAME]...")]
 #[command(after_help = attacks::list())]
 pub struct Args {
@@ -62,9 +63,11 @@ impl Args {
         if self.spawn {
             return Task::Spawn(all_named(&self.words));
         }
-        let address = self.words.first().and_then(|word| word.parse().ok());
-        match (address, self.pid) {
-            (Some(address), Some(pid)) => Task::Attach(loopback(address), pid, all_named(&self.words[1..])),
+        match (self.words.split_first(), self.pid) {
+            (Some((word, names)), Some(pid)) => match word.parse() {
+                Ok(address) => Task::Attach(loopback(address), pid, all_named(names)),
+                Err(_) => usage_error(&format!("ADDR {word:?} is no IP address with a port, such as 127.0.0.1:8080")),
+            },
             _ => usage_error("whom to attack? Give --spawn, or ADDR and --pid PID"),
         }
     }

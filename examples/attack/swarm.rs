@@ -158,11 +158,12 @@ impl Swarm {
     fn open(&mut self, index: usize) -> io::Result<()> {
         let crowd = &mut self.crowds[index];
         let mut socket = dial(self.target, crowd.opened, crowd.family.narrow)?;
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.attackers.push(None);
-            self.attackers.len() - 1
-        });
+        // The place is taken once nothing can fail any more, or it would be lost.
+        let place = self.free.last().copied().unwrap_or(self.attackers.len());
         self.poll.registry().register(&mut socket, Token(place), Interest::READABLE | Interest::WRITABLE)?;
+        if self.free.pop().is_none() {
+            self.attackers.push(None);
+        }
         let script = (crowd.family.script)(crowd.opened, Random::new(self.random.next()));
         crowd.opened += 1;
         crowd.open += 1;

@@ -10,6 +10,8 @@ use crate::bytes::parse_bytes;
 
 /// The most bytes that a request may carry: more would be a test of memory.
 const SIZE_MAX: u64 = 1 << 30;
+/// One thread sends no more requests per second than this by far.
+const RATE_MAX: f64 = 1e7;
 /// The longest time that makes sense, in seconds.
 const SECONDS_MAX: f64 = 1e6;
 
@@ -20,12 +22,12 @@ their times, and latency counts from then on, also if the request had to wait fo
 Answers are checked: their status, their length, and of an echo bytes at both ends of each piece. SIGINT (Ctrl-C) ends the run \
 with its summary, a second one at once.
 
-Exits with 0 if all went well, with 1 if an answer was wrong or missing or something failed, with 2 if asked for what \
+Exits with 0 if all went well, with 1 if an answer was wrong or missing, if there was none, or if something failed, with 2 if asked for what \
 makes no sense.";
 
 /// Loads a server with requests over many connections, and tells how fast it answers.
 #[derive(Debug, Parser)]
-#[command(after_help = AFTER)]
+#[command(name = "load", version, after_help = AFTER)]
 pub struct Args {
     /// The server, such as 127.0.0.1:8080
     addr: String,
@@ -108,11 +110,14 @@ impl Args {
         if self.size > SIZE_MAX {
             usage_error(&format!("--size {} is more than {SIZE_MAX} bytes", self.size));
         }
-        if !(0.0..=1e9).contains(&self.rate) {
-            usage_error(&format!("--rate {} is not a rate: 0, or up to a billion requests per second", self.rate));
+        if !(0.0..=RATE_MAX).contains(&self.rate) {
+            usage_error(&format!("--rate {} is not a rate: 0, or up to {RATE_MAX} requests per second", self.rate));
         }
         if self.seconds == 0.0 {
             usage_error("--seconds 0 measures nothing");
+        }
+        if self.timeout == 0.0 {
+            usage_error("--timeout 0 leaves no time for an answer");
         }
         Plan {
             server: address(&self.addr),

@@ -50,11 +50,14 @@ pub struct Outcome {
     pub sent_bytes: u64,
     pub received_bytes: u64,
     pub time: Duration,
+    /// How long was sent before that.
+    pub warm_up: Duration,
     /// The share of a core that this program needed.
     pub load_busy: f64,
     /// The share of the time that it could have run and others ran.
     pub load_waited: f64,
-    pub server: Option<Use>,
+    /// If it was asked for, and the error if the server is not there any more.
+    pub server: Option<io::Result<Use>>,
 }
 
 /// What the server needed meanwhile.
@@ -73,7 +76,7 @@ struct Begin {
 
 impl<'a> Crowd<'a> {
     /// Makes all connections.
-    pub fn connect(plan: &'a Plan) -> io::Result<Self> {
+    pub fn connect(plan: &'a Plan, progress: &Progress) -> io::Result<Self> {
         let now = Instant::now();
         let mut shared = Shared {
             requests: Requests::new(plan),
@@ -88,7 +91,8 @@ impl<'a> Crowd<'a> {
         // Where each request has a connection of its own, one shows that the server is there.
         let active = if plan.reconnect { 1 } else { plan.connections };
         let count = plan.idle + active;
-        let mut sockets = dial::dial_all(plan, count, &shared.requests, &mut shared.expected)?;
+        let mut sockets =
+            dial::dial_all(plan, count, &shared.requests, &mut shared.expected, &|| progress.interrupted())?;
         let mut idle = sockets.split_off(active);
         let poll = Poll::new()?;
         let clients: Vec<_> = (0..plan.connections).map(Client::new).collect();
@@ -138,7 +142,8 @@ impl<'a> Crowd<'a> {
             Some(begin) => begin,
             None => self.begin(Instant::now())?,
         };
-        self.end(begin, &mut events)
+        let warm_up = begin.at - start;
+        self.end(begin, warm_up, &mut events)
     }
 
     /// From now on it counts.
@@ -149,18 +154,14 @@ impl<'a> Crowd<'a> {
         Ok(Begin { at: now, load: Process::look_at_this_thread(), server })
     }
 
-    fn end(&mut self, begin: Begin, events: &mut Events) -> io::Result<Outcome> {
+    fn end(&mut self, begin: Begin, warm_up: Duration, events: &mut Events) -> io::Result<Outcome> {
         let now = Instant::now();
         let time = now - begin.at;
         let load = Process::look_at_this_thread();
-        let server = match (self.plan.pid, begin.server) {
-            (Some(pid), Some(before)) => {
-                let after = Process::look(pid)?;
-                let (cpu, threads) = (after.cpu_since(&before), after.threads());
-                Some(Use { cpu, memory: Memory::of(pid)?, threads })
-            }
-            _ => None,
-        };
+        let server = self.plan.pid.zip(begin.server).map(|(pid, before)| {
+            let after = Process::look(pid)?;
+            Ok(Use { cpu: after.cpu_since(&before), memory: Memory::of(pid)?, threads: after.threads() })
+        });
         let Tally { answers, sent_bytes, received_bytes, .. } = self.shared.tally;
         if self.shared.schedule.is_some() {
             self.drain(now + DRAIN, events)?;
@@ -168,7 +169,7 @@ impl<'a> Crowd<'a> {
         let tally = std::mem::replace(&mut self.shared.tally, Tally::new());
         let share = |part: Duration| part.as_secs_f64() / time.as_secs_f64().max(1e-9);
         let (load_busy, load_waited) = (share(load.cpu_since(&begin.load)), share(load.waited_since(&begin.load)));
-        Ok(Outcome { tally, answers, sent_bytes, received_bytes, time, load_busy, load_waited, server })
+        Ok(Outcome { tally, answers, sent_bytes, received_bytes, time, warm_up, load_busy, load_waited, server })
     }
 
     /// Waits for the answers to what was due; what is missing then counts as long as it has waited.

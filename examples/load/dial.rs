@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream as Socket;
 
@@ -11,13 +12,25 @@ use crate::request::Requests;
 
 /// So many connections are made before the server is asked whether it has taken them: fewer than fit any backlog.
 const WAVE: usize = 64;
+const INTERRUPTED: &str = "interrupted by a signal while connecting; nothing was measured";
+/// "Too many open files" has no `ErrorKind`.
+const EMFILE: i32 = 24;
+
+/// Between two looks whether it is to end, while an answer is awaited.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Connects and waits for it.
-pub fn dial(plan: &Plan) -> io::Result<TcpStream> {
+fn dial(plan: &Plan) -> io::Result<TcpStream> {
     let connected = TcpStream::connect_timeout(&plan.server, plan.timeout);
     let socket = connected.map_err(|error| {
-        let text = format!("cannot connect to {}: {error}; does the server run there?", plan.server);
-        io::Error::new(error.kind(), text)
+        let advice = match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::ConnectionRefused, _) => "; does the server run there?",
+            (io::ErrorKind::TimedOut, _) => "; does the server run there, and take so many connections?",
+            (_, Some(EMFILE)) => "; raise the limit by `ulimit -n`, or lower --connections and --idle",
+            (io::ErrorKind::AddrNotAvailable, _) => "; all local ports are taken: lower --connections and --idle",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("cannot connect to {}: {error}{advice}", plan.server))
     })?;
     socket.set_nodelay(true)?;
     Ok(socket)
@@ -31,13 +44,39 @@ pub fn begin(plan: &Plan) -> io::Result<Socket> {
 }
 
 /// Connects `count` times, and lets the server keep up. The first one and each after a wave is asked for an answer, so
-/// a server that speaks something else is found out at once.
-pub fn dial_all(plan: &Plan, count: usize, requests: &Requests, expected: &mut Expected) -> io::Result<Vec<Socket>> {
+/// a server that speaks something else is found out at once. `interrupted` ends it.
+pub fn dial_all(
+    plan: &Plan,
+    count: usize,
+    requests: &Requests,
+    expected: &mut Expected,
+    interrupted: &dyn Fn() -> bool,
+) -> io::Result<Vec<Socket>> {
     let mut sockets = Vec::with_capacity(count);
     for number in 0..count {
+        if interrupted() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, INTERRUPTED));
+        }
         let mut socket = dial(plan)?;
         if number % WAVE == 0 || number + 1 == count {
-            greet(plan, &mut socket, requests, expected)?;
+            greet(plan, &mut socket, requests, expected, interrupted).map_err(|error| {
+                match (number, error.kind()) {
+                    (_, io::ErrorKind::Interrupted) => error,
+                    (0, kind) => {
+                        let text =
+                            format!("the first request to {} failed: {error}; is --protocol right?", plan.server);
+                        io::Error::new(kind, text)
+                    }
+                    (number, kind) => {
+                        let (number, server) = (number + 1, plan.server);
+                        let text = format!(
+                            "the first request on connection {number} of {count} to {server} failed: {error}; does the \
+                         server take so many?"
+                        );
+                        io::Error::new(kind, text)
+                    }
+                }
+            })?;
         }
         socket.set_nonblocking(true)?;
         sockets.push(Socket::from_std(socket));
@@ -46,26 +85,36 @@ pub fn dial_all(plan: &Plan, count: usize, requests: &Requests, expected: &mut E
 }
 
 /// One request and its answer.
-pub fn greet(plan: &Plan, socket: &mut TcpStream, requests: &Requests, expected: &mut Expected) -> io::Result<()> {
-    let no_good = |why: String| io::Error::other(format!("the first request to {} failed: {why}", plan.server));
-    socket.set_read_timeout(Some(plan.timeout.max(std::time::Duration::from_millis(1))))?;
-    socket.write_all(requests.one()).map_err(|error| no_good(error.to_string()))?;
+fn greet(
+    plan: &Plan,
+    socket: &mut TcpStream,
+    requests: &Requests,
+    expected: &mut Expected,
+    interrupted: &dyn Fn() -> bool,
+) -> io::Result<()> {
+    let since = Instant::now();
+    socket.set_read_timeout(Some(plan.timeout.clamp(Duration::from_millis(1), LOOK)))?;
+    socket.write_all(requests.one())?;
     let (mut answers, mut heard, mut piece) = (Answers::default(), Heard::default(), vec![0; 64 << 10]);
     while heard.answers == 0 {
         match socket.read(&mut piece) {
-            Ok(0) => return Err(no_good("the server closed the connection; is --protocol right?".into())),
-            Ok(count) => answers
-                .feed(expected, &piece[..count], &mut heard)
-                .map_err(|trouble| no_good(format!("{trouble}; is --protocol right?")))?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(no_good(format!("no answer within {:?}; is --protocol right?", plan.timeout)));
+            Ok(0) => return Err(io::Error::other("the server closed the connection")),
+            Ok(count) => {
+                let fed = answers.feed(expected, &piece[..count], &mut heard);
+                fed.map_err(|trouble| io::Error::other(trouble.to_string()))?;
             }
-            Err(error) => return Err(no_good(error.to_string())),
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+            Err(error) => return Err(error),
+        }
+        if interrupted() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, INTERRUPTED));
+        }
+        if heard.answers == 0 && since.elapsed() >= plan.timeout {
+            return Err(io::Error::other(format!("no answer within {:?}", plan.timeout)));
         }
     }
     match heard.bad.first() {
-        Some(trouble) => Err(no_good(trouble.to_string())),
+        Some(trouble) => Err(io::Error::other(trouble.to_string())),
         None => Ok(()),
     }
 }

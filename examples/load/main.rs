@@ -59,11 +59,14 @@ fn main() -> ExitCode {
     common::run("warn", || {
         rlimit::increase_nofile_limit(u64::MAX)?;
         let progress = Progress::new(plan.warm_up + plan.time)?;
-        let mut crowd = Crowd::connect(&plan)?;
+        let mut crowd = Crowd::connect(&plan, &progress)?;
         let outcome = crowd.run(&progress)?;
         progress.finish();
         common::say(if args.json { report::json(&plan, &outcome) } else { report::text(&plan, &outcome) });
         match outcome.tally.failed() {
+            0 if outcome.tally.answers == 0 => {
+                Err(io::Error::other("nothing was measured: no request was answered in that time"))
+            }
             0 => Ok(()),
             failed => Err(io::Error::other(format!("{failed} things went wrong, as listed above by kind"))),
         }

@@ -1,6 +1,7 @@
 //! The summary, for people and for programs.
 
 use std::fmt::Write;
+use std::io;
 use std::time::Duration;
 
 use crate::cli::{Plan, Protocol};
@@ -17,7 +18,7 @@ const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 pub fn text(plan: &Plan, outcome: &Outcome) -> String {
     let seconds = outcome.time.as_secs_f64();
     let per_second = |count: u64| count as f64 / seconds.max(1e-9);
-    let mut text = headline(plan, outcome.time);
+    let mut text = headline(plan, outcome);
     let line = |text: &mut String, name: &str, what: String| {
         let _ = write!(text, "\n{name:<12}{what}");
     };
@@ -30,12 +31,18 @@ pub fn text(plan: &Plan, outcome: &Outcome) -> String {
         format!("{name} {}", milliseconds(time))
     };
     let latencies: Vec<_> = QUANTILES.iter().map(latency).collect();
-    line(&mut text, "latency", format!("{} ms", latencies.join("  ")));
+    let is_known = !outcome.tally.latencies.is_empty();
+    line(
+        &mut text,
+        "latency",
+        if is_known { format!("{} ms", latencies.join("  ")) } else { "none was measured".into() },
+    );
     if outcome.tally.reconnects > 0 {
         line(&mut text, "reconnects", format!("{}", outcome.tally.reconnects));
     }
     if let Some(server) = &outcome.server {
-        line(&mut text, "server", server_use(server, outcome));
+        let what = server.as_ref().map_or_else(io::Error::to_string, |server| server_use(server, outcome));
+        line(&mut text, "server", what);
     }
     if outcome.tally.troubles.is_empty() {
         line(&mut text, "errors", "none".into());
@@ -53,7 +60,7 @@ pub fn text(plan: &Plan, outcome: &Outcome) -> String {
     text
 }
 
-fn headline(plan: &Plan, time: Duration) -> String {
+fn headline(plan: &Plan, outcome: &Outcome) -> String {
     let what = match (plan.protocol, plan.size) {
         (Protocol::Http, 0) => format!("HTTP GET {}", plan.path),
         (Protocol::Http, size) => format!("HTTP POST {} with {size} bytes", plan.path),
@@ -69,11 +76,11 @@ fn headline(plan: &Plan, time: Duration) -> String {
         (false, depth) => format!(" by {depth}"),
     };
     let idle = if plan.idle > 0 { format!(" and {} idle", plan.idle) } else { String::new() };
-    let Plan { server, connections, warm_up, .. } = plan;
+    let Plan { server, connections, .. } = plan;
     format!(
         "{what} to {server}, {how}, {connections} connections{each}{idle}; {:.1} s after {:.1} s of warm-up",
-        time.as_secs_f64(),
-        warm_up.as_secs_f64()
+        outcome.time.as_secs_f64(),
+        outcome.warm_up.as_secs_f64()
     )
 }
 
@@ -118,7 +125,7 @@ pub fn json(plan: &Plan, outcome: &Outcome) -> String {
         format!("\"{name}\":{:.1}", nanoseconds as f64 / 1e3)
     });
     let _ = write!(text, ",\"latency\":{{{}}}", latencies.join(","));
-    if let Some(Use { cpu, memory, threads }) = &outcome.server {
+    if let Some(Ok(Use { cpu, memory, threads })) = &outcome.server {
         let _ = write!(
             text,
             ",\"server\":{{\"cpu_seconds\":{:.6},\"threads\":{threads},\"memory_kib\":{},\"memory_peak_kib\":{}}}",

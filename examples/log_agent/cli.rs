@@ -23,7 +23,7 @@ const CAP_MAX: u64 = PAYLOAD_MAX as u64;
 /// What was acknowledged is on disk, memory never exceeds the ceiling that is printed at start, and a full disk makes
 /// senders wait and loses nothing.
 #[derive(Debug, Parser)]
-#[command(name = "log_agent", after_help = signals::HELP)]
+#[command(name = "log_agent", version, after_help = signals::HELP)]
 pub struct Args {
     /// Where to listen
     pub host: String,

@@ -28,6 +28,7 @@ use store::utc::parse_time;
 /// A record that has newlines or binary bytes in it is printed as it is, with a newline behind it if it has none.
 /// Exits with 1 if a record is not what was received.
 #[derive(Parser)]
+#[command(name = "log_cat", version)]
 struct Args {
     /// The directory of the segments, packed or not
     dir: PathBuf,

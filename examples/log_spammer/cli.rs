@@ -11,6 +11,7 @@ use crate::record::HEADER_BYTES;
 ///
 /// Exits with 1 if a connection failed, or if --verify has found a record that is missing, twice, or out of order.
 #[derive(Debug, Parser)]
+#[command(name = "log_spammer", version)]
 pub struct Args {
     /// Where the agent listens
     pub host: String,

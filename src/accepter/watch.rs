@@ -18,6 +18,8 @@ pub enum Awaited {
     RoomAtTheEnd(Duration),
     /// Fewer connections than these: their descriptors are free again.
     FewerThan(usize),
+    /// The same, when the server goes down already.
+    FewerAtTheEnd(usize, Duration),
 }
 
 /// What the accepter looks at before it sleeps. Its poll, where it does so, is not in here.
@@ -45,13 +47,12 @@ impl<K> Watch<K> {
 
     /// True if it need not wait any more.
     pub fn has_come(&self, awaited: Awaited) -> bool {
+        let is_shorter = |grace| self.control.shutdown().is_some_and(|shutdown: Shutdown| shutdown.grace < grace);
         let come = match awaited {
             // The poll tells.
             Awaited::Peer => false,
-            Awaited::RoomAtTheEnd(grace) => {
-                let is_shorter = |shutdown: Shutdown| shutdown.grace < grace;
-                return self.dealer.has_room() || self.control.shutdown().is_some_and(is_shorter);
-            }
+            Awaited::RoomAtTheEnd(grace) => return self.dealer.has_room() || is_shorter(grace),
+            Awaited::FewerAtTheEnd(live, grace) => return self.dealer.live() < live || is_shorter(grace),
             Awaited::Room => self.dealer.has_room(),
             Awaited::FewerThan(live) => self.dealer.live() < live,
         };

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::config_error::ConfigError;
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{Deferred, Reply, WriteProxy};
 use crate::panics::guarded;
@@ -64,12 +65,12 @@ impl Workers {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] when there is no thread or no place to wait; the text names which.
-    pub fn validate(&self) -> io::Result<()> {
-        let refuse = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    /// There is no thread, or no place to wait: the error names which.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |setting, what| Err(ConfigError::new(setting, what));
         match (self.threads, self.queue) {
-            (0, _) => refuse("workers.threads is 0: at least one thread is needed to answer"),
-            (_, 0) => refuse("workers.queue is 0: at least one message must be able to wait"),
+            (0, _) => refuse("workers.threads", "is 0: at least one thread is needed to answer"),
+            (_, 0) => refuse("workers.queue", "is 0: at least one message must be able to wait"),
             _ => Ok(()),
         }
     }

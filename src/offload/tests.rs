@@ -277,7 +277,9 @@ fn numbers_that_can_not_work_are_refused() {
     for (workers, name) in [(Workers::new(0, 1), "workers.threads"), (Workers::new(1, 0), "workers.queue")] {
         let error = error(workers);
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-        assert!(error.to_string().contains(name), "{error}");
+        let setting = error.get_ref().and_then(|inner| inner.downcast_ref::<ConfigError>()).map(ConfigError::setting);
+        assert_eq!(setting, Some(name), "{error}");
+        assert!(error.to_string().starts_with(&format!("{name}: is 0")), "{error}");
     }
     let error = error(Workers::new(1, usize::MAX));
     assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);

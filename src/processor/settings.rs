@@ -54,6 +54,8 @@ pub struct Admission {
 pub(crate) struct Settings {
     /// The number of this processor, from 0.
     pub(crate) number: u16,
+    /// How the log calls it.
+    pub(crate) name: String,
     /// Connections of this processor.
     pub(crate) connections_max: usize,
     pub(crate) turn: Turn,

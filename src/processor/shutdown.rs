@@ -60,7 +60,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(newer) = self.links.control.shutdown() else { return };
         match &mut self.phase {
             Phase::Serving => {
-                log::info!("going down: {} connections open, grace {:?}", self.table.iter().count(), newer.grace);
+                let (name, open) = (&self.settings.name, self.table.iter().count());
+                log::info!("going down: {name} with {open} connections open, grace {:?}", newer.grace);
                 self.phase = Phase::Draining { until: Some(self.now + newer.grace), request: newer };
                 if self.answers_are_last() {
                     self.links.outbox.make_answers_last();

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use super::config::{Config, INBOUND, OUTBOUND, TierNames};
-use super::error::ConfigError;
 use super::resident::{KernelBuffers, PROGRAM_GROWTH, resident_at_start};
 use super::units::Bytes;
 use crate::buffer::{HEADROOM, Segments, TierConfig};
+use crate::config_error::ConfigError;
 use crate::handover::Handover;
 use crate::metrics::Metrics;
 use crate::offload::Workers;

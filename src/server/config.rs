@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::error::ConfigError;
 use super::units::Bytes;
 use crate::buffer::{HEADROOM, TIERS, TierConfig};
+use crate::config_error::ConfigError;
 use crate::connection::Timeouts;
 use crate::outbox::OutboxLimits;
 use crate::processor::{Admission, Settings, Turn, Watermarks};
@@ -249,6 +249,7 @@ impl Config {
     pub(crate) fn settings(&self, number: u16) -> Settings {
         Settings {
             number,
+            name: format!("processor {number}"),
             connections_max: self.connections_each(),
             turn: self.turn,
             watermarks: self.watermarks,

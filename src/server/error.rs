@@ -4,48 +4,6 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// A setting that can't be used: which one, what is wrong with it, and what to do.
-///
-/// Comes out of [`Config::validate`](crate::Config::validate), and inside of the [`io::Error`] (kind `InvalidInput`) of
-/// whatever tried to make a server with it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    setting: &'static str,
-    what: String,
-}
-
-impl ConfigError {
-    pub(super) fn new(setting: &'static str, what: impl Into<String>) -> Self {
-        Self { setting, what: what.into() }
-    }
-
-    /// The name of the setting, as in [`Config`](crate::Config).
-    pub fn setting(&self) -> &'static str {
-        self.setting
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.setting, self.what)
-    }
-}
-
-/// As it reads when `main` returns it.
-impl fmt::Debug for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Error for ConfigError {}
-
-impl From<ConfigError> for io::Error {
-    fn from(error: ConfigError) -> Self {
-        Self::new(io::ErrorKind::InvalidInput, error)
-    }
-}
-
 /// An error with what was tried in front of it. `Debug` reads like `Display`, because that is what a `main` that returns
 /// it prints.
 struct Explained {
@@ -77,6 +35,12 @@ pub(super) fn explain(tried: impl fmt::Display, source: io::Error) -> io::Error 
     io::Error::new(source.kind(), Explained { text, source })
 }
 
+/// The same, and behind it what to do.
+pub(super) fn advise(tried: impl fmt::Display, source: io::Error, advice: &str) -> io::Error {
+    let text = format!("{tried}: {}; {advice}", reason(&source));
+    io::Error::new(source.kind(), Explained { text, source })
+}
+
 /// What went wrong, in words that go on in a sentence: `Permission denied (os error 13)` is `permission denied`.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
@@ -96,13 +60,5 @@ mod tests {
         assert_eq!(denied.to_string(), "cannot bind 127.0.0.1:80: permission denied");
         assert!(format!("{denied:?}").contains("error: cannot bind 127.0.0.1:80: permission denied"), "{denied:?}");
         assert!(denied.get_ref().and_then(|explained| explained.source()).is_some(), "the number is still there");
-    }
-
-    #[test]
-    fn a_configuration_error_is_found_again_in_the_io_error() {
-        let error = io::Error::from(ConfigError::new("backlog", "is 0"));
-        let found = error.get_ref().and_then(|inner| inner.downcast_ref::<ConfigError>());
-        assert_eq!(found.map(ConfigError::setting), Some("backlog"));
-        assert_eq!(error.to_string(), "backlog: is 0");
     }
 }

@@ -15,7 +15,7 @@ use crate::accepter::{Accepter, Entrance};
 use crate::control::{Control, Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
 use crate::outbox::Outbox;
-use crate::processor::{MioSelector, Processor, Selector};
+use crate::processor::{MioSelector, Processor, Selector, Settings};
 use crate::protocol::Protocol;
 
 /// The names of the threads. Linux shows their first 15 letters.
@@ -50,7 +50,12 @@ where
     }
     let mut processors = Vec::with_capacity(users.len());
     let spawned = selectors.into_iter().zip(users).zip(0..).try_for_each(|((selector, user), number)| {
-        processors.push(spawn_processor(number, selector, protocol.clone(), user, &config, &shared)?);
+        let mut settings = config.settings(number);
+        settings.name = match config.processors {
+            1 => address.to_string(),
+            _ => format!("processor {number} of {address}"),
+        };
+        processors.push(spawn_processor(settings, selector, protocol.clone(), user, &config, &shared)?);
         Ok(())
     });
     match spawned.and_then(|()| spawn_accepter(entrance, &config, &shared)) {
@@ -66,7 +71,7 @@ where
 }
 
 fn spawn_processor<P, M>(
-    number: u16,
+    settings: Settings,
     selector: MioSelector,
     protocol: P,
     user: M,
@@ -77,12 +82,11 @@ where
     P: Protocol,
     M: MessageProcessor<P> + 'static,
 {
-    let links = shared.links(number);
+    let links = shared.links(settings.number);
     let departure = ProcessorDeparture { control: Arc::clone(&links.control), outbox: Arc::clone(&links.outbox) };
-    let settings = config.settings(number);
     let name = match config.processors {
         1 => PROCESSOR.into(),
-        _ => format!("sluicegate-p{number}"),
+        _ => format!("sluicegate-p{}", settings.number),
     };
     spawn(&name, config.processor_stack, move || {
         // Before the processor, so that it is dropped after it.

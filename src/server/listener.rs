@@ -6,7 +6,11 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::error::explain;
+use super::error::{advise, explain};
+
+/// What to do with what is no address.
+const ADDRESS: &str = "an address is a host and a port, such as 127.0.0.1:8080 (0.0.0.0 is every network of this machine, \
+                       port 0 any free port)";
 
 /// Binds the first address of `addresses` that can be bound.
 ///
@@ -14,17 +18,31 @@ use super::error::explain;
 /// The last reason why none could; it names its address.
 pub(super) fn bind(addresses: impl ToSocketAddrs + fmt::Debug, backlog: i32) -> io::Result<TcpListener> {
     let named = format!("{addresses:?}");
-    let resolved = addresses.to_socket_addrs().map_err(|error| explain(format!("cannot bind {named}"), error))?;
+    let resolved = addresses.to_socket_addrs();
     let mut last = None;
-    for address in resolved {
+    for address in resolved.map_err(|error| advise(format!("cannot bind {named}"), error, ADDRESS))? {
         match listen(address, backlog) {
             Ok(listener) => return Ok(listener),
-            Err(error) => last = Some(explain(format!("cannot bind {address}"), error)),
+            Err(error) => last = Some(refused(address, error)),
         }
     }
     Err(last.unwrap_or_else(|| {
         explain(format!("cannot bind {named}"), io::Error::new(io::ErrorKind::AddrNotAvailable, "it has no address"))
     }))
+}
+
+/// Why the kernel refused to bind `address`, and what to do where that is known.
+fn refused(address: SocketAddr, error: io::Error) -> io::Error {
+    let tried = format!("cannot bind {address}");
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there: end it, or take another port (0 is any free one)",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address: 0.0.0.0 or [::] is every one that it has",
+        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "ports below 1024 need privileges: take a higher one"
+        }
+        _ => return explain(tried, error),
+    };
+    advise(tried, error, advice)
 }
 
 fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
@@ -80,9 +98,19 @@ mod tests {
         let address = taken.local_addr().expect("its address");
         let error = bind(address, 16).expect_err("one listener a port");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert_eq!(error.to_string(), format!("cannot bind {address}: address already in use"));
-        let error = bind("no port in here", 16).expect_err("not an address");
-        assert!(error.to_string().contains("\"no port in here\""), "{error}");
+        let in_use = format!("cannot bind {address}: address already in use; another program listens there: ");
+        assert!(error.to_string().starts_with(&in_use), "{error}");
+        for what in ["", "localhost", "localhost:", "localhost:99999", "127.0.0.1:http", "[::1]", "8080"] {
+            let error = bind(what, 16).expect_err("not an address").to_string();
+            assert!(error.starts_with(&format!("cannot bind {what:?}: ")), "{error}");
+            assert!(error.contains("; an address is a host and a port, such as 127.0.0.1:8080"), "{error}");
+        }
+        let error = bind("192.0.2.1:80", 16).expect_err("for documentation only").to_string();
+        assert!(error.contains("192.0.2.1:80: ") && error.contains("; this machine has no such address"), "{error}");
+        let error = |port| refused(([127, 0, 0, 1], port).into(), io::Error::from_raw_os_error(13)).to_string();
+        let advice = "; ports below 1024 need privileges: take a higher one";
+        assert_eq!(error(80), format!("cannot bind 127.0.0.1:80: permission denied{advice}"));
+        assert_eq!(error(8080), "cannot bind 127.0.0.1:8080: permission denied");
         let error = bind(&[][..], 16).expect_err("no address");
         assert!(error.to_string().ends_with("it has no address"), "{error}");
     }

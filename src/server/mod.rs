@@ -25,6 +25,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 
+use crate::config_error::ConfigError;
 use crate::message_processor::MessageProcessor;
 use crate::offload::{Offload, Workers};
 use crate::outbox::{Deferred, Reply};
@@ -33,7 +34,6 @@ use crate::protocol::{Message, Protocol};
 pub use builder::Builder;
 pub use ceiling::{CeilingRow, MemoryCeiling};
 pub use config::Config;
-pub use error::ConfigError;
 pub use running::{Meter, Running, Stopper};
 #[cfg(feature = "sim")]
 pub(crate) use shared::{Shared, Station};

@@ -7,12 +7,13 @@ use std::time::Duration;
 use super::laws::{Breach, Broken, Whole, check_home};
 use super::seat::{Seat, Workshop};
 use super::{Closed, Network, Random, Seen, SimListener, SimPeer, SimSocket, SimWorkers, Weather};
+use crate::config_error::ConfigError;
 use crate::control::{Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Snapshot;
 use crate::outbox::WriteProxy;
 use crate::protocol::Protocol;
-use crate::server::{Config, ConfigError, Shared};
+use crate::server::{Config, Shared};
 use crate::wake::WakeFlag;
 
 /// More cycles than any simulation needs: from here on it will never end.

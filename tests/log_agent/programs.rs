@@ -143,6 +143,38 @@ fn wrong_values_name_their_flag_and_exit_2() {
 }
 
 #[test]
+fn an_address_that_cannot_be_bound_is_named_with_its_flag() {
+    let folder = Folder::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address");
+    let port = address.port().to_string();
+    let fails = |words: &[&str], text: &str| {
+        let ended = Example::run("log_agent", &[words, &["--dir", folder.text()]].concat());
+        assert!(ended.stderr.starts_with(&format!("error: {text}")), "{text}: {ended:#?}");
+        ended.with_code(1);
+    };
+    fails(&["127.0.0.1", &port], &format!("cannot bind {address}: address already in use; "));
+    let metrics = ["127.0.0.1", "0", "--metrics", &address.to_string()];
+    fails(&metrics, &format!("--metrics: cannot bind {address}: address already in use; "));
+    fails(
+        &["127.0.0.1", "0", "--metrics", "localhost"],
+        "--metrics: cannot bind \"localhost\": invalid socket address; ",
+    );
+}
+
+#[test]
+fn both_servers_say_which_of_them_goes_down() {
+    let folder = Folder::new();
+    let (agent, address) = serve(&folder, &["--metrics", "127.0.0.1:0"]);
+    agent.goes_down("TERM");
+    let ended = agent.ends().with_code(0);
+    let lines: Vec<_> = ended.stderr.lines().filter(|line| line.contains("going down: ")).collect();
+    assert_eq!(lines.len(), 2, "{ended:#?}");
+    let is_agents = lines.iter().map(|line| line.contains(&format!("going down: {address} with 0 connections open")));
+    assert!(is_agents.eq([true, false]), "{lines:?}");
+}
+
+#[test]
 fn the_spammer_sends_and_proves_it() {
     let folder = Folder::new();
     let (agent, address) = serve(&folder, &["--ack", "--writers", "2"]);

@@ -58,8 +58,11 @@ impl Agent {
         let (host, port) = &plan.address;
         let room = Arc::default();
         let builder = Server::builder(plan.protocol(&room)).configure(|config| plan.configure(config));
-        let mut server = builder.bind((host.as_str(), *port))?;
-        let mut metrics = plan.metrics.as_deref().map(metrics::bind).transpose()?;
+        // As one text, so that an error names it as people write it.
+        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let mut server = builder.bind(&*address)?;
+        let flagged = |error: io::Error| io::Error::new(error.kind(), format!("--metrics: {error}"));
+        let mut metrics = plan.metrics.as_deref().map(metrics::bind).transpose().map_err(flagged)?;
         plan.count_in(&mut server)?;
         if let Some(metrics) = &mut metrics {
             server.count_in_server("metrics server", metrics)?;

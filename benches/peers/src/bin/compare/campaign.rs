@@ -98,7 +98,7 @@ fn measure(args: &Args, mut row: Row, progress: &Progress) -> io::Result<Row> {
         }
     }
     for cell in &mut row.cells {
-        if counts_syscalls(args, work) {
+        if !args.no_syscalls {
             progress.begin(format!("{} system calls: {}", work.name, cell.server.name))?;
             let Some(start) = start(cell, work) else { continue };
             match syscalls::count(args, start, work) {
@@ -116,10 +116,6 @@ fn measure(args: &Args, mut row: Row, progress: &Progress) -> io::Result<Row> {
         }
     }
     Ok(row)
-}
-
-fn counts_syscalls(args: &Args, work: &Work) -> bool {
-    !args.no_syscalls && work.counts_syscalls()
 }
 
 /// One of the works again, by another load generator.
@@ -155,7 +151,7 @@ impl Progress {
             flag::register(signal, Arc::clone(&interrupted))?;
         }
         let runs = |row: &Row| {
-            let counts = u64::from(counts_syscalls(args, &row.work)) + u64::from(args.instructions);
+            let counts = u64::from(!args.no_syscalls) + u64::from(args.instructions);
             row.cells.len() as u64 * (u64::from(args.rounds) + counts)
         };
         let runs = if args.check { 0 } else { rows.iter().map(runs).sum() };

@@ -16,7 +16,8 @@ const HOW: &str = "\
 The server has one core, the load generator (`examples/load`) the other. Each run has a new server. The servers take turns, \
 round by round; shown are medians, and in brackets the least and the most. Ratios are between runs of the same round. CPU is \
 that of the server's process, user and system, all threads, from `/proc`. Latency is seen from the load generator, in a closed \
-loop. System calls are counted by `strace -c -f`, in a run of its own; that of the connections' set-up is in it.
+loop. System calls are counted by `strace -c -f`, in two runs of their own: what a shorter one needs is taken from a longer \
+one, and with it what connecting needs.
 
 bare-epoll, bare-mio and bare-mio-accepter are yardsticks: loops that know as much of HTTP as they need here. *Cores busy* \
 are the server's and the load's. Where the server's is below 95 %, it could have done more: then requests per second say \

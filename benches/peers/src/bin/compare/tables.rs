@@ -156,32 +156,45 @@ pub fn ratios(rows: &[Row]) -> String {
     text
 }
 
-/// How cost grows, a table for each axis.
+/// How cost grows, tables for each axis: CPU, and system calls if they were counted.
 pub fn growths(rows: &[Row]) -> String {
     let mut text = String::new();
     for axis in Axis::ALL {
         let points: Vec<_> =
             rows.iter().filter_map(|row| row.work.growth.filter(|(of, _)| *of == axis).zip(Some(row))).collect();
-        let Some((_, first)) = points.first() else { continue };
-        let names: Vec<_> = first.cells.iter().map(|cell| cell.server.name).collect();
-        let _ = writeln!(
-            text,
-            "| {} | {} | ratio |\n|---{}|---|",
-            axis.title(),
-            names.join(" | "),
-            "|---".repeat(names.len())
-        );
-        for ((_, value), row) in &points {
-            let cpu = |cell: &Cell| match (cell.spread(|sample| sample.cpu), &cell.failed) {
-                (Some(spread), _) => format!("{spread:.2}"),
-                (None, why) => format!("failed: {}", why.as_deref().unwrap_or("")),
-            };
-            let cells: Vec<_> = row.cells.iter().map(cpu).collect();
-            let ratio = row.cell("sluicegate").zip(row.yardstick()).and_then(|(cell, other)| cell.ratio_to(other));
-            let ratio = ratio.map_or("".into(), |ratio| format!("{ratio:.2}"));
-            let _ = writeln!(text, "| {value} | {} | {ratio} |", cells.join(" | "));
+        if points.is_empty() {
+            continue;
         }
-        text.push('\n');
+        let cpu = |cell: &Cell| match (cell.spread(|sample| sample.cpu), &cell.failed) {
+            (Some(spread), _) => format!("{spread:.2}"),
+            (None, why) => format!("failed: {}", why.as_deref().unwrap_or("")),
+        };
+        let ratio = |cell: &Cell, other: &Cell| cell.ratio_to(other).map(|ratio| format!("{ratio:.2}"));
+        text.push_str(&growth(axis.title(), &points, &cpu, &ratio));
+        if points.iter().any(|(_, row)| row.cells.iter().any(|cell| cell.syscalls.is_some())) {
+            let all = |cell: &Cell| cell.syscalls.as_ref().map(|calls| calls.all);
+            let calls = |cell: &Cell| all(cell).map_or(String::new(), |all| format!("{all:.2}"));
+            let ratio = |cell: &Cell, other: &Cell| Some(format!("{:.2}", all(cell)? / all(other)?));
+            text.push_str(&growth("system calls per answer", &points, &calls, &ratio));
+        }
     }
     text
+}
+
+/// One table of a series: `show` is what stands in its cells, and `ratio` that of sluicegate to the yardstick.
+fn growth(
+    title: &str,
+    points: &[((Axis, usize), &Row)],
+    show: &dyn Fn(&Cell) -> String,
+    ratio: &dyn Fn(&Cell, &Cell) -> Option<String>,
+) -> String {
+    let (_, first) = points[0];
+    let names: Vec<_> = first.cells.iter().map(|cell| cell.server.name).collect();
+    let mut text = format!("| {title} | {} | ratio |\n|---{}|---|\n", names.join(" | "), "|---".repeat(names.len()));
+    for ((_, value), row) in points {
+        let cells: Vec<_> = row.cells.iter().map(show).collect();
+        let ours = row.cell("sluicegate").zip(row.yardstick()).and_then(|(cell, other)| ratio(cell, other));
+        let _ = writeln!(text, "| {value} | {} | {} |", cells.join(" | "), ours.unwrap_or_default());
+    }
+    text + "\n"
 }

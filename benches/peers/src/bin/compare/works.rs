@@ -42,11 +42,6 @@ impl Work {
         let (name, title) = (name.into(), title.into());
         Self { name, title, kind, connections: 64, depth: 1, size: 0, reconnect: false, idle: 0, growth: None }
     }
-
-    /// Whether system calls are counted: not where connecting would be much of them.
-    pub fn counts_syscalls(&self) -> bool {
-        self.connections <= 64 && self.idle == 0 && self.growth.is_none()
-    }
 }
 
 /// All of them.
