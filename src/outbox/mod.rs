@@ -29,7 +29,7 @@ use gauge::{Charge, Gauge};
 pub(crate) use owed::{Owed, OwedList};
 pub use reply::Reply;
 pub(crate) use reply::{AtOnce, Desk, Outcome};
-pub(crate) use socket::write;
+pub(crate) use socket::{Wrote, write};
 pub use write_proxy::{SendError, WriteProxy};
 
 /// Bytes that were encoded on some thread for one connection.

@@ -22,6 +22,7 @@ const LOW_DIVISOR: usize = 4;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Puts the connection into a queue of those to be read, if it may run and there is something to do.
+    #[inline]
     pub(super) fn enqueue_run(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
         if !connection.has_input() {
@@ -71,6 +72,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Asked before each decode, with the number of bytes that the message can have at most: pauses the connection for
     /// the first reason that holds it up. The user's `ready` comes last, because its yes is a promise.
+    // Asked for each message: a call would cost half as much again.
     #[inline(always)]
     pub(super) fn may_decode(&mut self, slot: u32, available: usize, budget: &Budget) -> bool {
         let Some(connection) = self.table.at(slot) else { return false };

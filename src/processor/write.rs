@@ -3,12 +3,12 @@
 //! The answers of a turn leave in one vectored write at its end. What a socket does not take moves to the connection's
 //! queue, and only then does the connection get a write interest; it loses it when the queue is empty.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice, Write};
 
 use super::{Processor, Selector};
-use crate::buffer::SLICES;
+use crate::buffer::{Outbound, SLICES};
 use crate::message_processor::MessageProcessor;
-use crate::outbox::write;
+use crate::outbox::{Wrote, write};
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
@@ -55,11 +55,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = table.at_mut(slot).filter(|connection| connection.outbound.is_empty()) else { return 0 };
         let wrote = match desk.out.one_piece() {
             Some(bytes) => write(&mut connection.socket, &[IoSlice::new(bytes)]),
-            None => {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let count = desk.out.gather(&mut slices);
-                write(&mut connection.socket, &slices[..count])
-            }
+            None => write_pieces(&mut connection.socket, &desk.out),
         };
         match wrote {
             Ok(wrote) => wrote.bytes,
@@ -162,4 +158,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.advance_ending(slot);
         self.drain_if_finished(slot);
     }
+}
+
+/// One write of what lies in several pieces.
+#[inline(never)]
+fn write_pieces(socket: &mut impl Write, out: &Outbound) -> Result<Wrote, io::ErrorKind> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let count = out.gather(&mut slices);
+    write(socket, &slices[..count])
 }
