@@ -103,9 +103,12 @@ fn spawn_accepter(
     let Shared { dealer, control, .. } = shared.clone();
     let departure = AccepterDeparture(Arc::clone(&control));
     let accepter = Accepter::new(entrance, dealer, control, shared.metrics(), config.backlog);
+    let shares_a_core = scheduling::shares_a_core(config.processors);
     spawn(ACCEPTER, config.accepter_stack, move || {
         let _departure = departure;
-        scheduling::give_way();
+        if shares_a_core {
+            scheduling::give_way();
+        }
         accepter.run()
     })
 }

@@ -1,60 +1,94 @@
-//! How the accepter shares a core with a processor.
+//! How the accepter shares a core with processors.
+
+use std::thread;
+
+/// True if so many processors leave no core to the accepter.
+pub(super) fn shares_a_core(processors: usize) -> bool {
+    thread::available_parallelism().is_ok_and(|cores| cores.get() <= processors)
+}
 
 /// Asks that the calling thread, when it wakes, does not take the core from a thread that works on it, but waits for that to
-/// sleep or to use its slice up (`SCHED_BATCH`, sched(7)).
+/// sleep or to use its slice up (`SCHED_BATCH`, sched(7)). A thread that has another policy than the usual one keeps it, and
+/// each its nice value. A refusal changes nothing. Elsewhere than on Linux there is nothing like it.
 ///
-/// For the accepter: with both threads on one core it would come between a processor and each of its connections, and that
-/// costs more in switches than the work itself. Those who wait to be accepted meanwhile are in the kernel's backlog, and come
-/// in one go. On a core of its own it is no later than before. Elsewhere than on Linux there is nothing like it.
+/// For the accepter: on a core that it shares it would come between a processor and each of its connections, and that costs
+/// more in switches than the work itself. Who waits to be accepted meanwhile is in the kernel's backlog, and comes with others
+/// in one go.
 pub(super) fn give_way() {
     #[cfg(target_os = "linux")]
-    linux::be_batch();
+    if let Err(why) = linux::be_batch() {
+        log::debug!("the accepter takes the core from who works on it: {why}");
+    }
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use thread_priority::{
-        NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
-        thread_native_id,
-    };
+    use std::fs;
 
-    pub(super) const BATCH: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-    /// What the crate makes a nice value of zero of, from 0 to 99.
-    const USUAL: u8 = 48;
+    use thread_priority::NormalThreadSchedulePolicy::{Batch, Other};
+    use thread_priority::ThreadSchedulePolicy::{self, Normal};
+    use thread_priority::{ThreadPriority, set_thread_priority_and_policy, thread_native_id, thread_schedule_policy};
 
-    pub(super) fn be_batch() {
-        // A nice value comes with the policy. Who has started the server with a higher one keeps it: to lower it is not
-        // allowed, and fails after the policy is set.
-        let usual = USUAL.try_into().map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
-        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), usual, BATCH) {
-            log::debug!("the accepter's scheduling is not all that was asked for: {error:?}");
+    pub(super) const USUAL: ThreadSchedulePolicy = Normal(Other);
+    pub(super) const BATCH: ThreadSchedulePolicy = Normal(Batch);
+
+    pub(super) fn be_batch() -> Result<(), String> {
+        match thread_schedule_policy() {
+            Ok(USUAL) => {}
+            other => return Err(format!("its policy is {other:?}")),
+        }
+        // The policy can't be set without a nice value.
+        let same = nice().and_then(priority_of).ok_or("its nice value is not known")?;
+        set_thread_priority_and_policy(thread_native_id(), same, BATCH).map_err(|error| format!("{error:?}"))
+    }
+
+    /// The nice value of the calling thread (proc_pid_stat(5)).
+    pub(super) fn nice() -> Option<i32> {
+        let stat = fs::read_to_string("/proc/thread-self/stat").ok()?;
+        // The name, in parentheses, may hold anything; the third field is behind it, and this is the nineteenth.
+        let (_, behind_name) = stat.rsplit_once(") ")?;
+        behind_name.split(' ').nth(16)?.parse().ok()
+    }
+
+    /// What the crate calls a nice value.
+    fn priority_of(nice: i32) -> Option<ThreadPriority> {
+        let priorities = (0..100_u8).filter_map(|value| value.try_into().ok()).map(ThreadPriority::Crossplatform);
+        priorities.into_iter().find(|priority| priority.to_posix(BATCH).is_ok_and(|is| is == nice))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn each_nice_value_has_a_priority() {
+            assert!((-20..20).all(|nice| priority_of(nice).is_some()));
         }
     }
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::{fs, thread};
+    use super::*;
 
-    /// The nice value of the calling thread (proc_pid_stat(5)).
-    fn nice() -> String {
-        let stat = fs::read_to_string("/proc/thread-self/stat").expect("proc is mounted");
-        let behind_name = stat.rsplit(") ").next().expect("fields");
-        behind_name.split(' ').nth(16).expect("a nice value").into()
+    #[test]
+    fn only_who_asks_gives_way_and_stays_as_nice_as_it_was() {
+        let now =
+            || (thread_priority::thread_schedule_policy().expect("a policy"), linux::nice().expect("proc is mounted"));
+        let before = now();
+        let asked = thread::spawn(move || {
+            give_way();
+            now()
+        });
+        // Who runs the tests with a policy of its own keeps that.
+        let expected = if before.0 == linux::USUAL { linux::BATCH } else { before.0 };
+        assert_eq!(asked.join().expect("it ends"), (expected, before.1));
+        assert_eq!(now(), before);
     }
 
     #[test]
-    fn only_who_asks_gives_way() {
-        let policy = || thread_priority::thread_schedule_policy().expect("a policy");
-        let (before, nice_before) = (policy(), nice());
-        let (own, nice_after) = thread::spawn(move || {
-            super::give_way();
-            (policy(), nice())
-        })
-        .join()
-        .expect("it ends");
-        assert_eq!(own, super::linux::BATCH);
-        assert!(nice_after == "0" || nice_after == nice_before, "{nice_before} became {nice_after}");
-        assert_eq!(policy(), before);
+    fn with_fewer_processors_than_cores_nobody_shares() {
+        let cores = thread::available_parallelism().expect("a count").get();
+        assert!(shares_a_core(cores) && !shares_a_core(cores - 1));
     }
 }
