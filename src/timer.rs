@@ -14,15 +14,17 @@
 //! The wheel reads no clock. [`pop_expired`](Wheel::pop_expired) is told what time it is, and all else is counted from
 //! there.
 
+mod occupied;
+
 use std::time::{Duration, Instant};
+
+use occupied::Occupied;
 
 /// The wheel's grain. Deadlines of connections are seconds; waking up more often than this for them is waste.
 const TICK_MS: u64 = 16;
 /// How far ahead an entry can stand, in ticks: 16 seconds. What is due later comes out then, early. A power of two, and
 /// a multiple of a bitmap word's 64 bits.
 const BUCKETS: usize = 1024;
-const WORDS: usize = BUCKETS / 64;
-const _: () = assert!(WORDS == u16::BITS as usize, "a bit for each word");
 /// The list behind the buckets: what is due and has not been popped yet.
 const DUE: usize = BUCKETS;
 /// No slot. Ends no list (they are rings); marks empty lists and unlinked entries.
@@ -38,10 +40,8 @@ pub struct Wheel {
     ahead: u64,
     /// The time of tick `ahead`: before that there is nothing to gather.
     ahead_at: Instant,
-    /// One bit for each bucket that is not empty.
-    occupied: [u64; WORDS],
-    /// One bit for each word of those that is not zero: so the next due time is found in two steps.
-    filled: u16,
+    /// Which buckets are not empty.
+    occupied: Occupied,
     /// The first slot of each bucket's ring, and of the due list's.
     heads: Box<[u32]>,
     /// By slot. Grows within the capacity that was reserved at start: pages of slots never used stay untouched.
@@ -72,8 +72,7 @@ impl Wheel {
             start,
             ahead: 0,
             ahead_at: start,
-            occupied: [0; WORDS],
-            filled: 0,
+            occupied: Occupied::default(),
             heads: vec![NONE; BUCKETS + 1].into_boxed_slice(),
             entries: Vec::with_capacity(slots),
             slots,
@@ -170,7 +169,7 @@ impl Wheel {
         {
             let bucket = bucket_of(tick);
             let ring = std::mem::replace(&mut self.heads[bucket], NONE);
-            self.note_empty(bucket);
+            self.occupied.clear(bucket);
             self.append(DUE, ring);
             // What stands before `ahead` is in the due list; this keeps it true, and the next search begins here.
             self.ahead = tick + 1;
@@ -181,17 +180,7 @@ impl Wheel {
 
     /// The first tick from `ahead` on whose bucket is not empty.
     fn first_occupied(&self) -> Option<u64> {
-        let from = bucket_of(self.ahead);
-        let (word, bit) = (from / 64, from % 64);
-        // Its upper bits are the nearest ticks; its lower ones are the farthest, behind those of all other words.
-        let nearest = self.occupied[word] & (!0 << bit);
-        if nearest != 0 {
-            return Some(self.ahead + u64::from(nearest.trailing_zeros()) - bit as u64);
-        }
-        let others = self.filled.rotate_right(word as u32 + 1);
-        let found = (word + 1 + others.trailing_zeros() as usize) % WORDS;
-        let bucket = found * 64 + self.occupied[found].trailing_zeros() as usize;
-        (others != 0).then(|| self.ahead + bucket.wrapping_sub(from) as u64 % BUCKETS as u64)
+        Some(self.ahead + self.occupied.first_from(bucket_of(self.ahead))? as u64)
     }
 
     fn link(&mut self, slot: u32, tick: u64) {
@@ -199,16 +188,7 @@ impl Wheel {
         let bucket = bucket_of(tick);
         self.entries[slot as usize] = Entry { next: slot, prev: slot, tick };
         self.append(bucket, slot);
-        self.occupied[bucket / 64] |= 1 << (bucket % 64);
-        self.filled |= 1 << (bucket / 64);
-    }
-
-    fn note_empty(&mut self, bucket: usize) {
-        let word = &mut self.occupied[bucket / 64];
-        *word &= !(1 << (bucket % 64));
-        if *word == 0 {
-            self.filled &= !(1 << (bucket / 64));
-        }
+        self.occupied.set(bucket);
     }
 
     /// Puts the ring that begins with `head` behind the ring of `list`.
@@ -240,7 +220,7 @@ impl Wheel {
         debug_assert_eq!(self.heads[list], slot, "a ring of one is its list's head");
         self.heads[list] = NONE;
         if list != DUE {
-            self.note_empty(list);
+            self.occupied.clear(list);
         }
     }
 

@@ -360,8 +360,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ready: a message comes without having been asked for",
         file: "src/processor/backpressure.rs",
-        from: "(usual || self.finds_everything(slot, available)) && self.user_is_ready(slot)",
-        to: "usual || self.finds_everything(slot, available)",
+        from: "            self.ask_user() || self.user_is_ready_after_all(slot)\n",
+        to: "            true\n",
     },
     Mutant {
         name: "linger: closed at once, with unread bytes in the socket",

@@ -131,3 +131,36 @@ fn a_prefix_keeps_its_place_when_the_last_block_of_an_answer_is_exchanged() {
     assert_eq!(out.to_vec(), [b"first", &shared[..], &shared, b"prefixed", &rest].concat());
     assert_eq!(out.segments(), QUEUED_SEGMENTS);
 }
+
+/// A small block stays for the next answer, and no more than one, wherever the others come from.
+#[test]
+fn one_small_block_stays_for_the_next_answer() {
+    let (mut out, pool) = outbound([3, 1, 1]);
+    let in_use = |tier: usize| pool.tiers()[tier].in_use();
+    stage(&mut out, b"first");
+    out.all_delivered();
+    assert_eq!((out.len(), out.segments(), in_use(0)), (0, 0, 1), "it stays, and nothing waits in it");
+    stage(&mut out, b"second");
+    assert_eq!((out.one_piece(), in_use(0)), (Some(&b"second"[..]), 1), "the next begins in it");
+    out.all_delivered();
+    // What comes home from a queue meanwhile is not kept, too.
+    let block = out.source.lease(1, 1).expect("there is one more");
+    out.recycle(Segment::Block { block, start: 0 });
+    assert_eq!(in_use(0), 1);
+    // One that needs more than is kept finds it behind that.
+    let long = pattern(1200);
+    stage(&mut out, &long);
+    assert_eq!((out.to_vec(), in_use(0) >= 1), (long, true));
+    out.all_delivered();
+    assert_eq!([in_use(0), in_use(1), in_use(2)], [1, 0, 0]);
+    // What is taken back leaves nothing of it, in whichever block it lay.
+    stage(&mut out, EARLIER);
+    out.begin();
+    out.put(&pattern(1000));
+    assert_eq!(out.roll_back(), 1000);
+    assert_eq!((out.to_vec(), out.len()), (EARLIER.to_vec(), EARLIER.len()));
+    out.settle(0, |segment| assert_eq!(segment.bytes(), EARLIER));
+    assert_eq!([in_use(0), in_use(1), in_use(2)], [0, 0, 0], "it went with what was left");
+    drop(out);
+    assert!(pool.all_home());
+}

@@ -211,6 +211,7 @@ impl fmt::Display for InvalidHeader {
 impl std::error::Error for InvalidHeader {}
 
 /// The body of an answer. Static and shared bodies are not copied when that is worth it, and may be of any size.
+// With a tag of its own: to read one out of the fields takes longer, and each answer asks for it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 #[repr(u8)]
