@@ -2,8 +2,8 @@
 //!
 //! A request's way through the files: `usual` reads what is whole and plain at once; for all others [`Http1`] is the state
 //! between two calls, `search` finds the end of the head, `head` validates it, `framing` says where the body ends,
-//! `chunked` joins chunks. What comes out is a [`Layout`],
-//! which [`RequestView`] lays over the bytes. A [`Response`] goes the way back.
+//! `chunked` joins chunks. `grammar` and `words` are what they read with. What comes out is a [`Layout`], which
+//! [`RequestView`] lays over the bytes. A [`Response`] goes the way back.
 //!
 //! Where the RFCs leave a choice, what two readers could read in two ways is refused: this server may stand behind a
 //! proxy that chose differently, and the difference is what request smuggling lives on.
