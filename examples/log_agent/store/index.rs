@@ -242,7 +242,9 @@ impl Runs {
             let (places, _) = self.bytes[begins..].as_chunks_mut();
             // Two loops, each over as little as possible.
             places.iter_mut().zip(tags.by_ref()).for_each(|(place, tag)| *place = *tag);
-            next += places.iter().map(Entry::line_length).sum::<u64>();
+            // In 32 bits, as a segment is smaller than 4 GiB: so four are added at once.
+            let lines = places.iter().map(|place| Entry::line_length(place) as u32);
+            next += u64::from(lines.fold(0, u32::wrapping_add));
             if let Some((head, _)) = &mut self.open {
                 head.count += count as u16;
             }
