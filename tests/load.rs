@@ -177,9 +177,27 @@ fn a_server_that_goes_away_does_not_take_the_summary_with_it() {
     take(&mut peer);
     drop(server);
     example.signal("INT");
-    let ended = example.ends();
+    let ended = example.ends().with_code(1);
     assert!(ended.stdout.contains(" good, "), "{ended:#?}");
     assert!(ended.stdout.contains(&format!("server      cannot read /proc/{pid}/stat")), "{ended:#?}");
+    assert!(ended.stderr.starts_with(&format!("error: cannot read /proc/{pid}/stat")), "{ended:#?}");
+}
+
+#[test]
+fn programs_are_told_that_the_server_has_gone() {
+    let (server, _) = Example::serve("http_echo", &[]);
+    let (example, mut peer) = one_client(&["--json", "--pid", &server.id().to_string()]);
+    for _ in 0..2 {
+        take(&mut peer);
+        peer.write_all(ANSWER).expect("taken");
+    }
+    take(&mut peer);
+    // Killed but not waited for, so that its number is still there.
+    server.signal("KILL");
+    server.closes();
+    example.signal("INT");
+    let ended = example.ends().with_code(1);
+    assert!(ended.stdout.contains(",\"server\":null,\"errors\":{}}"), "{ended:#?}");
 }
 
 #[test]
