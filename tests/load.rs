@@ -200,6 +200,28 @@ fn programs_are_told_that_the_server_has_gone() {
     assert!(ended.stdout.contains(",\"server\":null,\"errors\":{}}"), "{ended:#?}");
 }
 
+/// A server that takes a connection and does not read from it, once a first request is on its way. It is larger than
+/// what the kernel holds.
+fn who_does_not_read(flags: &[&str]) -> (Example, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let example = Example::start("load", &[&[&*address, "--connections=1", "--size=100M"], flags].concat());
+    let (mut peer, _) = listener.accept().expect("a client");
+    peer.read_exact(&mut [0]).expect("a request");
+    (example, peer)
+}
+
+#[test]
+fn who_does_not_read_holds_nobody_up() {
+    let (example, _peer) = who_does_not_read(&["--timeout=0.2"]);
+    let ended = example.ends().with_code(1);
+    assert!(ended.stderr.contains("no answer within 200ms"), "{ended:#?}");
+    let (example, _peer) = who_does_not_read(&["--timeout=1000"]);
+    example.signal("INT");
+    let ended = example.ends().with_code(1);
+    assert_eq!(ended.stderr, "error: interrupted by a signal while connecting; nothing was measured\n");
+}
+
 #[test]
 fn errors_are_counted_by_kind_and_are_a_failure() {
     let (example, mut peer) = one_client(&[]);
