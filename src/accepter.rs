@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
@@ -200,16 +201,18 @@ impl Accepter {
         if left.is_zero() {
             return Ok(false);
         }
-        self.sleep(Some(left.min(longest)), awaited(grace))?;
+        self.wait(left.min(longest), awaited(grace))?;
         Ok(true)
     }
 
-    /// True if a peer is in the backlog.
+    /// True if a peer is in the backlog. Of a listener that somebody else has shut down the poll tells as well, for ever, but
+    /// not that it is readable, or that it is at its end.
     fn is_awaited(&mut self) -> io::Result<bool> {
         // What is registered anew is told of at once, if there is anything to tell.
         self.poll.registry().reregister(&mut self.listener, LISTENER, Interest::READABLE)?;
         poll_once(&mut self.poll, &mut self.events, Some(Duration::ZERO))?;
-        Ok(self.events.iter().any(|event| event.token() == LISTENER))
+        let is_peer = |event: &Event| event.is_readable() && !event.is_read_closed() && !event.is_error();
+        Ok(self.events.iter().any(|event| event.token() == LISTENER && is_peer(event)))
     }
 
     /// The grace is over, and those who are still in the backlog are reset with the listener. Nobody can tell how many.
@@ -240,15 +243,19 @@ impl Accepter {
 
     /// Sleeps after a failure until its time is over, or a connection has ended: that frees what was lacking.
     fn wait_out_failure(&mut self) -> io::Result<()> {
-        let live = self.live;
-        let until = Instant::now() + self.back_off.delay;
-        while !self.watch.has_come(Awaited::FewerThan(live)) {
+        self.wait(self.back_off.delay, Awaited::FewerThan(self.live))
+    }
+
+    /// Sleeps until what is awaited has come, but not longer than `longest`.
+    fn wait(&mut self, longest: Duration, awaited: Awaited) -> io::Result<()> {
+        let since = Instant::now();
+        while !self.watch.has_come(awaited) {
             // New peers end the sleep as well, but their turn has not come.
-            let left = until.saturating_duration_since(Instant::now());
+            let left = longest.saturating_sub(since.elapsed());
             if left.is_zero() {
                 break;
             }
-            self.sleep(Some(left), Awaited::FewerThan(live))?;
+            self.sleep(Some(left), awaited)?;
         }
         Ok(())
     }

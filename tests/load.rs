@@ -177,9 +177,49 @@ fn a_server_that_goes_away_does_not_take_the_summary_with_it() {
     take(&mut peer);
     drop(server);
     example.signal("INT");
-    let ended = example.ends();
+    let ended = example.ends().with_code(1);
     assert!(ended.stdout.contains(" good, "), "{ended:#?}");
     assert!(ended.stdout.contains(&format!("server      cannot read /proc/{pid}/stat")), "{ended:#?}");
+    assert!(ended.stderr.starts_with(&format!("error: cannot read /proc/{pid}/stat")), "{ended:#?}");
+}
+
+#[test]
+fn programs_are_told_that_the_server_has_gone() {
+    let (server, _) = Example::serve("http_echo", &[]);
+    let (example, mut peer) = one_client(&["--json", "--pid", &server.id().to_string()]);
+    for _ in 0..2 {
+        take(&mut peer);
+        peer.write_all(ANSWER).expect("taken");
+    }
+    take(&mut peer);
+    // Killed but not waited for, so that its number is still there.
+    server.signal("KILL");
+    server.closes();
+    example.signal("INT");
+    let ended = example.ends().with_code(1);
+    assert!(ended.stdout.contains(",\"server\":null,\"errors\":{}}"), "{ended:#?}");
+}
+
+/// A server that takes a connection and does not read from it, once a first request is on its way. It is larger than
+/// what the kernel holds.
+fn who_does_not_read(flags: &[&str]) -> (Example, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let example = Example::start("load", &[&[&*address, "--connections=1", "--size=100M"], flags].concat());
+    let (mut peer, _) = listener.accept().expect("a client");
+    peer.read_exact(&mut [0]).expect("a request");
+    (example, peer)
+}
+
+#[test]
+fn who_does_not_read_holds_nobody_up() {
+    let (example, _peer) = who_does_not_read(&["--timeout=0.2"]);
+    let ended = example.ends().with_code(1);
+    assert!(ended.stderr.contains("no answer within 200ms"), "{ended:#?}");
+    let (example, _peer) = who_does_not_read(&["--timeout=1000"]);
+    example.signal("INT");
+    let ended = example.ends().with_code(1);
+    assert_eq!(ended.stderr, "error: interrupted by a signal while connecting; nothing was measured\n");
 }
 
 #[test]

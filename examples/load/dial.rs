@@ -16,7 +16,7 @@ const INTERRUPTED: &str = "interrupted by a signal while connecting; nothing was
 /// "Too many open files" has no `ErrorKind`.
 const EMFILE: i32 = 24;
 
-/// Between two looks whether it is to end, while an answer is awaited.
+/// Between two looks whether it is to end, while a request is sent or an answer is awaited.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Connects and waits for it.
@@ -93,12 +93,17 @@ fn greet(
     interrupted: &dyn Fn() -> bool,
 ) -> io::Result<()> {
     let since = Instant::now();
-    socket.set_read_timeout(Some(plan.timeout.clamp(Duration::from_millis(1), LOOK)))?;
-    socket.write_all(requests.one())?;
+    let look = Some(plan.timeout.clamp(Duration::from_millis(1), LOOK));
+    socket.set_read_timeout(look)?;
+    socket.set_write_timeout(look)?;
+    // The server may not read: a request that is larger than what the kernel holds is not gone at once, or never.
+    let mut unsent = requests.one();
     let (mut answers, mut heard, mut piece) = (Answers::default(), Heard::default(), vec![0; 64 << 10]);
     while heard.answers == 0 {
-        match socket.read(&mut piece) {
+        let moved = if unsent.is_empty() { socket.read(&mut piece) } else { socket.write(unsent) };
+        match moved {
             Ok(0) => return Err(io::Error::other("the server closed the connection")),
+            Ok(count) if !unsent.is_empty() => unsent = &unsent[count..],
             Ok(count) => {
                 let fed = answers.feed(expected, &piece[..count], &mut heard);
                 fed.map_err(|trouble| io::Error::other(trouble.to_string()))?;

@@ -67,7 +67,10 @@ fn main() -> ExitCode {
             0 if outcome.tally.answers == 0 => {
                 Err(io::Error::other("nothing was measured: no request was answered in that time"))
             }
-            0 => Ok(()),
+            0 => match outcome.server {
+                Some(Err(error)) => Err(error),
+                _ => Ok(()),
+            },
             failed => Err(io::Error::other(format!("{failed} things went wrong, as listed above by kind"))),
         }
     })

@@ -76,12 +76,15 @@ impl Process {
 
 impl Memory {
     pub fn of(pid: u32) -> io::Result<Self> {
-        let status = read(&format!("/proc/{pid}/status"))?;
+        let path = format!("/proc/{pid}/status");
+        let status = read(&path)?;
         let of = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+            line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse().ok())
         };
-        Ok(Self { now: of("VmRSS:"), peak: of("VmHWM:") })
+        // Who has ended and was not waited for is still there, without memory.
+        let known = of("VmRSS:").zip(of("VmHWM:")).map(|(now, peak)| Self { now, peak });
+        known.ok_or_else(|| unreadable(&path, &io::Error::other("no memory is told of")))
     }
 }
 

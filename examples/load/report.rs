@@ -125,15 +125,17 @@ pub fn json(plan: &Plan, outcome: &Outcome) -> String {
         format!("\"{name}\":{:.1}", nanoseconds as f64 / 1e3)
     });
     let _ = write!(text, ",\"latency\":{{{}}}", latencies.join(","));
-    if let Some(Ok(Use { cpu, memory, threads })) = &outcome.server {
-        let _ = write!(
+    let _ = match &outcome.server {
+        Some(Ok(Use { cpu, memory, threads })) => write!(
             text,
             ",\"server\":{{\"cpu_seconds\":{:.6},\"threads\":{threads},\"memory_kib\":{},\"memory_peak_kib\":{}}}",
             cpu.as_secs_f64(),
             memory.now,
             memory.peak
-        );
-    }
+        ),
+        Some(Err(_)) => write!(text, ",\"server\":null"),
+        None => Ok(()),
+    };
     // The names of troubles have nothing in them that would have to be escaped but an apostrophe, which has not.
     let troubles = outcome.tally.troubles.iter().map(|(trouble, count)| format!("\"{trouble}\":{count}"));
     let _ = write!(text, ",\"errors\":{{{}}}}}", troubles.collect::<Vec<_>>().join(","));

@@ -301,3 +301,26 @@ fn at_the_end_only_an_ended_connection_or_a_shorter_grace_is_news() {
     desk.shut_down();
     assert!(has_come(0));
 }
+
+#[test]
+fn at_the_end_newcomers_do_not_end_a_wait() {
+    let (desk, mut accepter) = Desk::open(8, 8);
+    desk.control.request(Shutdown { grace: LONG, finish: Finish::Answer });
+    // Nobody has taken it yet, so the poll tells of it at once.
+    let _peer = desk.connect();
+    let (began, longest) = (Instant::now(), Duration::from_millis(50));
+    let waited = accepter.wait_at_the_end(began, longest, |grace| Awaited::FewerAtTheEnd(0, grace));
+    assert!(waited.expect("no error"), "the grace lasts");
+    assert!(began.elapsed() >= longest, "{:?}", began.elapsed());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_listener_that_was_shut_down_does_not_hold_the_end_up() {
+    let (desk, accepter) = Desk::open(8, 8);
+    socket2::SockRef::from(&accepter.listener).shutdown(net::Shutdown::Both).expect("as by its duplicate elsewhere");
+    desk.control.request(Shutdown { grace: LONG * 100, finish: Finish::Answer });
+    let (ended, ends) = mpsc::channel();
+    thread::spawn(move || ended.send(accepter.run()));
+    ends.recv_timeout(LONG).expect("long before the grace is over").expect("no error");
+}

@@ -35,9 +35,12 @@ pub(super) fn bind(addresses: impl ToSocketAddrs + fmt::Debug, backlog: i32) -> 
 fn refused(address: SocketAddr, error: io::Error) -> io::Error {
     let tried = format!("cannot bind {address}");
     let advice = match error.kind() {
+        io::ErrorKind::AddrInUse if address.port() == 0 => {
+            "none of the ports that the system gives out is free: end what uses them, or name a port"
+        }
         io::ErrorKind::AddrInUse => "another program listens there: end it, or take another port (0 is any free one)",
         io::ErrorKind::AddrNotAvailable => "this machine has no such address: 0.0.0.0 or [::] is every one that it has",
-        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+        io::ErrorKind::PermissionDenied if (1..1024).contains(&address.port()) => {
             "ports below 1024 need privileges: take a higher one"
         }
         _ => return explain(tried, error),
@@ -107,10 +110,13 @@ mod tests {
         }
         let error = bind("192.0.2.1:80", 16).expect_err("for documentation only").to_string();
         assert!(error.contains("192.0.2.1:80: ") && error.contains("; this machine has no such address"), "{error}");
-        let error = |port| refused(([127, 0, 0, 1], port).into(), io::Error::from_raw_os_error(13)).to_string();
+        let denied = |port| refused(([127, 0, 0, 1], port).into(), io::Error::from_raw_os_error(13)).to_string();
         let advice = "; ports below 1024 need privileges: take a higher one";
-        assert_eq!(error(80), format!("cannot bind 127.0.0.1:80: permission denied{advice}"));
-        assert_eq!(error(8080), "cannot bind 127.0.0.1:8080: permission denied");
+        assert_eq!(denied(80), format!("cannot bind 127.0.0.1:80: permission denied{advice}"));
+        assert_eq!(denied(8080), "cannot bind 127.0.0.1:8080: permission denied");
+        assert_eq!(denied(0), "cannot bind 127.0.0.1:0: permission denied");
+        let none_free = refused(([127, 0, 0, 1], 0).into(), io::ErrorKind::AddrInUse.into()).to_string();
+        assert!(none_free.contains("; none of the ports") && !none_free.contains("(0 is"), "{none_free}");
         let error = bind(&[][..], 16).expect_err("no address");
         assert!(error.to_string().ends_with("it has no address"), "{error}");
     }

@@ -95,6 +95,11 @@ impl Example {
         self.logs("going down: ");
     }
 
+    /// Waits until its stdout is closed.
+    pub fn closes(&self) {
+        self.stdout.to_end(self.name);
+    }
+
     /// Waits until it has ended.
     pub fn ends(mut self) -> Ended {
         let [stdout, stderr] = [&self.stdout, &self.stderr].map(|stream| stream.to_end(self.name));

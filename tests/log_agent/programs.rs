@@ -154,6 +154,9 @@ fn an_address_that_cannot_be_bound_is_named_with_its_flag() {
         ended.with_code(1);
     };
     fails(&["127.0.0.1", &port], &format!("cannot bind {address}: address already in use; "));
+    // The first interface is the loopback, which has no such address.
+    fails(&["fe80::1%lo", "0"], "cannot bind [fe80::1%1]:0: ");
+    fails(&["no host", "0"], "cannot bind \"no host:0\": ");
     let metrics = ["127.0.0.1", "0", "--metrics", &address.to_string()];
     fails(&metrics, &format!("--metrics: cannot bind {address}: address already in use; "));
     fails(

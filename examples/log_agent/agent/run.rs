@@ -1,10 +1,13 @@
 //! The whole agent: from a plan to two servers and their threads, and to their end in order.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use std::vec;
 
 use rustix::fs::{FlockOperation, flock};
 use sluicegate::flow::Queue;
@@ -58,9 +61,7 @@ impl Agent {
         let (host, port) = &plan.address;
         let room = Arc::default();
         let builder = Server::builder(plan.protocol(&room)).configure(|config| plan.configure(config));
-        // As one text, so that an error names it as people write it.
-        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let mut server = builder.bind(&*address)?;
+        let mut server = builder.bind(HostPort(host, *port))?;
         let flagged = |error: io::Error| io::Error::new(error.kind(), format!("--metrics: {error}"));
         let mut metrics = plan.metrics.as_deref().map(metrics::bind).transpose().map_err(flagged)?;
         plan.count_in(&mut server)?;
@@ -100,7 +101,7 @@ impl Agent {
     }
 
     /// Where numbers are served.
-    pub fn metrics_address(&self) -> Option<std::net::SocketAddr> {
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(Running::local_addr)
     }
 
@@ -138,6 +139,26 @@ impl Agent {
                 "{lost} records were received and not written, because the disk did not take them within --grace"
             ))),
         }
+    }
+}
+
+/// An address as its two parts, because one text has no place for an interface's name (`fe80::1%eth0`). An error names it
+/// as one text, as people write it.
+struct HostPort<'a>(&'a str, u16);
+
+impl ToSocketAddrs for HostPort<'_> {
+    type Iter = vec::IntoIter<SocketAddr>;
+
+    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
+        (self.0, self.1).to_socket_addrs()
+    }
+}
+
+impl fmt::Debug for HostPort<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(host, port) = self;
+        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        write!(out, "{address:?}")
     }
 }
 

@@ -174,11 +174,16 @@ pub fn growths(rows: &[Row]) -> String {
         if points.iter().any(|(_, row)| row.cells.iter().any(|cell| cell.syscalls.is_some())) {
             let all = |cell: &Cell| cell.syscalls.as_ref().map(|calls| calls.all);
             let calls = |cell: &Cell| all(cell).map_or(String::new(), |all| format!("{all:.2}"));
-            let ratio = |cell: &Cell, other: &Cell| Some(format!("{:.2}", all(cell)? / all(other)?));
-            text.push_str(&growth("system calls per answer", &points, &calls, &ratio));
+            let ratio = |cell: &Cell, other: &Cell| quotient(all(cell)?, all(other)?);
+            text.push_str(&growth(&format!("{}: system calls per answer", axis.title()), &points, &calls, &ratio));
         }
     }
     text
+}
+
+/// A ratio, if there is one: nothing may have been counted.
+fn quotient(one: f64, other: f64) -> Option<String> {
+    (other > 0.0).then(|| format!("{:.2}", one / other))
 }
 
 /// One table of a series: `show` is what stands in its cells, and `ratio` that of sluicegate to the yardstick.
@@ -197,4 +202,15 @@ fn growth(
         let _ = writeln!(text, "| {value} | {} | {} |", cells.join(" | "), ours.unwrap_or_default());
     }
     text + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_no_ratio_to_nothing() {
+        assert_eq!(quotient(3.0, 2.0).as_deref(), Some("1.50"));
+        assert_eq!([quotient(0.0, 0.0), quotient(3.0, 0.0)], [None, None]);
+    }
 }
