@@ -75,8 +75,19 @@ impl Drop for Bomb {
     }
 }
 
+/// Where to panic.
+struct Place(u8);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.0 == b'y' {
+            planned("the end of a layout");
+        }
+    }
+}
+
 impl Protocol for Bomb {
-    type Layout = u8;
+    type Layout = Place;
     type Exchange = u8;
     const IN_ORDER: bool = true;
 
@@ -84,22 +95,24 @@ impl Protocol for Bomb {
         2
     }
 
-    fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<u8>, ProtocolError> {
+    fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Place>, ProtocolError> {
         self.drop = bytes[0] == b'D';
         match bytes {
             [b'd', ..] => planned("decode"),
             [b'r', ..] => Err(ProtocolError::new("to be refused")),
-            [layout, b'\n', ..] => Ok(Decode::Complete { consumed: 2, layout: *layout }),
+            // More than there is, so that the layout is of no use.
+            [b'y', ..] => Ok(Decode::Complete { consumed: bytes.len() + 1, layout: Place(b'y') }),
+            [place, b'\n', ..] => Ok(Decode::Complete { consumed: 2, layout: Place(*place) }),
             _ => Ok(Decode::Partial { needs: None, keep: bytes.len() }),
         }
     }
 
-    fn exchange(layout: &u8) -> u8 {
-        if *layout == b'e' { planned("exchange") } else { *layout }
+    fn exchange(layout: &Place) -> u8 {
+        if layout.0 == b'e' { planned("exchange") } else { layout.0 }
     }
 
-    fn is_last(layout: &u8) -> bool {
-        if *layout == b'l' { planned("is_last") } else { false }
+    fn is_last(layout: &Place) -> bool {
+        if layout.0 == b'l' { planned("is_last") } else { false }
     }
 
     fn last(exchange: u8) -> u8 {
@@ -192,6 +205,11 @@ fn one_peer_a_panic_in_clone_costs_its_connection() {
 #[test]
 fn one_peer_a_panic_in_decode_costs_its_connection() {
     explodes(b"d\n", 2);
+}
+
+#[test]
+fn one_peer_a_panic_in_the_end_of_a_layout_costs_its_connection() {
+    explodes(b"y\n", 2);
 }
 
 #[test]

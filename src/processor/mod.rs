@@ -139,14 +139,6 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     user_due: Option<Instant>,
 }
 
-/// The earlier of two moments, where there are two.
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(crate) fn new(mut selector: S, prototype: P, user: M, settings: Settings, links: Links<S::Socket>) -> Self {
         let now = selector.now();
@@ -363,5 +355,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if let Err(difference) = self.check_ledger() {
             panic!("LAW ledger is broken: {difference}");
         }
+    }
+}
+
+/// The earlier of two moments, where there are two.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -448,17 +448,17 @@ fn checked_decode<P: Protocol>(
     let length = bytes.len();
     let mut decoded = None;
     let _ = foreign(metrics, "decode", || decoded = Some(protocol.decode(bytes)));
-    match &decoded {
-        Some(Ok(Decode::Complete { consumed, .. })) if !(1..=length).contains(consumed) => {
-            decoded = Some(Err(insane("consumed", length)));
-        }
-        Some(Ok(Decode::Partial { keep, .. })) if *keep > length => decoded = Some(Err(insane("kept", length))),
-        _ => {}
-    }
-    decoded.unwrap_or_else(|| Err(ProtocolError::new("the decoder panicked")))
+    let wrong = match &decoded {
+        Some(Ok(Decode::Complete { consumed, .. })) if !(1..=length).contains(consumed) => "consumed",
+        Some(Ok(Decode::Partial { keep, .. })) if *keep > length => "kept",
+        _ => return decoded.unwrap_or_else(|| Err(ProtocolError::new("the decoder panicked"))),
+    };
+    Err(insane(metrics, decoded, wrong, length))
 }
 
 #[cold]
-fn insane(what: &str, length: usize) -> ProtocolError {
-    ProtocolError::new(format!("the decoder {what} other than what the {length} bytes it had allow"))
+fn insane<T>(metrics: &Metrics, decoded: T, wrong: &str, length: usize) -> ProtocolError {
+    // The end of a layout is foreign, too.
+    let _ = foreign(metrics, "decode", || drop(decoded));
+    ProtocolError::new(format!("the decoder {wrong} other than what the {length} bytes it had allow"))
 }

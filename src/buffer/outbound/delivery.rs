@@ -15,7 +15,8 @@ impl Outbound {
     /// Begins an answer.
     #[inline]
     pub(crate) fn begin(&mut self) {
-        let (first_segment, first_byte) = (self.segments.len(), self.bytes);
+        // The block that stayed is the answer's own if nothing is before it.
+        let (first_segment, first_byte) = (self.segments(), self.bytes);
         self.answer = Answer { first_segment, first_byte, ..Answer::default() };
     }
 
@@ -188,7 +189,7 @@ impl Outbound {
         self.source.look_at_pool()
     }
 
-    /// True if a small block is kept for the next answer.
+    /// True if a small block is kept for the next answer. Between turns: what is in here then is no more than that.
     #[cfg(feature = "sim")]
     pub(crate) fn is_warm(&self) -> bool {
         self.source.is_warm() || !self.segments.is_empty()

@@ -71,8 +71,10 @@ impl<'m> Head<'m> {
         }
     }
 
+    /// A number that is not zero.
     #[inline(never)]
     fn long_number(self, mut number: usize) -> Self {
+        debug_assert_ne!(number, 0, "it would have no digit");
         const MOST: usize = usize::MAX.ilog10() as usize + 1;
         let (mut digits, mut at) = ([0; MOST], MOST);
         while number > 0 {

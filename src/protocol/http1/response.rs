@@ -263,7 +263,7 @@ impl Body<'_> {
         self.len() >= COPY_BELOW && matches!(self, Self::Static(_) | Self::Shared(_))
     }
 
-    /// Appends it without copying, if it may be.
+    /// Appends what [is carried](Self::is_carried), without copying it.
     #[inline(never)]
     fn carry(self, out: &mut Outbound) {
         match self {
