@@ -139,6 +139,14 @@ mod tests {
     }
 
     #[test]
+    fn each_processor_has_its_own_bound() {
+        let (dealer, handovers) = dealer(9, 2, 99);
+        assert_eq!((0..99).map_while(|_| deal(&dealer)).count(), 6);
+        end(&handovers[1]);
+        assert_eq!([(); 2].map(|()| deal(&dealer)), [Some(1), None]);
+    }
+
+    #[test]
     fn the_bound_is_that_of_all_together() {
         let (dealer, handovers) = dealer(9, 3, 7);
         assert_eq!((0..99).map_while(|_| deal(&dealer)).count(), 7);
