@@ -205,8 +205,8 @@ impl Accepter {
         Ok(true)
     }
 
-    /// True if a peer is in the backlog. Of a listener that somebody else has shut down the poll tells as well, for ever, but
-    /// not that it is readable, or that it is at its end.
+    /// True if a peer is in the backlog. A listener that somebody else has shut down wakes the poll as well, for ever; but its
+    /// event is not readable, or says that it is at its end.
     fn is_awaited(&mut self) -> io::Result<bool> {
         // What is registered anew is told of at once, if there is anything to tell.
         self.poll.registry().reregister(&mut self.listener, LISTENER, Interest::READABLE)?;

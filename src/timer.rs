@@ -23,7 +23,7 @@ use occupied::Occupied;
 /// The wheel's grain. Deadlines of connections are seconds; waking up more often than this for them is waste.
 const TICK_MS: u64 = 16;
 /// How far ahead an entry can stand, in ticks: 16 seconds. What is due later comes out then, early. A power of two, and
-/// a multiple of a bitmap word's 64 bits.
+/// as many bits as [`Occupied`] has.
 const BUCKETS: usize = 1024;
 /// The list behind the buckets: what is due and has not been popped yet.
 const DUE: usize = BUCKETS;

@@ -22,8 +22,8 @@ their times, and latency counts from then on, also if the request had to wait fo
 Answers are checked: their status, their length, and of an echo bytes at both ends of each piece. SIGINT (Ctrl-C) ends the run \
 with its summary, a second one at once.
 
-Exits with 0 if all went well, with 1 if an answer was wrong or missing, if there was none, or if something failed, with 2 if asked for what \
-makes no sense.";
+Exits with 0 if all went well, with 1 if an answer was wrong or missing, if there was none, or if something failed, with 2 if \
+asked for what makes no sense.";
 
 /// Loads a server with requests over many connections, and tells how fast it answers.
 #[derive(Debug, Parser)]

@@ -72,7 +72,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Asked before each decode, with the number of bytes that the message can have at most: pauses the connection for
     /// the first reason that holds it up. The user's `ready` comes last, because its yes is a promise.
-    // Asked for each message: a call would cost half as much again.
+    // Asked for each message: as a call this look would cost half as much again.
     #[inline(always)]
     pub(super) fn may_decode(&mut self, slot: u32, available: usize, budget: &Budget) -> bool {
         let Some(connection) = self.table.at(slot) else { return false };

@@ -11,13 +11,13 @@ pub(super) fn shares_a_core(processors: usize) -> bool {
 /// sleep or to use its slice up (`SCHED_BATCH`, sched(7)). A thread that has another policy than the usual one keeps it, and
 /// each its nice value. A refusal changes nothing. Elsewhere than on Linux there is nothing like it.
 ///
-/// For the accepter: on a core that it shares it would come between a processor and each of its connections, and that costs
-/// more in switches than the work itself. Who waits to be accepted meanwhile is in the kernel's backlog, and comes with others
+/// For the accepter: on a core that it shares it would come between a processor and each of its connections, and the
+/// switches cost up to two fifths of a connection's time (`benches/NOTES.md`). Who waits to be accepted meanwhile is in the kernel's backlog, and comes with others
 /// in one go.
 pub(super) fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(why) = linux::be_batch() {
-        log::debug!("the accepter takes the core from who works on it: {why}");
+        log::debug!("the accepter does not give way to processors: {why}");
     }
 }
 
@@ -37,7 +37,7 @@ mod linux {
             Ok(USUAL) => {}
             other => return Err(format!("its policy is {other:?}")),
         }
-        // The policy can't be set without a nice value.
+        // The crate sets a nice value together with a policy, so it gets the one that is there.
         let same = nice().and_then(priority_of).ok_or("its nice value is not known")?;
         set_thread_priority_and_policy(thread_native_id(), same, BATCH).map_err(|error| format!("{error:?}"))
     }

@@ -19,7 +19,7 @@ pub(super) enum Class {
     Host = 8,
 }
 
-/// The classes of each byte. Heads are read byte by byte, so a look into a table counts.
+/// The classes of each byte. Each byte of a target and of most names is looked up here.
 static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut at = 0;

@@ -1,8 +1,8 @@
-//! The server's own lines of an answer, while they are put together: in one piece of memory, mostly where they leave from.
+//! The head of an answer, and what follows it, while it is put together: in one piece of memory, mostly where it leaves from.
 
 use super::status;
 
-/// What they can take: the longest status line, `Date`, `Content-Length`, `Connection`, and the empty line.
+/// What the server's own lines can take: the longest status line, `Date`, `Content-Length`, `Connection`, and the empty line.
 pub(super) const HEAD_MOST: usize = 192;
 
 /// The head of an answer, and what follows it, appended piece by piece. Most pieces have a length that the compiler knows, so
@@ -11,7 +11,7 @@ pub(super) const HEAD_MOST: usize = 192;
 pub(super) struct Head<'m>(&'m mut [u8]);
 
 impl<'m> Head<'m> {
-    /// An empty one, in that memory, which is as long as all that will be appended.
+    /// An empty one, in that memory, which is at least as long as all that will be appended.
     #[inline]
     pub(super) fn new(memory: &'m mut [u8]) -> Self {
         Self(memory)

@@ -2,7 +2,7 @@
 //!
 //! This is a shorter way to the same answer, for most of what arrives, and no judge: whatever it is not sure of, right or
 //! wrong, is `None`, and goes the long way through `search`, `head` and `framing`. So it may only ever be too narrow, and
-//! each of its rules is a rule of theirs, which its tests and the fuzz target that cuts requests into pieces compare.
+//! each of its rules is a rule of theirs: tests and fuzz targets that cut requests into pieces, which go the long way, compare.
 
 use std::mem::replace;
 
@@ -95,7 +95,7 @@ impl Fields {
     #[inline]
     fn read_line<'b>(&mut self, bytes: &'b [u8]) -> Option<&'b [u8]> {
         let (name, rest) = bytes.split_at(words::find(b':', bytes)?);
-        // More white space around the value than one blank is unusual: no value that is looked at here is good with it.
+        // More than one blank is left in the value: none that is looked at below is good then.
         let value = rest[1..].strip_prefix(b" ").unwrap_or(&rest[1..]);
         let (value, rest) = value.split_at(words::leading_text(value));
         // By length first: most fields are none of these, and need no comparison then.
