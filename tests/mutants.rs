@@ -420,12 +420,13 @@ fn complaint(crate_copy: &Path) -> Option<String> {
     // becomes of the threads.
     let tests = "sim sim_regressions asked_to_close slow_peers server_config processors large_answers \
                  waiting panics unasked http1_limits";
-    tests.split(' ').find_map(|test| complaint_of(test, crate_copy))
+    let of_a_test = |test| complaint_of(&["--test", test], crate_copy);
+    tests.split(' ').find_map(of_a_test).or_else(|| complaint_of(&["--lib"], crate_copy))
 }
 
-fn complaint_of(test: &str, crate_copy: &Path) -> Option<String> {
+fn complaint_of(target: &[&str], crate_copy: &Path) -> Option<String> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--test", test, "--", "--nocapture"]).current_dir(crate_copy);
+    cargo.arg("test").args(target).args(["--", "--nocapture"]).current_dir(crate_copy);
     cargo.env("CARGO_TARGET_DIR", crate_copy.join("target")).env("RUST_BACKTRACE", "0");
     // Most of the time goes into building.
     cargo.env("CARGO_PROFILE_TEST_OPT_LEVEL", "0").env("CARGO_PROFILE_TEST_DEBUG", "0");
