@@ -149,7 +149,10 @@ impl Accepter {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Outcome::Drained,
                 Err(error) if is_of_one_peer(&error) && failures < FAILURES_MAX => failures += 1,
-                Err(error) => return self.failed(&error),
+                Err(error) => {
+                    self.note_failure(&error);
+                    return Outcome::Failed;
+                }
             }
         }
         Outcome::More
@@ -164,7 +167,7 @@ impl Accepter {
         while tried <= self.backlog {
             let Some(chosen) = self.watch.dealer.choose() else {
                 if !self.wait_at_the_end(began, Duration::MAX, Awaited::RoomAtTheEnd)? {
-                    return self.leave_rest("there was no room for them");
+                    return self.warn_of_rest("there was no room for them");
                 }
                 continue;
             };
@@ -176,10 +179,10 @@ impl Accepter {
                 // Without descriptors it fails whether somebody waits or not.
                 Err(_) if !self.is_awaited()? => return Ok(()),
                 Err(error) => {
-                    self.failed(&error);
+                    self.note_failure(&error);
                     let fewer = |grace| Awaited::FewerAtTheEnd(live, grace);
                     if !self.wait_at_the_end(began, self.back_off.delay, fewer)? {
-                        return self.leave_rest(&error.to_string());
+                        return self.warn_of_rest(&error.to_string());
                     }
                     continue;
                 }
@@ -216,7 +219,7 @@ impl Accepter {
     }
 
     /// The grace is over, and those who are still in the backlog are reset with the listener. Nobody can tell how many.
-    fn leave_rest(&mut self, why: &str) -> io::Result<()> {
+    fn warn_of_rest(&mut self, why: &str) -> io::Result<()> {
         if self.is_awaited()? {
             log::warn!("the grace is over, and peers in the backlog were not accepted: {why}");
         }
@@ -233,12 +236,11 @@ impl Accepter {
         }
     }
 
-    fn failed(&mut self, error: &io::Error) -> Outcome {
+    fn note_failure(&mut self, error: &io::Error) {
         if self.back_off.failed(Instant::now()) {
             let live = self.watch.dealer.live();
             log::warn!("cannot accept: {error}; {live} connections are open; peers wait in the backlog until it can");
         }
-        Outcome::Failed
     }
 
     /// Sleeps after a failure until its time is over, or a connection has ended: that frees what was lacking.

@@ -178,12 +178,8 @@ impl Outbound {
         if !self.ensure_room(len) {
             return None;
         }
-        match self.segments.last_mut() {
-            Some(Segment::Block { block, .. }) => {
-                Some(Room { block, copied: &mut self.answer.copied, bytes: &mut self.bytes })
-            }
-            _ => None,
-        }
+        let Self { segments, answer, bytes, .. } = self;
+        Some(Room { block: last_block(segments)?, copied: &mut answer.copied, bytes })
     }
 
     /// The same, and the `Date` line to be copied there: from where it lies, because a line that passes through the stack is
@@ -193,13 +189,9 @@ impl Outbound {
         if !self.ensure_room(len) {
             return None;
         }
-        let line = self.date.line_of(self.clock.unix_seconds());
-        match self.segments.last_mut() {
-            Some(Segment::Block { block, .. }) => {
-                Some((Room { block, copied: &mut self.answer.copied, bytes: &mut self.bytes }, line))
-            }
-            _ => None,
-        }
+        let Self { segments, answer, bytes, date, clock, .. } = self;
+        let room = Room { block: last_block(segments)?, copied: &mut answer.copied, bytes };
+        Some((room, date.line_of(clock.unix_seconds())))
     }
 
     /// True if the last block has room for `len` bytes.
@@ -266,10 +258,7 @@ impl Outbound {
 
     #[inline]
     fn tail(&mut self) -> Option<&mut Block> {
-        match self.segments.last_mut() {
-            Some(Segment::Block { block, .. }) => Some(block),
-            _ => None,
-        }
+        last_block(&mut self.segments)
     }
 
     #[inline]
@@ -356,5 +345,14 @@ impl io::Write for Outbound {
 impl std::fmt::Debug for Outbound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Outbound").field("bytes", &self.bytes).field("segments", &self.segments.len()).finish()
+    }
+}
+
+/// The block that the last segment is, if it is one.
+#[inline]
+fn last_block(segments: &mut [Segment]) -> Option<&mut Block> {
+    match segments.last_mut() {
+        Some(Segment::Block { block, .. }) => Some(block),
+        _ => None,
     }
 }

@@ -79,7 +79,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !connection.paused.is_empty() {
             return false;
         }
-        if budget.messages == 0 || self.desk.out.segments() >= STAGED_SEGMENTS {
+        if budget.messages == 0 || self.desk.out.waiting_segments() >= STAGED_SEGMENTS {
             return self.end_turn(slot);
         }
         if self.is_high(connection) && !self.is_low_after_flush(slot) {
@@ -132,7 +132,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// True if one more answer finds its place whatever happens: the reserve is whole, and there are segments left.
     #[inline]
     fn has_room_for_answer(&self) -> bool {
-        self.segments.room() > self.desk.out.segments() + ANSWER_SEGMENTS && self.desk.out.reserve_whole()
+        self.segments.room() > self.desk.out.waiting_segments() + ANSWER_SEGMENTS && self.desk.out.reserve_whole()
     }
 
     #[inline]

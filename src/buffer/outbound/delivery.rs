@@ -16,7 +16,7 @@ impl Outbound {
     #[inline]
     pub(crate) fn begin(&mut self) {
         // The block that stayed is the answer's own if nothing is before it.
-        let (first_segment, first_byte) = (self.segments(), self.bytes);
+        let (first_segment, first_byte) = (self.waiting_segments(), self.bytes);
         self.answer = Answer { first_segment, first_byte, ..Answer::default() };
     }
 
@@ -168,7 +168,7 @@ impl Outbound {
 
     /// How many segments wait to be delivered. The one in which the next answer begins may be there without waiting.
     #[inline]
-    pub(crate) fn segments(&self) -> usize {
+    pub(crate) fn waiting_segments(&self) -> usize {
         if self.bytes == 0 { 0 } else { self.segments.len() }
     }
 

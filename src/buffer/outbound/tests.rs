@@ -111,7 +111,7 @@ fn an_answer_of_a_worker_has_no_more_segments_than_its_place_in_the_queue() {
         whole[..8].copy_from_slice(b"prefixed");
         assert_eq!(out.finish(), Ok(whole.len()));
         assert_eq!(out.to_vec(), whole);
-        assert!(out.segments() <= QUEUED_SEGMENTS, "{} segments", out.segments());
+        assert!(out.waiting_segments() <= QUEUED_SEGMENTS, "{} segments", out.waiting_segments());
         drop(out.into_segments());
         assert!(pool.all_home());
     }
@@ -129,7 +129,7 @@ fn a_prefix_keeps_its_place_when_the_last_block_of_an_answer_is_exchanged() {
     rest.chunks(999).for_each(|chunk| out.put(chunk));
     out.patch(prefix, *b"prefixed");
     assert_eq!(out.to_vec(), [b"first", &shared[..], &shared, b"prefixed", &rest].concat());
-    assert_eq!(out.segments(), QUEUED_SEGMENTS);
+    assert_eq!(out.waiting_segments(), QUEUED_SEGMENTS);
 }
 
 /// A small block stays for the next answer, and no more than one, wherever the others come from.
@@ -139,7 +139,7 @@ fn one_small_block_stays_for_the_next_answer() {
     let in_use = |tier: usize| pool.tiers()[tier].in_use();
     stage(&mut out, b"first");
     out.all_delivered();
-    assert_eq!((out.len(), out.segments(), in_use(0)), (0, 0, 1), "it stays, and nothing waits in it");
+    assert_eq!((out.len(), out.waiting_segments(), in_use(0)), (0, 0, 1), "it stays, and nothing waits in it");
     stage(&mut out, b"second");
     assert_eq!((out.one_piece(), in_use(0)), (Some(&b"second"[..]), 1), "the next begins in it");
     out.all_delivered();

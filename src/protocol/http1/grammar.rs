@@ -81,6 +81,12 @@ pub(super) fn is_field_byte(byte: u8) -> bool {
     is_in(Class::Field, byte)
 }
 
+/// True if all bytes may stand in a field's value.
+#[inline]
+pub(super) fn is_field(bytes: &[u8]) -> bool {
+    leading(Class::Field, bytes) == bytes.len()
+}
+
 /// The elements of a comma-separated list, without the white space around them (RFC 9110 section 5.6.1).
 pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim)

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::grammar::{self, Class};
+use super::grammar;
 use super::head_lines::{HEAD_MOST, Head};
 use super::layout::Layout;
 use super::lines::Lines;
@@ -111,7 +111,7 @@ impl<'b> Response<'b> {
         if !grammar::is_token(name.as_bytes()) {
             return Err(InvalidHeader::Name);
         }
-        if !value.iter().copied().all(grammar::is_field_byte) {
+        if !grammar::is_field(value) {
             return Err(InvalidHeader::Value);
         }
         if OWNED.iter().any(|owned| owned.eq_ignore_ascii_case(name)) {
@@ -134,8 +134,7 @@ impl<'b> Response<'b> {
     /// The text has a control character.
     #[inline]
     pub fn content_type(mut self, value: &'static str) -> Self {
-        let plain = grammar::leading(Class::Field, value.as_bytes()) == value.len();
-        assert!(plain, "a content type has no control characters");
+        assert!(grammar::is_field(value.as_bytes()), "a content type has no control characters");
         self.content_type = value;
         self
     }
