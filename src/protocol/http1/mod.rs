@@ -93,6 +93,35 @@ impl Http1 {
         Ok(skipped)
     }
 
+    /// Decodes what is not usual, or not whole. Not inlined: what it keeps on the stack is more than a page, and the usual
+    /// request should not have to look for that.
+    #[inline(never)]
+    fn decode_any(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
+        // No request begins with CR, so looking at the first byte is enough to know whether empty lines are in front.
+        let skipped = if self.state.is_before_request(bytes) { self.skip_empty_lines(bytes)? } else { 0 };
+        let rest = &mut bytes[skipped..];
+        if matches!(rest, [] | [b'\r']) && matches!(self.state, State::Head(_)) {
+            let keep = rest.len();
+            bytes.copy_within(skipped.., 0);
+            return Ok(Decode::Partial { needs: None, keep });
+        }
+        let decoded = self.decode_request(rest)?;
+        if skipped == 0 {
+            return Ok(decoded);
+        }
+        Ok(match decoded {
+            // The empty lines go, so that positions stay relative to the request.
+            Decode::Partial { needs, keep } => {
+                bytes.copy_within(skipped..skipped + keep, 0);
+                Decode::Partial { needs, keep }
+            }
+            // Nothing moves here: the next request must follow directly.
+            Decode::Complete { consumed, layout } => {
+                Decode::Complete { consumed: skipped + consumed, layout: layout.shifted(skipped) }
+            }
+        })
+    }
+
     /// Decodes `bytes`, which begin with a request.
     fn decode_request(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
         // Where bytes begin that the state of this call has not seen; only the joined body of chunks makes it differ
@@ -212,29 +241,7 @@ impl Protocol for Http1 {
             self.empty_lines = 0;
             return Ok(Decode::Complete { consumed: layout.body_end as usize, layout });
         }
-        // No request begins with CR, so looking at the first byte is enough to know whether empty lines are in front.
-        let skipped = if self.state.is_before_request(bytes) { self.skip_empty_lines(bytes)? } else { 0 };
-        let rest = &mut bytes[skipped..];
-        if matches!(rest, [] | [b'\r']) && matches!(self.state, State::Head(_)) {
-            let keep = rest.len();
-            bytes.copy_within(skipped.., 0);
-            return Ok(Decode::Partial { needs: None, keep });
-        }
-        let decoded = self.decode_request(rest)?;
-        if skipped == 0 {
-            return Ok(decoded);
-        }
-        Ok(match decoded {
-            // The empty lines go, so that positions stay relative to the request.
-            Decode::Partial { needs, keep } => {
-                bytes.copy_within(skipped..skipped + keep, 0);
-                Decode::Partial { needs, keep }
-            }
-            // Nothing moves here: the next request must follow directly.
-            Decode::Complete { consumed, layout } => {
-                Decode::Complete { consumed: skipped + consumed, layout: layout.shifted(skipped) }
-            }
-        })
+        self.decode_any(bytes)
     }
 
     fn exchange(layout: &Layout) -> Exchange {
