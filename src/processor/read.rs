@@ -240,6 +240,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// One `read`. A short one means that nothing more had arrived; only the end of the stream may still be behind it.
+    // Once in each turn, and not a call: with `flush`, 34 instructions of 1749.
+    #[inline(always)]
     fn read(&mut self, slot: u32, window: &mut [u8], budget: &mut Budget) -> Got {
         let Some(connection) = self.table.at_mut(slot) else { return Got::Nothing };
         loop {

@@ -30,6 +30,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// Sends the answers of this turn; what the socket does not take waits in the connection's queue.
+    // Not a call, nor what is between it and the socket; see `read`.
+    #[inline(always)]
     pub(super) fn flush(&mut self, slot: u32) {
         if self.desk.out.is_empty() {
             return;
@@ -50,6 +52,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// Writes past the queue if that is empty: its order comes first.
+    #[inline(always)]
     fn write_staged(&mut self, slot: u32) -> usize {
         let Self { table, desk, .. } = self;
         let Some(connection) = table.at_mut(slot).filter(|connection| connection.outbound.is_empty()) else { return 0 };
