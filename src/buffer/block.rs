@@ -14,12 +14,22 @@ pub struct Block {
     bytes: Box<[u8]>,
     len: usize,
     home: Arc<Tier>,
-    kept: bool,
+    held: Held,
+}
+
+/// Who holds a block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    InUse,
+    /// In use, by a message of the user's.
+    ForUser,
+    /// Free, in the processor's own list.
+    AtRest,
 }
 
 impl Block {
     pub(super) fn new(bytes: Box<[u8]>, home: Arc<Tier>) -> Self {
-        Self { bytes, len: 0, home, kept: false }
+        Self { bytes, len: 0, home, held: Held::InUse }
     }
 
     /// Filled bytes.
@@ -103,26 +113,34 @@ impl Block {
 
     /// Counts it as held by a message of the user's, until it comes home.
     pub(crate) fn keep_for_user(&mut self) {
-        if !self.kept {
-            self.kept = true;
+        if self.held == Held::InUse {
+            self.held = Held::ForUser;
             self.home.count_kept();
         }
     }
 
-    /// Takes the memory out, for the processor's own list of free blocks.
-    pub(super) fn dismantle(mut self) -> Box<[u8]> {
-        self.home.came_back(self.kept);
-        mem::take(&mut self.bytes)
+    /// Books it out of use, for the processor's own list of free blocks.
+    pub(super) fn at_rest(mut self) -> Self {
+        self.home.came_back(self.held == Held::ForUser);
+        self.held = Held::AtRest;
+        self
+    }
+
+    /// The same block, in use again, and empty.
+    pub(super) fn lent_again(mut self) -> Self {
+        self.home.count_lent();
+        self.held = Held::InUse;
+        self.len = 0;
+        self
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let bytes = mem::take(&mut self.bytes);
-        // Empty only after `dismantle`: every tier has room for at least one byte.
-        if !bytes.is_empty() {
-            self.home.take_home(bytes, self.kept);
+        if self.held != Held::AtRest {
+            self.home.came_back(self.held == Held::ForUser);
         }
+        self.home.put_free(mem::take(&mut self.bytes));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::segments::Segment;
-use super::{Block, HEADROOM, Line, Pool, SharedPool, TIERS, Tier, TierConfig};
+use super::{Block, Line, Pool, SharedPool, TIERS, Tier, TierConfig};
 use crate::wake::WakeFlag;
 
 /// The index of a reserve's tier: behind those of the pool.
@@ -49,11 +49,10 @@ impl Source {
                 if let Some(block) = warm.take_if(|block| block.capacity() >= wanted) {
                     return Some(block);
                 }
-                let shared = Arc::clone(pool.shared());
-                pick(&shared, wanted, segments_left, |tier| pool.lease(tier)).or_else(|| reserve.lease())
+                pool.lease_for(wanted, segments_left).or_else(|| reserve.lease())
             }
             From::Shared { pool, reserve, standing } => {
-                let take = || pick(pool, wanted, segments_left, |tier| pool.tiers()[tier].lease());
+                let take = || pool.tiers_for(wanted, segments_left).find_map(|tier| pool.tiers()[tier].lease());
                 let line = pool.line();
                 // Whoever is not in the line must not take a block from those who are.
                 if !*standing
@@ -153,18 +152,4 @@ impl Drop for Source {
 /// What the largest blocks of a pool hold.
 pub(super) fn largest(pool: &SharedPool) -> usize {
     pool.tiers()[TIERS - 1].capacity()
-}
-
-/// The smallest tier that holds `wanted` and has a block; else a smaller one, as long as the answer may be cut into that
-/// many segments.
-fn pick(
-    pool: &SharedPool,
-    wanted: usize,
-    segments_left: usize,
-    lease: impl FnMut(usize) -> Option<Block>,
-) -> Option<Block> {
-    let fitting = pool.tier_for(wanted).unwrap_or(TIERS - 1);
-    let affordable = |tier: &usize| wanted.div_ceil(pool.tiers()[*tier].size() + HEADROOM) <= segments_left;
-    let smaller = (0..fitting).rev().filter(affordable);
-    (fitting..TIERS).filter(affordable).chain(smaller).find_map(lease)
 }

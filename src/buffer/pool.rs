@@ -45,6 +45,14 @@ impl SharedPool {
         self.tiers.iter().position(|tier| tier.capacity() >= bytes)
     }
 
+    /// The tiers from which a block for `wanted` bytes may come, the best first: those that hold them, smallest first; then
+    /// smaller ones, as long as there may be so many segments.
+    pub(super) fn tiers_for(&self, wanted: usize, segments_left: usize) -> impl Iterator<Item = usize> + use<> {
+        let fitting = self.tier_for(wanted).unwrap_or(TIERS - 1);
+        let affordable = [0, 1, 2].map(|tier| wanted.div_ceil(self.tiers[tier].capacity()) <= segments_left);
+        (fitting..TIERS).chain((0..fitting).rev()).filter(move |tier| affordable[*tier])
+    }
+
     /// LAW home: true when every block is free, except those that messages of the user's hold.
     pub fn all_home(&self) -> bool {
         self.tiers.iter().all(|tier| tier.in_use() <= tier.kept())
@@ -68,7 +76,7 @@ impl SharedPool {
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<SharedPool>,
-    own: [Vec<Box<[u8]>>; TIERS],
+    own: [Vec<Block>; TIERS],
     own_max: [usize; TIERS],
 }
 
@@ -81,11 +89,17 @@ impl Pool {
 
     /// Takes a block of that tier, or `None` when all are in use. Never of another tier.
     pub fn lease(&mut self, tier: usize) -> Option<Block> {
-        let home = &self.shared.tiers[tier];
         match self.own[tier].pop() {
-            Some(bytes) => Some(home.lend(bytes)),
-            None => home.lease(),
+            Some(block) => Some(block.lent_again()),
+            None => self.shared.tiers[tier].lease(),
         }
+    }
+
+    /// Takes a block for `wanted` bytes: of the smallest tier that holds them and has one; else of a smaller one, as long as
+    /// the message may be cut into `segments_left` pieces.
+    pub(super) fn lease_for(&mut self, wanted: usize, segments_left: usize) -> Option<Block> {
+        let mut tiers = self.shared.tiers_for(wanted, segments_left);
+        tiers.find_map(|tier| self.lease(tier))
     }
 
     /// Brings a block of this pool home the short way.
@@ -93,16 +107,14 @@ impl Pool {
         let tier = block.tier();
         // A reserve belongs to no pool: `Drop` knows its way.
         if tier < TIERS && self.own[tier].len() < self.own_max[tier] && !self.shared.line.has_encoders() {
-            self.own[tier].push(block.dismantle());
+            self.own[tier].push(block.at_rest());
         }
         // Otherwise `Drop` brings it home, which also tells those who wait.
     }
 
     /// Gives the held back blocks to everyone: someone else waits for one.
     pub fn release_own(&mut self) {
-        for (tier, own) in self.own.iter_mut().enumerate() {
-            own.drain(..).for_each(|bytes| self.shared.tiers[tier].put_free(bytes));
-        }
+        self.own.iter_mut().for_each(Vec::clear);
     }
 
     /// How many leases of that tier would succeed now. Exact where nobody else leases; others only bring more home.
@@ -153,6 +165,16 @@ mod tests {
         let mut block = pool.lease(0).expect("one was put back");
         block.fill(4);
         assert_eq!(block.filled(), b"warm");
+    }
+
+    #[test]
+    fn what_the_processor_held_back_is_for_everyone_when_somebody_waits() {
+        let mut pool = tiny(WakeFlag::never_asleep());
+        let blocks: Vec<_> = (0..2).filter_map(|_| pool.lease(0)).collect();
+        blocks.into_iter().for_each(|block| pool.put(block));
+        assert_eq!((pool.shared().tiers()[0].available(), pool.available(0)), (1, 2));
+        pool.release_own();
+        assert_eq!((pool.shared().tiers()[0].available(), pool.available(0)), (2, 2));
     }
 
     #[test]

@@ -65,16 +65,16 @@ impl Tier {
     /// Takes a block, making it if fewer than the count exist. `None` when all are in use. Any thread.
     pub fn lease(self: &Arc<Self>) -> Option<Block> {
         let bytes = self.free.pop().or_else(|| self.make())?;
-        Some(self.lend(bytes))
+        self.count_lent();
+        Some(Block::new(bytes, Arc::clone(self)))
     }
 
-    /// Turns the memory of a free block of this tier into a block in use.
-    pub(super) fn lend(self: &Arc<Self>, bytes: Box<[u8]>) -> Block {
+    /// Books a free block as one in use.
+    pub(super) fn count_lent(&self) {
         let in_use = self.in_use.fetch_add(1, Relaxed) + 1;
         if in_use > self.high_water.load(Relaxed) {
             self.high_water.fetch_max(in_use, Relaxed);
         }
-        Block::new(bytes, Arc::clone(self))
     }
 
     fn make(&self) -> Option<Box<[u8]>> {
@@ -83,13 +83,7 @@ impl Tier {
         Some(vec![0; self.config.size + HEADROOM].into_boxed_slice())
     }
 
-    /// The way home: from a block's `Drop`, on any thread.
-    pub(super) fn take_home(&self, bytes: Box<[u8]>, kept: bool) {
-        self.came_back(kept);
-        self.put_free(bytes);
-    }
-
-    /// Books a block out of use whose memory goes elsewhere (the processor's own list).
+    /// Books a block out of use.
     pub(super) fn came_back(&self, kept: bool) {
         self.in_use.fetch_sub(1, Relaxed);
         if kept {
@@ -97,7 +91,8 @@ impl Tier {
         }
     }
 
-    /// Gives memory back to the shared list and tells whoever stands in line.
+    /// The way home, from a block's `Drop`, on any thread: its memory goes to the shared list, and whoever stands in line is
+    /// told.
     pub(super) fn put_free(&self, bytes: Box<[u8]>) {
         let full = self.free.push(bytes);
         debug_assert!(full.is_ok(), "more blocks came home than were made");

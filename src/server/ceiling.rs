@@ -5,7 +5,7 @@ use std::fmt;
 use super::config::{Config, INBOUND, OUTBOUND, TierNames};
 use super::resident::{KernelBuffers, PROGRAM_GROWTH, resident_at_start};
 use super::units::Bytes;
-use crate::buffer::{HEADROOM, Segments, TierConfig};
+use crate::buffer::{Block, HEADROOM, Segments, TierConfig};
 use crate::config_error::ConfigError;
 use crate::handover::Handover;
 use crate::metrics::Metrics;
@@ -283,7 +283,7 @@ fn queue_rows(config: &Config) -> [CeilingRow; 4] {
     let blocks: usize = config.inbound.iter().chain(&config.outbound).map(|tier| tier.count).sum();
     // Each block has a place on the way home and one in the processor's own list, and may have a holder.
     let holder = 32;
-    let lists = (blocks * (2 * size_of::<Box<[u8]>>() + size_of::<usize>() + holder)) as u64;
+    let lists = (blocks * (size_of::<Box<[u8]>>() + size_of::<Block>() + size_of::<usize>() + holder)) as u64;
     let row = CeilingRow::of_each;
     let accepted = format!("{handover_max} sockets on their way to the processor");
     let replies = format!("{owed_total_max} deferred replies and their segments");
