@@ -7,6 +7,7 @@
 mod bare;
 mod load;
 mod measure;
+mod numbers;
 mod options;
 mod process;
 mod report;
@@ -17,6 +18,7 @@ use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::process::ExitCode;
 
 use measure::Case;
 use options::Options;
@@ -30,15 +32,33 @@ const PEERS_SHARE: u64 = 4;
 /// And with durability rsyslog so many records.
 const SAFE_RECORDS: u64 = 1024;
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
-    if args.first().map(String::as_str) == Some("bare") {
-        return bare::run(&args[1], &args[2]);
+    if let [name, port, path] = args.as_slice()
+        && name == "bare"
+    {
+        return ended(bare::run(port, path), 1);
     }
-    let options = Options::parse(&args)?;
-    let mut text = machine(&options, &args)?;
+    match Options::parse(&args) {
+        Ok(options) => ended(measure(&options, &args), 1),
+        Err(error) => ended(Err(error), 2),
+    }
+}
+
+fn ended(done: io::Result<()>, code: u8) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn measure(options: &Options, args: &[String]) -> io::Result<()> {
+    let mut text = machine(options, args)?;
     for folder in &options.folders {
-        let all = measure_all(&options, folder);
+        let all = measure_all(options, folder);
         let _ = writeln!(text, "\n## In {}\n", place(folder));
         let _ = writeln!(text, "{}\n{}", report::aims(&all), report::table(&all));
     }

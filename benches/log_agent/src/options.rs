@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::system::System;
+
 const USAGE: &str = "usage: log-agent-bench LOG_AGENT PEERS [--rounds N] [--dir FOLDER] [--memory-dir FOLDER] \
                      [--out FILE] [--quick] [--size N] [--connections N] [--only NAME,...]; run.sh knows the first two";
 
@@ -21,7 +23,7 @@ pub struct Options {
     pub divide: u64,
     pub sizes: Vec<usize>,
     pub connections: Vec<usize>,
-    /// Parts of names of systems; none is all.
+    /// Names of systems; none is all.
     pub only: Vec<String>,
 }
 
@@ -55,7 +57,7 @@ impl Options {
                 "--rounds" => options.rounds = number()?.max(1),
                 "--size" => options.sizes = vec![number()?],
                 "--connections" => options.connections = vec![number()?],
-                "--only" => options.only = value.split(',').map(str::to_owned).collect(),
+                "--only" => options.only = value.split(',').map(known).collect::<Result<_, _>>()?,
                 "--dir" => options.folders = vec![PathBuf::from(value)],
                 "--memory-dir" => memory = (value != "none").then(|| PathBuf::from(value)),
                 "--out" => options.out = Some(PathBuf::from(value)),
@@ -64,5 +66,16 @@ impl Options {
         }
         options.folders.extend(memory);
         Ok(options)
+    }
+}
+
+/// The name of a system, if it is one.
+fn known(name: &str) -> io::Result<String> {
+    match System::ALL.iter().any(|system| system.name() == name) {
+        true => Ok(name.to_owned()),
+        false => {
+            let names = System::ALL.map(System::name).join("\", \"");
+            Err(io::Error::other(format!("--only {name}: there is no such system; there are \"{names}\"")))
+        }
     }
 }

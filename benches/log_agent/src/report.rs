@@ -1,8 +1,9 @@
-//! Tables of what was seen: medians, how far rounds lie apart, and ratios.
+//! Tables of what was seen: medians, how far rounds lie apart, and ratios, which are taken round by round.
 
 use std::fmt::Write;
 
 use crate::measure::{Case, Measured};
+use crate::numbers::Numbers;
 use crate::system::System;
 
 /// All rounds of a case.
@@ -14,25 +15,29 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    fn median(&self, number: impl Fn(&Measured) -> f64) -> f64 {
-        let mut numbers: Vec<_> = self.seen.iter().map(number).collect();
-        numbers.sort_by(f64::total_cmp);
-        numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
+    fn numbers(&self, number: impl Fn(&Measured) -> f64) -> Numbers {
+        Numbers(self.seen.iter().map(number).collect())
     }
 
-    fn spread(&self, number: impl Fn(&Measured) -> f64, decimals: usize) -> String {
-        let numbers = || self.seen.iter().map(&number);
-        let [least, most] = [numbers().fold(f64::MAX, f64::min), numbers().fold(f64::MIN, f64::max)];
-        format!("{least:.decimals$}-{most:.decimals$}")
+    fn rates(&self) -> Numbers {
+        self.numbers(|seen| seen.rate)
     }
 
-    fn rate(&self) -> f64 {
-        self.median(|seen| seen.rate)
+    fn cpus(&self) -> Numbers {
+        self.numbers(|seen| seen.cpu)
     }
+}
 
-    fn cpu(&self) -> f64 {
-        self.median(|seen| seen.cpu)
-    }
+/// What `system` has in the case of another, with the same size and connections; without a round, nothing.
+fn beside<'r>(all: &'r [Rounds], case: &Case, system: System) -> Option<&'r Rounds> {
+    let alike = |other: &Case| (other.system, other.size, other.connections) == (system, case.size, case.connections);
+    all.iter().find(|rounds| alike(&rounds.case) && !rounds.seen.is_empty())
+}
+
+/// The better of those `peers` that were measured, in each round.
+fn better(all: &[Rounds], case: &Case, peers: &[System]) -> Numbers {
+    let rates = peers.iter().filter_map(|peer| Some(beside(all, case, *peer)?.rates()));
+    rates.reduce(|one, other| one.larger(&other)).unwrap_or(Numbers(Vec::new()))
 }
 
 /// The cases of one size and number of connections in one folder, as rows of a table with its head.
@@ -49,30 +54,23 @@ pub fn table(all: &[Rounds]) -> String {
             let _ = writeln!(text, "| {name} | {size} | {connections} | failed: {what} |");
             continue;
         }
-        let same = |wanted: &[System]| {
-            let there = all.iter().filter(|other| {
-                let case = other.case;
-                wanted.contains(&case.system) && (case.size, case.connections) == (size, connections)
-            });
-            there.filter(|other| !other.seen.is_empty()).collect::<Vec<_>>()
-        };
         let peers: &[System] = match system.durable() {
             false => &[System::Rsyslog, System::SyslogNg],
             true => &[System::RsyslogSafe],
         };
-        let best = same(peers).iter().map(|peer| peer.rate()).fold(f64::NAN, f64::max);
-        let bare = same(&[System::Bare]).first().map_or(f64::NAN, |bare| bare.cpu());
+        let (rates, cpus) = (rounds.rates(), rounds.cpus());
+        let bare = beside(all, &rounds.case, System::Bare).map_or(Numbers(Vec::new()), Rounds::cpus);
         let _ = writeln!(
             text,
-            "| {name} | {size} | {connections} | {:.0} ({}) | {:.1} x | {:.3} ({}) | {:.2} x | {:.0} % | {:.1} |",
-            rounds.rate(),
-            rounds.spread(|seen| seen.rate, 0),
-            rounds.rate() / best,
-            rounds.cpu(),
-            rounds.spread(|seen| seen.cpu, 3),
-            rounds.cpu() / bare,
-            rounds.median(|seen| seen.load),
-            rounds.median(|seen| seen.peak_mib),
+            "| {name} | {size} | {connections} | {} ({}) | {} | {} ({}) | {} | {} % | {} |",
+            shown(&rates, 0),
+            rates.spread(0),
+            times(&rates.ratio_to(&better(all, &rounds.case, peers)), 1),
+            shown(&cpus, 3),
+            cpus.spread(3),
+            times(&cpus.ratio_to(&bare), 2),
+            shown(&rounds.numbers(|seen| seen.load), 0),
+            shown(&rounds.numbers(|seen| seen.peak_mib), 1),
         );
     }
     text
@@ -86,31 +84,35 @@ pub fn aims(all: &[Rounds]) -> String {
     );
     for agent in all.iter().filter(|rounds| rounds.case.system == System::Agent) {
         let Case { size, connections, .. } = agent.case;
-        let other = |system: System| {
-            let mut there = all.iter().filter(|rounds| {
-                let case = rounds.case;
-                (case.system, case.size, case.connections) == (system, size, connections) && !rounds.seen.is_empty()
-            });
-            there.next()
+        let beside = |system: System| beside(all, &agent.case, system);
+        let ratio = |system: System, number: fn(&Rounds) -> Numbers, to: &Numbers| {
+            beside(system).map_or(Numbers(Vec::new()), |rounds| number(rounds).ratio_to(to))
         };
-        let [bare, ack, rsyslog, syslog_ng] =
-            [System::Bare, System::AgentAck, System::Rsyslog, System::SyslogNg].map(other);
-        let best = [rsyslog, syslog_ng].into_iter().flatten().map(Rounds::rate).fold(f64::NAN, f64::max);
-        let acked = ack.map_or(f64::NAN, Rounds::rate);
-        let peaks = [Some(agent), ack].into_iter().flatten().flat_map(|rounds| &rounds.seen);
-        let peak = peaks.map(|seen| seen.peak_mib).fold(f64::NAN, f64::max);
+        let bare = beside(System::Bare).map_or(Numbers(Vec::new()), Rounds::cpus);
+        let peers = better(all, &agent.case, &[System::Rsyslog, System::SyslogNg]);
+        let peaks = [System::Agent, System::AgentAck].into_iter().filter_map(beside);
+        let peak = peaks.filter_map(|rounds| rounds.numbers(|seen| seen.peak_mib).most()).fold(0.0, f64::max);
         let _ = writeln!(
             text,
             "| {size} | {connections} | {} | {} | {} | {peak:.0} |",
-            judged(agent.cpu() / bare.map_or(f64::NAN, Rounds::cpu), |ratio| ratio <= 1.3),
-            judged(agent.rate() / best, |ratio| ratio >= 5.0),
-            judged(acked / agent.rate(), |ratio| ratio >= 0.5),
+            judged(&ratio(System::Agent, Rounds::cpus, &bare), |ratio| ratio <= 1.3),
+            judged(&ratio(System::Agent, Rounds::rates, &peers), |ratio| ratio >= 5.0),
+            judged(&ratio(System::AgentAck, Rounds::rates, &agent.rates()), |ratio| ratio >= 0.5),
         );
     }
     text
 }
 
-fn judged(ratio: f64, good: impl Fn(f64) -> bool) -> String {
-    let word = if good(ratio) { "met" } else { "missed" };
-    format!("{ratio:.2}, {word}")
+/// The median, or nothing where nothing was measured.
+fn shown(numbers: &Numbers, decimals: usize) -> String {
+    numbers.median().map_or(String::new(), |median| format!("{median:.decimals$}"))
+}
+
+fn times(ratios: &Numbers, decimals: usize) -> String {
+    ratios.median().map_or(String::new(), |median| format!("{median:.decimals$} x"))
+}
+
+fn judged(ratios: &Numbers, good: impl Fn(f64) -> bool) -> String {
+    let Some(median) = ratios.median() else { return "not measured".into() };
+    format!("{median:.2} ({}), {}", ratios.spread(2), if good(median) { "met" } else { "missed" })
 }

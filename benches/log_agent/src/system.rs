@@ -31,11 +31,11 @@ impl System {
         match self {
             Self::Bare => "bare epoll loop",
             Self::Agent => "log_agent",
-            Self::AgentDefault => "log_agent, interval:500",
+            Self::AgentDefault => "log_agent --fsync interval:500",
             Self::Rsyslog => "rsyslog",
             Self::SyslogNg => "syslog-ng",
             Self::AgentAck => "log_agent --ack",
-            Self::RsyslogSafe => "rsyslog, safest",
+            Self::RsyslogSafe => "rsyslog safest",
         }
     }
 
