@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use sluicegate::{Decode, Finish, Message, Protocol, ProtocolError, Reply, Server};
+use sluicegate::{Finish, LengthPrefixed, Message, Reply, Server};
 
 struct Collect(Mutex<Vec<(Level, String)>>);
 
@@ -23,26 +23,7 @@ impl Log for Collect {
     fn flush(&self) {}
 }
 
-#[derive(Clone)]
-struct Bytewise;
-
-impl Protocol for Bytewise {
-    type Layout = ();
-    type Exchange = ();
-    const IN_ORDER: bool = false;
-
-    fn message_max(&self) -> usize {
-        1
-    }
-
-    fn decode(&mut self, _: &mut [u8]) -> Result<Decode<()>, ProtocolError> {
-        Ok(Decode::Complete { consumed: 1, layout: () })
-    }
-
-    fn exchange(_: &()) {}
-}
-
-fn ignore(_: Message<'_, Bytewise>, reply: Reply<'_, Bytewise>) {
+fn ignore(_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
     reply.none();
 }
 
@@ -53,7 +34,7 @@ fn the_ceiling_is_logged_row_by_row_and_too_few_descriptors_once() {
     log::set_max_level(LevelFilter::Info);
     rlimit::setrlimit(rlimit::Resource::NOFILE, 100, 256).expect("a limit may be lowered");
 
-    let server = Server::builder(Bytewise).connections_max(1000).bind("127.0.0.1:0").expect("a port");
+    let server = Server::builder(LengthPrefixed::default()).connections_max(1000).bind("127.0.0.1:0").expect("a port");
     let (address, rows) = (server.local_addr(), server.memory_ceiling().rows().len());
     let running = server.start(ignore).expect("started");
     running.shutdown(Duration::ZERO, Finish::Answer).expect("nothing failed");
