@@ -24,7 +24,7 @@ pub enum SendError {
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutboxFull => f.write_str("the outbox is full"),
+            Self::OutboxFull => f.write_str("the outbox is full: try again later, or drop the message"),
             Self::Encode(error) => error.fmt(f),
         }
     }
@@ -51,18 +51,22 @@ impl<P: Protocol> WriteProxy<P> {
     }
 
     /// Sends `item` to `connection`. `Ok` means taken: it is delivered unless the connection ends first. A connection
-    /// that has ended already takes everything and delivers nothing;
+    /// that has ended already takes everything and delivers nothing, and so does an id that never was one's;
     /// [`closed`](crate::MessageProcessor::closed) tells when.
     ///
     /// # Errors
-    /// [`SendError::OutboxFull`] when there is no room; nothing was taken.
+    /// [`SendError::OutboxFull`] when there is no room, [`SendError::Encode`] when `item` can't be encoded; nothing was
+    /// taken.
     pub fn send<T>(&self, connection: ConnectionId, item: T) -> Result<(), SendError>
     where
         P: Encode<T>,
         P::Exchange: Default,
     {
-        // An id of another server is as one of a connection that there is no place for.
-        let Some(outbox) = self.outboxes.of(connection) else { return Err(full(&self.home)) };
+        let Some(outbox) = self.outboxes.of(connection) else {
+            // An id of another server, which has more processors.
+            self.home.metrics.count_stale(0);
+            return Ok(());
+        };
         let mut out = outbox.outbound_of_unasked();
         out.begin();
         let written = P::encode(P::Exchange::default(), item, &mut out);
@@ -109,7 +113,7 @@ impl<P: Protocol> WriteProxy<P> {
         self.outboxes.of(connection).map_or(0, |outbox| outbox.undelivered_of(connection))
     }
 
-    /// The same, said to the one processor that this proxy was given to.
+    /// As [`resume`](Self::resume), said to the one processor that this proxy was given to.
     pub(crate) fn resume_home(&self) {
         self.home.resume();
     }
