@@ -21,5 +21,5 @@ pub use tier::{Tier, TierConfig};
 
 pub(crate) use inbound::{Inbound, Spares};
 pub(crate) use lease::{RESERVE, reserve};
-pub(crate) use outbound::{QUEUED_SEGMENTS, SLICES};
+pub(crate) use outbound::{ANSWER_SEGMENTS, QUEUED_SEGMENTS, SLICES};
 pub(crate) use segments::{COPY_BELOW, Queue, Segment, Segments};

@@ -17,7 +17,7 @@ use crate::encode_error::EncodeError;
 pub(crate) use delivery::SLICES;
 
 /// How many segments one answer may have on the processor thread.
-const OWN_SEGMENTS: usize = 16;
+pub(crate) const ANSWER_SEGMENTS: usize = 16;
 /// How many segments an answer may have that waits in a queue between threads: it has its place there in advance.
 pub(crate) const QUEUED_SEGMENTS: usize = 4;
 
@@ -86,7 +86,7 @@ impl Room<'_> {
 impl Outbound {
     /// The processor's own: all answers of a turn are gathered in it. Never waits; `reserve` is its last resort.
     pub(crate) fn of_processor(pool: Pool, reserve: Arc<Tier>, reply_max: usize, clock: Arc<WallClock>) -> Self {
-        Self::new(Source::own(pool, reserve), reply_max, OWN_SEGMENTS, clock)
+        Self::new(Source::own(pool, reserve), reply_max, ANSWER_SEGMENTS, clock)
     }
 
     /// For one answer that is written on another thread. With a `reserve` it waits in line for room; without, it fails

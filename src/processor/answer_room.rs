@@ -1,9 +1,8 @@
 //! Room for answers: the reserves, and who waits for them, messages here and encoders on other threads.
 
-use super::backpressure::ANSWER_SEGMENTS;
 use super::lines::{LineFor, Wants};
 use super::{Processor, Selector};
-use crate::buffer::{RESERVE, Segment};
+use crate::buffer::{ANSWER_SEGMENTS, RESERVE, Segment};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;

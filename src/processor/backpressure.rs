@@ -5,6 +5,7 @@ use super::foreign::foreign;
 use super::lines::{LineFor, Wants};
 use super::read::Budget;
 use super::{Processor, Selector};
+use crate::buffer::{ANSWER_SEGMENTS, SLICES};
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
@@ -12,9 +13,9 @@ use crate::reason::PauseReason;
 
 /// Staged segments from which on a turn's answers are sent before more are made.
 const STAGED_SEGMENTS: usize = 48;
-/// Segments that one more answer may add.
-pub(super) const ANSWER_SEGMENTS: usize = 16;
-/// A connection may hold an eighth of what is free outbound beyond the headroom (Choudhury and Hahne, "Dynamic queue
+/// A turn's answers, and what is written behind them from where it lies, are one write.
+const _: () = assert!(STAGED_SEGMENTS - 1 + ANSWER_SEGMENTS < SLICES);
+/// A connection may hold an eighth of what is free outbound beyond the slack (Choudhury and Hahne, "Dynamic queue
 /// length thresholds", 1998): while many are slow, each gets less, and there is something left for those who are not.
 const FREE_DIVISOR: usize = 8;
 /// One that was held up for that goes on when it holds no more than a quarter of it.

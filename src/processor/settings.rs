@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::backpressure::ANSWER_SEGMENTS;
+use crate::buffer::ANSWER_SEGMENTS;
 use crate::connection::Timeouts;
 
 /// How much one connection may do before the others have their turn. One that uses its turn up goes on behind those who
