@@ -36,8 +36,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: sleeps while connections wait for their turn",
         file: "src/processor/mod.rs",
-        from: "if !self.run.is_empty() || !self.go_on.is_empty() || !self.dirty",
-        to: "if !self.dirty",
+        from: "if !self.run.is_empty() || !self.go_on.is_empty() || !self.to_write",
+        to: "if !self.to_write",
     },
     Mutant {
         name: "liveness: tries again in each cycle while there is no block",

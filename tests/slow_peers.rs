@@ -89,7 +89,7 @@ fn reading_beside(reading: Reading) -> Result<Served, Broken> {
     Ok(served)
 }
 
-/// The first rush takes all memory at once, and it takes some rounds to get it back. From then on there is headroom.
+/// The first rush takes all memory at once, and it takes some rounds to get it back. From then on there is slack.
 fn assert_served(served: &Served) {
     assert!(served.evicted >= 50, "{served:?}");
     assert!(served.slowest < SECOND / 4 && served.waited < SECOND, "500 answers: {served:?}");

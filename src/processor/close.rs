@@ -37,7 +37,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Makes sure that the end goes on in this cycle, also if another connection has its turn just now.
     pub(super) fn enqueue_ending(&mut self, slot: u32) {
-        self.dirty.push(slot);
+        self.to_write.push(slot);
     }
 
     /// Takes the end of a connection as far as it goes. Not while another connection's answers are being gathered.

@@ -51,7 +51,7 @@ pub(crate) struct Inspected {
     pub(crate) undecoded: bool,
     pub(crate) end_read: bool,
     pub(crate) on_run: bool,
-    pub(crate) on_write: bool,
+    pub(crate) to_write: bool,
     pub(crate) write_interest: bool,
     /// How old its unfinished message is, without the time that it stood still.
     pub(crate) message_age: Duration,
@@ -65,7 +65,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         overview.connections.clear();
         overview.connections.extend(self.table.iter().map(|connection| self.inspect_connection(connection)));
         overview.now = Some(self.now);
-        overview.queues = [self.run.len(), self.go_on.len(), self.dirty.len()];
+        overview.queues = [self.run.len(), self.go_on.len(), self.to_write.len()];
         overview.longest_line = self.waiters.longest();
         overview.owed = self.desk.owed.outstanding();
         overview.segments = self.settings.segments_max - self.segments.room();
@@ -80,7 +80,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn inspect_rooms(&self, rooms: &mut Vec<(&'static str, u64, u64)>) {
         let max = self.settings.connections_max;
         let endings = self.table.iter().filter(|connection| connection.ending.is_some()).count();
-        let queues = self.run.reserved() + self.go_on.reserved() + self.dirty.reserved() + self.waiters.reserved();
+        let queues = self.run.reserved() + self.go_on.reserved() + self.to_write.reserved() + self.waiters.reserved();
         let table = self.table.reserved() + (queues + endings * ENDING) as u64;
         let holders = (0..TIERS).map(|tier| {
             let blocks = self.links.inbound.tiers()[tier].count();
@@ -113,7 +113,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             undecoded: flags.undecoded,
             end_read: flags.end_read,
             on_run: self.run.contains(connection.id.slot()) || self.go_on.contains(connection.id.slot()),
-            on_write: self.dirty.contains(connection.id.slot()),
+            to_write: self.to_write.contains(connection.id.slot()),
             write_interest: flags.write_interest,
             message_age: deadlines.message_elapsed(deadlines.paused_since().unwrap_or(self.now)),
             overdue: self.overdue(connection.id.slot()),

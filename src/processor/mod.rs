@@ -1,24 +1,6 @@
 //! The processor thread: one cycle, in a fixed order, over all connections.
 //!
-//! | room | what it does |
-//! |---|---|
-//! | `selector`, `mio_selector` | the seam to the operating system, and mio behind it |
-//! | `crowd` | how many connections each address has, and all together |
-//! | `foreign` | calls of code that is not ours |
-//! | `intake` | `take_new_sockets`, `take_outbound`: what other threads left |
-//! | `read` | `read_from_sockets`: turns of reading and decoding |
-//! | `process` | one message to the user's processor, and what became of it |
-//! | `write` | `write_to_sockets`: deliver, and ask for room only when pushed back |
-//! | `backpressure` | pause reasons: set, cleared, resumed |
-//! | `blocks` | which inbound blocks a connection may have |
-//! | `lines` | the lines in which connections wait |
-//! | `waiters` | who waits in line, and is served one by one |
-//! | `holders` | who has one, and who gives it up |
-//! | `answer_room` | reserves, and who waits for room |
-//! | `slow_peers` | whose undelivered output is given up |
-//! | `timeouts` | what is over |
-//! | `close` | how connections end |
-//! | `shutdown` | how the server ends |
+//! ARCHITECTURE.md says what each room does.
 
 mod answer_room;
 mod backpressure;
@@ -119,8 +101,8 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     run: SlotQueue,
     /// The same, of those who have used their turn up.
     go_on: SlotQueue,
-    /// Slots with something to write.
-    dirty: SlotQueue,
+    /// Slots with output to deliver, or an end to be taken further.
+    to_write: SlotQueue,
     waiters: Waiters,
     answer_room: AnswerRoom,
     slow_peers: SlowPeers,
@@ -160,7 +142,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             wheel: Wheel::new(now, max),
             run: SlotQueue::new(max),
             go_on: SlotQueue::new(max),
-            dirty: SlotQueue::new(max),
+            to_write: SlotQueue::new(max),
             waiters: Waiters::new(max),
             answer_room: AnswerRoom::default(),
             slow_peers: SlowPeers::default(),
@@ -277,7 +259,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// How long nothing can happen by itself: not at all while connections have work left, else until the next timer.
     fn sleep_limit(&mut self) -> Option<Duration> {
-        if !self.run.is_empty() || !self.go_on.is_empty() || !self.dirty.is_empty() {
+        if !self.run.is_empty() || !self.go_on.is_empty() || !self.to_write.is_empty() {
             return Some(Duration::ZERO);
         }
         let others = [self.user_due, self.famine_due(), self.phase.until()];

@@ -1,6 +1,6 @@
 //! Whose undelivered output is given up when the memory for answers runs low.
 //!
-//! A part of the outbound pool is headroom, for answers that leave at once. Output that its peer does not take may lie in
+//! A part of the outbound pool is slack, for answers that leave at once. Output that its peer does not take may lie in
 //! it for a while only, and the less of it is left, the shorter. So there is room for those who read before anybody has
 //! to wait for it; and when somebody waits all the same, it is not for long.
 
@@ -11,9 +11,9 @@ use crate::connection::{CloseReason, Output};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 
-/// The outbound pool, divided by this, is headroom: a quarter.
-const HEADROOM_DIVISOR: usize = 4;
-/// Output may stand still for the famine time when the headroom is whole, and for a sixteenth of it when it is used
+/// The outbound pool, divided by this, is slack: a quarter.
+const SLACK_DIVISOR: usize = 4;
+/// Output may stand still for the famine time when the slack is whole, and for a sixteenth of it when it is used
 /// up: divided by this.
 const LEAST_PATIENCE_DIVISOR: u32 = 16;
 /// While nobody waits, those who take their output too slowly go one by one, a sixty-fourth of the famine time apart.
@@ -22,9 +22,9 @@ const PACE_DIVISOR: u32 = 64;
 /// What is known of those who do not take their output.
 #[derive(Debug, Default)]
 pub(super) struct SlowPeers {
-    /// When to look for one again. `None`: there is headroom, or nobody has looked yet.
+    /// When to look for one again. `None`: there is slack, or nobody has looked yet.
     look_at: Option<Instant>,
-    /// Since when there has not been room for everybody: until the headroom is back.
+    /// Since when there has not been room for everybody: until the slack is back.
     famine_since: Option<Instant>,
     /// Somebody waited for room at the last look.
     waited_for: bool,
@@ -59,10 +59,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.slow_peers.look_at = Some(look_at);
     }
 
-    /// What all who do not read at once may share: what is free of the outbound pool, but for the headroom.
+    /// What all who do not read at once may share: what is free of the outbound pool, but for the slack.
     pub(super) fn outbound_to_share(&self) -> usize {
         let pool = &self.links.outbox.pool;
-        pool.free_bytes().saturating_sub(pool.bytes() / HEADROOM_DIVISOR)
+        pool.free_bytes().saturating_sub(pool.bytes() / SLACK_DIVISOR)
     }
 
     /// True if a cycle would begin to look, or has somebody new to look for.
@@ -76,15 +76,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.slow_peers.look_at
     }
 
-    /// Nothing is left but headroom.
+    /// Nothing is left but slack.
     fn is_tight(&self) -> bool {
         self.outbound_to_share() == 0
     }
 
-    /// How long output may stand still: in proportion to what is left of the headroom.
+    /// How long output may stand still: in proportion to what is left of the slack.
     fn patience(&self) -> Duration {
         let pool = &self.links.outbox.pool;
-        let left = pool.free_bytes() * LEAST_PATIENCE_DIVISOR as usize * HEADROOM_DIVISOR / pool.bytes();
+        let left = pool.free_bytes() * LEAST_PATIENCE_DIVISOR as usize * SLACK_DIVISOR / pool.bytes();
         self.settings.timeouts.famine / LEAST_PATIENCE_DIVISOR * (left as u32).clamp(1, LEAST_PATIENCE_DIVISOR)
     }
 

@@ -15,8 +15,8 @@ use crate::reason::PauseReason;
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Delivers what waits in the connections' queues, where sockets have room or something was added.
     pub(super) fn write_to_sockets(&mut self) {
-        for _ in 0..self.dirty.len() {
-            let Some(slot) = self.dirty.pop() else { break };
+        for _ in 0..self.to_write.len() {
+            let Some(slot) = self.to_write.pop() else { break };
             self.deliver(slot);
             self.rearm(slot);
         }
@@ -25,7 +25,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Puts the connection into the queue of those to be written.
     pub(super) fn enqueue_write(&mut self, slot: u32) {
         if self.table.at(slot).is_some_and(|connection| !connection.outbound.is_empty()) {
-            self.dirty.push(slot);
+            self.to_write.push(slot);
         }
     }
 

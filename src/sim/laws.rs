@@ -310,11 +310,11 @@ impl Scene<'_> {
         }
         // For a reply, or for its peer to take what comes first.
         let waits = (connection.owed > 0 && !connection.gave_up_replies) || connection.queued > 0;
-        if connection.stage == Some(Stage::Owed) && !waits && !connection.on_write {
+        if connection.stage == Some(Stage::Owed) && !waits && !connection.to_write {
             return breach("liveness", "it ends, it waits for nothing, and nobody will take its end further");
         }
         let room = link.is_some_and(|link| link.is_silent_and_writable());
-        if connection.queued > 0 && !connection.on_write && (!connection.write_interest || room) {
+        if connection.queued > 0 && !connection.to_write && (!connection.write_interest || room) {
             return breach("liveness", "it has something to deliver and nobody will try any more");
         }
         if connection.owed > self.config.owed_max {
@@ -332,7 +332,7 @@ impl Scene<'_> {
             return Err(("ledger", what));
         }
         let high = connection.queued >= self.config.watermarks.high && connection.stage.is_none();
-        if high && !connection.on_write && !connection.paused.has(PauseReason::OutboundHigh) {
+        if high && !connection.to_write && !connection.paused.has(PauseReason::OutboundHigh) {
             let what = format!("{}: {} bytes wait for it and nothing holds it up", connection.id, connection.queued);
             return Err(("memory", what));
         }
