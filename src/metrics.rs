@@ -197,7 +197,7 @@ metrics! {
         unasked_queue,
         /// Accepted sockets that wait for the processor.
         handover_queue,
-        /// Panics of the user's code that were caught.
+        /// Panics of the user's code, or a protocol's, that were caught.
         panics,
         /// Cycles of the processors.
         cycles,
@@ -205,7 +205,7 @@ metrics! {
     by {
         /// Connections closed, by [`CloseKind`].
         closed [CloseKind; CloseKind::COUNT],
-        /// Inbound bytes dropped, by [`DropReason`].
+        /// Bytes dropped, inbound and outbound, by [`DropReason`].
         bytes_dropped [DropReason; DropReason::COUNT],
         /// Answers and messages dropped, by [`DropReason`].
         messages_dropped [DropReason; DropReason::COUNT],
@@ -241,7 +241,7 @@ impl Snapshot {
         self.closed.iter().sum()
     }
 
-    /// Inbound bytes dropped for `reason`.
+    /// Bytes dropped for `reason`, which also says in which direction they were going.
     pub fn dropped_for(&self, reason: DropReason) -> u64 {
         self.bytes_dropped[reason as usize]
     }

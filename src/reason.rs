@@ -101,7 +101,7 @@ counted_enum! {
         Owed => "owed",
         /// Its peer takes its answers too slowly. Resumed when enough was delivered.
         OutboundHigh => "outbound_high",
-        /// It waits in line for a block. Resumed when one comes home.
+        /// It waits in line for a block, or for room for an answer. Resumed when one comes home.
         NoBlocks => "no_blocks",
         /// The user's processor is not ready. Resumed by `WriteProxy::resume`.
         NotReady => "not_ready",

@@ -16,7 +16,8 @@ pub struct Level {
 /// Where a [`Gate`] closes, and where it opens again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GateLimits {
-    /// Neither of the two is ever exceeded.
+    /// Neither of the two is exceeded as long as each item enters an open gate, none is over `largest`, and one of that size
+    /// has its place at all.
     pub high: Level,
     /// A closed gate opens when both are at or below this.
     pub low: Level,
