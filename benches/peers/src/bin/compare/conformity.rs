@@ -43,7 +43,9 @@ fn http(address: SocketAddr, server: &Server) -> io::Result<()> {
     if server.closes {
         peer.write_all(GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").as_bytes())?;
         expect(&http_body(&mut peer)?, HELLO.as_bytes(), "GET with close")?;
-        expect(&[peer.read(&mut [0; 1])? as u8], &[0], "the end of the connection")?;
+        if peer.read(&mut [0])? > 0 {
+            return Err(io::Error::other("GET with close: more came back, and not the end of the connection"));
+        }
     }
     Ok(())
 }
@@ -93,12 +95,32 @@ fn pattern(size: usize) -> Vec<u8> {
 }
 
 fn expect(answer: &[u8], expected: &[u8], what: &str) -> io::Result<()> {
-    match answer == expected {
-        true => Ok(()),
-        false => Err(io::Error::other(format!(
-            "{what}: {} bytes came back, and not the {} expected",
-            answer.len(),
-            expected.len()
-        ))),
+    if answer == expected {
+        return Ok(());
     }
+    let (came, length) = (answer.len(), expected.len());
+    let differs = answer.iter().zip(expected).enumerate().find(|(_, (byte, expected))| byte != expected);
+    let at = differs.map(|(at, (byte, expected))| format!("byte {at} is {byte:#04x}, and not {expected:#04x}"));
+    let told = match (came == length, at) {
+        (true, at) => {
+            format!("{length} bytes came back as expected, but their content differs: {}", at.unwrap_or_default())
+        }
+        (false, Some(at)) => format!("{came} bytes came back, and not the {length} expected; {at}"),
+        (false, None) => {
+            format!("{came} bytes came back, and not the {length} expected; as far as both go, they are alike")
+        }
+    };
+    Err(io::Error::other(format!("{what}: {told}")))
+}
+
+#[test]
+fn what_differs_is_told_with_its_place() {
+    let told = |answer: &[u8], expected: &[u8]| expect(answer, expected, "POST").map_err(|error| error.to_string());
+    assert_eq!(told(b"abc", b"abc"), Ok(()));
+    let other = "POST: 1 bytes came back as expected, but their content differs: byte 0 is 0x62, and not 0x61";
+    assert_eq!(told(b"b", b"a"), Err(other.into()));
+    let longer = "POST: 3 bytes came back, and not the 4 expected; byte 2 is 0x00, and not 0x63";
+    assert_eq!(told(b"ab\0", b"abcd"), Err(longer.into()));
+    let short = "POST: 2 bytes came back, and not the 3 expected; as far as both go, they are alike";
+    assert_eq!(told(b"ab", b"abc"), Err(short.into()));
 }
