@@ -13,6 +13,7 @@ use crate::instructions;
 use crate::run::{self, Sample};
 use crate::servers::{Server, Start};
 use crate::syscalls::{self, Syscalls};
+use crate::tries::Tries;
 use crate::works::Work;
 use crate::wrk::{self, Seen};
 use crate::{conformity, document, tables};
@@ -25,8 +26,16 @@ pub struct Cell {
     pub syscalls: Option<Syscalls>,
     /// Of the server itself, for each answer.
     pub instructions: Option<f64>,
-    /// Why there is no more.
+    pub tries: Tries,
+    /// Where it failed and why, so that there is no more.
     pub failed: Option<String>,
+}
+
+impl Cell {
+    pub fn new(server: &'static Server) -> Self {
+        let (samples, tries) = (Vec::new(), Tries::default());
+        Self { server, samples, syscalls: None, instructions: None, tries, failed: None }
+    }
 }
 
 /// One work, with all servers that can do it.
@@ -69,19 +78,21 @@ pub fn run(args: &Args, plan: &Plan) -> io::Result<()> {
     if let Some(folder) = &plan.out {
         document::write(folder, args, &done, &seen)?;
     }
-    let failed: Vec<_> =
-        done.iter().flat_map(|row| row.cells.iter().filter_map(|cell| cell.failed.as_deref())).collect();
-    match failed.is_empty() {
-        true => Ok(()),
-        false => Err(io::Error::other(format!("{} measurements failed, as the tables say", failed.len()))),
+    let cells = || done.iter().flat_map(|row| &row.cells);
+    let repeated: usize = cells().map(|cell| cell.tries.failed()).sum();
+    if repeated > 0 {
+        println!("{repeated} tries failed, as the tables say");
+    }
+    let failed = cells().filter(|cell| cell.failed.is_some()).count() + seen.iter().filter(|one| one.failed()).count();
+    match failed {
+        0 => Ok(()),
+        failed => Err(io::Error::other(format!("{failed} measurements failed, as the tables say"))),
     }
 }
 
 fn row(plan: &Plan, work: &Work) -> Row {
-    let servers = plan.servers.iter().filter(|server| server.start(work).is_some());
-    let cells =
-        servers.map(|server| Cell { server, samples: Vec::new(), syscalls: None, instructions: None, failed: None });
-    Row { work: work.clone(), cells: cells.collect() }
+    let servers = plan.servers.iter().copied().filter(|server| server.start(work).is_some());
+    Row { work: work.clone(), cells: servers.map(Cell::new).collect() }
 }
 
 /// Round by round, and in each the servers take turns; what needs runs of its own comes behind that.
@@ -91,9 +102,9 @@ fn measure(args: &Args, mut row: Row, progress: &Progress) -> io::Result<Row> {
         for cell in &mut row.cells {
             progress.begin(format!("{} {round}/{}: {}", work.name, args.rounds, cell.server.name))?;
             let Some(start) = start(cell, work) else { continue };
-            match run::measure(args, start, work) {
+            match run::measure(args, start, work, &mut cell.tries) {
                 Ok(sample) => cell.samples.push(sample),
-                Err(error) => fail(cell, work, &error, progress)?,
+                Err(error) => fail(cell, work, &format!("in round {round} of {}", args.rounds), &error, progress)?,
             }
         }
     }
@@ -103,7 +114,7 @@ fn measure(args: &Args, mut row: Row, progress: &Progress) -> io::Result<Row> {
             let Some(start) = start(cell, work) else { continue };
             match syscalls::count(args, start, work) {
                 Ok(syscalls) => cell.syscalls = Some(syscalls),
-                Err(error) => fail(cell, work, &error, progress)?,
+                Err(error) => fail(cell, work, "under strace", &error, progress)?,
             }
         }
         if args.instructions {
@@ -111,7 +122,7 @@ fn measure(args: &Args, mut row: Row, progress: &Progress) -> io::Result<Row> {
             let Some(start) = start(cell, work) else { continue };
             match instructions::count(args, start, work) {
                 Ok(instructions) => cell.instructions = Some(instructions),
-                Err(error) => fail(cell, work, &error, progress)?,
+                Err(error) => fail(cell, work, "under valgrind", &error, progress)?,
             }
         }
     }
@@ -124,10 +135,9 @@ fn seen_by_wrk(args: &Args, done: &[Row], progress: &Progress) -> io::Result<Vec
     let mut seen = Vec::new();
     for cell in row.cells.iter().filter(|cell| cell.failed.is_none()) {
         progress.begin(format!("{} by wrk: {}", row.work.name, cell.server.name))?;
-        match wrk::measure(args, cell.server, &row.work) {
-            Ok(one) => seen.push(one),
-            Err(error) => progress.print(&format!("{} failed with wrk: {error}\n", cell.server.name)),
-        }
+        let one = wrk::measure(args, cell.server, &row.work);
+        progress.check()?;
+        seen.push(Seen::of(cell.server, one));
     }
     Ok(seen)
 }
@@ -137,10 +147,10 @@ fn start(cell: &Cell, work: &Work) -> Option<Start> {
     cell.server.start(work).filter(|_| cell.failed.is_none())
 }
 
-fn fail(cell: &mut Cell, work: &Work, error: &io::Error, progress: &Progress) -> io::Result<()> {
+fn fail(cell: &mut Cell, work: &Work, place: &str, error: &io::Error, progress: &Progress) -> io::Result<()> {
     progress.check()?;
-    progress.print(&format!("{} failed at {}: {error}\n", cell.server.name, work.name));
-    cell.failed = Some(error.to_string());
+    progress.print(&format!("{} failed at {} {place}: {error}\n", cell.server.name, work.name));
+    cell.fails(place, error);
     Ok(())
 }
 

@@ -14,7 +14,10 @@ const CHARTS: &str = "charts";
 
 const HOW: &str = "\
 The server has one core, the load generator (`examples/load`) the other. Each run has a new server. The servers take turns, \
-round by round; shown are medians, and in brackets the least and the most. Ratios are between runs of the same round. CPU is \
+round by round; shown are medians, and in brackets the least and the most. A run that fails is made again, and so is one \
+that was disturbed more than `--calm` allows: up to three tries are made. Failed ones are told below the table of their work, \
+also where another went well; a server that fails in all three, or where its calls are counted, is not measured any more at \
+this work, and its numbers are of the rounds before. Ratios are between runs of the same round. CPU is \
 that of the server's process, user and system, all threads, from `/proc`. Latency is seen from the load generator, in a closed \
 loop. System calls are counted by `strace -c -f`, in two runs of their own: what a shorter one needs is taken from a longer \
 one, and with it what connecting needs.
@@ -70,4 +73,10 @@ pub fn write(folder: &Path, args: &Args, rows: &[Row], seen: &[Seen]) -> io::Res
         let _ = writeln!(text, "## GET keep-alive, 64 connections, by wrk\n\n{}", wrk::table(rows, seen));
     }
     fs::write(folder.join("RESULTS.md"), text.trim_end().to_owned() + "\n")
+}
+
+#[test]
+fn how_it_was_measured_says_how_often_it_is_tried() {
+    assert_eq!(run::TRIES, 3);
+    assert!(HOW.contains("up to three tries are made. Failed ones are told"), "{HOW}");
 }

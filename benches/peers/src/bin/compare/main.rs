@@ -16,6 +16,7 @@
 //! | `child`, `conformity`, `idle` | one server: its process, its answers, connections that say nothing |
 //! | `run`, `syscalls`, `instructions`, `wrk` | one measurement |
 //! | `campaign`, `stats` | all of them, in order; medians and spread |
+//! | `tries` | what failed, and how it is told |
 //! | `tables`, `charts`, `svg`, `document`, `machine` | what is written |
 
 #![forbid(unsafe_code)]
@@ -35,6 +36,7 @@ mod stats;
 mod svg;
 mod syscalls;
 mod tables;
+mod tries;
 mod works;
 mod wrk;
 

@@ -9,10 +9,11 @@ use crate::child::{Running, on_core};
 use crate::cli::Args;
 use crate::idle::Idle;
 use crate::servers::Start;
+use crate::tries::Tries;
 use crate::works::{Kind, Work};
 
 /// Before a measurement is given up, or taken though it was disturbed.
-const TRIES: usize = 3;
+pub const TRIES: usize = 3;
 
 /// What one run came to.
 #[derive(Debug, Clone)]
@@ -34,13 +35,19 @@ pub struct Sample {
     pub load_waited: f64,
 }
 
-/// Measures until it is calm enough, and until it goes well: some servers fail at times, and not because of the work.
-pub fn measure(args: &Args, start: Start, work: &Work) -> io::Result<Sample> {
+/// Measures until it is calm enough, and until it goes well: some servers fail at times, and not because of the work. What
+/// failed stays in `tries`.
+pub fn measure(args: &Args, start: Start, work: &Work, tries: &mut Tries) -> io::Result<Sample> {
+    calmest(args.calm, tries, || measure_once(args, start, work))
+}
+
+/// The first sample in which others took no more than `calm` percent of the time, or that with the least.
+fn calmest(calm: f64, tries: &mut Tries, mut once: impl FnMut() -> io::Result<Sample>) -> io::Result<Sample> {
     let mut best: Option<Sample> = None;
     let mut failed = None;
     for _ in 0..TRIES {
-        match measure_once(args, start, work) {
-            Ok(sample) if sample.load_waited * 100.0 <= args.calm => return Ok(sample),
+        match tries.made(once()) {
+            Ok(sample) if sample.load_waited * 100.0 <= calm => return Ok(sample),
             Ok(sample) if best.as_ref().is_none_or(|best| sample.load_waited < best.load_waited) => best = Some(sample),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
@@ -115,5 +122,33 @@ fn finish(command: &mut Command) -> io::Result<Value> {
             let why = String::from_utf8_lossy(&output.stderr);
             Err(io::Error::other(why.trim().trim_start_matches("error: ").to_owned()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::tests::sample;
+
+    #[test]
+    fn a_failed_try_is_repeated_and_remembered() {
+        let mut tries = Tries::default();
+        let mut results = [Err("no answers"), Ok(sample(1.0))].into_iter();
+        let mut once = || results.next().expect("no more tries than needed").map_err(io::Error::other);
+        assert_eq!(calmest(100.0, &mut tries, &mut once).map(|sample| sample.cpu).ok(), Some(1.0));
+        assert_eq!(tries.failed(), 1);
+        let failed = calmest(100.0, &mut tries, || Err(io::Error::other("1 x reset"))).map(drop);
+        assert_eq!(failed.map_err(|error| error.to_string()), Err("1 x reset".into()));
+        assert_eq!(tries.failed(), 1 + TRIES);
+    }
+
+    #[test]
+    fn what_fails_behind_a_disturbed_run_is_remembered() {
+        let mut tries = Tries::default();
+        let disturbed = Sample { load_waited: 0.5, ..sample(1.0) };
+        let mut results = [Ok(disturbed), Err("no answers"), Err("no answers")].into_iter();
+        let once = || results.next().expect("three tries").map_err(io::Error::other);
+        assert!(calmest(2.0, &mut tries, once).is_ok(), "disturbed is better than nothing");
+        assert_eq!(tries.failed(), 2);
     }
 }

@@ -6,6 +6,7 @@ use crate::campaign::{Cell, Row};
 use crate::run::Sample;
 use crate::servers::{Rank, SERVERS};
 use crate::stats::Spread;
+use crate::tries;
 use crate::works::Axis;
 
 /// Below this share of its core, the server was not what was waited for.
@@ -60,8 +61,8 @@ pub fn work(row: &Row) -> String {
          peak MiB | system calls per answer | cores busy |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for cell in &row.cells {
-        if let Some(why) = cell.failed.as_ref().filter(|_| cell.samples.is_empty()) {
-            let _ = writeln!(text, "| {} | failed: {} ||||||||||", cell.server.name, why.replace('|', "/"));
+        if let Some(failed) = cell.failed.as_ref().filter(|_| cell.samples.is_empty()) {
+            let _ = writeln!(text, "| {} | {failed} ||||||||||", cell.server.name);
             continue;
         }
         let show =
@@ -85,6 +86,7 @@ pub fn work(row: &Row) -> String {
             busy(cell)
         );
     }
+    text.push_str(&failures([(String::new(), row)]));
     text.push_str(&idle(row));
     text.push_str(&instructions(row));
     text.push_str(&syscalls(row));
@@ -103,6 +105,14 @@ fn busy(cell: &Cell) -> String {
     let waited = middle(|sample| sample.load_waited);
     let disturbed = if waited >= DISTURBED { format!(", disturbed {:.0} %", waited * 100.0) } else { String::new() };
     format!("{:.0} % / {:.0} %{mark}{disturbed}", server * 100.0, load * 100.0)
+}
+
+/// What stands below a table: a list of what went wrong, if something did.
+fn failures<'r>(rows: impl IntoIterator<Item = (String, &'r Row)>) -> String {
+    match tries::below(rows) {
+        text if text.is_empty() => text,
+        text => format!("\n{text}"),
+    }
 }
 
 fn idle(row: &Row) -> String {
@@ -136,6 +146,9 @@ fn syscalls(row: &Row) -> String {
     text
 }
 
+/// Marks the ratio of a server that something went wrong with.
+const FAILED: &str = " (!)";
+
 /// CPU for each answer as a ratio to the yardstick, all works and servers.
 pub fn ratios(rows: &[Row]) -> String {
     let rows: Vec<_> = rows.iter().filter(|row| row.work.growth.is_none()).collect();
@@ -147,11 +160,16 @@ pub fn ratios(rows: &[Row]) -> String {
     let mut text = format!("| work | {} |\n|---{}|\n", servers.join(" | "), "|---".repeat(servers.len()));
     for row in rows {
         let ratio = |name: &&str| {
-            let ratio = row.cell(name).zip(row.yardstick()).and_then(|(cell, other)| cell.ratio_to(other));
-            ratio.map_or("-".into(), |ratio| format!("{:.2}", ratio.median))
+            let Some(cell) = row.cell(name) else { return "-".into() };
+            let ratio = row.yardstick().and_then(|other| cell.ratio_to(other));
+            let mark = if cell.troubles().is_some() { FAILED } else { "" };
+            ratio.map_or("-".into(), |ratio| format!("{:.2}", ratio.median)) + mark
         };
         let cells: Vec<String> = servers.iter().map(ratio).collect();
         let _ = writeln!(text, "| {} | {} |", row.work.name, cells.join(" | "));
+    }
+    if text.contains(FAILED) {
+        text.push_str("\n`(!)`: it failed there, or a try did; below the table of the work stands why.\n");
     }
     text
 }
@@ -167,7 +185,7 @@ pub fn growths(rows: &[Row]) -> String {
         }
         let cpu = |cell: &Cell| match (cell.spread(|sample| sample.cpu), &cell.failed) {
             (Some(spread), _) => format!("{spread:.2}"),
-            (None, why) => format!("failed: {}", why.as_deref().unwrap_or("")),
+            (None, why) => why.clone().unwrap_or_default(),
         };
         let ratio = |cell: &Cell, other: &Cell| cell.ratio_to(other).map(|ratio| format!("{ratio:.2}"));
         text.push_str(&growth(axis.title(), &points, &cpu, &ratio));
@@ -176,6 +194,10 @@ pub fn growths(rows: &[Row]) -> String {
             let calls = |cell: &Cell| all(cell).map_or(String::new(), |all| format!("{all:.2}"));
             let ratio = |cell: &Cell, other: &Cell| quotient(all(cell)?, all(other)?);
             text.push_str(&growth(&format!("{}: system calls per answer", axis.title()), &points, &calls, &ratio));
+        }
+        match tries::below(points.iter().map(|((_, value), row)| (format!(" at {value}"), *row))) {
+            list if list.is_empty() => {}
+            list => text.push_str(&format!("{list}\n")),
         }
     }
     text
@@ -205,12 +227,88 @@ fn growth(
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use std::io;
+
     use super::*;
+    use crate::servers;
+    use crate::works;
+
+    /// A calm sample with that much CPU for each answer.
+    pub fn sample(cpu: f64) -> Sample {
+        let (answers_per_second, peak_kib, idle_bytes) = (1e6, 1024.0, None);
+        let (p50, p99, p999, server_busy, load_busy, load_waited) = (1.0, 2.0, 3.0, 1.0, 0.5, 0.0);
+        Sample { answers_per_second, cpu, p50, p99, p999, peak_kib, idle_bytes, server_busy, load_busy, load_waited }
+    }
+
+    /// A work with the yardstick and ours, each with so many samples.
+    fn row(work: &str, samples: [usize; 2]) -> Row {
+        let work = works::all().into_iter().find(|known| known.name == work).expect("a work");
+        let cell = |name, samples| {
+            let mut cell = Cell::new(servers::find(name).expect("a server"));
+            cell.samples = vec![sample(1.5); samples];
+            cell
+        };
+        Row { work, cells: vec![cell("bare-epoll", samples[0]), cell("sluicegate", samples[1])] }
+    }
+
+    fn tried(cell: &mut Cell, well: usize, failed: &[&str]) {
+        (0..well).for_each(|_| drop(cell.tries.made(Ok(()))));
+        failed.iter().for_each(|why| drop(cell.tries.made::<()>(Err(io::Error::other((*why).to_owned())))));
+    }
 
     #[test]
     fn there_is_no_ratio_to_nothing() {
         assert_eq!(quotient(3.0, 2.0).as_deref(), Some("1.50"));
         assert_eq!([quotient(0.0, 0.0), quotient(3.0, 0.0)], [None, None]);
+    }
+
+    #[test]
+    fn a_failed_try_stands_below_the_table() {
+        let mut row = row("get-64", [5, 5]);
+        assert!(!work(&row).contains("failed"), "nothing has failed yet");
+        tried(&mut row.cells[0], 5, &[]);
+        tried(&mut row.cells[1], 5, &["2 x reset | late\nby 1 s"]);
+        let text = work(&row);
+        assert!(text.contains("|\n\n- sluicegate: 1 of 6 tries failed: 2 x reset / late by 1 s\n"), "{text}");
+        assert!(text.contains("| sluicegate | 1.50 |") && !text.contains("- bare-epoll"), "{text}");
+        tried(&mut row.cells[1], 0, &["no answers", "no answers"]);
+        let text = work(&row);
+        assert!(text.contains(": 3 of 8 tries failed: 2 x reset / late by 1 s; no answers (2 times)\n"), "{text}");
+    }
+
+    #[test]
+    fn who_fails_in_a_later_round_is_seen() {
+        let mut row = row("get-64", [5, 3]);
+        tried(&mut row.cells[1], 3, &["no answers", "no answers", "no answers"]);
+        row.cells[1].fails("in round 4 of 5", &io::Error::other("no answers"));
+        let text = work(&row);
+        let told = "\n- sluicegate: failed in round 4 of 5: no answers; 3 of 6 tries failed: no answers (3 times)\n";
+        assert!(text.contains(told) && text.contains("| sluicegate | 1.50 |"), "{text}");
+        row.cells[0].fails("under strace", &io::Error::other("gone"));
+        assert!(work(&row).contains("\n- bare-epoll: failed under strace: gone\n"));
+        let text = ratios(&[row]);
+        assert!(text.contains("| 1.00 (!) | 1.00 (!) |\n\n`(!)`"), "{text}");
+    }
+
+    #[test]
+    fn who_never_went_well_has_a_row_that_says_so() {
+        let mut row = row("get-64", [5, 0]);
+        row.cells[1].fails("in round 1 of 5", &io::Error::other("no answers"));
+        let text = work(&row);
+        assert!(text.contains("| sluicegate | failed in round 1 of 5: no answers |||"), "{text}");
+    }
+
+    #[test]
+    fn what_fails_in_a_series_stands_below_its_tables() {
+        let mut rows = [row("grow-depth-1", [5, 5]), row("grow-depth-2", [5, 3])];
+        assert!(!growths(&rows).contains("- "), "{}", growths(&rows));
+        tried(&mut rows[0].cells[0], 5, &["no answers"]);
+        rows[1].cells[1].fails("in round 4 of 5", &io::Error::other("no answers"));
+        let text = growths(&rows);
+        let list = "- bare-epoll at 1: 1 of 6 tries failed: no answers\n- sluicegate at 2: failed in round 4 of 5: no answers\n";
+        assert!(text.ends_with(&format!("|\n\n{list}\n")), "{text}");
+        rows[1].cells[1].samples.clear();
+        assert!(growths(&rows).contains("| 2 | 1.50 | failed in round 4 of 5: no answers |"));
     }
 }

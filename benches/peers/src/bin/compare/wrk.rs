@@ -7,18 +7,29 @@ use crate::campaign::Row;
 use crate::child::{Running, on_core};
 use crate::cli::Args;
 use crate::servers::Server;
+use crate::tries::one_line;
 use crate::works::Work;
 
 /// The work that is done again.
 pub const WORK: &str = "get-64";
 
-/// Answers per second, as wrk sees it.
+/// Answers per second, as wrk sees it, or why there are none.
 pub struct Seen {
     server: &'static Server,
-    answers_per_second: f64,
+    answers_per_second: Result<f64, String>,
 }
 
-pub fn measure(args: &Args, server: &'static Server, work: &Work) -> io::Result<Seen> {
+impl Seen {
+    pub fn of(server: &'static Server, answers_per_second: io::Result<f64>) -> Self {
+        Self { server, answers_per_second: answers_per_second.map_err(|error| one_line(&error.to_string())) }
+    }
+
+    pub fn failed(&self) -> bool {
+        self.answers_per_second.is_err()
+    }
+}
+
+pub fn measure(args: &Args, server: &Server, work: &Work) -> io::Result<f64> {
     let start = server.start(work).ok_or_else(|| io::Error::other("it is no HTTP server"))?;
     let running = Running::start(start, args.server_core)?;
     let mut command = on_core(args.load_core);
@@ -30,7 +41,7 @@ pub fn measure(args: &Args, server: &'static Server, work: &Work) -> io::Result<
     let rate = rate.and_then(|rate| rate.trim().parse().ok());
     let failed = said.contains("Socket errors") || said.contains("Non-2xx");
     match rate.filter(|_| !failed) {
-        Some(answers_per_second) => Ok(Seen { server, answers_per_second }),
+        Some(answers_per_second) => Ok(answers_per_second),
         None => Err(io::Error::other(format!("wrk says: {said} {}", String::from_utf8_lossy(&output.stderr)))),
     }
 }
@@ -44,7 +55,11 @@ pub fn table(rows: &[Row], seen: &[Seen]) -> String {
     for Seen { server, answers_per_second } in seen {
         let ours = row.cell(server.name).and_then(|cell| cell.spread(|sample| sample.answers_per_second));
         let ours = ours.map_or("".into(), |spread| format!("{spread:.0}"));
-        let _ = writeln!(text, "| {} | {ours} | {answers_per_second:.0} |", server.name);
+        let by_wrk = match answers_per_second {
+            Ok(rate) => format!("{rate:.0}"),
+            Err(why) => format!("failed: {why}"),
+        };
+        let _ = writeln!(text, "| {} | {ours} | {by_wrk} |", server.name);
     }
     text
 }
