@@ -81,12 +81,12 @@ pub fn run(args: &Args, plan: &Plan) -> io::Result<()> {
     let cells = || done.iter().flat_map(|row| &row.cells);
     let repeated: usize = cells().map(|cell| cell.tries.failed()).sum();
     if repeated > 0 {
-        println!("{repeated} tries failed, as the tables say");
+        println!("tries that failed: {repeated}, as the tables say");
     }
     let failed = cells().filter(|cell| cell.failed.is_some()).count() + seen.iter().filter(|one| one.failed()).count();
     match failed {
         0 => Ok(()),
-        failed => Err(io::Error::other(format!("{failed} measurements failed, as the tables say"))),
+        failed => Err(io::Error::other(format!("measurements that failed: {failed}, as the tables say"))),
     }
 }
 

@@ -86,7 +86,7 @@ pub fn work(row: &Row) -> String {
             busy(cell)
         );
     }
-    text.push_str(&failures([(String::new(), row)]));
+    tries::below([(String::new(), row)]).iter().for_each(|line| text.push_str(&format!("\n{line}\n")));
     text.push_str(&idle(row));
     text.push_str(&instructions(row));
     text.push_str(&syscalls(row));
@@ -105,14 +105,6 @@ fn busy(cell: &Cell) -> String {
     let waited = middle(|sample| sample.load_waited);
     let disturbed = if waited >= DISTURBED { format!(", disturbed {:.0} %", waited * 100.0) } else { String::new() };
     format!("{:.0} % / {:.0} %{mark}{disturbed}", server * 100.0, load * 100.0)
-}
-
-/// What stands below a table: a list of what went wrong, if something did.
-fn failures<'r>(rows: impl IntoIterator<Item = (String, &'r Row)>) -> String {
-    match tries::below(rows) {
-        text if text.is_empty() => text,
-        text => format!("\n{text}"),
-    }
 }
 
 fn idle(row: &Row) -> String {
@@ -195,10 +187,8 @@ pub fn growths(rows: &[Row]) -> String {
             let ratio = |cell: &Cell, other: &Cell| quotient(all(cell)?, all(other)?);
             text.push_str(&growth(&format!("{}: system calls per answer", axis.title()), &points, &calls, &ratio));
         }
-        match tries::below(points.iter().map(|((_, value), row)| (format!(" at {value}"), *row))) {
-            list if list.is_empty() => {}
-            list => text.push_str(&format!("{list}\n")),
-        }
+        let named = points.iter().map(|((_, value), row)| (format!(" at {value}"), *row));
+        tries::below(named).iter().for_each(|line| text.push_str(&format!("{line}\n\n")));
     }
     text
 }
@@ -270,11 +260,11 @@ pub mod tests {
         tried(&mut row.cells[0], 5, &[]);
         tried(&mut row.cells[1], 5, &["2 x reset | late\nby 1 s"]);
         let text = work(&row);
-        assert!(text.contains("|\n\n- sluicegate: 1 of 6 tries failed: 2 x reset / late by 1 s\n"), "{text}");
-        assert!(text.contains("| sluicegate | 1.50 |") && !text.contains("- bare-epoll"), "{text}");
+        assert!(text.contains("|\n\nsluicegate: 1 of 6 tries failed: 2 x reset / late by 1 s.\n"), "{text}");
+        assert!(text.contains("| sluicegate | 1.50 |") && !text.contains("\nbare-epoll"), "{text}");
         tried(&mut row.cells[1], 0, &["no answers", "no answers"]);
         let text = work(&row);
-        assert!(text.contains(": 3 of 8 tries failed: 2 x reset / late by 1 s; no answers (2 times)\n"), "{text}");
+        assert!(text.contains(": 3 of 8 tries failed: 2 x reset / late by 1 s; no answers (2 times).\n"), "{text}");
     }
 
     #[test]
@@ -283,10 +273,10 @@ pub mod tests {
         tried(&mut row.cells[1], 3, &["no answers", "no answers", "no answers"]);
         row.cells[1].fails("in round 4 of 5", &io::Error::other("no answers"));
         let text = work(&row);
-        let told = "\n- sluicegate: failed in round 4 of 5: no answers; 3 of 6 tries failed: no answers (3 times)\n";
+        let told = "\nsluicegate: failed in round 4 of 5: no answers; 3 of 6 tries failed: no answers (3 times).\n";
         assert!(text.contains(told) && text.contains("| sluicegate | 1.50 |"), "{text}");
         row.cells[0].fails("under strace", &io::Error::other("gone"));
-        assert!(work(&row).contains("\n- bare-epoll: failed under strace: gone\n"));
+        assert!(work(&row).contains("\nbare-epoll: failed under strace: gone.\n"));
         let text = ratios(&[row]);
         assert!(text.contains("| 1.00 (!) | 1.00 (!) |\n\n`(!)`"), "{text}");
     }
@@ -302,12 +292,12 @@ pub mod tests {
     #[test]
     fn what_fails_in_a_series_stands_below_its_tables() {
         let mut rows = [row("grow-depth-1", [5, 5]), row("grow-depth-2", [5, 3])];
-        assert!(!growths(&rows).contains("- "), "{}", growths(&rows));
+        assert!(!growths(&rows).contains("tries"), "{}", growths(&rows));
         tried(&mut rows[0].cells[0], 5, &["no answers"]);
         rows[1].cells[1].fails("in round 4 of 5", &io::Error::other("no answers"));
         let text = growths(&rows);
-        let list = "- bare-epoll at 1: 1 of 6 tries failed: no answers\n- sluicegate at 2: failed in round 4 of 5: no answers\n";
-        assert!(text.ends_with(&format!("|\n\n{list}\n")), "{text}");
+        let (tried, failed) = ("at 1: 1 of 6 tries failed: no answers", "at 2: failed in round 4 of 5: no answers");
+        assert!(text.ends_with(&format!("|\n\nbare-epoll {tried}.\n\nsluicegate {failed}.\n\n")), "{text}");
         rows[1].cells[1].samples.clear();
         assert!(growths(&rows).contains("| 2 | 1.50 | failed in round 4 of 5: no answers |"));
     }

@@ -1,11 +1,10 @@
 //! What went wrong on the way to a number, and how it is told beside the number.
 
-use std::fmt::Write;
 use std::io;
 
 use crate::campaign::{Cell, Row};
 
-/// How often a server was tried at a work, and why it failed where it did. Whether it was repeated well does not matter here.
+/// How often a server was tried at a work, and why it failed where it did, also if it went well when it was repeated.
 #[derive(Debug, Default)]
 pub struct Tries {
     made: usize,
@@ -55,16 +54,11 @@ impl Cell {
     }
 }
 
-/// A line for each server of these rows that something went wrong with, under the name that its row has beside others.
-pub fn below<'r>(rows: impl IntoIterator<Item = (String, &'r Row)>) -> String {
-    let mut text = String::new();
-    for (name, row) in rows {
-        for cell in &row.cells {
-            let Some(troubles) = cell.troubles() else { continue };
-            let _ = writeln!(text, "- {}{name}: {troubles}", cell.server.name);
-        }
-    }
-    text
+/// What stands below the table of these rows: a sentence for each server that something went wrong with, and where, as its row
+/// is called.
+pub fn below<'r>(rows: impl IntoIterator<Item = (String, &'r Row)>) -> Vec<String> {
+    let told = |name: &str, cell: &Cell| Some(format!("{}{name}: {}.", cell.server.name, cell.troubles()?));
+    rows.into_iter().flat_map(|(name, row)| row.cells.iter().filter_map(move |cell| told(&name, cell))).collect()
 }
 
 /// Fit for a row of a table.

@@ -63,3 +63,14 @@ pub fn table(rows: &[Row], seen: &[Seen]) -> String {
     }
     text
 }
+
+#[test]
+fn what_wrk_could_not_measure_stands_in_its_table() {
+    let work = crate::works::all().into_iter().find(|work| work.name == WORK).expect("a work");
+    let server = &crate::servers::SERVERS[0];
+    let rows = [Row { work, cells: vec![crate::campaign::Cell::new(server)] }];
+    let seen = [Seen::of(server, Ok(1234.5)), Seen::of(server, Err(io::Error::other("wrk says:\nno")))];
+    let text = table(&rows, &seen);
+    assert!(text.ends_with("| bare-epoll |  | 1234 |\n| bare-epoll |  | failed: wrk says: no |\n"), "{text}");
+    assert_eq!(seen.map(|one| one.failed()), [false, true]);
+}
