@@ -20,7 +20,10 @@ if [ $whole = no ]; then
 fi
 tables=$(mktemp)
 trap 'rm -f "$tables"' EXIT
-"$target/release/log-agent-bench" "$target/release/examples/log_agent" fetched "$@" --out "$tables"
+# With 1 it ends also where a case has failed: then the tables say which, and stay. Without tables there was nothing to say.
+status=0
+"$target/release/log-agent-bench" "$target/release/examples/log_agent" fetched "$@" --out "$tables" || status=$?
+[ -s "$tables" ] || exit $status
 # What people have written stays; the tables stand behind this line.
 mark='<!-- Behind this line everything is written by run.sh. -->'
 {
@@ -30,3 +33,4 @@ mark='<!-- Behind this line everything is written by run.sh. -->'
     sed "s/ --out [^\`]*\`/\`/" "$tables"
 } > RESULTS.new
 mv RESULTS.new RESULTS.md
+exit $status

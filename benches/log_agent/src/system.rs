@@ -61,6 +61,11 @@ impl System {
         matches!(self, Self::AgentAck | Self::RsyslogSafe)
     }
 
+    /// True if it is log_agent, however it is started.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Agent | Self::AgentDefault | Self::AgentAck)
+    }
+
     pub fn acknowledges(self) -> bool {
         self == Self::AgentAck
     }
