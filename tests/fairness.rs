@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
-use sluicegate::{Config, LengthPrefixed, Message, Reply};
+use sluicegate::sim::{Broken, End, SimPeer, Simulation, Weather};
+use sluicegate::{CloseKind, Config, LengthPrefixed, Message, Reply};
 
 const GREEDY: usize = 100;
 const PAYLOAD: [u8; 1000] = [b'm'; 1000];
@@ -43,5 +43,45 @@ fn a_cycle_takes_little_from_those_who_want_much() -> Result<(), Broken> {
         (in_a_turn..=GREEDY as u64 * in_a_turn / 8).contains(&most),
         "{most} messages in a cycle, {in_a_turn} in a turn"
     );
+    Ok(())
+}
+
+/// A hundred peers are refused and go on talking, a quarter of a megabyte each. That is read and dropped, so that they can
+/// read why; but not in one cycle, and whoever asks meanwhile is answered in the next.
+#[test]
+fn a_cycle_takes_little_from_those_who_were_refused() -> Result<(), Broken> {
+    const BEHIND: usize = 200_000;
+    let mut config = Config::default();
+    config.turn.bytes = 32 << 10;
+    // A megabyte of all together, and the turn in which that is reached.
+    let most_in_a_cycle = (1 << 20) + config.turn.bytes as u64;
+    let echo = |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| reply.send(message.payload());
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| echo).expect("the settings fit");
+    let weather = Weather { delay_max: Duration::ZERO, receive_buffer: 1 << 20, ..Weather::calm() };
+    let refused: Vec<SimPeer> = (0..GREEDY).filter_map(|_| simulation.connect(weather)).collect();
+    let other = simulation.connect(weather).expect("there is room");
+    simulation.run_for(Duration::from_millis(10))?;
+    for peer in &refused {
+        assert!(peer.send_ahead(&[&u32::MAX.to_be_bytes(), &[b'x'; BEHIND][..]].concat()));
+        peer.finish();
+    }
+    // Each has its first turn, and is refused in it.
+    simulation.step()?;
+    assert_eq!(simulation.metrics().open as usize, GREEDY + 1, "{}", simulation.describe());
+    let (all, mut before, mut asked) = ((GREEDY * (4 + BEHIND)) as u64, simulation.metrics().bytes_in, 0);
+    while before < all {
+        assert!(other.send_ahead(&frame(b"and me?")));
+        asked += 1;
+        simulation.step()?;
+        let now = simulation.metrics();
+        assert_eq!(now.messages_in, asked, "whoever wants little waits");
+        let bytes_in = now.bytes_in - asked * frame(b"and me?").len() as u64;
+        let read = bytes_in - before;
+        assert!(read <= most_in_a_cycle, "{read} bytes of those who were refused in a cycle");
+        before = bytes_in;
+    }
+    simulation.run_for(Duration::from_millis(10))?;
+    assert_eq!(simulation.metrics().closed_by(CloseKind::Protocol) as usize, GREEDY);
+    refused.iter().for_each(|peer| assert_eq!(peer.end(), Some(End::Finished)));
     Ok(())
 }

@@ -148,6 +148,11 @@ impl<K, P: Protocol> Connection<K, P> {
         self.flags.end_read || (self.flags.said_last && !self.flags.readable)
     }
 
+    /// True if everything is said and delivered, and only the peer's end is waited for.
+    pub(crate) fn lingers(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| matches!(ending.stage, Stage::Lingering { .. }))
+    }
+
     /// True between messages with nothing owed and nothing undelivered.
     pub(crate) fn is_idle(&self) -> bool {
         self.inbound.buffered() == 0 && self.owed.count() == 0 && self.outbound.is_empty()

@@ -29,9 +29,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !connection.has_input() {
             return;
         }
-        match connection.paused.has(PauseReason::Turn) {
-            true => self.go_on.push(slot),
-            false if connection.paused.is_empty() || connection.ending.is_some() => self.run.push(slot),
+        match connection.paused.is_empty() {
+            true => self.run.push(slot),
+            // Nobody waits for what is read of those who linger: the others come first.
+            false if connection.paused.has(PauseReason::Turn) || connection.lingers() => self.go_on.push(slot),
+            false if connection.ending.is_some() => self.run.push(slot),
             false => {}
         }
     }

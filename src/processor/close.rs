@@ -104,37 +104,45 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// A turn of a connection that ends: reads and drops, so that the peer can read its last answer. Closing a socket
     /// with unread bytes would reset it, and the reset destroys what the peer has not read yet (RFC 9112 section 9.6).
-    pub(super) fn linger_turn(&mut self, slot: u32) {
-        let Some(Stage::Lingering { mut dropped }) = self.stage(slot) else { return };
-        let limit = self.settings.timeouts.linger_bytes;
-        loop {
-            let Some(connection) = self.table.at_mut(slot) else { return };
-            match connection.socket.read(&mut self.scratch) {
-                Ok(0) => return self.close_now(slot, CloseReason::Finished),
-                Ok(count) => {
-                    dropped += count;
-                    let short = count < self.scratch.len() && !connection.flags.read_closed;
-                    self.links.metrics.bytes_in.add(count);
-                    self.drop_inbound(DropReason::AfterClose, count);
-                    self.set_stage(slot, Stage::Lingering { dropped });
-                    if dropped > limit {
-                        return self.close_now(slot, CloseReason::Finished);
-                    }
-                    if short {
-                        return self.nothing_to_read(slot);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.nothing_to_read(slot),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.socket_failed(slot, error.kind()),
+    /// LAW one peer: no more than `budget` bytes, and what is left comes again after the others. Returns how many it read.
+    pub(super) fn linger_turn(&mut self, slot: u32, budget: usize) -> usize {
+        let mut read = 0;
+        while let Some(Stage::Lingering { dropped }) = self.stage(slot) {
+            let readable = self.table.at(slot).is_some_and(|connection| connection.flags.readable);
+            if !readable || read >= budget {
+                // Only if there is more.
+                self.enqueue_run(slot);
+                break;
             }
+            read += self.read_and_drop(slot, budget - read, dropped);
         }
+        read
     }
 
-    fn nothing_to_read(&mut self, slot: u32) {
-        if let Some(connection) = self.table.at_mut(slot) {
-            connection.flags.readable = false;
+    /// One `read` of `most` bytes at most by one that lingers, and has `dropped` so many before.
+    fn read_and_drop(&mut self, slot: u32, most: usize, dropped: usize) -> usize {
+        let Some(connection) = self.table.at_mut(slot) else { return 0 };
+        let window = self.scratch.len().min(most);
+        match connection.socket.read(&mut self.scratch[..window]) {
+            Ok(0) => self.close_now(slot, CloseReason::Finished),
+            Ok(count) => {
+                if count < window && !connection.flags.read_closed {
+                    connection.flags.readable = false;
+                }
+                let dropped = dropped + count;
+                self.links.metrics.bytes_in.add(count);
+                self.drop_inbound(DropReason::AfterClose, count);
+                self.set_stage(slot, Stage::Lingering { dropped });
+                if dropped > self.settings.timeouts.linger_bytes {
+                    self.close_now(slot, CloseReason::Finished);
+                }
+                return count;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.flags.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => self.socket_failed(slot, error.kind()),
         }
+        0
     }
 
     /// LAW one peer: a socket's error is the end of that connection, and of nothing else.

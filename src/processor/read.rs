@@ -85,9 +85,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn turn(&mut self, slot: u32, given: Budget) -> usize {
         let Some(connection) = self.table.at(slot) else { return 0 };
         if connection.ending.is_some() {
-            self.linger_turn(slot);
+            let cost = self.linger_turn(slot, given.bytes);
             self.watch(slot);
-            return 0;
+            return cost;
         }
         self.clear_pause(slot, PauseReason::Turn);
         let mut left = given;

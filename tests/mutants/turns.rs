@@ -19,8 +19,26 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: nobody watches a connection that was refused when it came",
         file: "src/processor/read.rs",
-        from: "            self.linger_turn(slot);\n            self.watch(slot);\n",
-        to: "            self.linger_turn(slot);\n",
+        from: "given.bytes);\n            self.watch(slot);\n",
+        to: "given.bytes);\n",
+    },
+    Mutant {
+        name: "one peer: those who linger have their turns before others who go on",
+        file: "src/processor/backpressure.rs",
+        from: " || connection.lingers() => self.go_on",
+        to: " => self.go_on",
+    },
+    Mutant {
+        name: "one peer: what is read of those who linger costs nothing",
+        file: "src/processor/read.rs",
+        from: "            return cost;\n",
+        to: "            return 0 * cost;\n",
+    },
+    Mutant {
+        name: "one peer: a turn of one that lingers has no end",
+        file: "src/processor/read.rs",
+        from: "self.linger_turn(slot, given.bytes);",
+        to: "self.linger_turn(slot, usize::MAX);",
     },
     Mutant {
         name: "liveness: an end that waited for a reply in vain is forgotten",
