@@ -151,6 +151,10 @@ impl Selector for Ready {
         Ok(())
     }
 
+    fn take_error(&mut self, _: &mut Endless) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
     fn select(&mut self, _: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
         ready.extend(self.slots.iter().map(|&slot| Readiness { slot, readable: true, ..Readiness::default() }));
         self.now += Duration::from_micros(10);

@@ -50,7 +50,7 @@ fn a_cycle_takes_little_from_those_who_want_much() -> Result<(), Broken> {
 /// read why; but not in one cycle, and whoever asks meanwhile is answered in the next.
 #[test]
 fn a_cycle_takes_little_from_those_who_were_refused() -> Result<(), Broken> {
-    const BEHIND: usize = 200_000;
+    const BEHIND: usize = 240_000;
     let mut config = Config::default();
     config.turn.bytes = 32 << 10;
     // A megabyte of all together, and the turn in which that is reached.

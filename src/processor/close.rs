@@ -145,6 +145,17 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         0
     }
 
+    /// The selector has said that the socket is broken, and the socket says why. It is asked at once, because a paused
+    /// connection is neither read nor written, and ends all the same.
+    pub(super) fn socket_broke(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        let kind = match self.selector.take_error(&mut connection.socket) {
+            Ok(Some(error)) | Err(error) => error.kind(),
+            Ok(None) => io::ErrorKind::Other,
+        };
+        self.socket_failed(slot, kind);
+    }
+
     /// LAW one peer: a socket's error is the end of that connection, and of nothing else.
     pub(super) fn socket_failed(&mut self, slot: u32, kind: io::ErrorKind) {
         self.close_now(slot, CloseReason::Socket(kind));

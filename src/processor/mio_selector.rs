@@ -78,6 +78,10 @@ impl Selector for MioSelector {
         self.poll.registry().deregister(socket)
     }
 
+    fn take_error(&mut self, socket: &mut TcpStream) -> io::Result<Option<io::Error>> {
+        socket.take_error()
+    }
+
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
         poll_once(&mut self.poll, &mut self.events, timeout)?;
         ready.extend(self.events.iter().filter(|event| event.token() != WAKER).map(Readiness::from));
@@ -185,6 +189,30 @@ mod tests {
         peer.read_to_end(&mut rest).expect("the peer reads our end");
         selector.deregister(&mut socket).expect("forgotten");
         assert_eq!(select(&mut selector, Some(Duration::ZERO)), []);
+    }
+
+    /// An error event, and what the socket says about it.
+    fn broken(selector: &mut MioSelector, socket: &mut TcpStream) -> Option<io::ErrorKind> {
+        while !select(selector, LONG).iter().any(|ready| ready.error) {}
+        let error = selector.take_error(socket).expect("it can be asked");
+        assert!(selector.take_error(socket).expect("it can be asked").is_none(), "said once");
+        error.map(|error| error.kind())
+    }
+
+    #[test]
+    fn a_broken_socket_says_why() {
+        for (finishes, kind) in [(false, io::ErrorKind::ConnectionReset), (true, io::ErrorKind::BrokenPipe)] {
+            let (mut selector, mut socket, peer) = connected();
+            socket.write_all(b"never read").expect("sent");
+            if finishes {
+                peer.shutdown(Shutdown::Write).expect("half-closed");
+                assert!(select(&mut selector, LONG)[0].read_closed);
+            }
+            // With unread bytes in it, a socket that is closed resets its connection.
+            peer.peek(&mut [0]).expect("they have come");
+            drop(peer);
+            assert_eq!(broken(&mut selector, &mut socket), Some(kind));
+        }
     }
 
     #[test]

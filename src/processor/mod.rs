@@ -282,7 +282,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         connection.flags.readable |= readiness.readable || readiness.read_closed;
         connection.flags.read_closed |= readiness.read_closed;
         if readiness.error {
-            return self.socket_failed(readiness.slot, std::io::ErrorKind::ConnectionReset);
+            return self.socket_broke(readiness.slot);
         }
         if readiness.writable {
             self.enqueue_write(readiness.slot);

@@ -14,7 +14,7 @@ pub struct Readiness {
     pub writable: bool,
     /// The peer has closed its sending side. Bytes that came before may still be there.
     pub read_closed: bool,
-    /// The socket is broken; nothing can be read or written any more.
+    /// The socket is broken; nothing can be written any more. [`Selector::take_error`] says why.
     pub error: bool,
 }
 
@@ -51,6 +51,9 @@ pub trait Selector {
 
     /// Forgets the socket, before it is dropped. Not called for one that was never registered.
     fn deregister(&mut self, socket: &mut Self::Socket) -> io::Result<()>;
+
+    /// Why the socket is broken, once `error` was reported for it. The next read or write would say the same.
+    fn take_error(&mut self, socket: &mut Self::Socket) -> io::Result<Option<io::Error>>;
 
     /// Sleeps until something is ready, the timeout is over, or the processor's [`WakeFlag`](crate::WakeFlag) was used;
     /// appends what is ready.

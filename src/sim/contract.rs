@@ -163,6 +163,31 @@ fn a_reset_is_reported_once_and_then_looks_like_an_end() {
 }
 
 #[test]
+fn a_broken_socket_says_why_once() {
+    for (finishes, vanishes, why) in [
+        (false, false, ErrorKind::ConnectionReset),
+        (true, false, ErrorKind::BrokenPipe),
+        (false, true, ErrorKind::TimedOut),
+    ] {
+        let mut world = World::new(1, Weather::calm());
+        if finishes {
+            world.peer.finish();
+            assert!(world.select().is_some_and(|ready| ready.read_closed && !ready.error));
+        }
+        if vanishes {
+            world.peer.time_out()
+        } else {
+            world.peer.reset()
+        }
+        assert!(world.select().is_some_and(|ready| ready.error));
+        let mut take = || world.selector.take_error(&mut world.socket).expect("it can be asked");
+        assert_eq!(take().map(|error| error.kind()), Some(why));
+        assert!(take().is_none());
+        assert_eq!((world.read(9), world.write(b"x")), (Ok(Vec::new()), Err(ErrorKind::BrokenPipe)));
+    }
+}
+
+#[test]
 fn a_peer_that_hung_up_answers_bytes_with_a_reset() {
     let mut world = World::new(1, Weather::calm());
     world.peer.hang_up();

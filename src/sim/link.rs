@@ -19,12 +19,12 @@ enum Fin {
     Arrived,
 }
 
-/// How far a reset has come.
+/// How far the end of a broken connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Broken {
     No,
-    /// It has arrived; the next call of the server's reports it.
-    Unreported,
+    /// It has arrived; the next call of the server's reports it, with this kind.
+    Unreported(ErrorKind),
     /// It was reported; reads see an end, writes a broken pipe.
     Reported,
 }
@@ -178,13 +178,15 @@ impl Link {
         self.interest.read_edge = true;
     }
 
-    /// The peer breaks the connection.
-    pub(super) fn reset(&mut self, random: &mut Random, counts: &mut NetworkCounts) {
+    /// The connection breaks, for `why`: the peer resets it, or the server's kernel has waited for the peer in vain.
+    pub(super) fn break_off(&mut self, why: ErrorKind, random: &mut Random, counts: &mut NetworkCounts) {
         if self.broken != Broken::No || self.end == Some(End::Reset) {
             return;
         }
         counts.resets += 1;
-        self.broken = Broken::Unreported;
+        // As Linux has it: who resets what it has finished before breaks a pipe.
+        let finished = why == ErrorKind::ConnectionReset && self.fin == Fin::Arrived;
+        self.broken = Broken::Unreported(if finished { ErrorKind::BrokenPipe } else { why });
         self.in_flight.clear();
         self.outgoing.clear();
         // Linux still delivers what had arrived, others do not.
@@ -243,9 +245,11 @@ impl Link {
     pub(super) fn read(&mut self, place: &mut [u8]) -> io::Result<usize> {
         match (self.arrived.is_empty(), self.broken) {
             (false, _) => Ok(self.arrived.read(place)),
-            (true, Broken::Unreported) => {
+            // The end was there first.
+            (true, Broken::Unreported(_)) if self.fin == Fin::Arrived => Ok(0),
+            (true, Broken::Unreported(why)) => {
                 self.broken = Broken::Reported;
-                Err(ErrorKind::ConnectionReset.into())
+                Err(why.into())
             }
             (true, Broken::Reported) => Ok(0),
             (true, Broken::No) if self.fin == Fin::Arrived || place.is_empty() => Ok(0),
@@ -259,11 +263,8 @@ impl Link {
         random: &mut Random,
         counts: &mut NetworkCounts,
     ) -> io::Result<usize> {
-        if self.broken == Broken::Unreported {
-            self.broken = Broken::Reported;
-            return Err(
-                if self.fin == Fin::Arrived { ErrorKind::BrokenPipe } else { ErrorKind::ConnectionReset }.into()
-            );
+        if let Some(why) = self.take_error() {
+            return Err(why.into());
         }
         if self.broken == Broken::Reported || self.server_finished {
             return Err(ErrorKind::BrokenPipe.into());
@@ -290,6 +291,13 @@ impl Link {
             self.wants_room = !self.is_writable();
         }
         Ok(count)
+    }
+
+    /// Why it is broken, unless that was said already.
+    pub(super) fn take_error(&mut self) -> Option<ErrorKind> {
+        let Broken::Unreported(why) = self.broken else { return None };
+        self.broken = Broken::Reported;
+        Some(why)
     }
 
     fn take_written(&mut self, slices: &[IoSlice<'_>], mut count: usize) {
@@ -385,7 +393,7 @@ impl Link {
         let along = random.chance(500);
         let readable = self.is_readable() && (self.interest.read_edge || along);
         let writable = self.interest.write && self.is_writable() && (self.interest.write_edge || along);
-        let error = self.broken == Broken::Unreported;
+        let error = matches!(self.broken, Broken::Unreported(_));
         let read_closed = self.fin == Fin::Arrived || self.broken != Broken::No;
         self.interest.read_edge = false;
         self.interest.write_edge &= !self.interest.write;

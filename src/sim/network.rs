@@ -19,7 +19,7 @@ pub struct NetworkCounts {
     pub short_writes: u64,
     /// Writes that took nothing, because the peer does not read.
     pub full_writes: u64,
-    /// Connections that their peer broke.
+    /// Connections that their peer broke, or that broke because it had vanished.
     pub resets: u64,
     /// Ends of stream that came along with the last bytes, without an edge of their own.
     pub hidden_ends: u64,
@@ -309,7 +309,7 @@ impl State {
                 Event::Act(act) => return Some(act),
                 Event::Arrive(index) => self.arrive(index),
                 Event::Drain(index) => self.drain(index),
-                Event::Reset(index) => self.links[index].reset(&mut self.random, &mut self.counts),
+                Event::Break(index, why) => self.links[index].break_off(why, &mut self.random, &mut self.counts),
             }
         }
         None
@@ -326,7 +326,7 @@ impl State {
         let link = &mut self.links[index];
         link.drain_arranged = false;
         if link.drain(&mut self.random) {
-            link.reset(&mut self.random, &mut self.counts);
+            link.break_off(io::ErrorKind::ConnectionReset, &mut self.random, &mut self.counts);
         }
         self.arrange(index);
     }
@@ -346,10 +346,10 @@ impl State {
         }
     }
 
-    /// Arranges the peer's reset.
-    pub(super) fn arrange_reset(&mut self, index: usize) {
+    /// Arranges that the connection breaks.
+    pub(super) fn arrange_break(&mut self, index: usize, why: io::ErrorKind) {
         let delay = self.random.duration(self.links[index].weather.delay_max);
-        self.schedule.add(self.now + delay, Event::Reset(index));
+        self.schedule.add(self.now + delay, Event::Break(index, why));
     }
 
     /// Fails if chance lets this call of the selector fail.

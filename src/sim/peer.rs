@@ -1,6 +1,7 @@
 //! The other end of a simulated connection.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -98,7 +99,12 @@ impl SimPeer {
 
     /// Breaks the connection: what is on its way, in either direction, may be lost.
     pub fn reset(&self) {
-        self.network.lock().arrange_reset(self.index);
+        self.network.lock().arrange_break(self.index, ErrorKind::ConnectionReset);
+    }
+
+    /// Vanishes without a word: the server's kernel waits in vain for it to confirm what it was sent, and gives up.
+    pub fn time_out(&self) {
+        self.network.lock().arrange_break(self.index, ErrorKind::TimedOut);
     }
 
     /// Changes how the peer reads from now on.

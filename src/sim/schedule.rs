@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 /// Something that was arranged with [`Network::after`](super::Network::after).
@@ -14,8 +15,8 @@ pub(super) enum Event {
     Arrive(usize),
     /// A peer takes some of what was written to it.
     Drain(usize),
-    /// A peer's reset arrives at the server.
-    Reset(usize),
+    /// A connection breaks, as the server's kernel will say it.
+    Break(usize, ErrorKind),
     /// Somebody else acts.
     Act(Action),
 }
@@ -25,7 +26,7 @@ impl fmt::Debug for Event {
         match self {
             Self::Arrive(link) => write!(f, "Arrive({link})"),
             Self::Drain(link) => write!(f, "Drain({link})"),
-            Self::Reset(link) => write!(f, "Reset({link})"),
+            Self::Break(link, why) => write!(f, "Break({link}, {why:?})"),
             Self::Act(_) => f.write_str("Act"),
         }
     }

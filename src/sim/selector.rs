@@ -134,6 +134,11 @@ impl Selector for SimSelector {
         Ok(())
     }
 
+    fn take_error(&mut self, socket: &mut SimSocket) -> io::Result<Option<io::Error>> {
+        let mut state = self.network.lock();
+        Ok(state.links[socket.index()].take_error().map(io::Error::from))
+    }
+
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
         if !self.in_turn {
             self.network.lock().lie_down(self.number, timeout);

@@ -63,6 +63,10 @@ impl Selector for Sleeper {
         Ok(())
     }
 
+    fn take_error(&mut self, _: &mut Socket) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
         let fresh = mem::take(&mut self.fresh);
         let busy = timeout == Some(Duration::ZERO) || !fresh.is_empty();

@@ -47,6 +47,18 @@ pub const MUTANTS: &[Mutant] = &[
         to: "",
     },
     Mutant {
+        name: "ends once: each socket that breaks was reset",
+        file: "src/processor/mod.rs",
+        from: "return self.socket_broke(readiness.slot);",
+        to: "return self.socket_failed(readiness.slot, std::io::ErrorKind::ConnectionReset);",
+    },
+    Mutant {
+        name: "ends once: a socket that breaks waits for a read, also of one that is paused",
+        file: "src/processor/mod.rs",
+        from: "return self.socket_broke(readiness.slot);",
+        to: "connection.flags.readable = true;",
+    },
+    Mutant {
         name: "clocks: an empty line between requests is the beginning of one",
         file: "src/processor/read.rs",
         from: "if keep > 0 && connection.deadlines",

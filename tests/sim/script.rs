@@ -278,6 +278,10 @@ impl<P: Wire> Director<P> {
                 peer.reset();
                 world.lock().records[index].rude = true;
             }),
+            8 => self.network.after(random.duration(until), move || {
+                peer.time_out();
+                world.lock().records[index].rude = true;
+            }),
             _ => {}
         }
     }
