@@ -24,6 +24,8 @@ mod record;
 #[path = "../examples/log_spammer/verify.rs"]
 mod verify;
 
+#[path = "log_agent/acking.rs"]
+mod acking;
 #[path = "log_agent/clients.rs"]
 mod clients;
 #[path = "log_agent/disks.rs"]
@@ -32,8 +34,12 @@ mod disks;
 mod full;
 #[path = "log_agent/gating.rs"]
 mod gating;
+#[path = "log_agent/logs.rs"]
+mod logs;
 #[path = "log_agent/naming.rs"]
 mod naming;
+#[path = "log_agent/panicking.rs"]
+mod panicking;
 #[path = "log_agent/programs.rs"]
 mod programs;
 #[path = "log_agent/recovering.rs"]

@@ -129,25 +129,22 @@ pub fn until(what: &str, mut come: impl FnMut() -> bool) {
     }
 }
 
-/// Writes until the agent takes nothing more for a moment; how much it took. The rest of a record that it took a part of
-/// is in the answer, too.
-pub fn write_until_blocked(peer: &mut TcpStream, bytes: &[u8]) -> usize {
+/// Writes until the kernel takes nothing more and the agent `is_paused`; how much was taken, which may end in a record.
+pub fn write_until_blocked(peer: &mut TcpStream, bytes: &[u8], mut is_paused: impl FnMut() -> bool) -> usize {
     peer.set_nonblocking(true).expect("set");
     let mut written = 0;
-    let mut patience = Instant::now() + Duration::from_millis(300);
-    while written < bytes.len() {
-        match peer.write(&bytes[written..]) {
-            Ok(count) => {
-                written += count;
-                patience = Instant::now() + Duration::from_millis(300);
+    until("the agent takes nothing more", || {
+        // Asked first: what is full before the agent has stopped reading is not full for good.
+        let paused = is_paused();
+        while written < bytes.len() {
+            match peer.write(&bytes[written..]) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return paused,
+                Err(error) => panic!("{error}"),
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < patience => {
-                std::thread::yield_now()
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => panic!("{error}"),
         }
-    }
+        panic!("it was all taken");
+    });
     peer.set_nonblocking(false).expect("set");
     written
 }

@@ -70,6 +70,8 @@ struct Script {
     writes_well: Option<u64>,
     /// Whether it can be cut.
     cut_fails: bool,
+    /// The next call of that name panics, and none behind it.
+    panics: Option<&'static str>,
     writes: u64,
     synced: u64,
     /// What the disk was told to begin with.
@@ -99,6 +101,17 @@ impl Faults {
 
     pub fn fail_cuts(&self, fails: bool) {
         self.0.lock().cut_fails = fails;
+    }
+
+    /// The next `create`, `write` or `sync` panics, and none behind it.
+    pub fn panic_in(&self, call: &'static str) {
+        self.0.lock().panics = Some(call);
+    }
+
+    fn called(&self, call: &str) {
+        if self.0.lock().panics.take_if(|panics| *panics == call).is_some() {
+            panic!("the {call} has panicked on purpose");
+        }
     }
 
     /// Times that a write was tried.
@@ -131,6 +144,7 @@ impl FaultyDisk {
 
 impl Disk for FaultyDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.faults.called("create");
         let file = self.real.create(name)?;
         Ok(Box::new(FaultyFile { file, faults: self.faults.clone() }))
     }
@@ -155,6 +169,7 @@ struct FaultyFile {
 
 impl DiskFile for FaultyFile {
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.faults.called("write");
         let mut script = self.faults.0.lock();
         script.writes += 1;
         if script.writes_well == Some(0) {
@@ -188,6 +203,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.faults.called("sync");
         let mut script = self.faults.0.lock();
         script.synced += 1;
         match script.syncs.pop() {

@@ -130,7 +130,7 @@ impl Collector {
         let Some(batch) = desk.batch.take() else { return };
         self.link.set_busy(writer, true);
         if let Err(batch) = desk.queue.put(batch) {
-            // Its queue has a place for each batch there is, and is closed by nobody else.
+            // Its queue has a place for each batch there is, so it is closed: the writer has panicked.
             log::error!("writer {writer} has gone; {} records are lost", batch.len());
         }
     }

@@ -27,7 +27,7 @@ use super::plan::Plan;
 use super::recovery::{Recovered, recover};
 use super::tag::LogPool;
 use super::writer::Writer;
-use super::writers::Writers;
+use super::writers::{Ended, Writers};
 
 /// Held by the one agent that writes to a directory.
 const LOCK_FILE: &str = "log_agent.lock";
@@ -39,6 +39,7 @@ pub struct Agent {
     server: Running<Framing>,
     metrics: Option<Running<Http1>>,
     writers: Writers,
+    link: Arc<Link>,
     compressor: Option<Compressor>,
     pub numbers: Arc<Numbers>,
     grace: Duration,
@@ -82,17 +83,19 @@ impl Agent {
         };
         let directory = Arc::new(Directory::new(&plan.directory, disk, &recovered, rules, Arc::clone(&numbers)));
         let parts = Parts::of(plan, room, &directory, &numbers);
+        let link = parts.link;
         let sources =
-            Arc::new(Sources::new(Arc::clone(&numbers), Arc::clone(&parts.link), parts.pool, Arc::clone(&directory)));
+            Arc::new(Sources::new(Arc::clone(&numbers), Arc::clone(&link), parts.pool, Arc::clone(&directory)));
         let compressor = plan.packer.map(|packer| Compressor::start(Arc::clone(&directory), packer)).transpose()?;
-        let writers = Writers::start(parts.writers, &parts.link)?;
+        let writers = Writers::start(parts.writers, &link)?;
         let server = server.start(parts.collector)?;
+        writers.alarm().connect(server.stopper());
         sources.server.get_or_init(|| (ceiling, server.meter()));
         let answer =
             move |request: Message<'_, Http1>, reply: Reply<'_, Http1>| metrics::answer(&sources, &request, reply);
         let metrics = metrics.map(|server| server.start(answer)).transpose()?;
         let until = Arc::default();
-        Ok(Self { server, metrics, writers, compressor, numbers, grace: plan.grace, until, _lock: lock })
+        Ok(Self { server, metrics, writers, link, compressor, numbers, grace: plan.grace, until, _lock: lock })
     }
 
     /// The server that takes records.
@@ -114,15 +117,16 @@ impl Agent {
         }
     }
 
-    /// Waits until the agent has ended: because its end was begun, or because its server failed.
+    /// Waits until the agent has ended: because its end was begun, because its server failed, or because a writer panicked.
     ///
     /// # Errors
-    /// The server failed, or the disk did not take everything; then the error says how many records were lost.
+    /// The server failed, a writer panicked, or the disk did not take everything; then the error says how many records were
+    /// lost.
     pub fn join(self) -> io::Result<()> {
         let snapshot = self.server.join();
         let until = *self.until.get_or_init(|| Instant::now() + self.grace);
         self.writers.deadline().set(until.max(Instant::now() + LAST_TRY));
-        let lost = self.writers.join()?;
+        let ended = self.writers.join();
         if let Some(compressor) = self.compressor {
             compressor.stop();
         }
@@ -133,9 +137,15 @@ impl Agent {
         let Numbers { records_in, records_written, bytes_written, .. } = &*self.numbers;
         let [taken, written, bytes] = [records_in, records_written, bytes_written].map(|number| number.value());
         log::info!("goodbye; connections: {connections}, records in: {taken}, written: {written} ({bytes} bytes)");
-        match lost {
-            0 => Ok(()),
-            lost => Err(io::Error::other(format!(
+        // What was received and never left.
+        let held = taken.saturating_sub(self.link.left().items);
+        match ended {
+            Ended { panicked: Some(writer), .. } => {
+                let what = format!("writer {writer} panicked; {held} records were received and may not be written");
+                Err(io::Error::other(what))
+            }
+            Ended { lost: 0, .. } => Ok(()),
+            Ended { lost, .. } => Err(io::Error::other(format!(
                 "{lost} records were received and not written, because the disk did not take them within --grace"
             ))),
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use sluicegate::flow::Taken;
+use sluicegate::{Finish, Stopper};
 
 use super::collector::BatchQueue;
 use super::link::Link;
@@ -46,22 +47,95 @@ impl Deadline {
     }
 }
 
+/// Ends the agent when a writer's thread panics: its senders would wait for ever, and nobody would know.
+#[derive(Default)]
+pub struct Alarm(Mutex<Bell>);
+
+#[derive(Default)]
+struct Bell {
+    rung: bool,
+    /// From when the server has started.
+    server: Option<Stopper>,
+}
+
+impl Alarm {
+    /// The server that it stops: at once, if it has rung already.
+    pub fn connect(&self, server: Stopper) {
+        let mut bell = self.0.lock();
+        bell.server = Some(server);
+        bell.stop_if_rung();
+    }
+
+    fn ring(&self) {
+        let mut bell = self.0.lock();
+        bell.rung = true;
+        bell.stop_if_rung();
+    }
+}
+
+impl Bell {
+    /// Without a grace: what would still be read has no writer.
+    fn stop_if_rung(&self) {
+        if let Some(server) = self.server.as_ref().filter(|_| self.rung) {
+            server.shutdown(Duration::ZERO, Finish::Answer);
+        }
+    }
+}
+
+/// On the stack of a writer's thread, below everything that may panic.
+struct Guard<'t> {
+    number: usize,
+    queue: &'t BatchQueue,
+    link: &'t Link,
+    alarm: &'t Alarm,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        log::error!("writer {} panicked; the agent ends, and senders are told nothing more", self.number);
+        // It does not end: so nothing more is taken in, until the server has stopped.
+        self.link.trouble_begins();
+        self.queue.close();
+        self.alarm.ring();
+    }
+}
+
+/// How all writers have ended.
+pub struct Ended {
+    /// Records that the disk did not take, of those writers that could say so.
+    pub lost: usize,
+    /// The first that panicked: what became of its records it cannot say.
+    pub panicked: Option<usize>,
+}
+
 /// All writers, at work.
 pub struct Writers {
     threads: Vec<JoinHandle<usize>>,
     deadline: Arc<Deadline>,
+    alarm: Arc<Alarm>,
 }
 
 impl Writers {
     /// Starts a thread for each writer.
     pub fn start(writers: Vec<(Writer, BatchQueue)>, link: &Arc<Link>) -> io::Result<Self> {
-        let deadline = Arc::new(Deadline::default());
+        let (deadline, alarm): (Arc<Deadline>, Arc<Alarm>) = Default::default();
         let threads = writers.into_iter().enumerate().map(|(number, (writer, queue))| {
-            let (link, deadline) = (Arc::clone(link), Arc::clone(&deadline));
+            let (link, deadline, alarm) = (Arc::clone(link), Arc::clone(&deadline), Arc::clone(&alarm));
             let builder = thread::Builder::new().name(format!("writer-{number}")).stack_size(STACK);
-            builder.spawn(move || run(number, writer, &queue, &link, &deadline))
+            builder.spawn(move || {
+                let _guard = Guard { number, queue: &queue, link: &link, alarm: &alarm };
+                run(number, writer, &queue, &link, &deadline)
+            })
         });
-        Ok(Self { threads: threads.collect::<io::Result<_>>()?, deadline })
+        Ok(Self { threads: threads.collect::<io::Result<_>>()?, deadline, alarm })
+    }
+
+    /// What rings when one of them panics.
+    pub fn alarm(&self) -> &Alarm {
+        &self.alarm
     }
 
     /// Until when they may try.
@@ -69,13 +143,16 @@ impl Writers {
         Arc::clone(&self.deadline)
     }
 
-    /// Waits until all have ended. Returns how many records could not be written.
-    pub fn join(self) -> io::Result<usize> {
-        let mut lost = 0;
-        for thread in self.threads {
-            lost += thread.join().map_err(|_| io::Error::other("a writer's thread has panicked"))?;
+    /// Waits until all have ended, whatever has become of the others.
+    pub fn join(self) -> Ended {
+        let mut ended = Ended { lost: 0, panicked: None };
+        for (number, thread) in self.threads.into_iter().enumerate() {
+            match thread.join() {
+                Ok(lost) => ended.lost += lost,
+                Err(_) => ended.panicked = ended.panicked.or(Some(number)),
+            }
         }
-        Ok(lost)
+        ended
     }
 }
 

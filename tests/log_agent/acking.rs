@@ -1,0 +1,84 @@
+//! Acknowledgements for a sender that reads none of them, in the simulation: there the socket certainly pushes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluicegate::flow::{Gate, GateLimits, Level, Queue, Taken};
+use sluicegate::sim::{Reading, Simulation, Weather};
+
+use crate::agent::acks::Acks;
+use crate::agent::collector::{BatchQueue, Collector};
+use crate::agent::directory::{Directory, Rotation, Rules};
+use crate::agent::framing::{Framing, Room};
+use crate::agent::fsync::Fsync;
+use crate::agent::link::Link;
+use crate::agent::numbers::Numbers;
+use crate::agent::plan::WhenFull;
+use crate::agent::recovery::recover;
+use crate::agent::tag::LogPool;
+use crate::agent::writer::Writer;
+use crate::disks::{Faults, FaultyDisk, Folder};
+use crate::net::frame;
+use crate::simulated::unhurried;
+
+const CAP: usize = 100;
+const RECORDS: u64 = 500;
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// A writer that works when it is told to.
+struct Hand {
+    writer: Writer,
+    queue: BatchQueue,
+    link: Arc<Link>,
+    faults: Faults,
+    numbers: Arc<Numbers>,
+}
+
+fn collector(folder: &Folder) -> (Collector, Framing, Hand) {
+    let (faults, numbers) = (Faults::default(), Arc::new(Numbers::default()));
+    let rotation = Rotation { bytes: 1 << 20, age: None };
+    let rules = Rules { rotation, disk_max: None, when_full: WhenFull::Pause, clock: Box::new(|| 1_000_000_000) };
+    let recovered = recover(folder.path()).expect("recovered");
+    let disk = Box::new(FaultyDisk::new(folder.path(), &faults));
+    let directory = Arc::new(Directory::new(folder.path(), disk, &recovered, rules, Arc::clone(&numbers)));
+    let high = Level { items: 1000, bytes: 1 << 20 };
+    let gate = Gate::new(GateLimits { high, low: Level { items: 10, bytes: 1000 }, largest: CAP as u64 + 1 });
+    let link = Arc::new(Link::new(gate.exit(), 1, Some(64)));
+    let queue: BatchQueue = Arc::new(Queue::new(4));
+    let acks = Acks::new(64, Arc::clone(&link), Arc::clone(&numbers));
+    let (pool, room): (_, Arc<Room>) = (LogPool::new(CAP * 10, 4), Arc::default());
+    let framing = Framing::new(CAP, CAP * 10, false, &room);
+    let (queues, shared) = (vec![Arc::clone(&queue)], Arc::clone(&link));
+    let collector = Collector::new((gate, room), pool, queues, shared, Some(acks), false, Arc::clone(&numbers));
+    let writer = Writer::new(0, Fsync::Batch, directory, Arc::clone(&link), 4, false);
+    (collector, framing, Hand { writer, queue, link, faults, numbers })
+}
+
+#[test]
+fn a_sender_that_reads_nothing_has_one_number_waiting() {
+    let folder = Folder::new();
+    let (collector, framing, mut hand) = collector(&folder);
+    let mut simulation = Simulation::new(1, unhurried(), framing, |_, _| collector).expect("the settings are good");
+    let peer = simulation.connect(Weather { send_buffer: 1, ..Weather::calm() }).expect("there is room");
+    peer.stall();
+    for number in 1..=RECORDS {
+        assert!(peer.send(&frame(b"one by one")));
+        simulation.run_for(MOMENT).expect("the laws hold");
+        while let Taken::Item(batch) = hand.queue.take(Some(Duration::ZERO)) {
+            hand.link.set_busy(0, true);
+            hand.writer.accept(batch);
+        }
+        hand.writer.advance(simulation.network().now());
+        simulation.run_for(MOMENT).expect("the laws hold");
+        // Of a segment and of its index.
+        assert_eq!(hand.faults.syncs(), 2 * number, "each record has a sync of its own");
+        // The kernel has taken one of the eight.
+        let waits = simulation.metrics().bytes_outbound;
+        assert_eq!((waits, hand.numbers.records_acked.value()), (7, 1), "after {number} syncs");
+    }
+    peer.set_reading(Reading::Free);
+    simulation.run_for(Duration::from_secs(10)).expect("the laws hold");
+    let said = [1, RECORDS].map(u64::to_be_bytes).concat();
+    assert_eq!(peer.take_received(), said, "the number that waited, and the newest");
+    assert_eq!(hand.writer.close(), 0);
+}
