@@ -312,9 +312,13 @@ fn a_real_disk_that_is_full_is_waited_for() {
         writer.join().expect("no panic");
         newest(&said)
     });
-    agent.logs("cannot write: No space left on device");
+    let line = agent.logs(": No space left on device");
+    assert!(
+        line.contains("writer 0 cannot go on: cannot ") && line.contains(" log_"),
+        "what has failed, and where: {line}"
+    );
     disk.grow();
-    agent.logs("writes again after");
+    agent.logs("goes on after");
     assert_eq!(sent.join().expect("no panic"), 50_000);
     agent.goes_down("TERM");
     agent.ends().with_code(0);
@@ -357,12 +361,10 @@ fn memory_stays_below_the_ceiling_that_was_printed() {
     let page = http_get(address_in(&agent.says("metrics on http://")), "/metrics");
     let ceiling = number_of(&page, "log_agent_memory_ceiling_bytes");
     let large = frame(&pattern(1 << 20, 1));
-    let mut senders: Vec<_> = (0..60).map(|_| connect(address)).collect();
-    for sender in &mut senders {
-        sender.set_write_timeout(Some(Duration::from_millis(20))).expect("set");
-        // Some of it is taken, and a part of a record is left over wherever there is room for it.
-        let _ = sender.write_all(&large).and_then(|()| sender.write_all(&large[..700_000]));
-    }
+    let more_than_one = large.repeat(2);
+    // Each sends a record and a part of one, as much of it as is taken.
+    let mut senders: Vec<_> = (0..60).map(|_| (connect(address), &more_than_one[..1_700_000])).collect();
+    senders.iter().for_each(|(sender, _)| sender.set_nonblocking(true).expect("set"));
     let small: Vec<_> = (0..1500)
         .map(|_| {
             let mut sender = connect(address);
@@ -370,10 +372,21 @@ fn memory_stays_below_the_ceiling_that_was_printed() {
             sender
         })
         .collect();
-    agent.logs("cannot write: --disk-max 2097152 leaves no room");
-    until("many are connected", || {
-        number_of(&http_get(address_in(&agent.says("metrics on http://")), "/metrics"), "log_agent_connections") > 1000
+    until("everything is full that can be", || {
+        for (sender, rest) in &mut senders {
+            while let Ok(count @ 1..) = sender.write(rest) {
+                *rest = &rest[count..];
+            }
+        }
+        let page = http_get(address_in(&agent.says("metrics on http://")), "/metrics");
+        let most = |tier| number_of(&page, &format!("log_agent_inbound_blocks_high_water{{tier=\"{tier}\"}}"));
+        // All blocks for large records, one for each small sender or nearly so, and at least what the writer holds.
+        most("large") >= 16
+            && most("small") > 1000
+            && number_of(&page, "log_agent_queue_bytes") > 1 << 20
+            && number_of(&page, "log_agent_writers_in_trouble") == 1
     });
+    agent.logs("cannot go on: --disk-max 2097152 leaves no room");
     let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("it runs");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it is told");
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::agent::fsync::Fsync;
+use crate::logs;
 use crate::rig::{Rig, Setup, assert_payloads, some};
 use crate::store::name::Kind;
 
@@ -81,6 +82,39 @@ fn after_a_failed_sync_nothing_is_lost_and_nothing_is_there_twice() {
             assert_payloads(&rig.crash(), &records);
         }
     }
+}
+
+#[test]
+fn what_has_failed_is_named_and_so_is_its_file() {
+    logs::keep();
+    // Of each pair of syncs the first is the segment's and the second its index's.
+    for (script, suffix) in [(&[true][..], "log"), (&[false, true], "idx")] {
+        for (policy, what) in
+            [(Fsync::Batch, "writer 0 cannot go on: "), (Fsync::Interval(Duration::from_millis(1)), "")]
+        {
+            let mut rig = Rig::new(Setup { policy, ..Setup::default() });
+            rig.give(0, &["one"]);
+            rig.faults.fail_syncs(script);
+            if let Some(due) = rig.writer.advance(rig.now) {
+                rig.faults.fail_cuts(true);
+                rig.now = due;
+                rig.writer.advance(rig.now);
+            }
+            let name = rig.folder.files(".log")[0].replace(".log", "");
+            let line = format!("{what}cannot sync {name}.{suffix}: the sync has failed on purpose");
+            assert!(!logs::with(&[&line]).is_empty(), "{line}");
+        }
+    }
+    let mut rig = Rig::new(Setup::default());
+    rig.give(0, &["one"]);
+    rig.work();
+    rig.faults.break_write(1);
+    rig.give(0, &["two"]);
+    rig.writer.advance(rig.now);
+    let name = rig.folder.files(".log")[0].clone();
+    let line =
+        format!("writer 0 cannot go on: cannot write {name}: the write has failed on purpose; 1 records are held");
+    assert!(!logs::with(&[&line]).is_empty(), "{line}");
 }
 
 #[test]

@@ -111,8 +111,9 @@ impl Directory {
     /// somebody else has deleted some. True if it makes sense to try again at once.
     pub fn make_room(&self) -> bool {
         let before = self.space.used();
-        if let Ok(used) = bytes_of(&self.path) {
-            self.space.recount(used);
+        match bytes_of(&self.path) {
+            Ok(used) => self.space.recount(used),
+            Err(error) => log::error!("{}: cannot count what the segments take: {error}", self.path.display()),
         }
         if self.space.used() < before {
             return true;
@@ -121,23 +122,42 @@ impl Directory {
     }
 
     fn drop_oldest(&self) -> bool {
-        let Ok(Some(oldest)) = self.oldest_finished(|_| true) else { return false };
+        let oldest = match self.oldest_finished(|_| true) {
+            Ok(Some(oldest)) => oldest,
+            Ok(None) => return false,
+            Err(error) => {
+                let path = self.path.display();
+                log::error!("{path}: cannot look for the oldest segment, to make room: {error}");
+                return false;
+            }
+        };
         let Listed { name, packing } = oldest;
         let size = |file: &str| fs::metadata(self.path.join(file)).map_or(0, |metadata| metadata.len());
         let [data, index] = [name.data(packing), name.index()];
         let [data_bytes, index_bytes] = [&data, &index].map(|file| size(file));
-        let records = records_in(&self.path.join(&index)).unwrap_or(0);
+        let records = records_in(&self.path.join(&index));
         if let Err(error) = self.disk.remove(&data) {
-            log::error!("cannot delete the oldest segment: {error}");
+            log::error!("no room is made: {error}");
             return false;
         }
         if let Err(error) = self.disk.remove(&index) {
-            log::warn!("cannot delete the index of a deleted segment: {error}");
+            log::warn!("the index of a deleted segment stays: {error}");
         }
-        log::warn!("{data} was deleted to make room, and {records} records with it (--when-disk-full)");
         self.space.give_back(data_bytes + index_bytes);
         self.numbers.segments_dropped.add(1);
-        self.numbers.records_dropped.add(records);
+        match records {
+            Ok(records) => {
+                log::warn!("{data} was deleted to make room, and {records} records with it (--when-disk-full)");
+                self.numbers.records_dropped.add(records);
+            }
+            Err(error) => {
+                log::warn!(
+                    "{data} was deleted to make room, and records with it that nobody has counted (--when-disk-full): \
+                     cannot read {index}: {error}"
+                );
+                self.numbers.segments_dropped_uncounted.add(1);
+            }
+        }
         true
     }
 }

@@ -1,5 +1,6 @@
 //! The seam to the operating system: what the writers need of a disk. Tests put another one there, which fails on purpose.
 
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 #[cfg(target_os = "linux")]
@@ -57,15 +58,15 @@ impl RealDisk {
         }
     }
 
-    fn explain<T>(&self, name: &str, done: io::Result<T>) -> io::Result<T> {
-        done.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.directory.join(name).display())))
+    fn explain<T>(&self, what: &str, name: &str, done: io::Result<T>) -> io::Result<T> {
+        explain(what, self.directory.join(name).display(), done)
     }
 }
 
 impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let file = self.make(|| OpenOptions::new().write(true).create_new(true).open(self.directory.join(name)));
-        Ok(Box::new(RealFile(self.explain(name, file)?)))
+        Ok(Box::new(RealFile(self.explain("make", name, file)?)))
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -76,16 +77,16 @@ impl Disk for RealDisk {
             file.sync_data()?;
             fs::rename(&new, &path)
         };
-        self.explain(name, replace())
+        self.explain("replace", name, replace())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.explain(name, fs::remove_file(self.directory.join(name)))
+        self.explain("delete", name, fs::remove_file(self.directory.join(name)))
     }
 
     fn sync_names(&self) -> io::Result<()> {
         let sync = File::open(&self.directory).and_then(|directory| directory.sync_all());
-        self.explain("", sync)
+        self.explain("sync", "", sync)
     }
 }
 
@@ -117,6 +118,60 @@ impl DiskFile for RealFile {
     fn is_deleted(&self) -> io::Result<bool> {
         Ok(self.0.metadata()?.nlink() == 0)
     }
+}
+
+/// A file of any disk that says in each error what has failed, and where.
+pub struct NamedFile {
+    file: Box<dyn DiskFile>,
+    name: String,
+}
+
+impl NamedFile {
+    /// Makes a new one.
+    pub fn create(disk: &dyn Disk, name: String) -> io::Result<Self> {
+        Ok(Self { file: disk.create(&name)?, name })
+    }
+
+    /// Writes all of `slices`, however many times it takes.
+    pub fn write_all(&mut self, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+        IoSlice::advance_slices(&mut slices, 0);
+        while !slices.is_empty() {
+            match self.file.write(slices) {
+                Ok(0) => return self.explain("write", Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => IoSlice::advance_slices(&mut slices, count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.explain("write", Err(error)),
+            }
+        }
+        Ok(())
+    }
+
+    pub fn begin_writeback(&mut self, range: Range<u64>) {
+        self.file.begin_writeback(range);
+    }
+
+    pub fn sync(&mut self) -> io::Result<()> {
+        let done = self.file.sync();
+        self.explain("sync", done)
+    }
+
+    pub fn cut(&mut self, length: u64) -> io::Result<()> {
+        let done = self.file.cut(length);
+        self.explain("cut", done)
+    }
+
+    pub fn is_deleted(&self) -> io::Result<bool> {
+        self.explain("look at", self.file.is_deleted())
+    }
+
+    fn explain<T>(&self, what: &str, done: io::Result<T>) -> io::Result<T> {
+        explain(what, &self.name, done)
+    }
+}
+
+/// The kind of an error stays: it decides what is done about it.
+fn explain<T>(what: &str, name: impl Display, done: io::Result<T>) -> io::Result<T> {
+    done.map_err(|error| io::Error::new(error.kind(), format!("cannot {what} {name}: {error}")))
 }
 
 /// True if this error says that there is no space, and not that something is broken.

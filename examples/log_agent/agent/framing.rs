@@ -14,8 +14,9 @@ use super::tag::{RUN_HEAD, TAG_BYTES};
 
 /// Bytes of the length before each record.
 pub const PREFIX: usize = size_of::<u32>();
-/// The most bytes of a run of more than one record: what one read brings at most, and what counts as a large message for
-/// the server is a large record.
+/// The most bytes of a run of more than one record. No more than what is read at once (`plan`): after a larger message the
+/// server reads into a block, which is meant for large records. Half of that, because no other size that was measured was
+/// faster (`benches/log_agent/RESULTS.md`).
 const RUN_BYTES: usize = 64 << 10;
 
 /// How much may come in, for the decoder to know: said before each message, when the collector is asked whether it is

@@ -111,7 +111,7 @@ impl Lane {
     /// to a new one.
     fn write_failed(&mut self, error: &io::Error) {
         let Some(segment) = self.segment.take() else { return };
-        log::error!("{}: it cannot be written: {error}; a new segment begins", segment.name);
+        log::error!("{error}; a new segment begins");
         self.next = self.safe;
         self.condemned = Some(segment);
     }
@@ -157,7 +157,7 @@ impl Lane {
             self.condemned = Some(segment);
             return Err(error);
         }
-        log::error!("{}: it was not forced to disk: {error}; a new segment begins", segment.name);
+        log::error!("{error}; what it has may not be durable, and a new segment begins");
         segment.finish(directory);
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Lane {
                 && let Err(error) = segment.sync()
             {
                 directory.numbers.syncs_failed.add(1);
-                log::error!("{}: it was not forced to disk: {error}", segment.name);
+                log::error!("{error}; what it has may not be durable");
             }
         }
         if let Some(segment) = self.condemned.take() {

@@ -207,6 +207,7 @@ fn write_disk(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
         ("compressed", numbers.segments_compressed.value()),
         ("deleted_while_open", numbers.segments_deleted.value()),
         ("dropped", numbers.segments_dropped.value()),
+        ("dropped_uncounted", numbers.segments_dropped_uncounted.value()),
     ] {
         page.value("segments_total", &format!("{{event=\"{what}\"}}"), count)?;
     }

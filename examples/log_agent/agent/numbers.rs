@@ -81,9 +81,10 @@ pub struct Numbers {
     pub segments_compressed: Number,
     /// Deleted by somebody else while they were being written.
     pub segments_deleted: Number,
-    /// Deleted to make room, and the records in them.
+    /// Deleted to make room, and the records in them; and those of them whose records nobody could count.
     pub segments_dropped: Number,
     pub records_dropped: Number,
+    pub segments_dropped_uncounted: Number,
     /// Records whose acknowledgement was sent.
     pub records_acked: Number,
 }

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::time::Instant;
 
 use super::directory::Directory;
-use super::disk::DiskFile;
+use super::disk::NamedFile;
 use crate::store::index::{HEAD_BYTES, HEADER, Head};
 use crate::store::name::{Kind, Packing, SegmentName};
 
@@ -38,8 +38,8 @@ pub struct Segment {
     pub name: SegmentName,
     /// When it was opened.
     pub since: Instant,
-    data: Box<dyn DiskFile>,
-    index: Box<dyn DiskFile>,
+    data: NamedFile,
+    index: NamedFile,
     written: Extent,
     synced: Extent,
     /// An append has failed: behind `written` there may be anything, up to so many bytes.
@@ -69,9 +69,9 @@ impl Segment {
         let name = directory.next_name(kind)?;
         let [data_name, index_name] = [name.data(Packing::Plain), name.index()];
         let make = || {
-            let data = directory.disk.create(&data_name)?;
-            let mut index = directory.disk.create(&index_name)?;
-            write_all(&mut *index, &mut [IoSlice::new(&HEADER)])?;
+            let data = NamedFile::create(&*directory.disk, data_name.clone())?;
+            let mut index = NamedFile::create(&*directory.disk, index_name.clone())?;
+            index.write_all(&mut [IoSlice::new(&HEADER)])?;
             if durable {
                 directory.disk.sync_names()?;
             }
@@ -113,10 +113,10 @@ impl Segment {
         let all = (bytes + index.len()) as u64;
         directory.space.take(all)?;
         self.torn = Some(all);
-        write_all(&mut *self.index, &mut [IoSlice::new(index)])?;
+        self.index.write_all(&mut [IoSlice::new(index)])?;
         match self.durable {
             true => self.write_behind(slices)?,
-            false => write_all(&mut *self.data, slices)?,
+            false => self.data.write_all(slices)?,
         }
         self.torn = None;
         directory.space.landed(all);
@@ -132,7 +132,7 @@ impl Segment {
         while !slices.is_empty() {
             let (count, bytes) = piece(slices);
             let (now, later) = slices.split_at_mut(count);
-            write_all(&mut *self.data, now)?;
+            self.data.write_all(now)?;
             if bytes >= PIECE_LEAST {
                 self.data.begin_writeback(at..at + bytes as u64);
             }
@@ -195,7 +195,7 @@ impl Segment {
     fn mark(&mut self, directory: &Directory) -> io::Result<()> {
         self.mend(directory)?;
         let mark = Head::end_mark(self.written.bytes as u32, self.written.records).encode();
-        let marked = write_all(&mut *self.index, &mut [IoSlice::new(&mark)]);
+        let marked = self.index.write_all(&mut [IoSlice::new(&mark)]);
         match marked {
             Ok(()) => directory.space.landed(MARK_BYTES),
             Err(_) => self.index.cut(self.written.index_bytes)?,
@@ -246,18 +246,4 @@ fn piece(slices: &[IoSlice<'_>]) -> (usize, usize) {
         fits
     });
     (1 + rest.count(), bytes)
-}
-
-/// Writes all of `slices`, however many times it takes.
-fn write_all(file: &mut dyn DiskFile, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-    IoSlice::advance_slices(&mut slices, 0);
-    while !slices.is_empty() {
-        match file.write(slices) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => IoSlice::advance_slices(&mut slices, count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -171,7 +171,7 @@ impl Writer {
             None => {
                 let held = self.held();
                 log::error!(
-                    "writer {} cannot write: {error}; {held} records are held, senders wait, and it tries again",
+                    "writer {} cannot go on: {error}; {held} records are held, senders wait, and it tries again",
                     self.number
                 );
                 self.directory.numbers.troubles.add(1);
@@ -189,7 +189,7 @@ impl Writer {
     fn trouble_ends(&mut self, now: Instant) {
         let Some(Trouble { since, .. }) = self.trouble.take() else { return };
         let time = now.saturating_duration_since(since);
-        log::info!("writer {} writes again after {time:.1?}; nothing was lost", self.number);
+        log::info!("writer {} goes on after {time:.1?}; nothing was lost", self.number);
         self.directory.numbers.troubled.sub(1);
         self.link.trouble_ends();
     }
