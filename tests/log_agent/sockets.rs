@@ -294,6 +294,7 @@ fn numbers_are_served_and_everything_is_in_one_ceiling() {
         "log_agent_connections_paused{reason=\"not_ready\"} 0",
         "log_agent_dropped_records_total{reason=\"incomplete\"} 0",
         "log_agent_segments 1",
+        "log_agent_dropped_segments_uncounted_total 0",
         "log_agent_fsync_failures_total 0",
         "# TYPE log_agent_fsync_seconds histogram",
     ] {
