@@ -15,7 +15,7 @@ use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
 use sluicegate::http1::{Body, Http1, Response};
 use sluicegate::internals::BareProcessor;
-use sluicegate::{Config, LengthPrefixed, Message, MessageProcessor, Protocol, Readiness, Reply, Selector};
+use sluicegate::{Config, LengthPrefixed, Message, MessageProcessor, Protocol, Readiness, Reply, Selector, Told};
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -155,10 +155,10 @@ impl Selector for Ready {
         Ok(None)
     }
 
-    fn select(&mut self, _: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
+    fn select(&mut self, _: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told> {
         ready.extend(self.slots.iter().map(|&slot| Readiness { slot, readable: true, ..Readiness::default() }));
         self.now += Duration::from_micros(10);
-        Ok(())
+        Ok(Told::All)
     }
 
     fn now(&mut self) -> Instant {

@@ -92,7 +92,7 @@ pub use message_processor::MessageProcessor;
 pub use metrics::{Metrics, Snapshot};
 pub use offload::{Offload, Workers};
 pub use outbox::{Deferred, Reply, SendError, WriteProxy};
-pub use processor::{Admission, Readiness, Selector, Turn, Watermarks};
+pub use processor::{Admission, Readiness, Selector, Told, Turn, Watermarks};
 pub use protocol::{
     After, Decode, Encode, LengthPrefixed, Message, Peer, Protocol, ProtocolError, Refusal, http1, length_prefixed,
 };

@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::EVENTS;
-use super::selector::{Readiness, Selector};
+use super::selector::{Readiness, Selector, Told};
 use crate::poll::{poll_once, wake_flag};
 use crate::wake::WakeFlag;
 
@@ -82,10 +82,12 @@ impl Selector for MioSelector {
         socket.take_error()
     }
 
-    fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
+    fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told> {
         poll_once(&mut self.poll, &mut self.events, timeout)?;
+        let before = ready.len();
         ready.extend(self.events.iter().filter(|event| event.token() != WAKER).map(Readiness::from));
-        Ok(())
+        // One of a full batch may have been the waker's.
+        Ok(if ready.len() - before + 1 < EVENTS { Told::All } else { Told::Part })
     }
 
     fn now(&mut self) -> Instant {

@@ -48,7 +48,7 @@ use holders::Holders;
 pub(crate) use inspect::{Inspected, Overview};
 use lines::Waiters;
 pub(crate) use mio_selector::MioSelector;
-pub use selector::{Readiness, Selector};
+pub use selector::{Readiness, Selector, Told};
 pub(crate) use settings::Settings;
 pub use settings::{Admission, Turn, Watermarks};
 use shutdown::Phase;
@@ -60,7 +60,7 @@ const OWN_INBOUND: [usize; TIERS] = [usize::MAX; TIERS];
 /// Free outbound blocks a tier that the processor keeps at hand; the others are there for all threads.
 const OWN_OUTBOUND: [usize; TIERS] = [16, 4, 1];
 
-/// Events of one sleep; the rest stays in the kernel for the next.
+/// Events of one batch.
 const EVENTS: usize = 1024;
 /// Bytes that the end of a connection takes, as the allocator hands them out.
 const ENDING: usize = size_of::<Ending>() + 16;
@@ -245,16 +245,30 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// The only place where the processor sleeps.
     fn sleep(&mut self, limit: Option<Duration>) {
         let mut ready = mem::take(&mut self.ready);
-        if let Err(error) = self.selector.select(limit, &mut ready) {
-            self.selector_failed(error);
-        }
+        let mut told = self.select(limit, &mut ready);
         self.links.outbox.wake.awake();
         self.links.outbox.answer_call();
         self.now = self.selector.now();
         self.desk.now = self.now;
         self.set_wall_clock();
+        // Whose bytes are here already is neither idle nor late: all are heard before anybody's time is over, or the
+        // server's. As many batches as there can be connections, so that this ends whatever peers do.
+        for _ in 0..=self.settings.connections_max / EVENTS {
+            ready.drain(..).for_each(|readiness| self.note_readiness(readiness));
+            if told == Told::All {
+                break;
+            }
+            told = self.select(Some(Duration::ZERO), &mut ready);
+        }
         ready.drain(..).for_each(|readiness| self.note_readiness(readiness));
         self.ready = ready;
+    }
+
+    fn select(&mut self, limit: Option<Duration>, ready: &mut Vec<Readiness>) -> Told {
+        self.selector.select(limit, ready).unwrap_or_else(|error| {
+            self.selector_failed(error);
+            Told::All
+        })
     }
 
     /// How long nothing can happen by itself: not at all while connections have work left, else until the next timer.

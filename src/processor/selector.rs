@@ -18,6 +18,15 @@ pub struct Readiness {
     pub error: bool,
 }
 
+/// Whether a batch of what is ready was all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing else was ready.
+    All,
+    /// The batch was full: more may be ready already.
+    Part,
+}
+
 /// The operating system, as far as the processor knows it. `MioSelector` in life, `SimSelector` in tests.
 ///
 /// # Contract
@@ -56,9 +65,9 @@ pub trait Selector {
     fn take_error(&mut self, socket: &mut Self::Socket) -> io::Result<Option<io::Error>>;
 
     /// Sleeps until something is ready, the timeout is over, or the processor's [`WakeFlag`](crate::WakeFlag) was used;
-    /// appends what is ready.
+    /// appends what is ready, and tells whether that was all.
     /// `None` sleeps without end. An interrupted sleep is not an error.
-    fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()>;
+    fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told>;
 
     /// The time now. Called once a cycle, after `select`; all of the cycle uses it.
     fn now(&mut self) -> Instant;

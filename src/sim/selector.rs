@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::link::Link;
 use super::network::State;
 use super::{Network, SimSocket};
-use crate::processor::{Readiness, Selector};
+use crate::processor::{Readiness, Selector, Told};
 
 /// The [`Selector`] of a [`Network`]: keeps the contract that is written there, and uses every liberty that it leaves.
 ///
@@ -17,17 +17,19 @@ pub struct SimSelector {
     number: usize,
     /// Somebody else lets the time pass, between two calls: this is one of several processors.
     in_turn: bool,
+    /// Of the last report.
+    told: Told,
 }
 
 impl SimSelector {
     /// The selector of `network`.
     pub fn new(network: Network) -> Self {
-        Self { network, number: 0, in_turn: false }
+        Self { network, number: 0, in_turn: false, told: Told::All }
     }
 
     /// That of one of several processors. It never sleeps: whoever steps the processors does so on its behalf.
     pub(super) fn in_turn(network: Network, number: usize) -> Self {
-        Self { network, number, in_turn: true }
+        Self { network, number, in_turn: true, told: Told::All }
     }
 
     /// Calls `act` for the socket's link, or reports that the socket is not registered.
@@ -51,9 +53,11 @@ impl SimSelector {
         let has_edge = |index: &usize| own(&links[*index]) && links[*index].has_edge();
         let mut edges: Vec<_> = (0..links.len()).filter(has_edge).collect();
         // As with a real event buffer: some may have to wait for the next call, and the order is nobody's.
+        self.told = Told::All;
         if edges.len() > 1 && random.chance(200) {
             let drawn = random.below(edges.len());
             edges.swap_remove(drawn);
+            self.told = Told::Part;
         }
         if edges.len() > 1 && random.chance(500) {
             edges.reverse();
@@ -139,7 +143,7 @@ impl Selector for SimSelector {
         Ok(state.links[socket.index()].take_error().map(io::Error::from))
     }
 
-    fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
+    fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told> {
         if !self.in_turn {
             self.network.lock().lie_down(self.number, timeout);
         }
@@ -149,7 +153,7 @@ impl Selector for SimSelector {
         if self.in_turn {
             self.network.run_due();
             self.report(ready);
-            return Ok(());
+            return Ok(self.told);
         }
         let until = timeout.map(|timeout| self.network.elapsed() + timeout);
         self.network.run_due();
@@ -158,7 +162,7 @@ impl Selector for SimSelector {
             on = self.pass_time(until);
             self.network.run_due();
         }
-        Ok(())
+        Ok(self.told)
     }
 
     fn now(&mut self) -> Instant {

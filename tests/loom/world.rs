@@ -11,7 +11,7 @@ use sluicegate::internals::BareProcessor;
 use sluicegate::internals::atomic::{AtomicBool, Ordering::SeqCst};
 use sluicegate::{
     CloseReason, Config, ConnectionId, Deferred, LengthPrefixed, Message, MessageProcessor, Readiness, Reply, Selector,
-    TierConfig, WriteProxy,
+    TierConfig, Told, WriteProxy,
 };
 
 use super::bed::Bed;
@@ -67,7 +67,7 @@ impl Selector for Sleeper {
         Ok(None)
     }
 
-    fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
+    fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told> {
         let fresh = mem::take(&mut self.fresh);
         let busy = timeout == Some(Duration::ZERO) || !fresh.is_empty();
         let prepares = with(&self.preparing, |preparing| {
@@ -79,7 +79,7 @@ impl Selector for Sleeper {
             false => self.bed.sleep(),
         }
         ready.extend(fresh.into_iter().map(|slot| Readiness { slot, readable: true, ..Readiness::default() }));
-        Ok(())
+        Ok(Told::All)
     }
 
     fn now(&mut self) -> Instant {
