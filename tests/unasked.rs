@@ -201,3 +201,21 @@ fn a_message_that_finds_no_block_now_is_a_full_outbox() -> Result<(), Broken> {
     assert_eq!(proxy.send(connection, large), Err(SendError::OutboxFull));
     Ok(())
 }
+
+/// What comes home stays where whoever writes unasked finds it: that never waits for what is at rest elsewhere.
+#[test]
+fn a_small_pool_is_not_used_up_by_messages_that_were_delivered() -> Result<(), Broken> {
+    for counts in [[1, 1, 1], [4, 2, 1], [16, 4, 1]] {
+        let mut config = Config::default();
+        config.outbound.iter_mut().zip(counts).for_each(|(tier, count)| tier.count = count);
+        let (mut simulation, proxy, opened) = world(config);
+        let _peer = simulation.connect(Weather::calm()).expect("there is room");
+        simulation.run_for(SECOND)?;
+        let reader = opened.lock()[0];
+        for number in 0..100 {
+            assert_eq!(proxy.send(reader, small(10)), Ok(()), "message {number} with {counts:?} blocks");
+            simulation.run_for(SECOND / 10)?;
+        }
+    }
+    Ok(())
+}

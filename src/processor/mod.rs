@@ -57,8 +57,10 @@ use slow_peers::SlowPeers;
 
 /// Free inbound blocks a tier that the processor keeps at hand; nobody else leases from that pool.
 const OWN_INBOUND: [usize; TIERS] = [usize::MAX; TIERS];
-/// Free outbound blocks a tier that the processor keeps at hand; the others are there for all threads.
+/// Free outbound blocks a tier that the processor keeps at hand, and the share of all of the tier that this may be: the
+/// others are there for all threads. Who writes unasked never waits for a block that is at rest here.
 const OWN_OUTBOUND: [usize; TIERS] = [16, 4, 1];
+const OWN_OUTBOUND_DIVISOR: usize = 4;
 
 /// Events of one batch.
 const EVENTS: usize = 1024;
@@ -125,7 +127,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(crate) fn new(mut selector: S, prototype: P, user: M, settings: Settings, links: Links<S::Socket>) -> Self {
         let now = selector.now();
         let max = settings.connections_max;
-        let outbound = Pool::new(Arc::clone(&links.outbox.pool), OWN_OUTBOUND);
+        let shared = Arc::clone(&links.outbox.pool);
+        let share = |tier: usize| OWN_OUTBOUND[tier].min(shared.tiers()[tier].count() / OWN_OUTBOUND_DIVISOR);
+        let own_outbound = [0, 1, 2].map(share);
+        let outbound = Pool::new(shared, own_outbound);
         let clock = Arc::clone(&links.outbox.clock);
         let out = Outbound::of_processor(outbound, Arc::clone(&links.reserve), settings.reply_max, clock);
         let proxy = WriteProxy::new(links.outboxes.clone(), Arc::clone(&links.outbox));
