@@ -264,8 +264,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ledger: an end is not counted off",
         file: "src/processor/close.rs",
-        from: "        self.links.crowd.remove(address.ip());\n        self.links.handover.ended();",
-        to: "        self.links.crowd.remove(address.ip());",
+        from: "Excess::of(&reason));\n        self.links.handover.ended();",
+        to: "Excess::of(&reason));",
     },
     Mutant {
         name: "ledger: a message whose user panicked is not counted",

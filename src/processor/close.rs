@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use super::crowd::Excess;
 use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Ending, Stage};
@@ -186,7 +187,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let (id, address) = (connection.id, connection.address);
         // With its parse state, which is not ours.
         let _ = foreign(metrics, "the end of a protocol's state", || drop(connection));
-        self.links.crowd.remove(address.ip());
+        self.links.crowd.remove(address.ip(), Excess::of(&reason));
         self.links.handover.ended();
         log::debug!("{id} closed: {address}: {reason}");
         let user = &mut self.user;

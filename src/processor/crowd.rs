@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Admission;
+use crate::connection::CloseReason;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -16,6 +17,17 @@ pub(super) enum Excess {
     OfAddress,
     /// All together are `refuse_above`.
     OfAll,
+}
+
+impl Excess {
+    /// That for which a connection was refused which ends for this reason.
+    pub(super) fn of(reason: &CloseReason) -> Option<Self> {
+        match reason {
+            CloseReason::Crowded { one_address: true, .. } => Some(Self::OfAddress),
+            CloseReason::Crowded { one_address: false, .. } => Some(Self::OfAll),
+            _ => None,
+        }
+    }
 }
 
 /// The connections that [`Admission`] counts. Its limits are those of the server, not of each processor: a limit that
@@ -33,8 +45,8 @@ impl Crowd {
     /// Counts up to `connections_max` addresses, if they have a limit.
     pub(crate) fn new(admission: &Admission, connections_max: usize) -> Arc<Self> {
         let Admission { per_address_max, refuse_above, .. } = *admission;
-        // Made in full: the table never grows while the server runs.
-        let counts = HashMap::with_capacity(if per_address_max == 0 { 0 } else { connections_max });
+        // Twice as large as it needs: so it is cleaned where it is when too many places were used once, and never grows.
+        let counts = HashMap::with_capacity(if per_address_max == 0 { 0 } else { 2 * connections_max });
         Arc::new(Self { counts: Mutex::new(counts), per_address_max, open: AtomicUsize::new(0), refuse_above })
     }
 
@@ -42,7 +54,7 @@ impl Crowd {
     pub(crate) fn memory(admission: &Admission, connections_max: usize) -> u64 {
         /// The standard library's table is a power of two of places, at most seven eighths full, with a byte for each.
         const PLACE: usize = size_of::<(IpAddr, u32)>() + 1;
-        let places = (connections_max * 8 / 7 + 1).next_power_of_two() * PLACE;
+        let places = (2 * connections_max * 8 / 7 + 1).next_power_of_two() * PLACE;
         if admission.per_address_max == 0 { 0 } else { places as u64 }
     }
 
@@ -52,12 +64,13 @@ impl Crowd {
         self.counts.lock().len()
     }
 
-    /// Counts a connection, also one that is too many: it counts until it is closed.
+    /// Counts a connection, also one that is too many: it counts until it is closed. But what is too much of one address
+    /// counts there alone, or one address could have all others refused.
     pub(super) fn add(&self, address: IpAddr) -> Result<(), Excess> {
-        let within_all = self.refuse_above == 0 || self.open.fetch_add(1, SeqCst) < self.refuse_above;
         if !self.add_address(address) {
             return Err(Excess::OfAddress);
         }
+        let within_all = self.refuse_above == 0 || self.open.fetch_add(1, SeqCst) < self.refuse_above;
         if within_all { Ok(()) } else { Err(Excess::OfAll) }
     }
 
@@ -71,9 +84,9 @@ impl Crowd {
         *count as usize <= self.per_address_max
     }
 
-    /// Counts a connection off that was counted.
-    pub(super) fn remove(&self, address: IpAddr) {
-        if self.refuse_above > 0 {
+    /// Counts a connection off that was counted, and that had been refused for this reason if it had.
+    pub(super) fn remove(&self, address: IpAddr, refused: Option<Excess>) {
+        if self.refuse_above > 0 && refused != Some(Excess::OfAddress) {
             self.open.fetch_sub(1, SeqCst);
         }
         if self.per_address_max == 0 {
@@ -103,11 +116,11 @@ mod tests {
         assert!(crowd.add(v4).is_ok() && crowd.add(mapped).is_ok());
         assert_eq!(crowd.add(v4), Err(Excess::OfAddress), "the third counts, too, until it is closed");
         assert_eq!(crowd.add([127, 0, 0, 2].into()), Ok(()));
-        crowd.remove(v4);
-        crowd.remove(v4);
+        crowd.remove(v4, Some(Excess::OfAddress));
+        crowd.remove(v4, None);
         assert_eq!(crowd.add(mapped), Ok(()));
-        crowd.remove(v4);
-        crowd.remove(v4);
+        crowd.remove(v4, None);
+        crowd.remove(v4, None);
         assert_eq!(crowd.counts.lock().len(), 1, "who has no connection is forgotten");
     }
 
@@ -117,9 +130,34 @@ mod tests {
         let address = |last| IpAddr::from([127, 0, 0, last]);
         assert!(crowd.add(address(1)).is_ok() && crowd.add(address(2)).is_ok());
         assert_eq!(crowd.add(address(3)), Err(Excess::OfAll));
-        crowd.remove(address(3));
-        crowd.remove(address(1));
+        crowd.remove(address(3), Some(Excess::OfAll));
+        crowd.remove(address(1), None);
         assert_eq!(crowd.add(address(4)), Ok(()));
+    }
+
+    #[test]
+    fn what_is_too_much_of_one_address_does_not_count_for_the_others() {
+        let crowd = crowd(1, 3);
+        let (greedy, other) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        assert_eq!(crowd.add(greedy), Ok(()));
+        (0..10).for_each(|_| assert_eq!(crowd.add(greedy), Err(Excess::OfAddress)));
+        assert_eq!(crowd.add(other), Ok(()));
+        (0..10).for_each(|_| crowd.remove(greedy, Some(Excess::OfAddress)));
+        assert_eq!(crowd.open.load(SeqCst), 2);
+    }
+
+    #[test]
+    fn the_table_does_not_grow_however_many_come_and_go() {
+        let crowd = crowd(1, 0);
+        let made = crowd.counts.lock().capacity();
+        let address = |number: u32| IpAddr::from(number.to_be_bytes());
+        for number in 0..10_000 {
+            assert_eq!(crowd.add(address(number)), Ok(()));
+            if number >= 15 {
+                crowd.remove(address(number - 15), None);
+            }
+        }
+        assert_eq!(crowd.counts.lock().capacity(), made);
     }
 
     #[test]
