@@ -13,7 +13,8 @@ pub enum Finish {
     /// Idle connections close at once. A message whose first byte has arrived may finish, and is answered as the last of
     /// its connection.
     Answer,
-    /// What peers have already sent is read: each connection until its socket would block once; it closes after its last
+    /// What peers have already sent is read, also what is on its way or held by their kernels: each connection until nothing
+    /// has come for 50 ms, or until its socket would block a second after the beginning or later. It closes after its last
     /// whole message.
     ReadOut,
 }

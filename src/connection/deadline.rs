@@ -89,6 +89,11 @@ impl Deadlines {
         self.active = now;
     }
 
+    /// The last time that anything happened.
+    pub(crate) fn active(&self) -> Instant {
+        self.active
+    }
+
     /// `count` bytes of a message arrived that is not whole yet.
     pub(crate) fn message_grows(&mut self, now: Instant, count: usize) {
         if self.message.is_none() {

@@ -9,6 +9,13 @@ use crate::control::{Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 
+/// With [`Finish::ReadOut`] a connection is read until nothing has come for so long: behind a window that was full, the
+/// peer's kernel holds more of what was sent, and sends it when it hears of room.
+const QUIET: Duration = Duration::from_millis(50);
+/// But no longer than this after the beginning: a peer that goes on sending would hold the server up. What a kernel holds
+/// has come by then.
+const READ_OUT_MOST: Duration = Duration::from_secs(1);
+
 /// Where the server stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -19,16 +26,19 @@ pub(super) enum Phase {
         /// When the grace is over. `None` once it is.
         until: Option<Instant>,
         request: Shutdown,
+        began: Instant,
+        /// When it is looked again whether they are.
+        look: Option<Instant>,
     },
     /// Every connection has closed and none will come.
     Stopped,
 }
 
 impl Phase {
-    /// When the grace is over.
+    /// When the grace is over, or it has to be looked again who is quiet.
     pub(super) fn until(&self) -> Option<Instant> {
         match self {
-            Self::Draining { until, .. } => *until,
+            Self::Draining { until, look, .. } => (*until).into_iter().chain(*look).min(),
             _ => None,
         }
     }
@@ -62,13 +72,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             Phase::Serving => {
                 let (name, open) = (&self.settings.name, self.table.iter().count());
                 log::info!("going down: {name} with {open} connections open, grace {:?}", newer.grace);
-                self.phase = Phase::Draining { until: Some(self.now + newer.grace), request: newer };
+                let (until, began) = (Some(self.now + newer.grace), self.now);
+                self.phase = Phase::Draining { until, request: newer, began, look: None };
                 if self.answers_are_last() {
                     self.links.outbox.make_answers_last();
                 }
                 self.table.slots().for_each(|slot| self.begin_drain(slot));
             }
-            Phase::Draining { until, request } if *request != newer => {
+            Phase::Draining { until, request, .. } if *request != newer => {
                 *request = newer;
                 *until = until.map(|until| until.min(self.now + newer.grace));
             }
@@ -101,15 +112,29 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// While the server goes down: ends a connection that has finished what it may.
     pub(super) fn drain_if_finished(&mut self, slot: u32) {
-        let Phase::Draining { request, .. } = self.phase else { return };
+        let Phase::Draining { request, began, .. } = self.phase else { return };
         let Some(connection) = self.table.at(slot) else { return };
         if connection.ending.is_some() || connection.has_input() || !connection.paused.is_empty() {
             return;
         }
         // What is not whole may still become so, unless only what was already sent counts.
         let waits_for_rest = request.finish == Finish::Answer && connection.inbound.buffered() > 0;
-        if !waits_for_rest {
+        // What was sent a moment before may be on its way still.
+        let quiet_at = connection.deadlines.active().max(began) + QUIET;
+        if request.finish == Finish::ReadOut && self.now < quiet_at.min(began + READ_OUT_MOST) {
+            let Phase::Draining { look, .. } = &mut self.phase else { return };
+            *look = Some(look.map_or(quiet_at, |look| look.min(quiet_at)).min(began + READ_OUT_MOST));
+        } else if !waits_for_rest {
             self.begin_close(slot, CloseReason::Shutdown, None);
+        }
+    }
+
+    /// Looks again who is quiet, if it is time.
+    fn look_who_is_quiet(&mut self) {
+        let now = self.now;
+        let Phase::Draining { look, .. } = &mut self.phase else { return };
+        if look.take_if(|look| *look <= now).is_some() {
+            self.table.slots().for_each(|slot| self.look_once_more(slot));
         }
     }
 
@@ -124,7 +149,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             *until = None;
             log::debug!("the grace is over");
         }
-        if self.phase.until().is_none() {
+        let over = until.is_none();
+        self.look_who_is_quiet();
+        if over {
             self.table.slots().for_each(|slot| self.close_now(slot, CloseReason::Shutdown));
             while self.links.handover.take().is_some() {
                 self.links.metrics.accepted_unserved.add(1);
