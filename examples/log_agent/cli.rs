@@ -15,6 +15,10 @@ use crate::store::index::PAYLOAD_MAX;
 
 /// A segment is smaller than this, so that an offset in it fits the index.
 const ROTATE_MB_MAX: u64 = 4095;
+/// A year: nobody means a longer time, and no clock overflows with it.
+const SECS_MAX: u64 = 366 * 24 * 60 * 60;
+/// More is taken for a mistake.
+const QCAP_BYTES_MAX: u64 = 64 << 30;
 /// No record is larger.
 const CAP_MAX: u64 = PAYLOAD_MAX as u64;
 
@@ -36,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=ROTATE_MB_MAX))]
     rotate_mb: u64,
     /// A segment is finished when it is so many seconds old; 0 is never
-    #[arg(long, value_name = "SECS", default_value_t = 0)]
+    #[arg(long, value_name = "SECS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=SECS_MAX))]
     rotate_secs: u64,
     /// The longest record that is accepted; a longer one closes its connection
     #[arg(long, value_name = "BYTES", default_value = "1048576", value_parser = parse_bytes)]
@@ -74,7 +78,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     /// Seconds that a connection may say nothing between two records; 0 is for ever
-    #[arg(long, value_name = "SECS", default_value_t = 0)]
+    #[arg(long, value_name = "SECS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=SECS_MAX))]
     idle_timeout: u64,
     /// Connections at once; further senders wait in the kernel's backlog
     #[arg(long, value_name = "N", default_value_t = 16384, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
@@ -83,10 +87,10 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     memory_max: Option<u64>,
     /// Seconds that the agent has to read what was sent, and to write it, when it goes down
-    #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs())]
+    #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs(), value_parser = clap::value_parser!(u64).range(..=SECS_MAX))]
     grace: u64,
     /// Serve numbers for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9101; for whoever can connect to see
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = host_and_port)]
     metrics: Option<String>,
 }
 
@@ -115,6 +119,9 @@ impl Args {
         }
         if self.qcap_bytes < self.cap {
             usage_error("--qcap-bytes", self.qcap_bytes, &format!("raise it to --cap, {}, at least", self.cap));
+        }
+        if self.qcap_bytes > QCAP_BYTES_MAX {
+            usage_error("--qcap-bytes", self.qcap_bytes, &format!("lower it to {QCAP_BYTES_MAX} at most"));
         }
         if self.disk_max.is_some_and(|most| most < self.cap) {
             let least = format!("raise it to --cap, {}, at least", self.cap);
@@ -146,6 +153,14 @@ impl Args {
             grace: Duration::from_secs(self.grace),
             metrics: self.metrics,
         }
+    }
+}
+
+/// An address as it has to look. Whether there is such a host is seen when it is bound.
+fn host_and_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err("a host and a port, such as 127.0.0.1:9101".into()),
     }
 }
 

@@ -129,6 +129,12 @@ fn wrong_values_name_their_flag_and_exit_2() {
         (&["--disk-max", "1"], "--disk-max"),
         (&["--when-disk-full", "weep"], "--when-disk-full"),
         (&["--compress", "arj"], "--compress"),
+        (&["--qcap-bytes", "1000000G"], "--qcap-bytes"),
+        (&["--rotate-secs", "18446744073709551615"], "--rotate-secs"),
+        (&["--idle-timeout", "31622401"], "--idle-timeout"),
+        (&["--grace", "18446744073709551615"], "--grace"),
+        (&["--metrics", "foo"], "--metrics"),
+        (&["--metrics", "127.0.0.1:99999"], "--metrics"),
         (&["--frobnicate"], "--frobnicate"),
     ] {
         Example::run("log_agent", &[&["127.0.0.1", "0"], flags].concat()).misused(named);
@@ -158,10 +164,7 @@ fn an_address_that_cannot_be_bound_is_named_with_its_flag() {
     fails(&["no host", "0"], "cannot bind \"no host:0\": ");
     let metrics = ["127.0.0.1", "0", "--metrics", &address.to_string()];
     fails(&metrics, &format!("--metrics: cannot bind {address}: address already in use; "));
-    fails(
-        &["127.0.0.1", "0", "--metrics", "localhost"],
-        "--metrics: cannot bind \"localhost\": invalid socket address; ",
-    );
+    fails(&["127.0.0.1", "0", "--metrics", "no host:0"], "--metrics: cannot bind \"no host:0\": ");
 }
 
 #[test]
