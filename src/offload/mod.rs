@@ -25,6 +25,9 @@ use jobs::{Job, Jobs};
 
 /// So many new jobs are announced before the end of the cycle, too: threads on other cores have begun by then.
 const BURST: usize = 32;
+/// So many threads, or places in the queue, are taken for a mistake.
+const THREADS_MAX: usize = 1 << 16;
+const QUEUE_MAX: usize = 1 << 28;
 
 /// How many threads run the user's closure, and how many messages may wait for them: for each processor, where there are
 /// several.
@@ -65,10 +68,12 @@ impl Workers {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// There is no thread, or no place to wait: the error names which.
+    /// There is no thread, or no place to wait, or more of them than anybody could use: the error names which.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |setting, what| Err(ConfigError::new(setting, what));
         match (self.threads, self.queue) {
+            (THREADS_MAX.., _) => refuse("workers.threads", "is too many: lower it below 65536"),
+            (_, QUEUE_MAX..) => refuse("workers.queue", "is too many: lower it below 268435456"),
             (0, _) => refuse("workers.threads", "is 0: at least one thread is needed to answer"),
             (_, 0) => refuse("workers.queue", "is 0: at least one message must be able to wait"),
             _ => Ok(()),

@@ -281,8 +281,10 @@ fn numbers_that_can_not_work_are_refused() {
         assert_eq!(setting, Some(name), "{error}");
         assert!(error.to_string().starts_with(&format!("{name}: is 0")), "{error}");
     }
-    let error = error(Workers::new(1, usize::MAX));
-    assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+    for (workers, name) in [(Workers::new(usize::MAX, 1), "threads"), (Workers::new(1, usize::MAX), "queue")] {
+        let error = error(workers);
+        assert!(error.to_string().starts_with(&format!("workers.{name}: is too many: lower it below ")), "{error}");
+    }
     Workers::default().validate().expect("the defaults work");
 }
 

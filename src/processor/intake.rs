@@ -72,7 +72,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// The words of a refusal for want of room.
     pub(super) fn overloaded(&self) -> Refusal {
         // Whole seconds, rounded up: nobody is to come too early.
-        let seconds = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let seconds = |wait: Duration| wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         Refusal::Overloaded { retry_after_seconds: self.settings.admission.retry_after.map(seconds) }
     }
 

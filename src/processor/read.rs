@@ -39,7 +39,7 @@ impl Budget {
     }
 
     fn cost(self) -> usize {
-        self.bytes + self.messages * MESSAGE_COST
+        self.bytes.saturating_add(self.messages.saturating_mul(MESSAGE_COST))
     }
 }
 
@@ -180,7 +180,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// holds: what is expected earns nothing.
     fn read_like_last(&mut self, slot: u32, mut block: Block, budget: &mut Budget) -> Step {
         // A message as long as the turn and its framing are one read.
-        let window = block.capacity().min(budget.bytes + HEADROOM);
+        let window = block.capacity().min(budget.bytes.saturating_add(HEADROOM));
         let got = self.read(slot, &mut block.room_mut()[..window], budget);
         match got {
             Got::Bytes(count) if count > self.scratch.len() => {
@@ -463,4 +463,15 @@ fn insane<T>(metrics: &Metrics, decoded: T, wrong: &str, length: usize) -> Proto
     // The end of a layout is foreign, too.
     let _ = foreign(metrics, "decode", || drop(decoded));
     ProtocolError::new(format!("the decoder {wrong} other than what the {length} bytes it had allow"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_without_bounds_has_a_cost() {
+        let most = Budget { messages: usize::MAX, bytes: usize::MAX };
+        assert_eq!((most.cost(), Budget { messages: 2, bytes: 3 }.cost()), (usize::MAX, 2 * MESSAGE_COST + 3));
+    }
 }

@@ -11,6 +11,9 @@ use crate::connection::Timeouts;
 use crate::processor::{Admission, Turn, Watermarks};
 use crate::protocol::Protocol;
 
+/// As long a backlog as a listener may have that was made elsewhere: more than any system's default.
+const BACKLOG_OF_OTHERS: usize = 1 << 16;
+
 /// Settings of a server to be; made by [`Server::builder`]. Each is described at [`Config`].
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is bound"]
@@ -115,8 +118,10 @@ impl<P: Protocol> Builder<P> {
     ///
     /// # Errors
     /// As [`bind`](Self::bind), and when the listener can't be set up.
-    pub fn from_listener(self, listener: TcpListener) -> io::Result<Server<P>> {
+    pub fn from_listener(mut self, listener: TcpListener) -> io::Result<Server<P>> {
         let ceiling = self.check()?;
+        // Nobody says how long its backlog is. At the end of the server all of it is accepted.
+        self.config.backlog = self.config.backlog.max(BACKLOG_OF_OTHERS);
         listener::prepare(&listener).map_err(|error| explain("cannot set up the listener", error))?;
         self.finish(listener, ceiling)
     }

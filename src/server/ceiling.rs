@@ -66,9 +66,10 @@ impl CeilingRow {
         let times = processors as u64;
         let how = if processors == 1 { how } else { format!("{processors} processors x {how}") };
         // One connection less is one place less with one of them.
-        let saves = |lever: &Lever| if lever.setting == CONNECTIONS { lever.each } else { lever.each * times };
+        let saves =
+            |lever: &Lever| if lever.setting == CONNECTIONS { lever.each } else { lever.each.saturating_mul(times) };
         let lever = lever.map(|lever| Lever { each: saves(&lever), ..lever });
-        Self { name, bytes: bytes * times, how, lever, of_each_processor: true }
+        Self { name, bytes: bytes.saturating_mul(times), how, lever, of_each_processor: true }
     }
 
     /// A row of `count` equal parts, as many as `setting` says.
@@ -139,12 +140,12 @@ impl MemoryCeiling {
 
     /// The sum without the program itself, of which there is one in a process however many servers it has.
     pub(super) fn without_program(&self) -> u64 {
-        self.rows.iter().filter(|row| row.name != PROGRAM).map(CeilingRow::bytes).sum()
+        sum(self.rows.iter().filter(|row| row.name != PROGRAM))
     }
 
     /// The sum of all rows, in bytes.
     pub fn total(&self) -> u64 {
-        self.rows.iter().map(CeilingRow::bytes).sum()
+        sum(self.rows.iter())
     }
 
     /// The rows, in the order in which they are shown.
@@ -210,11 +211,16 @@ impl MemoryCeiling {
         if self.processors == 1 {
             return String::new();
         }
-        let all: u64 = self.rows.iter().filter(|row| row.of_each_processor).map(CeilingRow::bytes).sum();
+        let all = sum(self.rows.iter().filter(|row| row.of_each_processor));
         let each = all / self.processors as u64;
         let (each, common) = (Bytes(each), Bytes(self.total() - all));
         format!("{} processors x {each} + {common} that they have in common", self.processors)
     }
+}
+
+/// All of them. What is more than can be counted is more than any limit.
+fn sum<'r>(rows: impl Iterator<Item = &'r CeilingRow>) -> u64 {
+    rows.map(CeilingRow::bytes).fold(0, u64::saturating_add)
 }
 
 /// The table: a line a row, the total, and what is not in it.
@@ -387,6 +393,15 @@ mod tests {
         ceiling.count_in("batches", 500, "my own".into());
         assert_eq!((ceiling.total(), ceiling.rows().last().map(CeilingRow::name)), (10_500, Some("batches")));
         assert!(ceiling.check(Some(10_499)).is_err());
+    }
+
+    #[test]
+    fn what_is_more_than_can_be_counted_is_over_any_limit() {
+        let mut ceiling = ceiling(vec![CeilingRow::new("huge", u64::MAX / 2, "").times(64)]);
+        assert_eq!(ceiling.total(), u64::MAX);
+        ceiling.count_in("more", u64::MAX, "my own".into());
+        assert_eq!(ceiling.total(), u64::MAX);
+        assert!(ceiling.check(Some(u64::MAX - 1)).is_err());
     }
 
     #[test]

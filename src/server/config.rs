@@ -209,6 +209,7 @@ impl Config {
         at_most("timeouts.reply", reply)?;
         at_most("timeouts.linger", linger)?;
         at_most("timeouts.famine", famine)?;
+        at_most("admission.retry_after", self.admission.retry_after.unwrap_or_default())?;
         let not_zero = |setting, zero: bool, why: &str| match zero {
             true => Err(ConfigError::new(setting, format!("is zero, and can't be switched off: {why}"))),
             false => Ok(()),
@@ -353,6 +354,7 @@ mod tests {
             (wrong(|config| config.reply_max = 10), "reply_max"),
             (wrong(|config| config.scratch = 0), "scratch"),
             (wrong(|config| config.turn.bytes = 0), "turn.bytes"),
+            (wrong(|config| config.admission.retry_after = Some(Duration::MAX)), "admission.retry_after"),
             (wrong(|config| config.turn.messages = 0), "turn.messages"),
             (wrong(|config| config.watermarks.low = config.watermarks.high), "watermarks.low"),
             (wrong(|config| config.owed_max = 1 << 20), "owed_max"),
