@@ -72,6 +72,8 @@ struct Script {
     cut_fails: bool,
     /// The next call of that name panics, and none behind it.
     panics: Option<&'static str>,
+    /// A file that somebody deletes while the next sync is under way.
+    deleted_at_sync: Option<PathBuf>,
     writes: u64,
     synced: u64,
     /// What the disk was told to begin with.
@@ -112,6 +114,11 @@ impl Faults {
         if self.0.lock().panics.take_if(|panics| *panics == call).is_some() {
             panic!("the {call} has panicked on purpose");
         }
+    }
+
+    /// Somebody deletes `file` during the next sync.
+    pub fn delete_at_sync(&self, file: PathBuf) {
+        self.0.lock().deleted_at_sync = Some(file);
     }
 
     /// Times that a write was tried.
@@ -206,6 +213,9 @@ impl DiskFile for FaultyFile {
         self.faults.called("sync");
         let mut script = self.faults.0.lock();
         script.synced += 1;
+        if let Some(file) = script.deleted_at_sync.take() {
+            fs::remove_file(file)?;
+        }
         match script.syncs.pop() {
             Some(true) => Err(io::Error::other("the sync has failed on purpose")),
             _ => self.file.sync(),

@@ -48,6 +48,7 @@ pub struct Rig {
     pub folder: Folder,
     pub faults: Faults,
     pub writer: Writer,
+    pub directory: Arc<Directory>,
     pub link: Arc<Link>,
     pub numbers: Arc<Numbers>,
     pub now: Instant,
@@ -74,9 +75,9 @@ impl Rig {
         let most = Level { items: 1 << 20, bytes: 1 << 30 };
         let gate = Gate::new(GateLimits { high: most, low: most, largest: 1 });
         let link = Arc::new(Link::new(gate.exit(), 1, Some(8)));
-        let writer = Writer::new(0, policy, directory, Arc::clone(&link), 64, json);
+        let writer = Writer::new(0, policy, Arc::clone(&directory), Arc::clone(&link), 64, json);
         let pool = LogPool::new(64 << 10, 64);
-        Self { folder, faults, writer, link, numbers, now: Instant::now(), gate, pool }
+        Self { folder, faults, writer, directory, link, numbers, now: Instant::now(), gate, pool }
     }
 
     /// Hands a batch of records of one connection to the writer.

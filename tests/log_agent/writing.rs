@@ -3,8 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::agent::directory::bytes_of;
 use crate::agent::fsync::Fsync;
-use crate::rig::{ODD, Rig, Setup, some};
+use crate::agent::recovery::recover;
+use crate::rig::{ODD, Rig, Setup, assert_payloads, some};
 use crate::store::name::Kind;
 
 #[test]
@@ -143,17 +145,67 @@ fn bad_records_are_set_aside_and_counted_for_their_sender() {
 
 #[test]
 fn a_segment_that_somebody_deletes_is_noticed() {
-    for suffix in [".log", ".idx"] {
-        let mut rig = Rig::new(Setup::default());
-        rig.give(0, &["before"]);
-        rig.work();
-        let file = rig.folder.files(suffix)[0].clone();
-        fs::remove_file(rig.folder.path().join(&file)).expect("deleted");
-        rig.give(0, &["behind"]);
-        rig.work();
-        rig.assert_records(&["behind"]);
-        assert_eq!((rig.numbers.segments_deleted.value(), rig.durable(0)), (1, Some(2)));
+    let mut rig = Rig::new(Setup::default());
+    rig.give(0, &["before"]);
+    rig.work();
+    let file = rig.folder.files(".log")[0].clone();
+    fs::remove_file(rig.folder.path().join(&file)).expect("deleted");
+    rig.give(0, &["behind"]);
+    rig.work();
+    rig.assert_records(&["behind"]);
+    assert_eq!((rig.numbers.segments_deleted.value(), rig.durable(0)), (1, Some(2)));
+    assert_eq!(rig.folder.files(".idx").len(), 1, "an index without data goes");
+}
+
+#[test]
+fn a_segment_whose_index_is_deleted_keeps_its_records() {
+    let records = some(0, 30);
+    for policy in [Fsync::Batch, Fsync::Never, Fsync::Interval(Duration::from_millis(500))] {
+        // Between two groups, and in the middle of one that waits for space.
+        for space in [None, Some(200), Some(700)] {
+            let mut rig = Rig::new(Setup { policy, ..Setup::default() });
+            rig.give(0, &records[..10]);
+            rig.work();
+            let remove = |rig: &Rig| {
+                let index = rig.folder.files(".idx")[0].clone();
+                fs::remove_file(rig.folder.path().join(&index)).expect("deleted");
+            };
+            rig.faults.space(space);
+            rig.give(0, &records[10..20]);
+            rig.give(0, &records[20..]);
+            if space.is_some() {
+                rig.now = rig.writer.advance(rig.now).unwrap_or(rig.now);
+            }
+            remove(&rig);
+            rig.faults.space(None);
+            rig.give(0, &["the last"]);
+            rig.work();
+            assert_eq!((rig.numbers.segments_deleted.value(), rig.durable(0)), (1, Some(31)));
+            assert_eq!((rig.folder.files(".log").len(), rig.folder.files(".idx").len()), (2, 1));
+            assert_eq!(rig.writer.close(), 0);
+            let there = bytes_of(rig.folder.path()).expect("counted");
+            if space.is_none() {
+                assert_eq!(rig.directory.space.used(), there, "no byte is counted that is not there");
+            }
+            recover(rig.folder.path()).expect("recovered");
+            assert_payloads(&rig.folder, &[&records[..], &[b"the last".to_vec()]].concat());
+        }
     }
+}
+
+#[test]
+fn an_index_that_is_deleted_during_a_sync_costs_nothing_and_nothing_is_there_twice() {
+    let records = some(0, 20);
+    let mut rig = Rig::new(Setup::default());
+    rig.give(0, &records[..10]);
+    rig.work();
+    let index = rig.folder.path().join(&rig.folder.files(".idx")[0]);
+    rig.faults.delete_at_sync(index);
+    rig.give(0, &records[10..]);
+    rig.work();
+    assert_eq!((rig.folder.files(".log").len(), rig.durable(0)), (2, Some(20)));
+    recover(rig.folder.path()).expect("recovered");
+    rig.assert_records(&records);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use sluicegate::flow::RunPlace;
 use super::directory::Directory;
 use super::disk::is_full;
 use super::fsync::Fsync;
-use super::segment::Segment;
+use super::segment::{Deleted, Extent, Segment};
 use super::tag::{Head, LogBatch, LogRun};
 use crate::store::index::{Entry, Origin, Runs};
 use crate::store::name::Kind;
@@ -64,7 +64,7 @@ impl Lane {
     pub fn write(&mut self, directory: &Directory, group: &VecDeque<LogBatch>, now: Instant) -> io::Result<()> {
         self.cut_condemned(directory)?;
         if !group.is_empty() {
-            self.notice_deleted(directory)?;
+            self.notice_deleted(directory, None)?;
         }
         loop {
             let from = self.segment.as_ref().map_or(0, |segment| segment.written().bytes);
@@ -134,12 +134,12 @@ impl Lane {
             self.safe = self.next;
             return Ok(true);
         };
-        let began = Instant::now();
+        let (began, safe) = (Instant::now(), segment.synced());
         match segment.sync() {
             Ok(()) => directory.numbers.synced(began.elapsed()),
             Err(error) => return self.sync_failed(directory, error).map(|()| true),
         }
-        if self.policy == Fsync::Batch && self.notice_deleted(directory)? {
+        if self.policy == Fsync::Batch && self.notice_deleted(directory, Some(safe))? {
             return Ok(false);
         }
         self.safe = self.next;
@@ -182,14 +182,22 @@ impl Lane {
         Ok(())
     }
 
-    /// True if the segment has been deleted: what is not safe yet is written to the next.
-    fn notice_deleted(&mut self, directory: &Directory) -> io::Result<bool> {
-        let deleted = self.segment.as_ref().map_or(Ok(false), Segment::is_deleted)?;
-        if let Some(segment) = self.segment.take_if(|_| deleted) {
-            segment.forget(directory);
-            self.next = self.safe;
+    /// True if the segment has been deleted, or its index: what is behind `safe` is written to the next. Without an index
+    /// the segment gets nothing more, and keeps what is safe in it.
+    fn notice_deleted(&mut self, directory: &Directory, safe: Option<Extent>) -> io::Result<bool> {
+        let Some(deleted) = self.segment.as_ref().map_or(Ok(None), Segment::deleted)? else { return Ok(false) };
+        let Some(mut segment) = self.segment.take() else { return Ok(false) };
+        self.next = self.safe;
+        match deleted {
+            Deleted::Data => segment.forget(directory),
+            Deleted::Index => {
+                directory.numbers.segments_deleted.add(1);
+                segment.take_back(safe.unwrap_or(segment.synced()));
+                self.condemned = Some(segment);
+                self.cut_condemned(directory)?;
+            }
         }
-        Ok(deleted)
+        Ok(true)
     }
 
     /// Finishes the segment.

@@ -24,6 +24,15 @@ impl Extent {
     }
 }
 
+/// What somebody has deleted of a segment that is being written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// Its records, and maybe its index.
+    Data,
+    /// Its index alone.
+    Index,
+}
+
 /// Bytes of the mark at the end of an index. They are promised to each segment from its beginning.
 const MARK_BYTES: u64 = HEAD_BYTES as u64;
 
@@ -163,9 +172,23 @@ impl Segment {
         Ok(())
     }
 
-    /// True if somebody has deleted one of its files.
-    pub fn is_deleted(&self) -> io::Result<bool> {
-        Ok(self.data.is_deleted()? || self.index.is_deleted()?)
+    /// What somebody has deleted of it.
+    pub fn deleted(&self) -> io::Result<Option<Deleted>> {
+        Ok(match (self.data.is_deleted()?, self.index.is_deleted()?) {
+            (true, _) => Some(Deleted::Data),
+            (false, true) => Some(Deleted::Index),
+            (false, false) => None,
+        })
+    }
+
+    /// How far it is durable.
+    pub fn synced(&self) -> Extent {
+        self.synced
+    }
+
+    /// What is behind `safe` is going to be written once more, elsewhere.
+    pub fn take_back(&mut self, safe: Extent) {
+        self.synced = safe;
     }
 
     /// Takes back what is not durable. Nothing may be told about the kernel's copy of it any more.
@@ -180,6 +203,10 @@ impl Segment {
     pub fn finish(mut self, directory: &Directory) {
         if self.written.records == 0 {
             self.remove(directory);
+            return;
+        }
+        if self.index.is_deleted().unwrap_or(false) {
+            self.leave(directory);
             return;
         }
         // If this fails the segment is as good; recovery will look at it once more.
@@ -212,15 +239,24 @@ impl Segment {
         self.gone(directory);
     }
 
-    /// Somebody has deleted it while it was being written.
+    /// Somebody has deleted its data while it was being written. An index without data goes, too; data that is there under
+    /// that name is not what was written here, and somebody else's.
     pub fn forget(self, directory: &Directory) {
         log::warn!("{} was deleted while it was being written; a new segment begins", self.name);
         directory.numbers.segments_deleted.add(1);
-        // One of the two may be left.
-        for file in [self.name.data(Packing::Plain), self.name.index()] {
-            let _ = directory.disk.remove(&file);
+        if !directory.path.join(self.name.data(Packing::Plain)).exists() {
+            let _ = directory.disk.remove(&self.name.index());
         }
         self.gone(directory);
+    }
+
+    /// Closes it without its index, which somebody has deleted. Its records stay; the next start makes the index anew.
+    fn leave(self, directory: &Directory) {
+        let records = self.written.records;
+        log::warn!("{}: its index was deleted; its {records} records stay, and the next start finds them", self.name);
+        directory.space.give_back(self.written.index_bytes);
+        directory.space.withdraw(MARK_BYTES + self.torn.unwrap_or(0));
+        directory.closed(self.name);
     }
 
     fn gone(self, directory: &Directory) {
