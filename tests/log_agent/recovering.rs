@@ -258,3 +258,97 @@ fn what_was_being_made_is_made_again() {
     assert!(folder.files(".tmp").is_empty());
     assert_payloads(&folder, &some(0, 3));
 }
+
+/// A folder with segments that were finished one after the other, and one that was not.
+fn several(chunks: &[&[Vec<u8>]]) -> Folder {
+    let mut folder = Folder::new();
+    for (number, records) in chunks.iter().enumerate() {
+        let mut rig = Rig::within(folder, Setup { policy: Fsync::Never, ..Setup::default() }, 1_000_000_000);
+        rig.give(4, records);
+        rig.work();
+        if number + 1 < chunks.len() {
+            assert_eq!(rig.writer.close(), 0);
+        }
+        folder = rig.folder;
+    }
+    folder
+}
+
+#[test]
+fn files_of_two_segments_that_were_mixed_up_cost_no_record() {
+    let same_sizes: Vec<_> = (0..60).map(|number| format!("{number:09}").into_bytes()).collect();
+    for records in [some(0, 60), same_sizes] {
+        let chunks = [&records[..30], &records[30..50], &records[50..]];
+        for suffix in [".log", ".idx"] {
+            for [one, other] in [[0, 1], [1, 2], [0, 2]] {
+                let folder = several(&chunks);
+                let files = folder.files(suffix);
+                let [one_path, other_path] = [one, other].map(|number| folder.path().join(&files[number]));
+                let aside = folder.path().join("aside");
+                fs::rename(&one_path, &aside).expect("renamed");
+                fs::rename(&other_path, &one_path).expect("renamed");
+                fs::rename(&aside, &other_path).expect("renamed");
+                let recovered = recover(folder.path()).expect("recovered");
+                assert_eq!((recovered.bytes_cut, recovered.records_damaged), (0, 0), "{suffix} {one} {other}");
+                let mut expected = chunks.to_vec();
+                if suffix == ".log" {
+                    expected.swap(one, other);
+                }
+                assert_payloads(&folder, &expected.concat());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_finished_segment_that_is_shorter_now_keeps_what_is_there() {
+    // The next record by the index is longer than all that is there.
+    let records = some(0, 20);
+    let folder = several(&[&[&records[..3], &[vec![b'x'; 10_000]]].concat(), &records[19..]]);
+    let mut bytes = records[..3].join(&b'\n');
+    bytes.extend_from_slice(b"\n");
+    for record in &records[3..19] {
+        bytes.extend_from_slice(record);
+        bytes.push(b'\n');
+    }
+    fs::write(path(&folder, ".log"), bytes).expect("written");
+    assert_eq!(recover(folder.path()).expect("recovered").records_found, 16);
+    assert_payloads(&folder, &records);
+}
+
+#[test]
+fn a_segment_with_bytes_and_no_whole_record_stays() {
+    let folder = crashed(&["a long record that is torn"]);
+    fs::write(path(&folder, ".log"), b"a long").expect("written");
+    for _ in 0..2 {
+        let recovered = recover(folder.path()).expect("recovered");
+        assert_eq!((recovered.bytes_cut, folder.size(&folder.files(".log")[0])), (0, 6));
+        assert_payloads::<&str>(&folder, &[]);
+    }
+    assert_eq!(recover(folder.path()).expect("recovered").unfinished, 0, "once is enough");
+    // So do bytes without any index.
+    let folder = crashed(&["gone"]);
+    fs::remove_file(path(&folder, ".idx")).expect("removed");
+    fs::write(path(&folder, ".log"), b"no line").expect("written");
+    recover(folder.path()).expect("recovered");
+    assert_eq!(folder.size(&folder.files(".log")[0]), 7);
+}
+
+#[test]
+fn a_flipped_bit_of_the_last_record_is_seen_and_it_stays() {
+    let records = some(0, 6);
+    let folder = crashed(&records);
+    let mut bytes = fs::read(path(&folder, ".log")).expect("read");
+    let length = bytes.len();
+    bytes[length - 3] ^= 4;
+    fs::write(path(&folder, ".log"), &bytes).expect("written");
+    let recovered = recover(folder.path()).expect("recovered");
+    assert_eq!((recovered.records_damaged, recovered.records_found, recovered.bytes_cut), (1, 0, 0));
+    // A block in its middle that was never written is what a crash of the machine leaves.
+    let folder = crashed(&[&records[..], &[vec![b'x'; 3000]]].concat());
+    let mut bytes = fs::read(path(&folder, ".log")).expect("read");
+    bytes[512..1024].fill(0);
+    fs::write(path(&folder, ".log"), &bytes).expect("written");
+    assert_eq!(recover(folder.path()).expect("recovered").bytes_cut, 3001);
+    assert_payloads(&folder, &records);
+}

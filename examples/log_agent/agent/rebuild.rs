@@ -14,6 +14,8 @@ use crate::store::runs::{Entries, Piece, RunReader};
 const CHUNK: usize = 64 << 10;
 /// Bytes of runs that are written at once.
 const RUNS: usize = 64 << 10;
+/// What a crash of the machine leaves empty is whole blocks of the disk, none of them smaller.
+const BLOCK: u64 = 512;
 
 /// How much of a segment is good.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,6 +45,10 @@ pub struct Rebuild<'d> {
     last_micros: u64,
     /// No record is longer.
     line_max: u64,
+    /// The old index says that the segment was whole once, with other bytes: its end is not torn.
+    finished: bool,
+    /// The records behind the last certain one have their newlines where their entries say.
+    fits: bool,
 }
 
 /// What lies at some place.
@@ -51,6 +57,7 @@ struct Stretch {
     length: u64,
     crc: u32,
     newline: bool,
+    last: Option<u8>,
 }
 
 impl<'d> Rebuild<'d> {
@@ -62,11 +69,27 @@ impl<'d> Rebuild<'d> {
         let [index_bytes, good_index_bytes] = [HEAD_BYTES as u64; 2];
         let (runs, line_max) = (Runs::with_capacity(RUNS), line_max as u64);
         let (runs_good, last_micros) = (true, micros);
-        Ok(Self { data, bytes, index, index_bytes, runs, runs_good, at, good, good_index_bytes, last_micros, line_max })
+        let (finished, fits) = (false, true);
+        Ok(Self {
+            data,
+            bytes,
+            index,
+            index_bytes,
+            runs,
+            runs_good,
+            at,
+            good,
+            good_index_bytes,
+            last_micros,
+            line_max,
+            finished,
+            fits,
+        })
     }
 
-    /// Goes through the old index.
-    pub fn walk(&mut self, index: Option<File>) -> io::Result<()> {
+    /// Goes through the old index, which may say that the segment was `finished`.
+    pub fn walk(&mut self, index: Option<File>, finished: bool) -> io::Result<()> {
+        self.finished = finished;
         if let Some(index) = index {
             let mut runs = RunReader::new(BufReader::new(index));
             // A header that is damaged or torn off says nothing about the runs behind it.
@@ -78,18 +101,81 @@ impl<'d> Rebuild<'d> {
                     Piece::NoMore => break,
                 };
                 if self.take_run(entries, sound)? {
-                    return Ok(());
+                    return self.end(true);
                 }
             }
             if let Some(entries) = runs.take_torn() {
-                self.take_run(entries, false)?;
+                let overshot = self.take_run(entries, false)?;
+                return self.end(overshot);
+            }
+        }
+        self.end(false)
+    }
+
+    /// The index says nothing more. What is behind the last certain record is torn, or damaged, or of another segment whose
+    /// files were mixed up with these; `overshot`: the next entry has more bytes than are left.
+    fn end(&mut self, overshot: bool) -> io::Result<()> {
+        if self.at.bytes > self.good.bytes {
+            let certain = self.good.records - self.good.found - self.good.damaged;
+            if certain > 0 && self.is_empty_somewhere()? {
+                // What the machine's crash has left of records that were not synced.
+                return Ok(());
+            }
+            if certain > 0 && self.fits {
+                self.keep_damaged()?;
+            } else {
+                // Entries that none, or not even the newlines agree with, are not of these records.
+                self.go_back()?;
+                return self.find_lines(self.bytes, false);
             }
         }
         // With an index that ends too early, what is behind it was written all the same.
-        self.find_lines(self.bytes, false)
+        if overshot && !self.finished { Ok(()) } else { self.find_lines(self.bytes, false) }
     }
 
-    /// True if the segment is torn here: nothing behind it is whole.
+    /// True if something behind the last certain record was never written, which shows as bytes of 0: at the end, where
+    /// every line has another, or in a whole block of the disk.
+    fn is_empty_somewhere(&mut self) -> io::Result<bool> {
+        let mut at = self.good.bytes;
+        self.data.seek(SeekFrom::Start(at))?;
+        // Those since another byte, and those of this block, whose front may be certain.
+        let (mut zeros, mut block_zeros) = (0, 0);
+        loop {
+            let chunk = self.data.fill_buf()?;
+            if chunk.is_empty() || block_zeros == BLOCK {
+                break;
+            }
+            let length = chunk.len().min((BLOCK - at % BLOCK) as usize);
+            let trailing = chunk[..length].iter().rev().take_while(|byte| **byte == 0).count() as u64;
+            let all = trailing == length as u64;
+            zeros = if all { zeros + trailing } else { trailing };
+            block_zeros = if at % BLOCK == 0 { 0 } else { block_zeros } + if all { trailing } else { 0 };
+            at += length as u64;
+            self.data.consume(length);
+        }
+        self.data.seek(SeekFrom::Start(self.at.bytes))?;
+        Ok(zeros > 0 || block_zeros == BLOCK)
+    }
+
+    /// What is damaged at the end stays, as what it is.
+    fn keep_damaged(&mut self) -> io::Result<()> {
+        self.good = self.at;
+        self.runs_good = true;
+        self.write_runs()
+    }
+
+    /// Forgets what was taken behind the last certain record.
+    fn go_back(&mut self) -> io::Result<()> {
+        self.runs.clear();
+        self.runs_good = true;
+        self.index_bytes = self.good_index_bytes;
+        self.index.set_len(self.index_bytes)?;
+        self.index.seek(SeekFrom::Start(self.index_bytes))?;
+        self.at = self.good;
+        self.data.seek(SeekFrom::Start(self.at.bytes)).map(drop)
+    }
+
+    /// True if an entry has more bytes than are left.
     fn take_run(&mut self, entries: Entries, sound: bool) -> io::Result<bool> {
         for entry in entries {
             let offset = u64::from(entry.offset);
@@ -104,7 +190,7 @@ impl<'d> Rebuild<'d> {
             if offset > self.at.bytes {
                 self.find_lines(offset.min(self.bytes), true)?;
             }
-            if entry.payload_end() > self.bytes || offset > self.bytes {
+            if entry.line_end() > self.bytes {
                 return Ok(true);
             }
             self.take_entry(entry)?;
@@ -134,9 +220,11 @@ impl<'d> Rebuild<'d> {
         self.at.bytes = entry.payload_end() + newline.length;
         self.at.records += 1;
         match whole {
-            true => self.good = self.at,
+            true => (self.good, self.fits) = (self.at, true),
             false => self.at.damaged += 1,
         }
+        let end = if entry.newline_added { newline.last } else { payload.last };
+        self.fits &= whole || end == Some(b'\n');
         Ok(())
     }
 
@@ -144,7 +232,7 @@ impl<'d> Rebuild<'d> {
     fn find_lines(&mut self, end: u64, record_behind: bool) -> io::Result<()> {
         while self.at.bytes < end {
             let most = self.line_max.min(end - self.at.bytes);
-            let Stretch { length, crc, mut newline } = self.pass(most, true)?;
+            let Stretch { length, crc, mut newline, .. } = self.pass(most, true)?;
             if !newline && length == self.line_max && length < end - self.at.bytes {
                 newline = self.data.fill_buf()?.first() == Some(&b'\n');
                 self.data.consume(usize::from(newline));
@@ -180,6 +268,7 @@ impl<'d> Rebuild<'d> {
             let newline = if line { chunk.iter().position(|byte| *byte == b'\n') } else { None };
             let length = newline.unwrap_or(chunk.len());
             crc.update(&chunk[..length]);
+            passed.last = chunk[..length].last().copied().or(passed.last);
             passed.length += length as u64;
             passed.newline = newline.is_some();
             self.data.consume(length + usize::from(passed.newline));
@@ -208,9 +297,12 @@ impl<'d> Rebuild<'d> {
         Ok(())
     }
 
-    /// Ends the new index behind the last record that is certain.
+    /// Ends the new index behind the last record that is certain. Without any, all bytes stay, whatever they are.
     pub fn finish(mut self) -> io::Result<Rebuilt> {
         self.write_runs()?;
+        if self.good.records == 0 {
+            self.good.bytes = self.bytes;
+        }
         self.index.set_len(self.good_index_bytes)?;
         self.index.seek(SeekFrom::Start(self.good_index_bytes))?;
         self.index.write_all(&Head::end_mark(self.good.bytes as u32, self.good.records).encode())?;

@@ -1,9 +1,10 @@
 //! What a crash has left: torn records are cut off, and each segment is finished.
 //!
 //! An index is written before its records. So after a crash of the agent the last entries may be without their records,
-//! and the last record may be torn: both are cut off. What else is wrong (a damaged, shortened or missing index) is no
-//! crash of the agent. Then nothing that is there is thrown away: records without an entry that can be believed are found
-//! again by their newlines (`rebuild`), and belong to connection 0.
+//! and the last record may be torn: both are cut off. What else is wrong (a damaged, shortened or missing index, or that of
+//! another segment) is no crash of the agent. Then nothing that is there is thrown away: records without an entry that can
+//! be believed are found again by their newlines (`rebuild`), and belong to connection 0. A segment that has bytes and not
+//! one whole record stays, with an index that says so.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -99,15 +100,14 @@ fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recover
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    if let Some(index) = &index
-        && is_finished(index, bytes)?
-    {
+    let finished = index.as_ref().map_or(Ok(None), finished_bytes)?;
+    if finished == Some(bytes) {
         return Ok(());
     }
     recovered.unfinished += 1;
     let new_path = directory.join(format!("{}{}", name.index(), compress::UNFINISHED));
     let mut rebuild = Rebuild::new(&data, bytes, File::create(&new_path)?, name.opened * 1_000_000, line_max)?;
-    rebuild.walk(index)?;
+    rebuild.walk(index, finished.is_some())?;
     let Rebuilt { bytes: good, records, found, damaged } = rebuild.finish()?;
     let cut = bytes - good;
     recovered.records_found += found;
@@ -122,7 +122,9 @@ fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recover
     if damaged > 0 {
         log::error!("{name}: {damaged} records are not those that were received");
     }
-    if records == 0 {
+    if records == 0 && bytes > 0 {
+        log::warn!("{name}: none of its {bytes} bytes are a whole record; they stay as they are");
+    } else if records == 0 {
         fs::remove_file(&data_path)?;
         fs::remove_file(&new_path)?;
         return fs::remove_file(&index_path).or_else(|error| match error.kind() {
@@ -136,16 +138,16 @@ fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recover
     File::open(directory)?.sync_all()
 }
 
-/// True if the mark at its end says that the segment was finished with so many bytes.
-fn is_finished(mut index: &File, bytes: u64) -> io::Result<bool> {
+/// With how many bytes the segment was finished, if the mark at the end of its index says that it was.
+fn finished_bytes(mut index: &File) -> io::Result<Option<u64>> {
     let length = index.metadata()?.len();
     let head_bytes = HEAD_BYTES as u64;
     if length < 2 * head_bytes || length % ENTRY_BYTES as u64 != 0 {
-        return Ok(false);
+        return Ok(None);
     }
     let mut last = [0; HEAD_BYTES];
     index.seek(SeekFrom::Start(length - head_bytes))?;
     index.read_exact(&mut last)?;
     index.rewind()?;
-    Ok(Head::decode_repaired(&last).and_then(|mark| mark.as_end_mark()).is_some_and(|(finished, _)| finished == bytes))
+    Ok(Head::decode_repaired(&last).and_then(|mark| mark.as_end_mark()).map(|(finished, _)| finished))
 }
