@@ -123,8 +123,9 @@ impl Args {
         if self.qcap_bytes > QCAP_BYTES_MAX {
             usage_error("--qcap-bytes", self.qcap_bytes, &format!("lower it to {QCAP_BYTES_MAX} at most"));
         }
-        if self.disk_max.is_some_and(|most| most < self.cap) {
-            let least = format!("raise it to --cap, {}, at least", self.cap);
+        let disk_least = Plan::disk_least(self.cap, self.writers, self.json);
+        if self.disk_max.is_some_and(|most| most < disk_least) {
+            let least = format!("raise it to {disk_least} at least: --cap, with its index, for each writer");
             usage_error("--disk-max", self.disk_max.unwrap_or(0), &least);
         }
         Plan {

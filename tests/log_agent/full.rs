@@ -1,11 +1,19 @@
 //! A full disk: nothing is lost, nothing is written twice, nothing spins.
 
 use std::fs;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
 use std::time::Duration;
 
+use crate::agent::directory::bytes_of;
 use crate::agent::fsync::Fsync;
-use crate::agent::plan::WhenFull;
+use crate::agent::plan::{Plan, WhenFull};
+use crate::agent::segment::alone_bytes;
+use crate::clients::{acking, finish, frames, newest, start, stop};
+use crate::disks::Folder;
 use crate::logs;
+use crate::net::connect;
 use crate::rig::{Rig, Setup, some};
 
 #[test]
@@ -150,4 +158,109 @@ fn a_directory_that_cannot_be_listed_is_named() {
     for what in ["cannot count what the segments take: ", "cannot look for the oldest segment, to make room: "] {
         assert!(!logs::with(&[what, folder]).is_empty(), "{what}");
     }
+}
+
+#[test]
+fn a_segment_that_is_open_makes_room_as_well() {
+    let setup = Setup { disk_max: Some(1200), when_full: WhenFull::DropOldestSegment, ..Setup::default() };
+    let mut rig = Rig::new(setup);
+    let records = some(0, 60);
+    for records in records.chunks(3) {
+        rig.give(0, records);
+        assert_eq!(rig.work(), 1, "nobody waits");
+    }
+    let last: Vec<_> = rig.records(crate::store::name::Kind::Log).into_iter().map(|(_, payload)| payload).collect();
+    assert_eq!(last, records[60 - last.len()..], "the newest, without a gap");
+    assert_eq!(rig.numbers.records_dropped.value() as usize, 60 - last.len());
+    assert!(rig.durable(0) == Some(60) && bytes_of(rig.folder.path()).expect("counted") <= 1200);
+}
+
+#[test]
+fn the_open_segment_of_another_writer_makes_room_as_well() {
+    let setup = Setup { disk_max: Some(1200), when_full: WhenFull::DropOldestSegment, ..Setup::default() };
+    let mut rig = Rig::new(setup);
+    let mut other = rig.beside();
+    other.give(0, &some(0, 30));
+    other.work();
+    let look = other.writer.advance(other.now).expect("it looks whether it is in the way");
+    // All that is there is open, and the other one has nothing to do.
+    rig.give(1, &some(30, 10));
+    rig.now = rig.writer.advance(rig.now).expect("it tries again");
+    assert!(!rig.writer.is_idle());
+    other.now = look;
+    other.writer.advance(other.now);
+    rig.work();
+    rig.assert_records(&some(30, 10));
+    assert_eq!((rig.numbers.segments_dropped.value(), rig.numbers.records_dropped.value()), (1, 30));
+    assert_eq!(other.writer.advance(other.now), None, "without an open segment it looks no more");
+}
+
+#[test]
+fn the_longest_record_fits_into_the_least_space() {
+    let least = alone_bytes(50);
+    for (length, fits) in [(50, true), (51, false)] {
+        let setup = Setup { disk_max: Some(least), when_full: WhenFull::DropOldestSegment, ..Setup::default() };
+        let mut rig = Rig::new(setup);
+        for _ in 0..3 {
+            rig.give(0, &["x".repeat(length)]);
+            rig.writer.advance(rig.now);
+            assert_eq!(rig.writer.is_idle(), fits, "{length}");
+        }
+    }
+    let folder = Folder::new();
+    let plan = Plan { writers: 3, json: true, ..acking(&folder) };
+    assert_eq!(Plan::disk_least(50, 3, true), 6 * least);
+    assert_eq!(Plan { disk_max: Some(1200), ..plan.clone() }.segment_bytes(), 100, "half of it for six that are open");
+    assert_eq!(plan.segment_bytes(), plan.rotate_bytes);
+}
+
+#[test]
+fn an_agent_with_little_space_and_large_segments_goes_on() {
+    let folder = Folder::new();
+    let most = 1 << 20;
+    let plan = Plan { disk_max: Some(most), rotate_bytes: 128 << 20, bytes_high: 8 << 20, ..acking(&folder) };
+    let (agent, address) = start(&Plan { when_full: WhenFull::DropOldestSegment, records_high: 1 << 16, ..plan });
+    let mut peer = connect(address);
+    peer.write_all(&frames(1, 0, 0..20_000, (200, 300))).expect("taken");
+    assert_eq!(newest(&finish(peer)), 20_000);
+    assert!(agent.numbers.segments_dropped.value() > 3 && agent.numbers.troubles.value() == 0);
+    stop(agent).expect("everything was written");
+    assert!(bytes_of(folder.path()).expect("counted") <= most);
+}
+
+#[test]
+fn many_writers_together_do_not_exceed_disk_max() {
+    const MOST: u64 = 40_000;
+    let when_full = WhenFull::DropOldestSegment;
+    let rig = Rig::new(Setup { rotate_bytes: 2000, disk_max: Some(MOST), when_full, ..Setup::default() });
+    let done = AtomicBool::new(false);
+    let there = || {
+        // While nothing is deleted, what lies there at the end of the count is no less than what was counted.
+        let _deleting = rig.directory.deletes();
+        bytes_of(rig.folder.path()).expect("counted")
+    };
+    thread::scope(|scope| {
+        let mut writers = Vec::new();
+        for slot in 0..4 {
+            let mut rig = rig.beside();
+            writers.push(scope.spawn(move || {
+                for _ in 0..1500 {
+                    rig.give(slot, &some(slot as usize, 20));
+                    rig.work();
+                }
+                assert_eq!(rig.writer.close(), 0);
+            }));
+        }
+        scope.spawn(|| {
+            while !done.load(SeqCst) {
+                let bytes = there();
+                assert!(bytes <= MOST, "{bytes} of {MOST}");
+            }
+        });
+        writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
+        done.store(true, SeqCst);
+    });
+    assert!(there() <= rig.directory.space.used(), "none is forgotten");
+    let numbers = &rig.directory.numbers;
+    assert!(numbers.segments_dropped.value() > 100 && numbers.troubles.value() == 0, "{}", numbers.troubles.value());
 }

@@ -127,6 +127,7 @@ fn wrong_values_name_their_flag_and_exit_2() {
         (&["--fsync", "sometimes"], "--fsync"),
         (&["--ack", "--fsync", "never"], "--fsync"),
         (&["--disk-max", "1"], "--disk-max"),
+        (&["--disk-max", "1M", "--cap", "1M"], "--disk-max"),
         (&["--when-disk-full", "weep"], "--when-disk-full"),
         (&["--compress", "arj"], "--compress"),
         (&["--qcap-bytes", "1000000G"], "--qcap-bytes"),

@@ -70,8 +70,17 @@ impl Rig {
         let rules = Rules { rotation, disk_max, when_full, clock: Box::new(move || unix) };
         let recovered = recover(folder.path()).expect("recovered");
         let disk = Box::new(FaultyDisk::new(folder.path(), &faults));
-        let directory = Directory::new(folder.path(), disk, &recovered, rules, Arc::clone(&numbers));
-        let directory = Arc::new(directory);
+        let directory = Directory::new(folder.path(), disk, &recovered, rules, numbers);
+        Self::at(folder, faults, Arc::new(directory), policy, json)
+    }
+
+    /// Another writer for the same directory, with a folder of its own that stays empty.
+    pub fn beside(&self) -> Self {
+        Self::at(Folder::new(), self.faults.clone(), Arc::clone(&self.directory), Fsync::Batch, false)
+    }
+
+    fn at(folder: Folder, faults: Faults, directory: Arc<Directory>, policy: Fsync, json: bool) -> Self {
+        let numbers = Arc::clone(&directory.numbers);
         let most = Level { items: 1 << 20, bytes: 1 << 30 };
         let gate = Gate::new(GateLimits { high: most, low: most, largest: 1 });
         let link = Arc::new(Link::new(gate.exit(), 1, Some(8)));

@@ -54,7 +54,8 @@ impl Compressor {
 }
 
 fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool) {
-    let is_plain = |segment: Listed| segment.packing == Packing::Plain;
+    // Without its index it is left for the next start, which makes that anew from what is not packed.
+    let is_plain = |segment: Listed| segment.packing == Packing::Plain && has_index(directory, segment);
     while !stop.load(Relaxed) {
         let oldest = match directory.oldest_finished(is_plain) {
             Ok(Some(oldest)) => oldest,
@@ -62,12 +63,16 @@ fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool) {
             Err(error) => return log::error!("cannot look for segments to pack: {error}"),
         };
         match pack(directory, oldest, packer, stop) {
-            Ok(true) => directory.numbers.segments_compressed.add(1),
+            Ok(true) => {}
             Ok(false) => return,
             // Whether it was the segment or the disk: the next finished segment is reason enough to try again.
             Err(error) => return log::error!("{} is not packed: {error}", oldest.name),
         }
     }
+}
+
+fn has_index(directory: &Directory, segment: Listed) -> bool {
+    directory.path.join(segment.name.index()).exists()
 }
 
 /// Packs one segment; false if it was stopped before the end. Whatever happens, one whole copy of it is there.
@@ -99,18 +104,19 @@ pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &Atomi
     });
     match done {
         Ok((true, packed_bytes)) => {
-            // First the packed one gets its name, then the plain one goes; recovery knows what both together mean.
-            fs::rename(&new, &packed)?;
-            directory.disk.sync_names()?;
-            directory.space.add(packed_bytes);
-            if !directory.path.join(segment.name.index()).exists() {
+            let _deleting = directory.deletes();
+            if !plain.exists() || !has_index(directory, segment) {
                 // It was deleted to make room meanwhile, and does not come back.
-                fs::remove_file(&packed)?;
-                directory.space.give_back(packed_bytes);
+                fs::remove_file(&new)?;
                 return Ok(true);
             }
+            // First the packed one gets its name, then the plain one goes; recovery knows what both together mean.
+            fs::rename(&new, &packed)?;
+            directory.space.add(packed_bytes);
+            directory.disk.sync_names()?;
             fs::remove_file(&plain)?;
             directory.space.give_back(plain_bytes);
+            directory.numbers.segments_compressed.add(1);
             log::debug!("{}: packed, {plain_bytes} bytes became {packed_bytes}", segment.name);
             Ok(true)
         }

@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use sluicegate::flow::Queue;
 
 use super::disk::Disk;
@@ -16,7 +17,7 @@ use super::plan::WhenFull;
 use super::recovery::Recovered;
 use super::space::Space;
 use crate::store::listing::{Listed, each_segment};
-use crate::store::name::{Kind, SegmentName};
+use crate::store::name::{Kind, Packing, SegmentName};
 use crate::store::runs::{Piece, RunReader};
 
 /// When a segment is finished.
@@ -39,6 +40,8 @@ pub struct Directory {
     pub numbers: Arc<Numbers>,
     when_full: WhenFull,
     numbering: Mutex<Numbering>,
+    deleting: Mutex<()>,
+    wanted: AtomicU64,
     clock: Clock,
     /// Rings for whoever packs finished segments.
     finished: Arc<Queue<()>>,
@@ -68,6 +71,8 @@ impl Directory {
             numbers,
             when_full: rules.when_full,
             numbering: Mutex::new(Numbering::after(recovered.number, recovered.opened)),
+            deleting: Mutex::new(()),
+            wanted: AtomicU64::new(0),
             clock: rules.clock,
             finished: Arc::new(Queue::new(1)),
         }
@@ -111,18 +116,51 @@ impl Directory {
     /// somebody else has deleted some. True if it makes sense to try again at once.
     pub fn make_room(&self) -> bool {
         let before = self.space.used();
-        match bytes_of(&self.path) {
-            Ok(used) => self.space.recount(used),
-            Err(error) => log::error!("{}: cannot count what the segments take: {error}", self.path.display()),
-        }
+        // One at a time. Whoever had to wait may find that there is room now.
+        let _deleting = self.deletes();
         if self.space.used() < before {
             return true;
         }
-        self.when_full == WhenFull::DropOldestSegment && self.drop_oldest()
+        self.recount();
+        if self.space.used() < before {
+            return true;
+        }
+        self.drops_oldest() && self.drop_oldest()
+    }
+
+    /// Held by whoever deletes files, or gives them another name, until the bytes are booked: in between, a count would
+    /// find one and not the other.
+    pub fn deletes(&self) -> MutexGuard<'_, ()> {
+        self.deleting.lock()
+    }
+
+    /// Counts anew. Whoever calls this has announced it ([`deletes`](Self::deletes)).
+    pub fn recount(&self) {
+        let since = self.space.begin_count();
+        match bytes_of(&self.path) {
+            Ok(found) => self.space.recount(found, since),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.space.recount(0, since),
+            Err(error) => log::error!("{}: cannot count what the segments take: {error}", self.path.display()),
+        }
+    }
+
+    /// Somebody found no finished segment to delete: whoever has one open is to finish it.
+    pub fn want_finished(&self) {
+        self.wanted.fetch_add(1, Relaxed);
+    }
+
+    /// How often that was wanted.
+    pub fn wanted(&self) -> u64 {
+        self.wanted.load(Relaxed)
+    }
+
+    /// True if a full disk costs the oldest segment.
+    pub fn drops_oldest(&self) -> bool {
+        self.when_full == WhenFull::DropOldestSegment
     }
 
     fn drop_oldest(&self) -> bool {
-        let oldest = match self.oldest_finished(|_| true) {
+        let Listed { name, .. } = match self.oldest_finished(|_| true) {
             Ok(Some(oldest)) => oldest,
             Ok(None) => return false,
             Err(error) => {
@@ -131,28 +169,39 @@ impl Directory {
                 return false;
             }
         };
-        let Listed { name, packing } = oldest;
-        let size = |file: &str| fs::metadata(self.path.join(file)).map_or(0, |metadata| metadata.len());
-        let [data, index] = [name.data(packing), name.index()];
-        let [data_bytes, index_bytes] = [&data, &index].map(|file| size(file));
-        let records = records_in(&self.path.join(&index));
-        if let Err(error) = self.disk.remove(&data) {
-            log::error!("no room is made: {error}");
-            return false;
+        let index = name.index();
+        let index_path = self.path.join(&index);
+        let records = records_in(&index_path);
+        let mut gone = false;
+        // Whole or packed; and both, if the packing could not be ended.
+        let data = [Packing::Plain, Packing::Gzip, Packing::Zstd].map(|packing| name.data(packing));
+        for file in data {
+            let Ok(metadata) = fs::metadata(self.path.join(&file)) else { continue };
+            if let Err(error) = self.disk.remove(&file) {
+                log::error!("no room is made: {error}");
+                return false;
+            }
+            self.space.give_back(metadata.len());
+            gone = true;
         }
-        if let Err(error) = self.disk.remove(&index) {
-            log::warn!("the index of a deleted segment stays: {error}");
+        if !gone {
+            // Somebody else was faster.
+            return true;
         }
-        self.space.give_back(data_bytes + index_bytes);
+        let index_bytes = fs::metadata(&index_path).map(|metadata| metadata.len());
+        match self.disk.remove(&index) {
+            Ok(()) => self.space.give_back(index_bytes.unwrap_or(0)),
+            Err(error) => log::warn!("the index of a deleted segment stays: {error}"),
+        }
         self.numbers.segments_dropped.add(1);
         match records {
             Ok(records) => {
-                log::warn!("{data} was deleted to make room, and {records} records with it (--when-disk-full)");
+                log::warn!("{name} was deleted to make room, and {records} records with it (--when-disk-full)");
                 self.numbers.records_dropped.add(records);
             }
             Err(error) => {
                 log::warn!(
-                    "{data} was deleted to make room, and records with it that nobody has counted (--when-disk-full): \
+                    "{name} was deleted to make room, and records with it that nobody has counted (--when-disk-full): \
                      cannot read {index}: {error}"
                 );
                 self.numbers.segments_dropped_uncounted.add(1);

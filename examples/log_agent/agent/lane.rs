@@ -211,6 +211,11 @@ impl Lane {
         Ok(())
     }
 
+    /// True if its segment has records.
+    pub fn has_records(&self) -> bool {
+        self.segment.as_ref().is_some_and(|segment| segment.written().records > 0)
+    }
+
     /// When its segment will be too old.
     pub fn rotation_due(&self, directory: &Directory) -> Option<Instant> {
         Some(self.segment.as_ref()?.since + directory.rotation.age?)

@@ -14,6 +14,7 @@ use super::framing::{Framing, Room};
 use super::fsync::Fsync;
 use super::lane::INDEX_BYTES;
 use super::link::Link;
+use super::segment::alone_bytes;
 use super::tag::{LogBatch, LogPool};
 use super::writers;
 
@@ -74,6 +75,18 @@ impl Plan {
     pub fn batches(&self) -> usize {
         let fit = self.bytes_high / self.batch_bytes() as u64;
         (fit as usize).max(BATCHES_LEAST * self.writers)
+    }
+
+    /// What `--disk-max` has to be at least: each segment that can be open at once holds the longest record.
+    pub fn disk_least(cap: u64, writers: u64, json: bool) -> u64 {
+        alone_bytes(cap) * writers * if json { 2 } else { 1 }
+    }
+
+    /// When a segment is finished. Those that are open leave half of `--disk-max` to others: only finished ones can be
+    /// deleted, or packed.
+    pub fn segment_bytes(&self) -> u64 {
+        let open = self.writers as u64 * if self.json { 2 } else { 1 };
+        self.disk_max.map_or(self.rotate_bytes, |most| self.rotate_bytes.min(most / (2 * open)))
     }
 
     pub fn pool(&self) -> LogPool {

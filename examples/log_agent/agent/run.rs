@@ -76,7 +76,7 @@ impl Agent {
         say_recovered(&recovered);
         let numbers = Arc::new(Numbers::default());
         let rules = Rules {
-            rotation: Rotation { bytes: plan.rotate_bytes, age: plan.rotate_age },
+            rotation: Rotation { bytes: plan.segment_bytes(), age: plan.rotate_age },
             disk_max: plan.disk_max,
             when_full: plan.when_full,
             clock: Box::new(unix_seconds),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::directory::Directory;
 use super::disk::NamedFile;
-use crate::store::index::{HEAD_BYTES, HEADER, Head};
+use crate::store::index::{HEAD_BYTES, HEADER, Head, Runs};
 use crate::store::name::{Kind, Packing, SegmentName};
 
 /// How far a segment goes.
@@ -14,6 +14,11 @@ pub struct Extent {
     pub bytes: u64,
     pub records: u64,
     index_bytes: u64,
+}
+
+/// Bytes that a record of `length` bytes takes in a segment of its own, with all that belongs to it.
+pub fn alone_bytes(length: u64) -> u64 {
+    Extent::EMPTY.all_bytes() + length + 1 + Runs::RECORD_MOST as u64 + MARK_BYTES
 }
 
 impl Extent {
@@ -122,10 +127,10 @@ impl Segment {
         let all = (bytes + index.len()) as u64;
         directory.space.take(all)?;
         self.torn = Some(all);
-        self.index.write_all(&mut [IoSlice::new(index)])?;
-        match self.durable {
-            true => self.write_behind(slices)?,
-            false => self.data.write_all(slices)?,
+        if let Err(error) = self.write(slices, index) {
+            // Now, if it can be: who looks for room then counts what is there, and not what is torn. Else the next does it.
+            let _ = self.mend(directory);
+            return Err(error);
         }
         self.torn = None;
         directory.space.landed(all);
@@ -133,6 +138,14 @@ impl Segment {
         self.written.records += records;
         self.written.index_bytes += index.len() as u64;
         Ok(())
+    }
+
+    fn write(&mut self, slices: &mut [IoSlice<'_>], index: &[u8]) -> io::Result<()> {
+        self.index.write_all(&mut [IoSlice::new(index)])?;
+        match self.durable {
+            true => self.write_behind(slices),
+            false => self.data.write_all(slices),
+        }
     }
 
     /// Writes piece by piece, so that the disk and the copying work at the same time.
@@ -193,6 +206,7 @@ impl Segment {
 
     /// Takes back what is not durable. Nothing may be told about the kernel's copy of it any more.
     pub fn cut_to_synced(&mut self, directory: &Directory) -> io::Result<()> {
+        let _deleting = directory.deletes();
         self.cut_files(self.synced, directory)?;
         directory.space.give_back(self.written.all_bytes() - self.synced.all_bytes());
         self.written = self.synced;
@@ -231,12 +245,13 @@ impl Segment {
     }
 
     fn remove(self, directory: &Directory) {
+        let _deleting = directory.deletes();
         for file in [self.name.data(Packing::Plain), self.name.index()] {
             if let Err(error) = directory.disk.remove(&file) {
                 log::warn!("an empty segment stays: {error}");
             }
         }
-        self.gone(directory);
+        self.give_up(directory);
     }
 
     /// Somebody has deleted its data while it was being written. An index without data goes, too; data that is there under
@@ -244,24 +259,25 @@ impl Segment {
     pub fn forget(self, directory: &Directory) {
         log::warn!("{} was deleted while it was being written; a new segment begins", self.name);
         directory.numbers.segments_deleted.add(1);
+        let _deleting = directory.deletes();
         if !directory.path.join(self.name.data(Packing::Plain)).exists() {
             let _ = directory.disk.remove(&self.name.index());
         }
-        self.gone(directory);
+        self.give_up(directory);
     }
 
     /// Closes it without its index, which somebody has deleted. Its records stay; the next start makes the index anew.
     fn leave(self, directory: &Directory) {
         let records = self.written.records;
         log::warn!("{}: its index was deleted; its {records} records stay, and the next start finds them", self.name);
-        directory.space.give_back(self.written.index_bytes);
-        directory.space.withdraw(MARK_BYTES + self.torn.unwrap_or(0));
-        directory.closed(self.name);
+        let _deleting = directory.deletes();
+        self.give_up(directory);
     }
 
-    fn gone(self, directory: &Directory) {
-        directory.space.give_back(self.written.all_bytes());
+    /// Counts what is left, if anything: what somebody has deleted, another count may have missed already.
+    fn give_up(self, directory: &Directory) {
         directory.space.withdraw(MARK_BYTES + self.torn.unwrap_or(0));
+        directory.recount();
         directory.closed(self.name);
     }
 

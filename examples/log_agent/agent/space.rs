@@ -1,26 +1,40 @@
 //! How much the segments take on the disk, and how much they may.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
 
 /// Counts the bytes of all segments and indexes.
 #[derive(Debug)]
 pub struct Space {
-    /// What lies there, and what was promised to somebody who writes.
-    used: AtomicU64,
-    /// The second of these alone: it may lie there already, in part, or not yet.
-    promised: AtomicU64,
+    booked: Mutex<Booked>,
     most: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Booked {
+    /// What lies there, and what was promised to somebody who writes.
+    used: u64,
+    /// The second of these alone: it may lie there already, in part, or not yet.
+    promised: u64,
+    /// What was promised once and lies there now, since the start.
+    landed: u64,
+}
+
+/// What was booked when somebody began to count.
+#[derive(Debug, Clone, Copy)]
+pub struct Since {
+    landed: u64,
 }
 
 impl Space {
     pub fn new(used: u64, most: Option<u64>) -> Self {
-        Self { used: AtomicU64::new(used), promised: AtomicU64::new(0), most }
+        Self { booked: Mutex::new(Booked { used, ..Booked::default() }), most }
     }
 
     /// Bytes in use.
     pub fn used(&self) -> u64 {
-        self.used.load(Relaxed)
+        self.booked.lock().used
     }
 
     /// Promises `bytes` more to somebody who is going to write them.
@@ -28,43 +42,52 @@ impl Space {
     /// # Errors
     /// That would be too much; nothing was promised. As an error of the disk, because it is one for whoever writes.
     pub fn take(&self, bytes: u64) -> io::Result<()> {
-        // Before it is used: a recount in between counts it twice, and not too little.
-        self.promised.fetch_add(bytes, Relaxed);
-        let fits = |used: u64| Some(used + bytes).filter(|sum| self.most.is_none_or(|most| *sum <= most));
-        match self.used.fetch_update(Relaxed, Relaxed, fits) {
-            Ok(_) => Ok(()),
-            Err(used) => {
-                self.promised.fetch_sub(bytes, Relaxed);
-                let what = format!("--disk-max {} leaves no room beside {used} bytes", self.most.unwrap_or(0));
-                Err(io::Error::new(io::ErrorKind::StorageFull, what))
-            }
+        let mut booked = self.booked.lock();
+        if self.most.is_some_and(|most| booked.used + bytes > most) {
+            let (most, used) = (self.most.unwrap_or(0), booked.used);
+            let what = format!("--disk-max {most} leaves no room beside {used} bytes");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, what));
         }
+        booked.used += bytes;
+        booked.promised += bytes;
+        Ok(())
     }
 
     /// `bytes` that were promised lie there now.
     pub fn landed(&self, bytes: u64) {
-        self.promised.fetch_sub(bytes, Relaxed);
+        let mut booked = self.booked.lock();
+        booked.promised -= bytes;
+        booked.landed += bytes;
     }
 
     /// `bytes` that were promised do not lie there, and will not.
     pub fn withdraw(&self, bytes: u64) {
-        self.give_back(bytes);
-        self.promised.fetch_sub(bytes, Relaxed);
+        let mut booked = self.booked.lock();
+        booked.promised -= bytes;
+        booked.used = booked.used.saturating_sub(bytes);
     }
 
     /// Takes `bytes` off that are gone. Clamped: operators delete files, too.
     pub fn give_back(&self, bytes: u64) {
-        let _ = self.used.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
+        let mut booked = self.booked.lock();
+        booked.used = booked.used.saturating_sub(bytes);
     }
 
     /// Books `bytes` that are on the disk already, whether that is too much or not.
     pub fn add(&self, bytes: u64) {
-        self.used.fetch_add(bytes, Relaxed);
+        self.booked.lock().used += bytes;
     }
 
-    /// Sets what was found by counting anew. What was promised comes on top, as if none of it had been found.
-    pub fn recount(&self, found: u64) {
-        self.used.store(found + self.promised.load(Relaxed), Relaxed);
+    /// Somebody begins to count anew what lies there.
+    pub fn begin_count(&self) -> Since {
+        Since { landed: self.booked.lock().landed }
+    }
+
+    /// Sets what was found by counting. On top comes what is promised, and what has landed since the count began, as if
+    /// none of it had been found: too much is set right by the next count, and too little would not be noticed.
+    pub fn recount(&self, found: u64, since: Since) {
+        let mut booked = self.booked.lock();
+        booked.used = found + booked.promised + (booked.landed - since.landed);
     }
 }
 
@@ -81,7 +104,7 @@ mod tests {
         space.withdraw(1);
         space.take(1).expect("again");
         space.landed(90);
-        space.recount(0);
+        space.recount(0, space.begin_count());
         assert_eq!(space.used(), 0);
         Space::new(0, None).take(u64::MAX / 2).expect("no limit");
     }
@@ -90,10 +113,23 @@ mod tests {
     fn what_was_promised_stays_so_when_somebody_counts() {
         let space = Space::new(0, Some(100));
         space.take(40).expect("room");
-        space.recount(30);
+        space.recount(30, space.begin_count());
         assert_eq!(space.used(), 70, "it may be among what was found, or not");
         space.landed(40);
         space.give_back(40);
         assert_eq!(space.used(), 30);
+    }
+
+    #[test]
+    fn what_lands_while_somebody_counts_is_not_forgotten() {
+        let space = Space::new(0, Some(100));
+        space.take(40).expect("room");
+        let since = space.begin_count();
+        // The files are looked at here, and what is written now was not in them.
+        space.landed(40);
+        space.take(10).expect("room");
+        space.landed(10);
+        space.recount(0, since);
+        assert_eq!(space.used(), 50);
     }
 }

@@ -22,6 +22,9 @@ use crate::store::name::Kind;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
 
+/// How often a writer without work looks whether its open segment is in the way of another.
+const WANTED_LOOK: Duration = Duration::from_secs(1);
+
 /// What is written before blocks go home, where nothing is synced with it.
 const GROUP_BYTES: usize = 512 << 10;
 
@@ -36,6 +39,8 @@ pub struct Writer {
     group: VecDeque<LogBatch>,
     sync_due: Option<Instant>,
     trouble: Option<Trouble>,
+    /// How often finished segments were wanted, as far as it knows.
+    wanted: u64,
 }
 
 /// The disk does not take what it is given.
@@ -59,7 +64,7 @@ impl Writer {
         let kinds: &[Kind] = if set_aside { &[Kind::Log, Kind::Bad] } else { &[Kind::Log] };
         let lanes = kinds.iter().map(|kind| Lane::new(*kind, policy)).collect();
         let group = VecDeque::with_capacity(batches);
-        Self { number, policy, directory, link, lanes, group, sync_due: None, trouble: None }
+        Self { number, policy, directory, link, lanes, group, sync_due: None, trouble: None, wanted: 0 }
     }
 
     /// Takes a batch, to be written with the next [`advance`](Self::advance).
@@ -91,6 +96,7 @@ impl Writer {
         {
             return Some(trouble.retry_at);
         }
+        self.finish_wanted();
         loop {
             let began = Instant::now();
             let done = self.work(now);
@@ -98,10 +104,10 @@ impl Writer {
             match done {
                 Ok(()) => {
                     self.trouble_ends(now);
-                    return self.due();
+                    return self.due(now);
                 }
                 // Each turn of this has deleted a segment, or found that somebody else has.
-                Err(error) if is_full(&error) && self.directory.make_room() => {}
+                Err(error) if is_full(&error) && (self.directory.make_room() || self.finish_open()) => {}
                 Err(error) => return Some(self.trouble_begins(&error, now)),
             }
         }
@@ -131,6 +137,37 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// There is no finished segment to be deleted for want of room: finishes its own, and the other writers theirs. True if
+    /// there is one now.
+    fn finish_open(&mut self) -> bool {
+        if !self.directory.drops_oldest() {
+            return false;
+        }
+        let mut finished = false;
+        for lane in &mut self.lanes {
+            finished |= lane.has_records() && lane.rotate(&self.directory).is_ok();
+        }
+        if !finished {
+            self.directory.want_finished();
+            self.wanted = self.directory.wanted();
+        }
+        finished
+    }
+
+    /// Another writer found no finished segment to delete.
+    fn finish_wanted(&mut self) {
+        let wanted = self.directory.wanted();
+        if std::mem::replace(&mut self.wanted, wanted) == wanted {
+            return;
+        }
+        for lane in self.lanes.iter_mut().filter(|lane| lane.has_records()) {
+            if let Err(error) = lane.rotate(&self.directory) {
+                // What is held is tried again, and says more.
+                log::warn!("writer {}: a segment was not finished to make room: {error}", self.number);
+            }
+        }
     }
 
     fn is_sync_due(&mut self, now: Instant) -> bool {
@@ -194,9 +231,11 @@ impl Writer {
         self.link.trouble_ends();
     }
 
-    fn due(&self) -> Option<Instant> {
+    fn due(&self, now: Instant) -> Option<Instant> {
         let rotations = self.lanes.iter().map(|lane| lane.rotation_due(&self.directory));
-        rotations.chain([self.sync_due]).flatten().min()
+        let shares = self.directory.drops_oldest() && self.lanes.iter().any(Lane::has_records);
+        let look = shares.then_some(now + WANTED_LOOK);
+        rotations.chain([self.sync_due, look]).flatten().min()
     }
 
     /// Finishes what is being written; nothing comes any more. Returns how many records it could not write.
