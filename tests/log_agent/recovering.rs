@@ -1,6 +1,7 @@
 //! What a crash leaves, and what a bad disk does to an index.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
 use crate::agent::fsync::Fsync;
@@ -351,4 +352,39 @@ fn a_flipped_bit_of_the_last_record_is_seen_and_it_stays() {
     fs::write(path(&folder, ".log"), &bytes).expect("written");
     assert_eq!(recover(folder.path()).expect("recovered").bytes_cut, 3001);
     assert_payloads(&folder, &records);
+}
+
+#[test]
+fn a_plain_segment_goes_only_if_what_is_packed_has_all_of_it() {
+    let records = some(0, 30);
+    let packed = |suffix: &str, bytes: &[u8]| match suffix {
+        ".gz" => {
+            let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            to.write_all(bytes).expect("in memory");
+            to.finish().expect("in memory")
+        }
+        _ => zstd::encode_all(bytes, 0).expect("in memory"),
+    };
+    for suffix in [".gz", ".zst"] {
+        let whole = fs::read(path(&crashed(&records), ".log")).expect("read");
+        let good = packed(suffix, &whole);
+        let mut flipped = whole.clone();
+        flipped[7] ^= 1;
+        for (beside, is_good) in [
+            (good.clone(), true),
+            (good[..good.len() - 2].to_vec(), false),
+            (packed(suffix, &whole[..whole.len() - 1]), false),
+            (packed(suffix, &flipped), false),
+            (b"something else".to_vec(), false),
+            (Vec::new(), false),
+        ] {
+            let folder = crashed(&records);
+            let name = format!("{}{suffix}", folder.files(".log")[0]);
+            fs::write(folder.path().join(name), beside).expect("written");
+            recover(folder.path()).expect("recovered");
+            let there = [folder.files(".log").len(), folder.files(suffix).len()];
+            assert_eq!(there, if is_good { [0, 1] } else { [1, 0] });
+            assert_payloads(&folder, &records);
+        }
+    }
 }

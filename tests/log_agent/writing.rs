@@ -1,11 +1,15 @@
 //! Records into segments: exactly, in order, and never over the size of a segment.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::agent::compress::Compressor;
 use crate::agent::directory::bytes_of;
 use crate::agent::fsync::Fsync;
+use crate::agent::plan::Packer;
 use crate::agent::recovery::recover;
+use crate::clients::until;
 use crate::rig::{ODD, Rig, Setup, assert_payloads, some};
 use crate::store::name::Kind;
 
@@ -215,4 +219,23 @@ fn the_directory_may_be_deleted_as_well() {
     rig.give(0, &["behind"]);
     rig.work();
     rig.assert_records(&["behind"]);
+}
+
+#[test]
+fn the_compressor_leaves_a_segment_without_an_index_and_goes_on() {
+    let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
+    rig.give(0, &some(0, 20));
+    rig.work();
+    let [segments, first] = [rig.folder.files(".log"), rig.folder.files(".idx")];
+    fs::remove_file(rig.folder.path().join(&first[0])).expect("deleted");
+    let compressor = Compressor::start(Arc::clone(&rig.directory), Packer::Zstd).expect("started");
+    // All but the first, and the last, which is open.
+    let packed = segments.len() as u64 - 2;
+    until("the others are packed", || rig.numbers.segments_compressed.value() == packed);
+    compressor.stop();
+    assert_eq!(rig.folder.files(".log"), [segments[0].as_str(), segments[segments.len() - 1].as_str()]);
+    assert!(packed > 1 && rig.folder.files(".tmp").is_empty());
+    assert_eq!(rig.writer.close(), 0);
+    recover(rig.folder.path()).expect("recovered");
+    assert_payloads(&rig.folder, &some(0, 20));
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -17,6 +18,8 @@ use crate::store::name::Packing;
 pub const MEMORY: u64 = 12 << 20;
 const STACK: usize = 512 << 10;
 const CHUNK: usize = 64 << 10;
+/// What is unpacked looks back this far at most: 8 MiB.
+const WINDOW_LOG_MAX: u32 = 23;
 /// What it writes has this behind its name until it is whole.
 pub const UNFINISHED: &str = ".tmp";
 
@@ -125,6 +128,34 @@ pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &Atomi
             stopped.map(|_| false)
         }
     }
+}
+
+/// True if everything that is in `plain` is in the packed file, which is sound to its end.
+pub fn holds(packed: &Path, packing: Packing, mut plain: File) -> io::Result<bool> {
+    let packed = BufReader::with_capacity(CHUNK, File::open(packed)?);
+    let mut unpacked: Box<dyn Read> = match packing {
+        Packing::Plain => Box::new(packed),
+        Packing::Gzip => Box::new(flate2::read::GzDecoder::new(packed)),
+        Packing::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(packed)?;
+            // More than is packed with here. Whatever lies there, it does not get more memory.
+            decoder.window_log_max(WINDOW_LOG_MAX)?;
+            Box::new(decoder)
+        }
+    };
+    let [mut chunk, mut other] = [vec![0; CHUNK], vec![0; CHUNK]];
+    loop {
+        let count = plain.read(&mut chunk)?;
+        if count == 0 {
+            break;
+        }
+        unpacked.read_exact(&mut other[..count])?;
+        if chunk[..count] != other[..count] {
+            return Ok(false);
+        }
+    }
+    // Its checksum is at its end.
+    io::copy(&mut unpacked, &mut io::sink()).map(|_| true)
 }
 
 /// Copies everything; false if it was stopped before the end.

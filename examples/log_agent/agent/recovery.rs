@@ -80,10 +80,16 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
         let packed = SegmentName::parse_data(name).filter(|(_, packing)| *packing != Packing::Plain);
         if unfinished {
             fs::remove_file(file.path())?;
-        } else if let Some((segment, _)) = packed {
+        } else if let Some((segment, packing)) = packed {
             let plain = directory.join(segment.data(Packing::Plain));
-            if plain.exists() {
+            if !plain.exists() {
+                continue;
+            }
+            if compress::holds(&file.path(), packing, File::open(&plain)?).unwrap_or(false) {
                 fs::remove_file(plain)?;
+            } else {
+                log::warn!("{name} does not hold what {} has, and is removed", plain.display());
+                fs::remove_file(file.path())?;
             }
         }
     }
