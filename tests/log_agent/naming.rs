@@ -76,3 +76,14 @@ fn other_files_are_left_alone() {
         assert_eq!(folder.size(file), 4, "{file}");
     }
 }
+
+#[test]
+fn a_file_that_has_the_name_of_the_next_segment_stays() {
+    let mut rig = Rig::within(Folder::new(), Setup::default(), 1_000_000_000);
+    let name = "log_20010909_014640_0001.log";
+    fs::write(rig.folder.path().join(name), "mine").expect("written");
+    rig.give(0, &["x"]);
+    rig.work();
+    assert_eq!((rig.folder.size(name), rig.durable(0)), (4, Some(1)));
+    assert_eq!(rig.folder.files(".idx"), ["log_20010909_014640_0002.idx"]);
+}

@@ -149,7 +149,7 @@ impl<'d> Rebuild<'d> {
             let trailing = chunk[..length].iter().rev().take_while(|byte| **byte == 0).count() as u64;
             let all = trailing == length as u64;
             zeros = if all { zeros + trailing } else { trailing };
-            block_zeros = if at % BLOCK == 0 { 0 } else { block_zeros } + if all { trailing } else { 0 };
+            block_zeros = if at.is_multiple_of(BLOCK) { 0 } else { block_zeros } + if all { trailing } else { 0 };
             at += length as u64;
             self.data.consume(length);
         }

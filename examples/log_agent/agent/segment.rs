@@ -97,9 +97,12 @@ impl Segment {
                 Ok(Self { name, since, data, index, written, synced, torn: None, durable })
             }
             Err(error) => {
-                // Whichever of them exists; what can't be removed is empty, and recovery removes it.
-                let _ = directory.disk.remove(&data_name);
-                let _ = directory.disk.remove(&index_name);
+                // Whichever of them exists; what can't be removed is empty, and recovery removes it. What was there before
+                // is somebody else's.
+                if io::Error::kind(&error) != io::ErrorKind::AlreadyExists {
+                    let _ = directory.disk.remove(&data_name);
+                    let _ = directory.disk.remove(&index_name);
+                }
                 directory.closed(name);
                 Err(error)
             }
