@@ -42,6 +42,8 @@ mod naming;
 mod panicking;
 #[path = "log_agent/programs.rs"]
 mod programs;
+#[path = "log_agent/reading.rs"]
+mod reading;
 #[path = "log_agent/recovering.rs"]
 mod recovering;
 #[path = "log_agent/rig.rs"]

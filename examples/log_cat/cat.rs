@@ -1,18 +1,14 @@
 //! Records onto stdout.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
+use crate::look::{LOOK, Look};
 use crate::store::index::Origin;
-use crate::store::listing::segments;
+use crate::store::listing::{Listed, segments};
 use crate::store::name::Kind;
-use crate::store::reader::{SegmentReader, Step};
-
-/// Between two looks for more.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Which records are wanted.
 pub struct Filter {
@@ -55,72 +51,131 @@ impl Connection {
     }
 }
 
-/// Prints what is there; with `follow` also what comes.
-pub fn cat(directory: &Path, filter: &Filter, follow: bool) -> io::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    let printed = print_all(directory, filter, follow, &mut out).and_then(|damaged| out.flush().map(|()| damaged));
-    match printed {
-        Ok(0) => Ok(()),
-        Ok(damaged) => Err(io::Error::other(format!("{damaged} records are damaged; --verify says where"))),
-        // Whoever reads has enough: `| head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(error),
+/// What is wrong in all segments together.
+#[derive(Debug, Default)]
+pub struct Faults {
+    pub damaged: u64,
+    /// Segments that are not as they should be as a whole.
+    pub segments: u64,
+}
+
+impl Faults {
+    /// Counts what is wrong with a segment.
+    pub fn count(&mut self, look: &Look) {
+        self.damaged += look.damaged;
+        self.segments += u64::from(look.fault.is_some());
+    }
+
+    /// An error if anything was wrong.
+    pub fn result(&self) -> io::Result<()> {
+        let Self { damaged, segments } = self;
+        match (damaged, segments) {
+            (0, 0) => Ok(()),
+            (_, 0) => Err(io::Error::other(format!("{damaged} records are not those that were received"))),
+            _ => Err(io::Error::other(format!(
+                "{damaged} records are not those that were received, or missing; {segments} segments are at fault"
+            ))),
+        }
+    }
+
+    /// Counts what is wrong with a segment, and says it.
+    fn tell(&mut self, look: &Look) {
+        self.count(look);
+        let (name, damaged) = (look.name(), look.damaged);
+        match &look.fault {
+            Some(fault) => log::warn!("{name}: {fault}; {damaged} records of it are damaged or missing"),
+            None if damaged > 0 => log::warn!("{name}: {damaged} records are damaged"),
+            None => {}
+        }
     }
 }
 
-fn print_all(directory: &Path, filter: &Filter, follow: bool, out: &mut BufWriter<StdoutLock<'_>>) -> io::Result<u64> {
-    let mut damaged = 0;
-    let mut seen = 0;
-    // Those that are being written, by number.
-    let mut growing: BTreeMap<u64, SegmentReader> = BTreeMap::new();
-    loop {
-        let known = seen;
-        for segment in segments(directory, Kind::Log)?.into_iter().filter(|segment| segment.name.number > known) {
-            match SegmentReader::open(directory, segment) {
-                Ok(reader) => drop(growing.insert(segment.name.number, reader)),
-                // Deleted or packed since it was listed; a packed one is found by the next look.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && follow => break,
-                Err(error) => return Err(error),
-            }
-            let reader = growing.get_mut(&segment.name.number).into_iter();
-            let ended =
-                reader.map(|reader| print(reader, filter, out, &mut damaged)).collect::<io::Result<Vec<_>>>()?;
-            if !follow || ended.contains(&true) {
-                growing.remove(&segment.name.number);
-            }
-            seen = segment.name.number;
+/// Prints what is there; with `follow` also what comes.
+pub fn cat(directory: &Path, filter: &Filter, follow: bool) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let printed = match follow {
+        true => print_on(directory, filter, &mut out),
+        false => print_all(directory, filter, &mut out),
+    };
+    match printed {
+        // Whoever reads has enough: `| head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
+fn print_all(directory: &Path, filter: &Filter, out: &mut impl Write) -> io::Result<()> {
+    let mut faults = Faults::default();
+    for segment in segments(directory, Kind::Log)? {
+        let Some(mut look) = Look::open(directory, segment) else { continue };
+        if !print(&mut look, filter, out)? {
+            look.end_for_good(directory);
         }
-        if !follow {
-            return Ok(damaged);
+        // What is said about it comes behind what was printed of it.
+        out.flush()?;
+        faults.tell(&look);
+    }
+    faults.result()
+}
+
+fn print_on(directory: &Path, filter: &Filter, out: &mut impl Write) -> io::Result<()> {
+    let mut faults = Faults::default();
+    // Those that are being written, and those that were shown to their end. A segment may appear behind one with a higher
+    // number, as several writers make them; so it is known by its name, for as long as it is there.
+    let mut growing: BTreeMap<Place, Look> = BTreeMap::new();
+    let mut shown: BTreeSet<Place> = BTreeSet::new();
+    loop {
+        let listed = segments(directory, Kind::Log)?;
+        let places: BTreeSet<_> = listed.iter().map(|segment| place(*segment)).collect();
+        let gone: Vec<_> = growing.keys().filter(|place| !places.contains(place)).copied().collect();
+        for segment in listed {
+            let place = place(segment);
+            if shown.contains(&place) || growing.contains_key(&place) {
+                continue;
+            }
+            // One that has nothing in it yet is looked at again.
+            let Some(mut look) = Look::open(directory, segment) else { continue };
+            match print(&mut look, filter, out)? {
+                true => show_end(&look, &mut faults, place, &mut shown),
+                false => drop(growing.insert(place, look)),
+            }
         }
         let mut ended = Vec::new();
-        for (number, reader) in &mut growing {
-            if print(reader, filter, out, &mut damaged)? {
-                ended.push(*number);
+        for (place, look) in &mut growing {
+            if print(look, filter, out)? || gone.contains(place) {
+                show_end(look, &mut faults, *place, &mut shown);
+                ended.push(*place);
             }
         }
-        ended.iter().for_each(|number| drop(growing.remove(number)));
+        ended.iter().for_each(|place| drop(growing.remove(place)));
+        shown.retain(|place| places.contains(place));
         out.flush()?;
         thread::sleep(LOOK);
     }
 }
 
-/// Prints what can be read of a segment; true if it was finished.
-fn print(reader: &mut SegmentReader, filter: &Filter, out: &mut impl Write, damaged: &mut u64) -> io::Result<bool> {
-    loop {
-        match reader.step()? {
-            Step::Record { entry, payload, intact } => {
-                *damaged += u64::from(!intact);
-                if filter.wants(&entry.origin) {
-                    out.write_all(payload)?;
-                    if payload.last() != Some(&b'\n') {
-                        out.write_all(b"\n")?;
-                    }
-                }
-            }
-            Step::Damaged { records } => *damaged += records,
-            Step::NoMore => return Ok(false),
-            Step::Finished => return Ok(true),
+/// Where a segment stands among those of its kind: no two have the same number and time.
+type Place = (u64, u64);
+
+fn place(segment: Listed) -> Place {
+    (segment.name.number, segment.name.opened)
+}
+
+fn show_end(look: &Look, faults: &mut Faults, place: Place, shown: &mut BTreeSet<Place>) {
+    faults.tell(look);
+    shown.insert(place);
+}
+
+/// Prints what can be read of a segment; true if nothing more will come.
+fn print(look: &mut Look, filter: &Filter, out: &mut impl Write) -> io::Result<bool> {
+    look.read(|entry, payload, _| {
+        if !filter.wants(&entry.origin) {
+            return Ok(());
         }
-    }
+        out.write_all(payload)?;
+        match payload.last() {
+            Some(b'\n') => Ok(()),
+            _ => out.write_all(b"\n"),
+        }
+    })
 }

@@ -7,8 +7,10 @@
 //! ```
 
 mod cat;
+#[allow(dead_code, reason = "its lines may fail to be written, which counts here")]
 #[path = "../common/mod.rs"]
 mod common;
+mod look;
 #[allow(dead_code, reason = "shared with log_agent, which writes what this one reads")]
 #[path = "../log_agent/store/mod.rs"]
 mod store;
@@ -26,7 +28,9 @@ use store::utc::parse_time;
 /// Prints the records in a directory of log_agent's, a line each, segment by segment in the order of their numbers.
 ///
 /// A record that has newlines or binary bytes in it is printed as it is, with a newline behind it if it has none.
-/// Exits with 1 if a record is not what was received.
+/// A segment that is packed or deleted meanwhile is no fault. Exits with 1 if a record is not what was received or is
+/// missing, and says in which segment. A segment whose index has no mark at its end is one that is being written; so that is
+/// a fault of a packed one, and of every one if no log_agent has locked the directory.
 #[derive(Parser)]
 #[command(name = "log_cat", version)]
 struct Args {

@@ -31,15 +31,27 @@ pub fn look(directory: &Path, run: u32, threads: u16, sizes: (u32, u32)) -> io::
     let mut found = Found { records: vec![0; usize::from(threads)], ..Found::default() };
     let mut expected = Vec::new();
     for segment in segments(directory, Kind::Log)? {
-        let mut reader = SegmentReader::open(directory, segment)?;
+        let mut reader = match SegmentReader::open(directory, segment) {
+            Ok(reader) => reader,
+            // It was deleted, or is being made: what was in it is missing, or still comes.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                found.fault(|| format!("{}: {error}", segment.name));
+                continue;
+            }
+        };
         loop {
-            let (payload, intact) = match reader.step()? {
-                Step::Record { payload, intact, .. } => (payload, intact),
-                Step::Damaged { .. } => {
+            let (payload, intact) = match reader.step() {
+                Ok(Step::Record { payload, intact, .. }) => (payload, intact),
+                Ok(Step::Damaged { .. }) => {
                     found.fault(|| format!("{}: its index is damaged", segment.name));
                     continue;
                 }
-                Step::NoMore | Step::Finished => break,
+                Ok(Step::NoMore | Step::Finished) => break,
+                Err(error) => {
+                    found.fault(|| format!("{}: {error}", segment.name));
+                    break;
+                }
             };
             if !intact {
                 found.fault(|| format!("{}: a record does not agree with its checksum", segment.name));

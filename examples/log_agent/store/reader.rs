@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use super::index::Entry;
-use super::listing::Listed;
+use super::listing::{Listed, is_there, packings};
 use super::name::Packing;
 use super::runs::{Entries, Piece, RunReader};
 
@@ -20,6 +20,13 @@ pub struct SegmentReader {
     payload: Vec<u8>,
     /// An entry that was read before its payload was there.
     pending: Option<Entry>,
+    /// As what it was found.
+    packing: Packing,
+    /// Where the last record ends that it has come to.
+    line_end: u64,
+    /// Of how many records the index has told, and for how many it was said what became of them.
+    told: u64,
+    passed: u64,
 }
 
 /// What the reader has come to.
@@ -35,22 +42,55 @@ pub enum Step<'a> {
     Finished,
 }
 
+/// How a segment ends.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// As its index says.
+    Whole,
+    /// Without the mark at the end of its index: it is being written, or whoever wrote it has crashed.
+    Open,
+    /// In another way than its index says. So many records are known to be missing.
+    Fault { what: &'static str, records: u64 },
+}
+
 impl SegmentReader {
-    /// Opens a segment and its index.
+    /// Opens a segment and its index. If it was packed since it was listed, the packed one; [`io::ErrorKind::NotFound`]
+    /// says that it was deleted, or is being made.
     pub fn open(directory: &Path, segment: Listed) -> io::Result<Self> {
         let open = |name: String| {
             let path = directory.join(name);
             File::open(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
         };
+        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
         let Listed { name, packing } = segment;
-        let data = open(name.data(packing))?;
-        let runs = RunReader::new(BufReader::new(open(name.index())?));
+        let mut found = open(name.data(packing)).map(|data| (packing, data));
+        for packing in packings(packing).skip(1) {
+            if found.as_ref().is_err_and(is_gone) {
+                found = open(name.data(packing)).map(|data| (packing, data));
+            }
+        }
+        let (packing, data) = found?;
+        let mut index = open(name.index());
+        // The index is made behind the segment and before anything is in that; and it is deleted behind it.
+        if index.as_ref().is_err_and(is_gone) && (packing != Packing::Plain || data.metadata()?.len() > 0) {
+            index = open(name.index());
+            if index.as_ref().is_err_and(is_gone) && packings(packing).any(|form| is_there(directory, name, form)) {
+                return Err(invalid("its index is missing"));
+            }
+        }
+        let runs = RunReader::new(BufReader::new(index?));
         let data: Box<dyn Read> = match packing {
             Packing::Plain => Box::new(BufReader::new(data)),
             Packing::Gzip => Box::new(BufReader::new(flate2::read::GzDecoder::new(data))),
             Packing::Zstd => Box::new(BufReader::new(zstd::Decoder::new(data)?)),
         };
-        Ok(Self { runs, entries: None, data, position: 0, payload: Vec::new(), pending: None })
+        let (entries, payload, pending) = (None, Vec::new(), None);
+        Ok(Self { runs, entries, data, position: 0, payload, pending, packing, line_end: 0, told: 0, passed: 0 })
+    }
+
+    /// As what it was found: it may have been packed since it was listed.
+    pub fn packing(&self) -> Packing {
+        self.packing
     }
 
     /// The next record. After [`Step::NoMore`] it can be asked again: a segment that is being written grows.
@@ -64,8 +104,7 @@ impl SegmentReader {
         };
         // Behind damaged entries there is a gap, and behind most payloads a newline.
         let skip = u64::from(entry.offset).saturating_sub(self.position);
-        let skipped = io::copy(&mut self.data.by_ref().take(skip), &mut io::sink())?;
-        self.position += skipped;
+        let skipped = self.skip(skip)?;
         let have = self.payload.len();
         if skipped == skip {
             let missing = u64::from(entry.length) - have as u64;
@@ -77,6 +116,7 @@ impl SegmentReader {
         }
         let intact = entry.agrees_with(&self.payload);
         self.pending = None;
+        self.passed += 1;
         Ok(Step::Record { entry, payload: &self.payload, intact })
     }
 
@@ -87,27 +127,90 @@ impl SegmentReader {
             None => return Ok(Err(Step::NoMore)),
             Some(true) => {}
             Some(false) => {
-                let what = "its index is not one that this program knows";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                return Err(invalid("its index is not one that this program knows"));
             }
         }
         loop {
             if let Some(entry) = self.entries.as_mut().and_then(Iterator::next) {
+                self.line_end = entry.line_end();
                 return Ok(Ok(entry));
             }
             let piece = self.runs.next()?;
             self.entries = match piece {
                 Piece::Run { head, sound } => {
                     let entries = self.runs.take_entries(head);
+                    self.told += head.records();
                     if !sound {
+                        self.passed += head.records();
                         return Ok(Err(Step::Damaged { records: head.records() }));
                     }
                     Some(entries)
                 }
-                Piece::Damaged => return Ok(Err(Step::Damaged { records: 1 })),
+                Piece::Damaged => {
+                    self.told += 1;
+                    self.passed += 1;
+                    return Ok(Err(Step::Damaged { records: 1 }));
+                }
                 Piece::NoMore => return Ok(Err(Step::NoMore)),
                 Piece::Finished => return Ok(Err(Step::Finished)),
             };
         }
     }
+
+    /// How the segment ends, to be asked once, behind the last step. What is written meanwhile is no fault: an index is
+    /// written before its records, and its mark behind all of them.
+    pub fn end(&mut self) -> io::Result<End> {
+        let was_finished = self.runs.finished().is_some();
+        let lost = self.lost();
+        let fault = |what, records| Ok(End::Fault { what, records });
+        if let Some((bytes, _)) = self.runs.finished() {
+            self.skip(bytes.saturating_sub(self.position))?;
+            return match () {
+                () if self.position < bytes => fault("it ends before its index does", lost),
+                () if self.skip(1)? > 0 => fault("there is more behind its end", lost),
+                () if lost > 0 && was_finished => fault("records are missing in its index", lost),
+                () if was_finished => Ok(End::Whole),
+                () => Ok(End::Open),
+            };
+        }
+        if self.packing != Packing::Plain {
+            return fault("its index ends before it does", lost);
+        }
+        let rest = self.line_end.saturating_sub(self.position);
+        // The records of the last entries may still come. But what is there had its entry before.
+        let unknown = lost == 0 && self.skip(rest + 1)? > rest;
+        if unknown && self.lost() == 0 && self.runs.finished().is_none() {
+            return fault("there is more behind its last record", 0);
+        }
+        Ok(End::Open)
+    }
+
+    /// How many records are missing, as far as the index tells. Nothing can be read behind that.
+    pub fn lost(&mut self) -> u64 {
+        // Without its header an index has nothing else, and one that can't be read tells no more.
+        while let (None, Ok(Some(_))) = (self.runs.finished(), self.runs.header()) {
+            match self.runs.next() {
+                Ok(Piece::Run { head, .. }) => {
+                    self.runs.take_entries(head);
+                    self.told += head.records();
+                }
+                Ok(Piece::Damaged) => self.told += 1,
+                Ok(Piece::Finished) => {}
+                Ok(Piece::NoMore) | Err(_) => break,
+            }
+        }
+        let all = self.runs.finished().map_or(self.told, |(_, records)| records.max(self.told));
+        all - self.passed
+    }
+
+    /// Passes over so many bytes of the segment, or fewer if it ends; how many.
+    fn skip(&mut self, bytes: u64) -> io::Result<u64> {
+        let skipped = io::copy(&mut self.data.by_ref().take(bytes), &mut io::sink())?;
+        self.position += skipped;
+        Ok(skipped)
+    }
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }

@@ -27,12 +27,14 @@ pub struct RunReader<R> {
     header_seen: bool,
     /// What is looked at may lie in the middle of anything.
     lost: bool,
+    /// Bytes and records of the segment, once its end mark was read.
+    finished: Option<(u64, u64)>,
 }
 
 impl<R: Read> RunReader<R> {
     pub fn new(index: R) -> Self {
         let [head, entries] = [Vec::with_capacity(HEAD_BYTES), Vec::new()];
-        Self { index, head, entries, header_seen: false, lost: false }
+        Self { index, head, entries, header_seen: false, lost: false, finished: None }
     }
 
     /// Looks at the header; false if it is another. `None` as long as it is not there.
@@ -60,7 +62,8 @@ impl<R: Read> RunReader<R> {
                 continue;
             };
             self.lost = false;
-            if head.as_end_mark().is_some() {
+            if let Some(extent) = head.as_end_mark() {
+                self.finished = Some(extent);
                 self.head.clear();
                 return Ok(Piece::Finished);
             }
@@ -73,6 +76,11 @@ impl<R: Read> RunReader<R> {
             let sound = head.check(&mut self.entries);
             return Ok(Piece::Run { head, sound });
         }
+    }
+
+    /// How many bytes and records the segment was finished with, behind [`Piece::Finished`].
+    pub fn finished(&self) -> Option<(u64, u64)> {
+        self.finished
     }
 
     /// The entries of the run that was read last, in order, with the payloads' places that follow from their lengths. They

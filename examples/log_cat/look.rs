@@ -1,0 +1,126 @@
+//! One segment, read to its end, and what is wrong with it.
+//!
+//! A bad segment costs its own records and no others: what can't be read is counted, and said with its name.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::store::index::Entry;
+use crate::store::listing::Listed;
+use crate::store::name::Packing;
+use crate::store::reader::{End, SegmentReader, Step};
+
+/// Between two looks at what changes.
+pub const LOOK: Duration = Duration::from_millis(100);
+/// An agent that runs has locked this file.
+const LOCK_FILE: &str = "log_agent.lock";
+
+/// A segment that is being read.
+pub struct Look {
+    segment: Listed,
+    /// `None` if it could not be opened.
+    reader: Option<SegmentReader>,
+    /// Records that are not those that were received, and those that are known to be missing.
+    pub damaged: u64,
+    /// What is wrong with the segment as a whole.
+    pub fault: Option<String>,
+    pub finished: bool,
+}
+
+impl Look {
+    /// Opens a segment. `None` if it was deleted since it was listed, or has nothing in it yet.
+    pub fn open(directory: &Path, segment: Listed) -> Option<Self> {
+        let open = || SegmentReader::open(directory, segment);
+        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        let opened = open().or_else(|error| {
+            if is_gone(&error) {
+                return Err(error);
+            }
+            // One that is deleted while it is being packed is there for a moment without its index.
+            thread::sleep(LOOK);
+            open()
+        });
+        let (reader, fault) = match opened {
+            Ok(reader) => (Some(reader), None),
+            Err(error) if is_gone(&error) => return None,
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Some(Self { segment, reader, damaged: 0, fault, finished: false })
+    }
+
+    /// The name of its file.
+    pub fn name(&self) -> String {
+        let packing = self.reader.as_ref().map_or(self.segment.packing, SegmentReader::packing);
+        self.segment.name.data(packing)
+    }
+
+    /// Hands what can be read to `each`; true if nothing more will come. An error is one of `each`.
+    pub fn read(&mut self, mut each: impl FnMut(&Entry, &[u8], bool) -> io::Result<()>) -> io::Result<bool> {
+        let Some(reader) = &mut self.reader else { return Ok(true) };
+        // A packed one does not grow.
+        let grows = reader.packing() == Packing::Plain;
+        loop {
+            match reader.step() {
+                Ok(Step::Record { entry, payload, intact }) => {
+                    self.damaged += u64::from(!intact);
+                    each(&entry, payload, intact)?;
+                }
+                Ok(Step::Damaged { records }) => self.damaged += records,
+                Ok(Step::NoMore) if grows => return Ok(false),
+                Ok(Step::NoMore | Step::Finished) => {
+                    self.end();
+                    return Ok(true);
+                }
+                Err(error) => {
+                    self.damaged += reader.lost();
+                    self.fault = Some(error.to_string());
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    /// Looks at how the segment ends, of which nothing more is read.
+    pub fn end(&mut self) {
+        let Some(reader) = &mut self.reader else { return };
+        match reader.end() {
+            Ok(End::Whole) => self.finished = true,
+            Ok(End::Open) => {}
+            Ok(End::Fault { what, records }) => {
+                self.damaged += records;
+                self.fault = Some(what.to_owned());
+            }
+            Err(error) => {
+                self.damaged += reader.lost();
+                self.fault = Some(error.to_string());
+            }
+        }
+    }
+
+    /// The same for one that is not read on: only an agent that runs has segments that are not finished.
+    pub fn end_for_good(&mut self, directory: &Path) {
+        self.end();
+        if self.finished || self.fault.is_some() || agent_runs(directory) {
+            return;
+        }
+        // The agent may have finished it before it ended. Then it is not asked for more than that.
+        let Some(mut again) = Self::open(directory, self.segment) else { return };
+        if !matches!(again.read(|_, _, _| Ok(())), Ok(true)) {
+            self.fault = Some("it was not finished, and no log_agent runs here: the next one recovers it".to_owned());
+        }
+    }
+}
+
+/// True unless it is certain that no agent writes to this directory.
+fn agent_runs(directory: &Path) -> bool {
+    match File::open(directory.join(LOCK_FILE)) {
+        // Closing it gives the lock back.
+        Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
