@@ -58,7 +58,7 @@ pub fn parse_time(text: &str) -> Result<u64, String> {
     if let Ok(unix) = text.parse() {
         return Ok(unix);
     }
-    let (date, time) = text.trim_end_matches('Z').split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
+    let (date, time) = text.strip_suffix('Z').unwrap_or(text).split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
     let three = |text: &str, mark: char| -> Option<[u64; 3]> {
         let parts: Result<Vec<u64>, _> = text.split(mark).map(str::parse).collect();
         parts.ok()?.try_into().ok()
@@ -96,7 +96,16 @@ mod tests {
         assert_eq!(parse_time("2001-09-09T01:46:40Z"), Ok(1_000_000_000));
         assert_eq!(parse_time("2001-09-09 01:46:40"), Ok(1_000_000_000));
         assert_eq!(parse_time("1970-01-02"), Ok(86_400));
-        for wrong in ["", "yesterday", "2001-02-29", "2001-13-01", "2001-09-09T24:00:00", "1969-12-31", "2001-09"] {
+        for wrong in [
+            "",
+            "yesterday",
+            "2001-02-29",
+            "2001-13-01",
+            "2001-09-09T24:00:00",
+            "1969-12-31",
+            "2001-09",
+            "2001-09-09T01:46:40ZZ",
+        ] {
             assert!(parse_time(wrong).is_err(), "{wrong}");
         }
     }
