@@ -52,6 +52,8 @@ mod rig;
 mod simulated;
 #[path = "log_agent/sockets.rs"]
 mod sockets;
+#[path = "log_agent/spamming.rs"]
+mod spamming;
 #[path = "log_agent/syncing.rs"]
 mod syncing;
 #[path = "log_agent/writing.rs"]

@@ -8,6 +8,8 @@
 mod cli;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/interrupt.rs"]
+mod interrupt;
 mod progress;
 mod record;
 mod sender;
@@ -20,15 +22,15 @@ mod verify;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use cli::Args;
+use interrupt::interrupted;
 use progress::{Progress, summary};
 use sender::Orders;
 use tally::{Sum, Tally};
@@ -44,38 +46,16 @@ fn main() -> ExitCode {
 }
 
 fn spam(args: &Args) -> io::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
+    let stop = interrupted()?;
     // No two runs at the same microsecond.
     let run = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u32);
     let began = Instant::now();
     let mut tallies = Vec::new();
     tallies.resize_with(usize::from(args.threads), Tally::default);
     let mut progress = Progress::new(args.count, args.seconds, args.ack)?;
-    let ended: Vec<io::Result<()>> = thread::scope(|scope| {
-        let senders: Vec<_> = tallies
-            .iter()
-            .zip(0..)
-            .map(|(tally, thread)| {
-                let orders = orders(args, run, thread, began);
-                let stop = &stop;
-                scope.spawn(move || {
-                    let done = sender::run(&orders, tally, stop);
-                    tally.ended.store(true, Relaxed);
-                    done
-                })
-            })
-            .collect();
-        while Sum::of(&tallies).ended < tallies.len() {
-            progress.show(&Sum::of(&tallies));
-            thread::sleep(LOOK);
-        }
-        let joined = senders.into_iter().map(|sender| sender.join());
-        joined.map(|done| done.unwrap_or_else(|_| Err(io::Error::other("a sender has panicked")))).collect()
-    });
+    let ended = send(args, run, began, &tallies, &stop, &mut progress);
     progress.finish();
+    let ended = ended?;
     let sum = Sum::of(&tallies);
     common::say(summary(&sum, args.threads, began.elapsed(), args.ack));
     let failed: Vec<_> = ended.into_iter().filter_map(Result::err).collect();
@@ -87,6 +67,42 @@ fn spam(args: &Args) -> io::Result<()> {
             Err(io::Error::other(format!("{} connections failed: {error}{verified}", failed.len())))
         }
     }
+}
+
+/// Sends from all threads, and says how each has ended. An error if not all of them could be started: then none has sent.
+fn send(
+    args: &Args,
+    run: u32,
+    began: Instant,
+    tallies: &[Tally],
+    stop: &AtomicBool,
+    progress: &mut Progress,
+) -> io::Result<Vec<io::Result<()>>> {
+    let all_there = OnceLock::new();
+    let all_there = &all_there;
+    thread::scope(|scope| {
+        let started = tallies.iter().zip(0..).map(|(tally, thread)| {
+            let orders = orders(args, run, thread, began);
+            let send = move || {
+                let done = if *all_there.wait() { sender::run(&orders, tally, stop) } else { Ok(()) };
+                tally.ended.store(true, Relaxed);
+                done
+            };
+            thread::Builder::new().spawn_scoped(scope, send).map_err(|error| {
+                let what = format!("cannot start thread {} of {}: {error}", thread + 1, args.threads);
+                io::Error::new(error.kind(), what)
+            })
+        });
+        let started: io::Result<Vec<_>> = started.collect();
+        all_there.get_or_init(|| started.is_ok());
+        let senders = started?;
+        while Sum::of(tallies).ended < tallies.len() {
+            progress.show(&Sum::of(tallies));
+            thread::sleep(LOOK);
+        }
+        let joined = senders.into_iter().map(|sender| sender.join());
+        Ok(joined.map(|done| done.unwrap_or_else(|_| Err(io::Error::other("a sender has panicked")))).collect())
+    })
 }
 
 fn orders(args: &Args, run: u32, thread: u16, began: Instant) -> Orders {

@@ -2,7 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,10 @@ const BUFFER: usize = 64 << 10;
 const TICK: Duration = Duration::from_millis(2);
 /// Longer than the agent takes for anything but a full disk.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long the agent may take nothing, or say nothing, once the end has come: a signal, or the time that was given.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at whether the end has come, while the agent takes nothing.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What one thread sends.
 #[derive(Debug, Clone)]
@@ -40,20 +45,37 @@ pub fn run(orders: &Orders, tally: &Tally, stop: &AtomicBool) -> io::Result<()> 
         )
     })?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(SILENCE))?;
-    let done = thread::scope(|scope| {
-        let reader = scope.spawn(|| read_acks(&stream, orders, tally));
+    stream.set_read_timeout(Some(LOOK))?;
+    stream.set_write_timeout(Some(LOOK))?;
+    let all_sent = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let read = || {
+            let read = read_acks(&stream, orders, tally, stop, &all_sent);
+            if read.is_err() {
+                // What is sent from here on is not acknowledged.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            read
+        };
+        let cannot = |error: io::Error| io::Error::new(error.kind(), format!("cannot start a thread: {error}"));
+        let reader = thread::Builder::new().spawn_scoped(scope, read).map_err(cannot)?;
         let sent = send_all(&stream, orders, tally, stop);
+        all_sent.store(true, Relaxed);
+        let gave_up = sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
         // The agent reads to this end, acknowledges what there is to be, and closes.
-        let said = stream.shutdown(Shutdown::Write);
+        let said = stream.shutdown(if gave_up { Shutdown::Both } else { Shutdown::Write });
         let read = reader.join().unwrap_or_else(|_| Err(io::Error::other("the reader of acknowledgements panicked")));
-        sent.and(read).and(said)
-    });
-    tally.ended.store(true, Relaxed);
-    done
+        if gave_up { sent } else { read.and(sent).and(said) }
+    })?;
+    let [sent, acked] = [&tally.sent, &tally.acked].map(|number| number.load(Relaxed));
+    if orders.ack && acked < sent {
+        let what = format!("the agent has closed, and {} of {sent} records are not acknowledged", sent - acked);
+        return Err(io::Error::other(what));
+    }
+    Ok(())
 }
 
-fn send_all(mut stream: &TcpStream, orders: &Orders, tally: &Tally, stop: &AtomicBool) -> io::Result<()> {
+fn send_all(stream: &TcpStream, orders: &Orders, tally: &Tally, stop: &AtomicBool) -> io::Result<()> {
     let Orders { run, thread, sizes, rate, count, until, .. } = orders.clone();
     let began = Instant::now();
     let mut number = 0;
@@ -63,7 +85,7 @@ fn send_all(mut stream: &TcpStream, orders: &Orders, tally: &Tally, stop: &Atomi
         if until.is_some_and(|until| now >= until) {
             break;
         }
-        let due = rate.map_or(u64::MAX, |rate| ((now - began).as_secs_f64() * rate) as u64 + 1);
+        let due = rate.map_or(u64::MAX, |rate| (((now - began).as_secs_f64() * rate) as u64).saturating_add(1));
         let first = number;
         buffer.clear();
         while number < due.min(count.unwrap_or(u64::MAX)) && buffer.len() < BUFFER {
@@ -77,7 +99,8 @@ fn send_all(mut stream: &TcpStream, orders: &Orders, tally: &Tally, stop: &Atomi
             thread::sleep(TICK);
             continue;
         }
-        stream.write_all(&buffer)?;
+        tally.offered.store(number, Release);
+        send(stream, &buffer, until, stop)?;
         tally.blocked_micros.fetch_add(now.elapsed().as_micros() as u64, Relaxed);
         tally.sent.store(number, Relaxed);
         tally.bytes.fetch_add(buffer.len() as u64 - 4 * (number - first), Relaxed);
@@ -85,31 +108,89 @@ fn send_all(mut stream: &TcpStream, orders: &Orders, tally: &Tally, stop: &Atomi
     Ok(())
 }
 
+/// Sends `bytes`, however long that takes; only once the end has come there is no more than patience for it.
+fn send(mut stream: &TcpStream, mut bytes: &[u8], until: Option<Instant>, stop: &AtomicBool) -> io::Result<()> {
+    let mut taken = Instant::now();
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                bytes = &bytes[count..];
+                taken = Instant::now();
+            }
+            Err(error) if is_timeout(&error) => {
+                let now = Instant::now();
+                let is_over = stop.load(Relaxed) || until.is_some_and(|until| now >= until);
+                if !is_over {
+                    taken = now;
+                } else if now - taken > PATIENCE {
+                    let what = format!("given up: the agent has taken nothing for {PATIENCE:?}");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// What a timeout of a socket is, here and there.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
 /// Reads until the agent closes.
-fn read_acks(mut stream: &TcpStream, orders: &Orders, tally: &Tally) -> io::Result<()> {
+fn read_acks(
+    mut stream: &TcpStream,
+    orders: &Orders,
+    tally: &Tally,
+    stop: &AtomicBool,
+    all_sent: &AtomicBool,
+) -> io::Result<()> {
     let mut bytes = [0; 4096];
     let mut have = 0;
+    let mut heard = Instant::now();
     loop {
         match stream.read(&mut bytes[have..]) {
             Ok(0) if have == 0 => return Ok(()),
             Ok(0) => return Err(io::Error::other("the connection ended in the middle of an acknowledgement")),
             Ok(count) if orders.ack => {
+                heard = Instant::now();
                 have += count;
                 let whole = have / 8 * 8;
                 // Only the newest number counts.
                 if let Some(newest) = bytes[..whole].last_chunk::<8>() {
-                    tally.acked.store(u64::from_be_bytes(*newest), Relaxed);
+                    acknowledge(tally, u64::from_be_bytes(*newest))?;
                 }
                 bytes.copy_within(whole..have, 0);
                 have -= whole;
             }
             Ok(_) => return Err(io::Error::other("the agent acknowledges, and --ack was not given")),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error) if is_timeout(&error) => {
+                let now = Instant::now();
+                let most = if stop.load(Relaxed) { PATIENCE } else { SILENCE };
                 // Silence is only strange once everything was sent; while records flow, a disk may be full.
-                let what = format!("nothing was heard from the agent for {SILENCE:?}");
-                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+                if !all_sent.load(Relaxed) {
+                    heard = now;
+                } else if now - heard > most {
+                    let what = format!("nothing was heard from the agent for {most:?}");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+                }
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Takes an acknowledgement of the first `newest` records.
+fn acknowledge(tally: &Tally, newest: u64) -> io::Result<()> {
+    let [offered, before] = [tally.offered.load(Acquire), tally.acked.load(Relaxed)];
+    if newest > offered || newest < before {
+        let what = format!("the agent acknowledges {newest} records, of {offered} that were sent, after {before}");
+        return Err(io::Error::other(what));
+    }
+    tally.acked.store(newest, Relaxed);
+    Ok(())
 }

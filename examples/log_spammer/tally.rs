@@ -6,6 +6,8 @@ use std::time::Duration;
 /// The numbers of one connection.
 #[derive(Debug, Default)]
 pub struct Tally {
+    /// Records of which a part at least may have been sent: no more can be acknowledged.
+    pub offered: AtomicU64,
     pub sent: AtomicU64,
     pub bytes: AtomicU64,
     pub acked: AtomicU64,
