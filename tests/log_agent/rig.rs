@@ -16,7 +16,7 @@ use crate::agent::writer::Writer;
 use crate::disks::{Faults, FaultyDisk, Folder};
 use crate::store::listing::segments;
 use crate::store::name::Kind;
-use crate::store::reader::{SegmentReader, Step};
+use crate::store::reader::{End, SegmentReader, Step};
 
 /// Records for everything that a line can have in it.
 pub const ODD: [&[u8]; 8] = [b"", b"\n", b"a line", b"ends\n", b"two\nlines", b"\0\xff\r\n\n", b"\n\n", b"x"];
@@ -153,7 +153,7 @@ impl Rig {
     }
 }
 
-/// All records of a folder, in order. Every one has to be intact.
+/// All records of a folder, in order. Every one has to be intact, and what is finished has to end as its index says.
 pub fn read_all(folder: &Folder, kind: Kind) -> Vec<(u64, Vec<u8>)> {
     let mut records = Vec::new();
     for segment in segments(folder.path(), kind).expect("listed") {
@@ -165,7 +165,11 @@ pub fn read_all(folder: &Folder, kind: Kind) -> Vec<(u64, Vec<u8>)> {
                     records.push((entry.origin.connection, payload.to_vec()));
                 }
                 Step::Damaged { .. } => panic!("{}: a damaged entry", segment.name),
-                Step::NoMore | Step::Finished => break,
+                Step::NoMore => break,
+                Step::Finished => {
+                    assert_eq!(reader.end().expect("read"), End::Whole, "{}", segment.name);
+                    break;
+                }
             }
         }
     }
