@@ -63,8 +63,8 @@ pub struct Args {
     /// When to force records to disk: never, interval:MS, or batch (after each write) [default: interval:500, with --ack batch]
     #[arg(long, value_name = "WHEN", value_parser = Fsync::parse)]
     fsync: Option<Fsync>,
-    /// The most bytes that the segments and their indexes may take together, such as 10G; with --compress, a segment that is
-    /// being packed is there twice meanwhile
+    /// The most bytes that the segments and their indexes may take together, such as 10G. Segments are finished early enough that
+    /// all open ones take half of it. With --compress, a segment that is being packed is there twice meanwhile
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     disk_max: Option<u64>,
     /// What happens then, and when the disk is full: senders wait, or the oldest segments are deleted

@@ -70,10 +70,10 @@ struct Script {
     writes_well: Option<u64>,
     /// Whether it can be cut.
     cut_fails: bool,
-    /// The next call of that name panics, and none behind it.
-    panics: Option<&'static str>,
     /// A file that somebody deletes while the next sync is under way.
     deleted_at_sync: Option<PathBuf>,
+    /// The next call of that name panics, and none behind it.
+    panics: Option<&'static str>,
     writes: u64,
     synced: u64,
     /// What the disk was told to begin with.
@@ -105,6 +105,11 @@ impl Faults {
         self.0.lock().cut_fails = fails;
     }
 
+    /// Somebody deletes `file` during the next sync.
+    pub fn delete_at_sync(&self, file: PathBuf) {
+        self.0.lock().deleted_at_sync = Some(file);
+    }
+
     /// The next `create`, `write` or `sync` panics, and none behind it.
     pub fn panic_in(&self, call: &'static str) {
         self.0.lock().panics = Some(call);
@@ -114,11 +119,6 @@ impl Faults {
         if self.0.lock().panics.take_if(|panics| *panics == call).is_some() {
             panic!("the {call} has panicked on purpose");
         }
-    }
-
-    /// Somebody deletes `file` during the next sync.
-    pub fn delete_at_sync(&self, file: PathBuf) {
-        self.0.lock().deleted_at_sync = Some(file);
     }
 
     /// Times that a write was tried.

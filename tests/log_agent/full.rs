@@ -119,48 +119,6 @@ fn the_oldest_segment_goes_if_that_was_asked_for() {
 }
 
 #[test]
-fn a_dropped_segment_whose_records_cannot_be_counted_is_said_to_be_one() {
-    logs::keep();
-    let setup =
-        Setup { rotate_bytes: 200, disk_max: Some(1200), when_full: WhenFull::DropOldestSegment, ..Setup::default() };
-    let mut rig = Rig::new(setup);
-    let records = some(0, 60);
-    rig.give(0, &records[..20]);
-    rig.work();
-    assert_eq!(rig.numbers.segments_dropped.value(), 0);
-    let index = rig.folder.files(".idx")[0].clone();
-    let path = rig.folder.path().join(&index);
-    fs::remove_file(&path).expect("it is there");
-    // An index that opens and cannot be read.
-    fs::create_dir(&path).expect("a name that is free");
-    rig.give(0, &records[20..]);
-    rig.work();
-    let last: Vec<_> = rig.records(crate::store::name::Kind::Log).into_iter().map(|(_, payload)| payload).collect();
-    assert_eq!(last, records[60 - last.len()..], "the newest, without a gap");
-    assert_eq!(rig.numbers.segments_dropped_uncounted.value(), 1);
-    assert!((rig.numbers.records_dropped.value() as usize) < 60 - last.len(), "the others are counted");
-    let lines = logs::with(&[&index.replace(".idx", ".log"), "nobody has counted", &format!("cannot read {index}: ")]);
-    assert_eq!(lines.len(), 1, "{lines:?}");
-}
-
-#[test]
-fn a_directory_that_cannot_be_listed_is_named() {
-    logs::keep();
-    // Not even for the beginning of a segment.
-    let setup = Setup { disk_max: Some(50), when_full: WhenFull::DropOldestSegment, ..Setup::default() };
-    let mut rig = Rig::new(setup);
-    rig.give(0, &["one"]);
-    fs::remove_dir_all(rig.folder.path()).expect("deleted");
-    fs::write(rig.folder.path(), "no folder").expect("written");
-    rig.writer.advance(rig.now).expect("it tries again");
-    fs::remove_file(rig.folder.path()).expect("it is there");
-    let folder = rig.folder.text();
-    for what in ["cannot count what the segments take: ", "cannot look for the oldest segment, to make room: "] {
-        assert!(!logs::with(&[what, folder]).is_empty(), "{what}");
-    }
-}
-
-#[test]
 fn a_segment_that_is_open_makes_room_as_well() {
     let setup = Setup { disk_max: Some(1200), when_full: WhenFull::DropOldestSegment, ..Setup::default() };
     let mut rig = Rig::new(setup);
@@ -263,4 +221,46 @@ fn many_writers_together_do_not_exceed_disk_max() {
     assert!(there() <= rig.directory.space.used(), "none is forgotten");
     let numbers = &rig.directory.numbers;
     assert!(numbers.segments_dropped.value() > 100 && numbers.troubles.value() == 0, "{}", numbers.troubles.value());
+}
+
+#[test]
+fn a_dropped_segment_whose_records_cannot_be_counted_is_said_to_be_one() {
+    logs::keep();
+    let setup =
+        Setup { rotate_bytes: 200, disk_max: Some(1200), when_full: WhenFull::DropOldestSegment, ..Setup::default() };
+    let mut rig = Rig::new(setup);
+    let records = some(0, 60);
+    rig.give(0, &records[..20]);
+    rig.work();
+    assert_eq!(rig.numbers.segments_dropped.value(), 0);
+    let index = rig.folder.files(".idx")[0].clone();
+    let path = rig.folder.path().join(&index);
+    fs::remove_file(&path).expect("it is there");
+    // An index that opens and cannot be read.
+    fs::create_dir(&path).expect("a name that is free");
+    rig.give(0, &records[20..]);
+    rig.work();
+    let last: Vec<_> = rig.records(crate::store::name::Kind::Log).into_iter().map(|(_, payload)| payload).collect();
+    assert_eq!(last, records[60 - last.len()..], "the newest, without a gap");
+    assert_eq!(rig.numbers.segments_dropped_uncounted.value(), 1);
+    assert!((rig.numbers.records_dropped.value() as usize) < 60 - last.len(), "the others are counted");
+    let lines = logs::with(&[&index.replace(".idx", ".log"), "nobody has counted", &format!("cannot read {index}: ")]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_listed_is_named() {
+    logs::keep();
+    // Not even for the beginning of a segment.
+    let setup = Setup { disk_max: Some(50), when_full: WhenFull::DropOldestSegment, ..Setup::default() };
+    let mut rig = Rig::new(setup);
+    rig.give(0, &["one"]);
+    fs::remove_dir_all(rig.folder.path()).expect("deleted");
+    fs::write(rig.folder.path(), "no folder").expect("written");
+    rig.writer.advance(rig.now).expect("it tries again");
+    fs::remove_file(rig.folder.path()).expect("it is there");
+    let folder = rig.folder.text();
+    for what in ["cannot count what the segments take: ", "cannot look for the oldest segment, to make room: "] {
+        assert!(!logs::with(&[what, folder]).is_empty(), "{what}");
+    }
 }

@@ -160,8 +160,8 @@ impl Directory {
     }
 
     fn drop_oldest(&self) -> bool {
-        let Listed { name, .. } = match self.oldest_finished(|_| true) {
-            Ok(Some(oldest)) => oldest,
+        let name = match self.oldest_finished(|_| true) {
+            Ok(Some(oldest)) => oldest.name,
             Ok(None) => return false,
             Err(error) => {
                 let path = self.path.display();
@@ -170,38 +170,34 @@ impl Directory {
             }
         };
         let index = name.index();
-        let index_path = self.path.join(&index);
-        let records = records_in(&index_path);
-        let mut gone = false;
+        let records = records_in(&self.path.join(&index));
+        let mut gone = None;
         // Whole or packed; and both, if the packing could not be ended.
-        let data = [Packing::Plain, Packing::Gzip, Packing::Zstd].map(|packing| name.data(packing));
-        for file in data {
-            let Ok(metadata) = fs::metadata(self.path.join(&file)) else { continue };
-            if let Err(error) = self.disk.remove(&file) {
+        for data in [Packing::Plain, Packing::Gzip, Packing::Zstd].map(|packing| name.data(packing)) {
+            let Ok(metadata) = fs::metadata(self.path.join(&data)) else { continue };
+            if let Err(error) = self.disk.remove(&data) {
                 log::error!("no room is made: {error}");
                 return false;
             }
             self.space.give_back(metadata.len());
-            gone = true;
+            gone = Some(data);
         }
-        if !gone {
-            // Somebody else was faster.
-            return true;
-        }
-        let index_bytes = fs::metadata(&index_path).map(|metadata| metadata.len());
+        // Else somebody else was faster.
+        let Some(data) = gone else { return true };
+        let index_bytes = fs::metadata(self.path.join(&index)).map_or(0, |metadata| metadata.len());
         match self.disk.remove(&index) {
-            Ok(()) => self.space.give_back(index_bytes.unwrap_or(0)),
+            Ok(()) => self.space.give_back(index_bytes),
             Err(error) => log::warn!("the index of a deleted segment stays: {error}"),
         }
         self.numbers.segments_dropped.add(1);
         match records {
             Ok(records) => {
-                log::warn!("{name} was deleted to make room, and {records} records with it (--when-disk-full)");
+                log::warn!("{data} was deleted to make room, and {records} records with it (--when-disk-full)");
                 self.numbers.records_dropped.add(records);
             }
             Err(error) => {
                 log::warn!(
-                    "{name} was deleted to make room, and records with it that nobody has counted (--when-disk-full): \
+                    "{data} was deleted to make room, and records with it that nobody has counted (--when-disk-full): \
                      cannot read {index}: {error}"
                 );
                 self.numbers.segments_dropped_uncounted.add(1);
