@@ -26,8 +26,9 @@ pub(super) enum Phase {
         /// When the grace is over. `None` once it is.
         until: Option<Instant>,
         request: Shutdown,
+        /// When it came.
         began: Instant,
-        /// When it is looked again whether they are.
+        /// When it is looked again which connections are quiet.
         look: Option<Instant>,
     },
     /// Every connection has closed and none will come.

@@ -91,13 +91,14 @@ pub fn newest(said: &[u8]) -> u64 {
     numbers.last().copied().unwrap_or(0)
 }
 
-/// Sends as long as the connection lives, and reads acknowledgements meanwhile; `acked` gets each. Returns how many
-/// records it has tried to send.
+/// Sends as long as the connection lives, up to `most` records, and reads acknowledgements until it ends; `acked` gets each.
+/// Returns how many records it has tried to send.
 pub fn send_until_broken(
     address: SocketAddr,
     run: u32,
     thread: u16,
     sizes: (u32, u32),
+    most: u64,
     acked: &std::sync::atomic::AtomicU64,
 ) -> u64 {
     // It may be gone before anybody has connected.
@@ -111,12 +112,13 @@ pub fn send_until_broken(
             }
         });
         let mut number = 0;
-        loop {
+        while number < most {
             if peer.write_all(&frames(run, thread, number..number + 20, sizes)).is_err() {
-                return number;
+                break;
             }
             number += 20;
         }
+        number
     })
 }
 

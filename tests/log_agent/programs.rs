@@ -45,7 +45,7 @@ fn killed_at_any_moment_it_keeps_what_it_has_acknowledged() {
         let enough = u64::from(pattern(4, run as usize)[3]) * u64::from(run % 5);
         thread::scope(|scope| {
             for (thread, acked) in (0..CLIENTS).zip(&acked) {
-                scope.spawn(move || send_until_broken(address, run, thread, SIZES, acked));
+                scope.spawn(move || send_until_broken(address, run, thread, SIZES, u64::MAX, acked));
             }
             until("enough is acknowledged", || sum() >= enough);
             agent.signal("KILL");
@@ -72,7 +72,7 @@ fn sigterm_under_load_loses_nothing_that_was_received() {
         let acked = [const { AtomicU64::new(0) }; 4];
         thread::scope(|scope| {
             for (thread, acked) in (0..4).zip(&acked) {
-                scope.spawn(move || send_until_broken(address, 7, thread, SIZES, acked));
+                scope.spawn(move || send_until_broken(address, 7, thread, SIZES, 20_000, acked));
             }
             until("there is load", || folder.files(".log").iter().map(|file| folder.size(file)).sum::<u64>() > 100_000);
             agent.goes_down("TERM");
