@@ -6,7 +6,7 @@ mod http_client;
 mod net;
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use http_client::{Client, get, post};
 use net::{LONG, ask, check_end, connect, frame, pattern, receive, rest, send, serve, until};
 use sluicegate::http1::{Http1, Response};
-use sluicegate::{CloseKind, Deferred, DropReason, Finish, LengthPrefixed, Message, MessageProcessor, Reply, Running};
+use sluicegate::{
+    CloseKind, Config, Deferred, DropReason, Finish, LengthPrefixed, Message, MessageProcessor, Reply, Running, Server,
+};
 
 /// Longer than any of these tests may take.
 const GRACE: Duration = Duration::from_secs(60);
@@ -104,6 +106,45 @@ fn a_length_prefixed_message_that_has_begun_may_finish_as_well() {
     assert!(receive(&mut begun) == payload);
     assert_eq!(rest(&mut begun), b"");
     drop(begun);
+    check_end(running.join().expect("nothing failed"));
+}
+
+/// One batch of events tells of 1024 sockets: those that only the next one names are not taken for idle.
+#[test]
+fn more_peers_than_a_batch_tells_of_are_answered() {
+    const PEERS: usize = 1200;
+    rlimit::increase_nofile_limit(3 * PEERS as u64).expect("as far as it is allowed");
+    let (user, go) = gated();
+    let running = serve(LengthPrefixed::default(), |_| {}, user);
+    let mut peers: Vec<_> = (0..PEERS).map(|_| connect(running.local_addr())).collect();
+    until(&running, "all are open", |numbers| numbers.open == PEERS as u64);
+    let first = stop(&running);
+    peers.iter_mut().for_each(|peer| send(peer, b"before the end"));
+    running.stopper().shutdown(GRACE, Finish::Answer);
+    go.send(()).expect("it stands");
+    let answered = peers.iter_mut().map(rest).filter(|said| *said == frame(b"before the end")).count();
+    assert_eq!(answered, PEERS);
+    drop((peers, first));
+    check_end(running.join().expect("nothing failed"));
+}
+
+/// Whoever made the listener says how long its backlog is, and not the settings.
+#[test]
+fn all_who_wait_at_a_foreign_listener_are_accepted_at_the_end() {
+    const PEERS: usize = 20;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (user, go) = gated();
+    let narrow = |config: &mut Config| (config.backlog, config.handover_max) = (1, 1);
+    let builder = Server::builder(LengthPrefixed::default()).configure(narrow);
+    let running = builder.from_listener(listener).expect("a server").start(user).expect("started");
+    let first = stop(&running);
+    let mut peers: Vec<_> = (0..PEERS).map(|_| connect(running.local_addr())).collect();
+    peers.iter_mut().for_each(|peer| send(peer, b"in time"));
+    running.stopper().shutdown(GRACE, Finish::Answer);
+    go.send(()).expect("it stands");
+    drop(first);
+    peers.iter_mut().for_each(|peer| assert_eq!(receive(peer), b"in time"));
+    drop(peers);
     check_end(running.join().expect("nothing failed"));
 }
 
