@@ -48,16 +48,19 @@ impl<'a, P: Protocol> Message<'a, P> {
     }
 
     /// Who sent it.
+    #[inline]
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
     /// Where its parts lie in [`bytes`](Self::bytes).
+    #[inline]
     pub fn layout(&self) -> &P::Layout {
         &self.layout
     }
 
     /// Its bytes, the framing included.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Shared { bytes, .. } => bytes,

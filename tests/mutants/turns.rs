@@ -91,13 +91,13 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "linger: a tunnel is closed at once",
         file: "src/protocol/http1/mod.rs",
-        from: "!layout.keep_alive && !layout.connect",
-        to: "!layout.keep_alive",
+        from: "!layout.exchange.keep_alive() && !layout.exchange.is_connect()",
+        to: "!layout.exchange.keep_alive()",
     },
     Mutant {
         name: "linger: who has asked for the end is waited for",
         file: "src/protocol/http1/mod.rs",
-        from: "!layout.keep_alive && !layout.connect",
+        from: "!layout.exchange.keep_alive() && !layout.exchange.is_connect()",
         to: "false && layout.connect",
     },
     Mutant {

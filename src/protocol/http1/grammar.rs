@@ -134,15 +134,9 @@ fn split_port(value: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 fn is_port(port: &[u8]) -> bool {
-    if !(1..=5).contains(&port.len()) {
-        return false;
-    }
-    let read = |(number, plain), byte: &u8| {
-        let digit = byte.wrapping_sub(b'0');
-        (number * 10 + u32::from(digit), plain & (digit < 10))
-    };
-    let (number, plain) = port.iter().fold((0, true), read);
-    plain && number <= u32::from(u16::MAX)
+    // Of five digits the larger number is the one that is behind the other in the alphabet.
+    let few = port.len() < 5 || (port.len() == 5 && port <= b"65535".as_slice());
+    few && !port.is_empty() && port.iter().all(u8::is_ascii_digit)
 }
 
 fn is_host(host: &[u8]) -> bool {

@@ -2,6 +2,7 @@
 
 use httparse::Header;
 
+use super::exchange::Exchange;
 use super::framing::{self, BodyFields, Framing};
 use super::search::HeadSearch;
 use super::{grammar, layout::Layout, limits::Limits, malformed};
@@ -38,19 +39,22 @@ fn judge(head: &[u8], search: &HeadSearch, facts: &Facts<'_>, limits: &Limits) -
         return Err(malformed("CONNECT or TRACE with a body"));
     }
     let connect = method == b"CONNECT";
+    // A client may send the tunnel's bytes before it has an answer (RFC 9110 section 9.3.6). There will be no tunnel, so they
+    // must not be read as a request.
+    let keep_alive = facts.keep_alive(line.version10) && !connect;
+    let exchange = Exchange::LAST
+        .with_head(method == b"HEAD")
+        .with_connect(connect)
+        .with_keep_alive(keep_alive)
+        .with_version_1_0(line.version10);
     let layout = Layout {
         start: 0,
         target_end: line.target_end,
         head_end: head.len() as u32,
         body_end: head.len() as u32,
         trailers_end: head.len() as u32,
-        method_len: line.method_len,
-        version10: line.version10,
-        head_request: method == b"HEAD",
-        connect,
-        // A client may send the tunnel's bytes before it has an answer (RFC 9110 section 9.3.6). There will be no
-        // tunnel, so they must not be read as a request.
-        keep_alive: facts.keep_alive(line.version10) && !connect,
+        method_len: u32::from(line.method_len),
+        exchange,
     };
     // In HTTP/1.0 the expectation must be ignored (RFC 9110 section 10.1.1).
     let expects_continue = facts.expects_continue && !line.version10 && framing != Framing::Length(0);

@@ -1,6 +1,7 @@
 //! The head of an answer, and what follows it, while it is put together: in one piece of memory, mostly where it leaves from.
 
 use super::status;
+use crate::clock::DATE_LINE;
 
 /// What the server's own lines can take: the longest status line, `Date`, `Content-Length`, `Connection`, and the empty line.
 pub(super) const HEAD_MOST: usize = 192;
@@ -41,11 +42,20 @@ impl<'m> Head<'m> {
         Self(left)
     }
 
+    /// Appends two pieces that follow each other, with one look at what is left.
     #[inline]
-    pub(super) fn status(self, status: u16) -> Self {
+    fn push_both<const M: usize, const N: usize>(self, one: &[u8; M], other: &[u8; N]) -> Self {
+        let Some((place, left)) = self.0.split_at_mut_checked(M + N) else { too_small() };
+        place[..M].copy_from_slice(one);
+        place[M..].copy_from_slice(other);
+        Self(left)
+    }
+
+    #[inline]
+    pub(super) fn status_and_date(self, status: u16, date_line: &[u8; DATE_LINE]) -> Self {
         match status {
-            200 => self.push(b"HTTP/1.1 200 OK\r\n"),
-            _ => self.other_status(status),
+            200 => self.push_both(b"HTTP/1.1 200 OK\r\n", date_line),
+            _ => self.other_status(status).push(date_line),
         }
     }
 
@@ -61,13 +71,13 @@ impl<'m> Head<'m> {
     /// The digits by hand, because formatting machinery costs more than the rest of the head.
     #[inline]
     pub(super) fn content_length(self, length: usize) -> Self {
+        const NAME: &[u8; 16] = b"Content-Length: ";
         let digit = |length: usize| b'0' + (length % 10) as u8;
-        let head = self.push(b"Content-Length: ");
         match length {
-            0..10 => head.push(&[digit(length), b'\r', b'\n']),
-            10..100 => head.push(&[digit(length / 10), digit(length), b'\r', b'\n']),
-            100..1000 => head.push(&[digit(length / 100), digit(length / 10), digit(length), b'\r', b'\n']),
-            _ => head.long_number(length).push(b"\r\n"),
+            0..10 => self.push_both(NAME, &[digit(length), b'\r', b'\n']),
+            10..100 => self.push_both(NAME, &[digit(length / 10), digit(length), b'\r', b'\n']),
+            100..1000 => self.push_both(NAME, &[digit(length / 100), digit(length / 10), digit(length), b'\r', b'\n']),
+            _ => self.push(NAME).long_number(length).push(b"\r\n"),
         }
     }
 
@@ -109,7 +119,7 @@ mod tests {
         let mut most = 0;
         for status in 200..600 {
             let mut memory = [0; 2 * HEAD_MOST];
-            let head = Head::new(&mut memory).status(status).push(&[b'd'; crate::clock::DATE_LINE]);
+            let head = Head::new(&mut memory).status_and_date(status, &[b'd'; DATE_LINE]);
             let head = head.content_length(usize::MAX).extend(b"Connection: keep-alive, upgrade\r\n").push(b"\r\n");
             most = most.max(2 * HEAD_MOST - head.left());
         }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::exchange::Exchange;
 use super::search::VERSION_LEN;
 
 /// Where the parts of a request lie in its bytes: positions only, so that it survives a move of the bytes.
@@ -16,11 +17,8 @@ pub struct Layout {
     pub(super) head_end: u32,
     pub(super) body_end: u32,
     pub(super) trailers_end: u32,
-    pub(super) method_len: u8,
-    pub(super) version10: bool,
-    pub(super) head_request: bool,
-    pub(super) connect: bool,
-    pub(super) keep_alive: bool,
+    pub(super) method_len: u32,
+    pub(super) exchange: Exchange,
 }
 
 impl Layout {
@@ -44,7 +42,7 @@ impl Layout {
     }
 
     pub(super) fn method(&self) -> Range<usize> {
-        self.start as usize..self.start as usize + usize::from(self.method_len)
+        self.start as usize..(self.start + self.method_len) as usize
     }
 
     pub(super) fn target(&self) -> Range<usize> {

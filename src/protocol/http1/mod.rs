@@ -9,10 +9,12 @@
 //! proxy that chose differently, and the difference is what request smuggling lives on.
 
 mod chunked;
+mod exchange;
 mod framing;
 mod grammar;
 mod head;
 mod head_lines;
+mod known_fields;
 mod layout;
 mod limits;
 mod lines;
@@ -21,18 +23,21 @@ mod response;
 mod search;
 mod status;
 mod usual;
+mod usual_fields;
 mod words;
 
 #[cfg(test)]
 mod tests;
 
+pub use exchange::Exchange;
 pub use layout::Layout;
 pub use limits::Limits;
 pub use request::{Headers, RequestView, Version};
-pub use response::{Body, Exchange, InvalidHeader, Response};
+pub use response::{Body, InvalidHeader, Response};
 
 use self::chunked::{Chunks, Window};
 use self::framing::Framing;
+use self::known_fields::Place;
 use self::search::{FieldSearch, HeadSearch};
 use super::codec::{Decode, Protocol, ProtocolError, Refusal};
 use crate::buffer::Outbound;
@@ -52,6 +57,8 @@ pub struct Http1 {
     empty_lines: u8,
     /// Somebody waits for `100 Continue`.
     continue_due: bool,
+    /// Where the fields of its last usual request are kept.
+    place: Place,
 }
 
 /// What is being read. Positions are relative to the first byte of the request.
@@ -235,7 +242,7 @@ impl Protocol for Http1 {
 
     fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
         if self.state.is_new()
-            && let Some(layout) = usual::request(bytes, &self.limits)
+            && let Some(layout) = usual::request(bytes, &self.limits, &mut self.place)
         {
             // Nothing to remember but that empty lines, if there were any, were followed by a request.
             self.empty_lines = 0;
@@ -245,11 +252,11 @@ impl Protocol for Http1 {
     }
 
     fn exchange(layout: &Layout) -> Exchange {
-        Exchange::of(layout)
+        layout.exchange
     }
 
     fn is_last(layout: &Layout) -> bool {
-        !layout.keep_alive && !layout.connect
+        !layout.exchange.keep_alive() && !layout.exchange.is_connect()
     }
 
     fn last(exchange: Exchange) -> Exchange {

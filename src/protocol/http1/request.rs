@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ascii::AsciiStr;
+
 use super::layout::Layout;
 use super::{Http1, grammar, search, words};
 use crate::protocol::Message;
@@ -51,27 +53,31 @@ impl<'a> RequestView<'a> {
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         let target = &self.bytes[self.layout.target()];
-        let authority = if self.layout.connect { Some(target) } else { search::absolute_authority(target) };
+        let authority =
+            if self.layout.exchange.is_connect() { Some(target) } else { search::absolute_authority(target) };
         authority.or_else(|| self.header("host")).map(text)
     }
 
     /// The version of the request line.
     #[must_use]
     pub fn version(&self) -> Version {
-        if self.layout.version10 { Version::Http10 } else { Version::Http11 }
+        if self.layout.exchange.is_version_1_0() { Version::Http10 } else { Version::Http11 }
     }
 
     /// Whether the client wants to send more requests on this connection.
     #[must_use]
     pub fn keep_alive(&self) -> bool {
-        self.layout.keep_alive
+        self.layout.exchange.keep_alive()
     }
 
     /// The value of the first field of this name, whatever its case, without white space around it. It has no controls,
     /// but may have bytes beyond ASCII.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
-        self.headers().find(|(seen, _)| seen.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        let mut fields = self.headers();
+        let named =
+            std::iter::from_fn(|| fields.next_field()).find(|(seen, _)| seen.eq_ignore_ascii_case(name.as_bytes()));
+        named.map(|(_, value)| value)
     }
 
     /// All fields of the head, in their order, as name and value.
@@ -113,7 +119,7 @@ impl fmt::Debug for RequestView<'_> {
 
 /// Only for what was validated to be ASCII; the fallback is never seen.
 fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap_or_default()
+    AsciiStr::from_ascii(bytes).map_or("", AsciiStr::as_str)
 }
 
 /// The fields of a head or a trailer section, as name and value. Walks the bytes; each step is a search for a line end.
@@ -123,22 +129,30 @@ pub struct Headers<'a> {
     lines: &'a [u8],
 }
 
-impl<'a> Iterator for Headers<'a> {
-    type Item = (&'a str, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl<'a> Headers<'a> {
+    /// The next one, with a name that is not text yet: to compare it needs no look at each of its bytes.
+    fn next_field(&mut self) -> Option<(&'a [u8], &'a [u8])> {
         let colon = words::find(b':', self.lines)?;
         let (name, rest) = self.lines.split_at(colon);
         let end = words::find(b'\n', rest)?;
         self.lines = &rest[end + 1..];
         // From behind the colon to before the CR.
-        Some((text(name), grammar::trim(rest.get(1..end - 1)?)))
+        Some((name, grammar::trim(rest.get(1..end - 1)?)))
+    }
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = (&'a str, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_field().map(|(name, value)| (text(name), value))
     }
 }
 
 /// What a processor asks of an HTTP request; the same as [`RequestView`] says.
 impl Message<'_, Http1> {
     /// All of it, as a view that can be copied.
+    #[inline]
     pub fn request(&self) -> RequestView<'_> {
         RequestView::new(self.layout(), self.bytes())
     }

@@ -6,47 +6,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::exchange::Exchange;
 use super::grammar;
 use super::head_lines::{HEAD_MOST, Head};
-use super::layout::Layout;
 use super::lines::Lines;
 use super::{Http1, status};
 use crate::buffer::{COPY_BELOW, Outbound};
 use crate::clock::DATE_LINE;
 use crate::encode_error::EncodeError;
 use crate::protocol::codec::{After, Encode, Refusal};
-
-/// What an answer must know of its request. Small, and free of the request's bytes: it waits where the answer is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exchange {
-    head_request: bool,
-    connect: bool,
-    keep_alive: bool,
-    version10: bool,
-}
-
-impl Exchange {
-    #[inline]
-    pub(super) fn of(layout: &Layout) -> Self {
-        Self {
-            head_request: layout.head_request,
-            connect: layout.connect,
-            keep_alive: layout.keep_alive,
-            version10: layout.version10,
-        }
-    }
-
-    /// Whether the connection goes on after the answer, as far as the client is concerned.
-    #[must_use]
-    pub fn keep_alive(&self) -> bool {
-        self.keep_alive
-    }
-
-    #[inline]
-    pub(super) fn last(self) -> Self {
-        Self { keep_alive: false, ..self }
-    }
-}
 
 /// An answer to one request.
 ///
@@ -256,13 +224,13 @@ impl Body<'_> {
         }
     }
 
-    /// True if it is worth to be carried as it is, and need not be copied behind the head.
+    /// True if it need not be copied behind the head, and can be carried as it is. From [`COPY_BELOW`] on that is worth it.
     #[inline]
-    fn is_carried(&self) -> bool {
-        self.len() >= COPY_BELOW && matches!(self, Self::Static(_) | Self::Shared(_))
+    fn is_shared(&self) -> bool {
+        matches!(self, Self::Static(_) | Self::Shared(_))
     }
 
-    /// Appends what [is carried](Self::is_carried), without copying it.
+    /// Appends what is carried, without copying it.
     #[inline(never)]
     fn carry(self, out: &mut Outbound) {
         match self {
@@ -306,10 +274,11 @@ impl From<Arc<[u8]>> for Body<'_> {
 impl<'b> Encode<Response<'b>> for Http1 {
     #[inline]
     fn encode(exchange: Exchange, response: Response<'b>, out: &mut Outbound) -> Result<After, EncodeError> {
-        let own = OwnLines::of(&response, exchange);
+        let body = response.body.bytes();
+        let own = OwnLines::of(&response, exchange, body.len());
         let after = own.after();
-        let is_carried = own.has_body && response.body.is_carried();
-        let copied = if own.has_body && !is_carried { response.body.bytes() } else { b"" };
+        let is_carried = own.has_body && body.len() >= COPY_BELOW && response.body.is_shared();
+        let copied = if own.has_body && !is_carried { body } else { b"" };
         match out.room_and_date_line(HEAD_MOST + response.lines_len() + copied.len()) {
             // The usual case: all of it lies in one block, is written where it leaves from, and leaves in one piece.
             Some((mut room, date_line)) => {
@@ -344,19 +313,20 @@ impl Response<'_> {
     /// The head of an answer whose body is large, and that body, unless there is none or it is carried.
     #[inline(never)]
     fn write_large_head(&self, exchange: Exchange, out: &mut Outbound) -> Option<(After, &[u8])> {
-        let own = OwnLines::of(self, exchange);
-        if self.body.is_carried() || !own.has_body {
+        let body = self.body.bytes();
+        let own = OwnLines::of(self, exchange, body.len());
+        if (body.len() >= COPY_BELOW && self.body.is_shared()) || !own.has_body {
             return None;
         }
-        self.write_head(exchange, out, self.body.len());
-        Some((own.after(), self.body.bytes()))
+        self.write_head(exchange, out, body.len());
+        Some((own.after(), body))
     }
 
     /// Writes the head piece by piece. `follow`: how many bytes will stand behind it, in the same block if there is one.
     #[inline(never)]
     fn write_head(&self, exchange: Exchange, out: &mut Outbound, follow: usize) {
         let mut memory = [0; HEAD_MOST];
-        let left = OwnLines::of(self, exchange).write(Head::new(&mut memory), &out.date_line()).left();
+        let left = OwnLines::of(self, exchange, self.body.len()).write(Head::new(&mut memory), &out.date_line()).left();
         let len = HEAD_MOST - left;
         out.expect(len + self.lines_len() + 2 + follow);
         out.put(&memory[..len]);
@@ -377,11 +347,11 @@ struct OwnLines {
 
 impl OwnLines {
     #[inline]
-    fn of(response: &Response<'_>, exchange: Exchange) -> Self {
-        let (keep_open, version10) = (exchange.keep_alive && !response.close, exchange.version10);
-        let (has_body, content_length) = match exchange.head_request | exchange.connect | response.bodiless {
-            false => (true, Some(response.body.len())),
-            true => unusual_framing(response, exchange),
+    fn of(response: &Response<'_>, exchange: Exchange, body_len: usize) -> Self {
+        let (keep_open, version10) = (exchange.keep_alive() && !response.close, exchange.is_version_1_0());
+        let (has_body, content_length) = match exchange.is_plain() && !response.bodiless {
+            true => (true, Some(body_len)),
+            false => unusual_framing(response, exchange),
         };
         Self { status: response.status, has_body, content_length, keep_open, version10, upgrade: response.upgrade }
     }
@@ -393,7 +363,7 @@ impl OwnLines {
 
     #[inline]
     fn write<'m>(&self, head: Head<'m>, date_line: &[u8; DATE_LINE]) -> Head<'m> {
-        let head = head.status(self.status).push(date_line);
+        let head = head.status_and_date(self.status, date_line);
         let head = match self.content_length {
             Some(length) => head.content_length(length),
             None => head,
@@ -406,7 +376,7 @@ impl OwnLines {
 #[inline(never)]
 fn unusual_framing(response: &Response<'_>, exchange: Exchange) -> (bool, Option<usize>) {
     // A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
-    let is_tunnel = exchange.connect && response.status < 300;
+    let is_tunnel = exchange.is_connect() && response.status < 300;
     let content_length = match response.status {
         // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user knows.
         204 | 304 => None,
@@ -415,10 +385,10 @@ fn unusual_framing(response: &Response<'_>, exchange: Exchange) -> (bool, Option
         205 => Some(0),
         // RFC 9110 section 8.6: with HEAD it has to be what GET would have. Who answers HEAD without a body may not
         // have made the one of GET, so that nothing is better than zero.
-        _ if exchange.head_request && response.body.is_empty() => None,
+        _ if exchange.is_head() && response.body.is_empty() => None,
         _ => Some(response.body.len()),
     };
-    (!(exchange.head_request || is_tunnel || response.bodiless), content_length)
+    (!(exchange.is_head() || is_tunnel || response.bodiless), content_length)
 }
 
 /// What Connection says; mostly nothing. Upgrade is for the next recipient alone, so it has to be named (RFC 9110 section 7.8).
@@ -448,13 +418,11 @@ pub(super) fn refuse(why: &Refusal, out: &mut Outbound) {
         Refusal::Overloaded { .. } => 503,
         Refusal::Unanswered => 500,
     };
-    // The request was not read, or not to its end: what it was is not known.
-    let exchange = Exchange { head_request: false, connect: false, keep_alive: false, version10: false };
     let words = Response::new(status).content_type("text/plain").body(status::refusal(status));
     let words = match why {
         Refusal::Overloaded { retry_after_seconds: Some(seconds) } => words.retry_after(*seconds),
         _ => words,
     };
-    // Can't fail by itself: `out` remembers what did not fit.
-    let _ = Http1::encode(exchange, words, out);
+    // The request was not read, or not to its end. It can't fail by itself: `out` remembers what did not fit.
+    let _ = Http1::encode(Exchange::LAST, words, out);
 }

@@ -21,6 +21,20 @@ pub(super) fn leading_text(bytes: &[u8]) -> usize {
     first(bytes, |word| below(word, b' ') | below(word ^ (EACH * 0x7f), 1)).min(bytes.len())
 }
 
+/// How many bytes at the front may stand in a request target, as [`Class::Target`](super::grammar::Class) says.
+#[inline]
+pub(super) fn leading_target(bytes: &[u8]) -> usize {
+    // In ASCII the high bit is set by what goes below zero, or over 127; what is not ASCII has it already.
+    let is = |word: u64, byte: u8| (word ^ (EACH * u64::from(byte))).wrapping_sub(EACH);
+    let not_target = |word: u64| {
+        let blank_or_control = word.wrapping_sub(EACH * u64::from(b'!')) | word.wrapping_add(EACH);
+        // Two at a time, which differ by one bit: `"` and `#`, `<` and `>`.
+        let delimiter = is(word | EACH, b'#') | is(word | EACH << 1, b'>') | is(word, b'\\');
+        (word | blank_or_control | delimiter) & HIGH
+    };
+    first(bytes, not_target).min(bytes.len())
+}
+
 /// Is it less than `bound`, which is at most 128?
 #[inline]
 fn below(word: u64, bound: u8) -> u64 {
@@ -52,6 +66,7 @@ fn last_word(bytes: &[u8], count: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::grammar::{self, Class};
     use super::*;
 
     /// Each byte, at each place, behind bytes that could borrow from it.
@@ -65,6 +80,7 @@ mod tests {
                     bytes[at] = byte;
                     let text = bytes.iter().position(|&byte| byte < b' ' || byte == 0x7f).unwrap_or(length);
                     assert_eq!(leading_text(&bytes), text, "{bytes:?}");
+                    assert_eq!(leading_target(&bytes), grammar::leading(Class::Target, &bytes), "{bytes:?}");
                     for wanted in [byte, b':', 0, 1, 0xff] {
                         let place = bytes.iter().position(|&seen| seen == wanted);
                         assert!(find(wanted, &bytes) == place, "{wanted} in {bytes:?}");

@@ -1,0 +1,115 @@
+//! What an answer must know of its request.
+
+use std::fmt;
+
+/// What an answer must know of its request. Small, and free of the request's bytes: it waits where the answer is made.
+// Bits of one number, which goes through every message from its layout to its answer: four truths would be taken apart and
+// put together again on the way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Exchange(u32);
+
+/// What a request may be, a bit each.
+const HEAD: u32 = 1;
+const CONNECT: u32 = 1 << 1;
+const KEEP_ALIVE: u32 = 1 << 2;
+const VERSION_1_0: u32 = 1 << 3;
+
+impl Exchange {
+    /// With a request of which nothing is known, and after whose answer the connection ends.
+    pub(super) const LAST: Self = Self(0);
+    /// With a usual request: HTTP/1.1, and the client goes on.
+    pub(super) const USUAL: Self = Self(KEEP_ALIVE);
+
+    /// The same, with a request whose method is HEAD.
+    #[inline]
+    pub(super) fn with_head(self, is_head: bool) -> Self {
+        self.with(HEAD, is_head)
+    }
+
+    /// The same, with a request whose method is CONNECT.
+    pub(super) fn with_connect(self, is_connect: bool) -> Self {
+        self.with(CONNECT, is_connect)
+    }
+
+    /// The same, with a client that goes on afterwards.
+    pub(super) fn with_keep_alive(self, keep_alive: bool) -> Self {
+        self.with(KEEP_ALIVE, keep_alive)
+    }
+
+    /// The same, with a client that speaks HTTP/1.0.
+    pub(super) fn with_version_1_0(self, is_version_1_0: bool) -> Self {
+        self.with(VERSION_1_0, is_version_1_0)
+    }
+
+    #[inline]
+    fn with(self, bit: u32, set: bool) -> Self {
+        Self(if set { self.0 | bit } else { self.0 & !bit })
+    }
+
+    #[inline]
+    fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// Whether the connection goes on after the answer, as far as the client is concerned.
+    #[must_use]
+    #[inline]
+    pub fn keep_alive(&self) -> bool {
+        self.has(KEEP_ALIVE)
+    }
+
+    #[inline]
+    pub(super) fn is_head(self) -> bool {
+        self.has(HEAD)
+    }
+
+    #[inline]
+    pub(super) fn is_connect(self) -> bool {
+        self.has(CONNECT)
+    }
+
+    #[inline]
+    pub(super) fn is_version_1_0(self) -> bool {
+        self.has(VERSION_1_0)
+    }
+
+    /// True if its answer has a body as soon as its status may have one.
+    #[inline]
+    pub(super) fn is_plain(self) -> bool {
+        !self.has(HEAD | CONNECT)
+    }
+
+    /// The same, told that no more will be answered.
+    #[inline]
+    pub(super) fn last(self) -> Self {
+        self.with(KEEP_ALIVE, false)
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("head", &self.is_head())
+            .field("connect", &self.is_connect())
+            .field("keep_alive", &self.keep_alive())
+            .field("version_1_0", &self.is_version_1_0())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_says_what_it_was_told() {
+        let usual = Exchange::USUAL;
+        assert!(usual.keep_alive() && usual.is_plain() && !usual.is_version_1_0());
+        assert!(usual.with_head(true).is_head() && !usual.with_head(true).is_plain());
+        assert!(usual.with_connect(true).is_connect() && !usual.with_connect(true).is_plain());
+        assert!(usual.with_version_1_0(true).is_version_1_0() && !usual.with_head(true).is_connect());
+        let all = usual.with_head(true).with_connect(true).with_version_1_0(true);
+        assert_eq!(all.last().with_head(false).with_connect(false).with_version_1_0(false), Exchange::LAST);
+        assert!(!all.last().keep_alive() && all.last().is_head() && !all.with_keep_alive(false).keep_alive());
+    }
+}
