@@ -22,6 +22,7 @@ use crate::control::Control;
 use crate::handover::{Accepted, Dealer};
 use crate::metrics::Metrics;
 use crate::poll::{poll_once, wake_flag};
+use crate::socket::Socket;
 use crate::wake::WakeFlag;
 
 use back_off::BackOff;
@@ -69,7 +70,7 @@ pub(crate) struct Accepter {
     poll: Poll,
     listener: TcpListener,
     events: Events,
-    watch: Watch<TcpStream>,
+    watch: Watch<Socket>,
     /// Those of the processors, by number: a connection is counted with whom it is dealt to.
     metrics: Box<[Arc<Metrics>]>,
     /// How many peers may wait in the kernel's backlog.
@@ -97,7 +98,7 @@ enum Outcome {
 impl Accepter {
     pub(crate) fn new(
         entrance: Entrance,
-        dealer: Arc<Dealer<TcpStream>>,
+        dealer: Arc<Dealer<Socket>>,
         control: Arc<Control>,
         metrics: Box<[Arc<Metrics>]>,
         backlog: usize,
@@ -229,7 +230,7 @@ impl Accepter {
     fn hand_over(&self, chosen: usize, socket: TcpStream, address: SocketAddr) {
         prepare(&socket);
         self.metrics[chosen].accepted.add(1);
-        if self.watch.dealer.put(chosen, Accepted { socket, address }).is_err() {
+        if self.watch.dealer.put(chosen, Accepted { socket: socket.into(), address }).is_err() {
             // There was room, and nobody else puts anything there.
             debug_assert!(false, "the hand-over queue was full after all");
             log::error!("no room to hand over the connection of {address}: closed");
@@ -310,7 +311,7 @@ fn is_of_one_peer(error: &io::Error) -> bool {
 
 /// Says that nobody will be handed over any more, whatever ends the accepter.
 #[derive(Debug)]
-struct FinishOnDrop(Arc<Dealer<TcpStream>>);
+struct FinishOnDrop(Arc<Dealer<Socket>>);
 
 impl Drop for FinishOnDrop {
     fn drop(&mut self) {

@@ -78,6 +78,7 @@ mod reason;
 mod server;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod socket;
 mod sync;
 mod timer;
 mod wake;

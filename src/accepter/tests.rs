@@ -12,7 +12,7 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// The processor's side of the hand-over, played by the test.
 struct Desk {
-    handover: Arc<Handover<TcpStream>>,
+    handover: Arc<Handover<Socket>>,
     control: Arc<Control>,
     metrics: Arc<Metrics>,
     flag: Arc<WakeFlag>,
@@ -54,7 +54,7 @@ impl Desk {
         }
     }
 
-    fn next(&self) -> Accepted<TcpStream> {
+    fn next(&self) -> Accepted<Socket> {
         self.wait(|| self.handover.take())
     }
 

@@ -1,17 +1,16 @@
 //! The real operating system behind [`Selector`]: one `mio::Poll`, sockets of `mio::net`.
 
 use std::io;
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::event::Event;
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::EVENTS;
 use super::selector::{Readiness, Selector, Told};
 use crate::poll::{poll_once, wake_flag};
+use crate::socket::Socket;
 use crate::wake::WakeFlag;
 
 /// The token of the waker. Slots are `u32`, and the table is smaller than that.
@@ -58,27 +57,27 @@ impl From<&Event> for Readiness {
 }
 
 impl Selector for MioSelector {
-    type Socket = TcpStream;
+    type Socket = Socket;
 
-    fn register_read(&mut self, socket: &mut TcpStream, slot: u32) -> io::Result<()> {
+    fn register_read(&mut self, socket: &mut Socket, slot: u32) -> io::Result<()> {
         self.poll.registry().register(socket, Token(slot as usize), Interest::READABLE)
     }
 
-    fn set_write(&mut self, socket: &mut TcpStream, slot: u32, on: bool) -> io::Result<()> {
+    fn set_write(&mut self, socket: &mut Socket, slot: u32, on: bool) -> io::Result<()> {
         // Registering again arms the edge again: what is ready at this moment is reported.
         let interest = if on { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         self.poll.registry().reregister(socket, Token(slot as usize), interest)
     }
 
-    fn shutdown_write(&mut self, socket: &mut TcpStream) -> io::Result<()> {
-        socket.shutdown(Shutdown::Write)
+    fn shutdown_write(&mut self, socket: &mut Socket) -> io::Result<()> {
+        socket.shutdown_write()
     }
 
-    fn deregister(&mut self, socket: &mut TcpStream) -> io::Result<()> {
+    fn deregister(&mut self, socket: &mut Socket) -> io::Result<()> {
         self.poll.registry().deregister(socket)
     }
 
-    fn take_error(&mut self, socket: &mut TcpStream) -> io::Result<Option<io::Error>> {
+    fn take_error(&mut self, socket: &mut Socket) -> io::Result<Option<io::Error>> {
         socket.take_error()
     }
 
@@ -104,24 +103,26 @@ impl Selector for MioSelector {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
-    use std::net;
+    use std::net::{self, Shutdown};
+
+    use mio::net::TcpStream;
 
     const LONG: Option<Duration> = Some(Duration::from_secs(10));
 
     /// A socket in a selector, under slot 7, and its peer.
-    fn connected() -> (MioSelector, TcpStream, net::TcpStream) {
+    fn connected() -> (MioSelector, Socket, net::TcpStream) {
         let (mut selector, mut socket, peer) = unregistered();
         selector.register_read(&mut socket, 7).expect("registered");
         (selector, socket, peer)
     }
 
-    fn unregistered() -> (MioSelector, TcpStream, net::TcpStream) {
+    fn unregistered() -> (MioSelector, Socket, net::TcpStream) {
         let (selector, _) = MioSelector::new().expect("a poll");
         let listener = net::TcpListener::bind("127.0.0.1:0").expect("a listener");
         let peer = net::TcpStream::connect(listener.local_addr().expect("its address")).expect("a peer");
         let (socket, _) = listener.accept().expect("its socket");
         socket.set_nonblocking(true).expect("non-blocking");
-        (selector, TcpStream::from_std(socket), peer)
+        (selector, TcpStream::from_std(socket).into(), peer)
     }
 
     fn select(selector: &mut MioSelector, timeout: Option<Duration>) -> Vec<Readiness> {
@@ -194,7 +195,7 @@ mod tests {
     }
 
     /// An error event, and what the socket says about it.
-    fn broken(selector: &mut MioSelector, socket: &mut TcpStream) -> Option<io::ErrorKind> {
+    fn broken(selector: &mut MioSelector, socket: &mut Socket) -> Option<io::ErrorKind> {
         while !select(selector, LONG).iter().any(|ready| ready.error) {}
         let error = selector.take_error(socket).expect("it can be asked");
         assert!(selector.take_error(socket).expect("it can be asked").is_none(), "said once");

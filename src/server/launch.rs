@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use mio::net::TcpStream;
-
 use super::error::explain;
 use super::running::{Meter, Running, Threads};
 use super::shared::Shared;
@@ -17,6 +15,7 @@ use crate::message_processor::MessageProcessor;
 use crate::outbox::Outbox;
 use crate::processor::{MioSelector, Processor, Selector, Settings};
 use crate::protocol::Protocol;
+use crate::socket::Socket;
 
 /// The names of the threads. Linux shows their first 15 letters.
 const ACCEPTER: &str = "sluicegate-accept";
@@ -76,7 +75,7 @@ fn spawn_processor<P, M>(
     protocol: P,
     user: M,
     config: &Config,
-    shared: &Shared<TcpStream>,
+    shared: &Shared<Socket>,
 ) -> io::Result<JoinHandle<io::Result<()>>>
 where
     P: Protocol,
@@ -98,7 +97,7 @@ where
 fn spawn_accepter(
     entrance: Entrance,
     config: &Config,
-    shared: &Shared<TcpStream>,
+    shared: &Shared<Socket>,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let Shared { dealer, control, .. } = shared.clone();
     let departure = AccepterDeparture(Arc::clone(&control));

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use mio::net::TcpStream;
-
 use super::MemoryCeiling;
 use super::config::LONGEST;
 use super::error::explain;
@@ -19,6 +17,7 @@ use crate::metrics::Snapshot;
 use crate::outbox::WriteProxy;
 use crate::panics::panic_text;
 use crate::protocol::Protocol;
+use crate::socket::Socket;
 
 /// The threads.
 #[derive(Debug)]
@@ -176,11 +175,11 @@ impl Stopper {
 /// Reads the numbers of a server. Cheap to clone; from any thread, also after the server has ended.
 #[derive(Debug, Clone)]
 pub struct Meter {
-    shared: Shared<TcpStream>,
+    shared: Shared<Socket>,
 }
 
 impl Meter {
-    pub(super) fn new(shared: Shared<TcpStream>) -> Self {
+    pub(super) fn new(shared: Shared<Socket>) -> Self {
         Self { shared }
     }
 
@@ -268,7 +267,7 @@ mod tests {
         let mut peer = std::net::TcpStream::connect(listener.local_addr().expect("its address")).expect("connected");
         let (socket, address) = listener.accept().expect("its socket");
         let meter = running.meter();
-        let accepted = Accepted { socket: TcpStream::from_std(socket), address };
+        let accepted = Accepted { socket: mio::net::TcpStream::from_std(socket).into(), address };
         assert!(meter.shared.dealer.put(0, accepted).is_ok());
         assert_eq!(meter.snapshot().handover_queue, 1);
         running.join().expect_err("it panicked");
