@@ -89,7 +89,8 @@ pub struct Args {
     /// Seconds that the agent has to read what was sent, and to write it, when it goes down
     #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs(), value_parser = clap::value_parser!(u64).range(..=SECS_MAX))]
     grace: u64,
-    /// Serve numbers for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9101; for whoever can connect to see
+    /// Serve numbers for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9101; for whoever can connect to see. A connection
+    /// has a second to ask, and is closed behind its answer
     #[arg(long, value_name = "ADDR", value_parser = host_and_port)]
     metrics: Option<String>,
 }

@@ -1,8 +1,8 @@
 //! The whole agent, in this process, with real connections.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sluicegate::{CloseKind, PauseReason};
 
@@ -12,7 +12,7 @@ use crate::clients::{
     acking, finish, frames, http_get, newest, plan, start, start_on, stop, until, write_until_blocked,
 };
 use crate::disks::{Faults, FaultyDisk, Folder};
-use crate::net::{at_most, connect, frame, over, reset};
+use crate::net::{LONG, at_most, connect, frame, over, reset};
 use crate::rig::{ODD, assert_payloads, read_all};
 use crate::store::name::Kind;
 use crate::verify;
@@ -79,7 +79,6 @@ fn the_last_acknowledgement_counts_every_record() {
 
 #[test]
 fn a_client_that_waits_for_each_acknowledgement_gets_it() {
-    use std::io::Read;
     let folder = Folder::new();
     let (agent, address) = start(&acking(&folder));
     let mut peer = connect(address);
@@ -101,7 +100,6 @@ fn who_goes_down_acknowledges_before() {
     peer.write_all(&frames(1, 0, 0..2000, (26, 60))).expect("taken");
     let stops = thread::spawn(move || stop(agent).expect("everything was written"));
     let said = {
-        use std::io::Read;
         let mut said = Vec::new();
         peer.read_to_end(&mut said).expect("the end of the stream");
         said
@@ -208,7 +206,7 @@ fn a_full_disk_makes_senders_wait_and_loses_nothing() {
                 writing.shutdown(std::net::Shutdown::Write).expect("connected");
             });
             let mut said = Vec::new();
-            std::io::Read::read_to_end(&mut peer, &mut said).expect("the end of the stream");
+            peer.read_to_end(&mut said).expect("the end of the stream");
             newest(&said)
         });
         assert_eq!(sent, if ack { 200_000 } else { 0 });
@@ -311,6 +309,33 @@ fn numbers_are_served_and_everything_is_in_one_ceiling() {
     assert!(page.contains(&format!("log_agent_memory_ceiling_bytes {}\n", ceiling.total())));
     assert!(http_get(agent.metrics_address().expect("it is served"), "/").is_empty());
     stop(agent).expect("everything was written");
+}
+
+/// Whoever holds connections for numbers without asking, with half a question, or without reading, holds nobody up for long.
+#[test]
+fn idle_connections_do_not_keep_numbers_from_who_asks() {
+    let folder = Folder::new();
+    let (agent, _) = start(&Plan { metrics: Some("127.0.0.1:0".into()), ..plan(&folder) });
+    let address = agent.metrics_address().expect("it is served");
+    let whole = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    let held: Vec<_> = (0..at_most(300))
+        .map(|number| {
+            let mut peer = connect(address);
+            peer.write_all(&whole.as_bytes()[..[0, 20, whole.len()][number % 3]]).expect("the kernel takes it");
+            peer
+        })
+        .collect();
+    let began = Instant::now();
+    let mut peer = connect(address);
+    // Nobody has to say that it is the last question.
+    peer.write_all(whole.as_bytes()).expect("taken");
+    let mut answer = String::new();
+    peer.read_to_string(&mut answer).expect("an answer, and its end");
+    assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    assert!(answer.contains("\nlog_agent_records_total 0\n"), "{answer}");
+    assert!(began.elapsed() < LONG / 4, "{:?}", began.elapsed());
+    drop(held);
+    stop(agent).expect("nothing to write");
 }
 
 #[test]
