@@ -73,8 +73,8 @@ pub struct Args {
     /// How finished segments are packed
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Compress::None)]
     compress: Compress,
-    /// Check that each record is JSON; those that are not are counted, and set aside in segments of their own, bad_*. With
-    /// --ack they count for their sender as all others do, and as late: when they are safe there
+    /// Check that each record is JSON, in UTF-8; those that are not are counted, and set aside in segments of their own, bad_*.
+    /// With --ack they count for their sender as all others do, and as late: when they are safe there
     #[arg(long)]
     json: bool,
     /// Seconds that a connection may say nothing between two records; 0 is for ever

@@ -237,18 +237,27 @@ fn what_is_not_json_is_set_aside() {
     let folder = Folder::new();
     let (agent, address) = start(&Plan { json: true, ..acking(&folder) });
     let mut peer = connect(address);
-    let records = [&b"{\"a\": 1}"[..], b"{\"a\": 1", b"", b"[1, 2, {}]\n", b"\xff"];
+    // The last ones are text that is not UTF-8, within a string: a byte that is none, and a character cut short.
+    let records = [
+        &b"{\"a\": 1}"[..],
+        b"{\"a\": 1",
+        b"",
+        "[\"\u{e9}\", {}]\n".as_bytes(),
+        b"\xff",
+        b"\"\xff\"",
+        b"{\"\xc3\": 1}",
+    ];
     for record in records {
         peer.write_all(&frame(record)).expect("taken");
     }
     // And all at once.
     peer.write_all(&records.iter().flat_map(|record| frame(record)).collect::<Vec<_>>()).expect("taken");
-    assert_eq!(newest(&finish(peer)), 10);
-    assert_eq!(agent.numbers.records_bad.value(), 6);
+    assert_eq!(newest(&finish(peer)), 14);
+    assert_eq!(agent.numbers.records_bad.value(), 10);
     stop(agent).expect("everything was written");
-    assert_payloads(&folder, &[&b"{\"a\": 1}"[..], b"[1, 2, {}]\n"].repeat(2));
+    assert_payloads(&folder, &[records[0], records[3]].repeat(2));
     let bad: Vec<_> = read_all(&folder, Kind::Bad).into_iter().map(|(_, payload)| payload).collect();
-    assert_eq!(bad, [&b"{\"a\": 1"[..], b"", b"\xff"].repeat(2));
+    assert_eq!(bad, [&records[1..3], &records[4..]].concat().repeat(2));
 }
 
 #[test]
