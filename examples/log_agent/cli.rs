@@ -36,7 +36,7 @@ pub struct Args {
     /// The directory of the segments; made if it is missing
     #[arg(long, value_name = "DIR", default_value = "./logs")]
     dir: PathBuf,
-    /// A segment is finished before it would be larger than so many MiB
+    /// A segment is finished before it would be larger than so many MiB, or than a file may be (ulimit -f)
     #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=ROTATE_MB_MAX))]
     rotate_mb: u64,
     /// A segment is finished when it is so many seconds old; 0 is never
