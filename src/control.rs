@@ -14,8 +14,8 @@ pub enum Finish {
     /// its connection.
     Answer,
     /// What peers have already sent is read, also what is on its way or held by their kernels: each connection until nothing
-    /// has come for 50 ms, or until its socket would block a second after the beginning or later. It closes after its last
-    /// whole message.
+    /// has come for 50 ms, or until its socket would block when it was read for a second. What it waits for the server is no
+    /// part of that second. It closes after its last whole message.
     ReadOut,
 }
 

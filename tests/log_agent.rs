@@ -34,6 +34,8 @@ mod disks;
 mod full;
 #[path = "log_agent/gating.rs"]
 mod gating;
+#[path = "log_agent/limited.rs"]
+mod limited;
 #[path = "log_agent/logs.rs"]
 mod logs;
 #[path = "log_agent/naming.rs"]

@@ -1,12 +1,15 @@
 //! The end of a server that reads what was sent: also what lies in its peers' kernels, behind a window that is full.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use sluicegate::sim::{Broken, Simulation, Weather};
-use sluicegate::{Config, Finish, LengthPrefixed, Message, Reply};
+use sluicegate::{Config, Finish, LengthPrefixed, Message, MessageProcessor, Reply};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MESSAGES: usize = 100;
+const GRACE: Duration = Duration::from_secs(20);
 
 fn user(_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
     reply.none();
@@ -46,5 +49,64 @@ fn who_goes_on_sending_is_read_for_a_second() -> Result<(), Broken> {
     let linger = Config::default().timeouts.linger;
     assert!((SECOND..=SECOND + linger).contains(&took), "{took:?}");
     assert!(report.metrics.messages_in < 100 * MESSAGES as u64, "more was there than a second's");
+    Ok(())
+}
+
+/// Is ready as long as it has places.
+struct Gated(Arc<AtomicUsize>);
+
+impl MessageProcessor<LengthPrefixed> for Gated {
+    fn process(&mut self, _: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+        self.0.fetch_sub(1, SeqCst);
+        reply.none();
+    }
+
+    fn ready(&mut self) -> bool {
+        self.0.load(SeqCst) > 0
+    }
+}
+
+/// A server whose user has no places before it goes down, and some more each time that `every` has passed then; how many
+/// messages it has read of `sent`, and how long its end took.
+fn read_out_through_a_gate(sent: usize, places: usize, every: Duration) -> Result<(u64, Duration), Broken> {
+    let open = Arc::new(AtomicUsize::new(0));
+    let gated = Gated(Arc::clone(&open));
+    let mut simulation =
+        Simulation::new(1, Config::default(), LengthPrefixed::default(), |_, _| gated).expect("the settings fit");
+    let weather = Weather { receive_buffer: 1040, delay_max: SECOND / 100, ..Weather::calm() };
+    let peer = simulation.connect(weather).expect("there is room");
+    let frame = [&100u32.to_be_bytes()[..], &[b'm'; 100]].concat();
+    assert!(peer.send(&frame.repeat(sent)));
+    simulation.run_for(SECOND)?;
+    for time in 1..100 {
+        let (open, proxy) = (Arc::clone(&open), simulation.proxy());
+        simulation.network().after(every * time, move || {
+            open.store(places, SeqCst);
+            proxy.resume();
+        });
+    }
+    let network = simulation.network().clone();
+    let began = network.elapsed();
+    let report = simulation.shutdown(GRACE, Finish::ReadOut)?;
+    Ok((report.metrics.messages_in, network.elapsed() - began))
+}
+
+/// However long the user takes nothing: once, and again and again.
+#[test]
+fn what_waits_behind_a_gate_that_was_closed_is_read() -> Result<(), Broken> {
+    for (places, every) in [(usize::MAX, 3 * SECOND), (15, SECOND / 2), (5, SECOND / 4), (10, 3 * SECOND / 2)] {
+        let (read, took) = read_out_through_a_gate(MESSAGES, places, every)?;
+        assert_eq!(read, MESSAGES as u64, "{places} every {every:?}");
+        assert!(took < GRACE, "{took:?}");
+    }
+    Ok(())
+}
+
+/// Whoever goes on sending then is read as long as the user takes it, and no longer than the grace.
+#[test]
+fn the_grace_ends_who_goes_on_sending_through_a_gate() -> Result<(), Broken> {
+    let (read, took) = read_out_through_a_gate(100 * MESSAGES, 5, SECOND / 4)?;
+    assert!((MESSAGES as u64..100 * MESSAGES as u64).contains(&read), "{read}");
+    assert!(took <= GRACE + SECOND / 10, "{took:?}");
     Ok(())
 }

@@ -36,7 +36,7 @@ pub struct Args {
     /// The directory of the segments; made if it is missing
     #[arg(long, value_name = "DIR", default_value = "./logs")]
     dir: PathBuf,
-    /// A segment is finished before it would be larger than so many MiB
+    /// A segment is finished before it would be larger than so many MiB, or than a file may be (ulimit -f)
     #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=ROTATE_MB_MAX))]
     rotate_mb: u64,
     /// A segment is finished when it is so many seconds old; 0 is never
@@ -73,8 +73,8 @@ pub struct Args {
     /// How finished segments are packed
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Compress::None)]
     compress: Compress,
-    /// Check that each record is JSON; those that are not are counted, and set aside in segments of their own, bad_*. With
-    /// --ack they count for their sender as all others do, and as late: when they are safe there
+    /// Check that each record is JSON, in UTF-8; those that are not are counted, and set aside in segments of their own, bad_*.
+    /// With --ack they count for their sender as all others do, and as late: when they are safe there
     #[arg(long)]
     json: bool,
     /// Seconds that a connection may say nothing between two records; 0 is for ever
@@ -89,7 +89,8 @@ pub struct Args {
     /// Seconds that the agent has to read what was sent, and to write it, when it goes down
     #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs(), value_parser = clap::value_parser!(u64).range(..=SECS_MAX))]
     grace: u64,
-    /// Serve numbers for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9101; for whoever can connect to see
+    /// Serve numbers for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9101; for whoever can connect to see. A connection
+    /// has a second to ask, and is closed behind its answer
     #[arg(long, value_name = "ADDR", value_parser = host_and_port)]
     metrics: Option<String>,
 }

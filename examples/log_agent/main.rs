@@ -21,9 +21,12 @@ mod signals;
 #[allow(dead_code, reason = "shared with log_cat and log_spammer, which read what this one writes")]
 mod store;
 
+use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use signal_hook::consts::SIGXFSZ;
 
 use agent::run::Agent;
 use cli::Args;
@@ -31,6 +34,7 @@ use cli::Args;
 fn main() -> ExitCode {
     let plan = Args::parse().plan();
     common::run("info", || {
+        let_large_files_fail()?;
         let agent = Agent::start(&plan)?;
         if let Some(address) = agent.metrics_address() {
             common::say(format_args!("metrics on http://{address}/metrics"));
@@ -39,4 +43,10 @@ fn main() -> ExitCode {
         common::say(format_args!("listening on {}", agent.server().local_addr()));
         agent.join()
     })
+}
+
+/// A write beyond the limit of file sizes (`ulimit -f`) ends a program that does not say otherwise. With any handler of that
+/// signal the write fails, and the writers know what to do about it.
+fn let_large_files_fail() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }

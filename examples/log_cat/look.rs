@@ -2,9 +2,11 @@
 //!
 //! A bad segment costs its own records and no others: what can't be read is counted, and said with its name.
 
-use std::fs::File;
+use std::env;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::process;
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +21,11 @@ use crate::store::reader::{End, SegmentReader, Step};
 pub const LOOK: Duration = Duration::from_millis(100);
 /// An agent that runs has locked this file.
 const LOCK_FILE: &str = "log_agent.lock";
+
+/// What is said of a segment that was read without its index. It stays a fault: nothing says whether those are the records
+/// that were received.
+const BY_LINES: &str =
+    "its index is missing: its lines were read as records, as the next log_agent that starts here does";
 
 /// A segment that is being read.
 pub struct Look {
@@ -48,6 +55,14 @@ impl Look {
         let (reader, fault) = match opened {
             Ok(reader) => (Some(reader), None),
             Err(error) if is_gone(&error) => return None,
+            Err(_) if has_no_index(directory, segment) && !agent_runs(directory) => {
+                match scratch().and_then(|scratch| SegmentReader::open_by_lines(directory, segment, scratch)) {
+                    Ok(reader) => (Some(reader), Some(BY_LINES.to_owned())),
+                    Err(error) => {
+                        (None, Some(format!("its index is missing, and it can't be read without one: {error}")))
+                    }
+                }
+            }
             Err(error) => (None, Some(error.to_string())),
         };
         Some(Self { segment, reader, damaged: 0, fault, finished: false })
@@ -78,7 +93,7 @@ impl Look {
                 }
                 Err(error) => {
                     self.damaged += reader.lost();
-                    self.fault = Some(error.to_string());
+                    self.add_fault(&error.to_string());
                     return Ok(true);
                 }
             }
@@ -93,13 +108,18 @@ impl Look {
             Ok(End::Open) => {}
             Ok(End::Fault { what, records }) => {
                 self.damaged += records;
-                self.fault = Some(what.to_owned());
+                self.add_fault(what);
             }
             Err(error) => {
                 self.damaged += reader.lost();
-                self.fault = Some(error.to_string());
+                self.add_fault(&error.to_string());
             }
         }
+    }
+
+    fn add_fault(&mut self, what: &str) {
+        let before = self.fault.take().map_or(String::new(), |before| before + "; ");
+        self.fault = Some(before + what);
     }
 
     /// The same for one that is not read on: only an agent that runs has segments that are not finished.
@@ -114,6 +134,19 @@ impl Look {
             self.fault = Some("it was not finished, and no log_agent runs here: the next one recovers it".to_owned());
         }
     }
+}
+
+fn has_no_index(directory: &Path, segment: Listed) -> bool {
+    segment.packing == Packing::Plain && !directory.join(segment.name.index()).exists()
+}
+
+/// A file without a name, and elsewhere: the directory is somebody else's, and an index may be large.
+fn scratch() -> io::Result<File> {
+    let path = env::temp_dir().join(format!("log_cat-{}.idx", process::id()));
+    let explain = |error: io::Error| io::Error::new(error.kind(), format!("cannot make {}: {error}", path.display()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(explain)?;
+    fs::remove_file(&path).map_err(explain)?;
+    Ok(file)
 }
 
 /// True unless it is certain that no agent writes to this directory.

@@ -30,7 +30,9 @@ use store::utc::parse_time;
 /// A record that has newlines or binary bytes in it is printed as it is, with a newline behind it if it has none.
 /// A segment that is packed or deleted meanwhile is no fault. Exits with 1 if a record is not what was received or is
 /// missing, and says in which segment. A segment whose index has no mark at its end is one that is being written; so that is
-/// a fault of a packed one, and of every one if no log_agent has locked the directory.
+/// a fault of a packed one, and of every one if no log_agent has locked the directory. Then a segment that is not packed and
+/// whose index is missing is read by its lines, which is said, and a fault, too: nobody can check them. The directory stays as
+/// it is.
 #[derive(Parser)]
 #[command(name = "log_cat", version)]
 struct Args {

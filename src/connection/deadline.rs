@@ -35,6 +35,8 @@ pub(crate) struct Deadlines {
     output: Option<Output>,
     /// Since when the connection lingers.
     linger: Option<Instant>,
+    /// Since when it is read out, moved on by the time it was held up.
+    read_out: Option<Instant>,
     /// Bytes of the unfinished message that have arrived.
     received: usize,
     /// The kinds of deadlines that counted when the timer was set.
@@ -80,7 +82,16 @@ pub(crate) struct Pending {
 
 impl Deadlines {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { active: now, message: None, paused: None, output: None, linger: None, received: 0, armed: 0 }
+        Self {
+            active: now,
+            message: None,
+            paused: None,
+            output: None,
+            linger: None,
+            read_out: None,
+            received: 0,
+            armed: 0,
+        }
     }
 
     /// Something happened: the idle time begins anew.
@@ -124,6 +135,20 @@ impl Deadlines {
             let waited = now.saturating_duration_since(paused);
             self.message = self.message.map(|began| began + waited);
             self.active = now;
+        }
+    }
+
+    /// While the server goes down: since when it is read out, not counting what it waited for the server. From now on, if
+    /// nobody has asked before.
+    pub(crate) fn read_out(&mut self, now: Instant) -> Instant {
+        *self.read_out.get_or_insert(now)
+    }
+
+    /// It was the server that the connection waited for, since it was paused: not for its turn, and not for the peer.
+    #[inline]
+    pub(crate) fn was_held_up(&mut self, now: Instant) {
+        if let (Some(began), Some(paused)) = (self.read_out, self.paused) {
+            self.read_out = Some(began + now.saturating_duration_since(paused.max(began)));
         }
     }
 

@@ -64,6 +64,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if matches!(reason, PauseReason::Owed | PauseReason::NoBlocks | PauseReason::NotReady) {
             // Whatever ended the wait, its entry in a line is void: the next wait makes a new one.
             connection.wait = 0;
+            connection.deadlines.was_held_up(self.now);
         }
         self.links.metrics.paused[reason as usize].sub(1);
         let runs = connection.paused.is_empty();

@@ -184,10 +184,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn promote(&mut self, slot: u32, block: Block) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         let smaller = connection.inbound.promote(block);
-        let bytes = connection.inbound.buffered();
         self.links.metrics.promotions.add(1);
-        self.forget_holder(slot);
-        self.note_holder(slot, bytes);
+        self.note_promoted(slot);
         self.put_inbound(smaller);
     }
 

@@ -13,32 +13,39 @@ pub(super) struct Holders {
     entries: Vec<Holder>,
 }
 
-/// A connection with an unfinished message. Bytes are counted by the second, for this second and the one before.
+/// A connection with an unfinished message. Bytes are counted by the quarter of a second, for this one and the three before.
 #[derive(Debug, Clone, Copy)]
-struct Holder {
+pub(super) struct Holder {
     slot: u32,
-    second: u32,
-    current: u32,
-    before: u32,
+    quarter: u32,
+    /// The newest first.
+    received: [u32; QUARTERS],
 }
 
+/// All together are less than `famine` by default: what came before somebody began to wait for so long counts no more.
+const QUARTERS: usize = 4;
+
 impl Holder {
-    fn receive(&mut self, bytes: usize, second: u32) {
-        if self.second != second {
-            self.before = if self.second.wrapping_add(1) == second { self.current } else { 0 };
-            self.current = 0;
-            self.second = second;
-        }
-        self.current = self.current.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    fn new(slot: u32, bytes: usize, quarter: u32) -> Self {
+        let mut holder = Self { slot, quarter, received: [0; QUARTERS] };
+        holder.receive(bytes, quarter);
+        holder
     }
 
-    /// Bytes received in this second and the one before.
-    fn of_late(&self, second: u32) -> u32 {
-        match second.wrapping_sub(self.second) {
-            0 => self.current.saturating_add(self.before),
-            1 => self.current,
-            _ => 0,
+    fn receive(&mut self, bytes: usize, quarter: u32) {
+        let passed = (quarter.wrapping_sub(self.quarter) as usize).min(QUARTERS);
+        if passed > 0 {
+            self.received.rotate_right(passed);
+            self.received[..passed].fill(0);
+            self.quarter = quarter;
         }
+        self.received[0] = self.received[0].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// Bytes received in this quarter and the three before.
+    fn of_late(&self, quarter: u32) -> u32 {
+        let passed = (quarter.wrapping_sub(self.quarter) as usize).min(QUARTERS);
+        self.received[..QUARTERS - passed].iter().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 }
 
@@ -50,29 +57,27 @@ impl Holders {
     }
 
     /// Adds a holder; returns its index.
-    pub(super) fn add(&mut self, slot: u32, bytes: usize, second: u32) -> u32 {
-        let mut holder = Holder { slot, second, current: 0, before: 0 };
-        holder.receive(bytes, second);
+    pub(super) fn add(&mut self, holder: Holder) -> u32 {
         self.entries.push(holder);
         self.entries.len() as u32 - 1
     }
 
-    /// Takes a holder out; returns the slot of the one that took its index, if one did.
-    pub(super) fn remove(&mut self, index: u32) -> Option<u32> {
-        self.entries.swap_remove(index as usize);
-        self.entries.get(index as usize).map(|moved| moved.slot)
+    /// Takes a holder out, and with it the slot of the one that took its index, if one did.
+    pub(super) fn remove(&mut self, index: u32) -> (Holder, Option<u32>) {
+        let holder = self.entries.swap_remove(index as usize);
+        (holder, self.entries.get(index as usize).map(|moved| moved.slot))
     }
 
     /// Counts bytes that a holder received.
-    pub(super) fn receive(&mut self, index: u32, bytes: usize, second: u32) {
-        self.entries[index as usize].receive(bytes, second);
+    pub(super) fn receive(&mut self, index: u32, bytes: usize, quarter: u32) {
+        self.entries[index as usize].receive(bytes, quarter);
     }
 
     /// The slot that received least of late among those that may be evicted; of several, the one quiet for longest.
-    pub(super) fn least(&self, second: u32, mut may_evict: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub(super) fn least(&self, quarter: u32, mut may_evict: impl FnMut(u32) -> bool) -> Option<u32> {
         let mut least: Option<(u32, u32, u32)> = None;
         for holder in &self.entries {
-            let rank = (holder.of_late(second), holder.second, holder.slot);
+            let rank = (holder.of_late(quarter), holder.quarter, holder.slot);
             let lower = least.is_none_or(|least| (rank.0, rank.1) < (least.0, least.1));
             if lower && may_evict(holder.slot) {
                 least = Some(rank);
@@ -83,42 +88,54 @@ impl Holders {
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    fn second_of_now(&self) -> u32 {
-        self.second as u32
+    fn quarter_of_now(&self) -> u32 {
+        let since = self.now.saturating_duration_since(self.started);
+        (since.as_secs() as u32).wrapping_mul(4).wrapping_add(since.subsec_millis() / 250)
     }
 
     /// The connection has a block now.
     pub(super) fn note_holder(&mut self, slot: u32, bytes: usize) {
-        let second = self.second_of_now();
-        let Some(connection) = self.table.at_mut(slot) else { return };
+        self.add_holder(Holder::new(slot, bytes, self.quarter_of_now()));
+    }
+
+    /// The connection has a larger block now. What it received before counts no more for that than it did: those who stall
+    /// would pass for those who send.
+    pub(super) fn note_promoted(&mut self, slot: u32) {
+        if let Some(holder) = self.forget_holder(slot) {
+            self.add_holder(holder);
+        }
+    }
+
+    fn add_holder(&mut self, holder: Holder) {
+        let Some(connection) = self.table.at_mut(holder.slot) else { return };
         let Some(tier) = connection.inbound.tier() else { return };
-        let index = self.holders[tier].add(slot, bytes, second);
+        let index = self.holders[tier].add(holder);
         connection.holder = Some(HolderAt { tier: tier as u8, index });
     }
 
     /// The connection received bytes into its block.
     pub(super) fn note_received(&mut self, slot: u32, bytes: usize) {
-        let second = self.second_of_now();
+        let quarter = self.quarter_of_now();
         if let Some(at) = self.table.at(slot).and_then(|connection| connection.holder) {
-            self.holders[at.tier as usize].receive(at.index, bytes, second);
+            self.holders[at.tier as usize].receive(at.index, bytes, quarter);
         }
     }
 
-    /// The connection has no block any more.
-    pub(super) fn forget_holder(&mut self, slot: u32) {
-        let Some(at) = self.table.at_mut(slot).and_then(|connection| connection.holder.take()) else { return };
-        if let Some(moved) = self.holders[at.tier as usize].remove(at.index)
-            && let Some(connection) = self.table.at_mut(moved)
-        {
+    /// The connection has no block any more, or not that one. Returns what it received, if it had one.
+    pub(super) fn forget_holder(&mut self, slot: u32) -> Option<Holder> {
+        let at = self.table.at_mut(slot).and_then(|connection| connection.holder.take())?;
+        let (holder, moved) = self.holders[at.tier as usize].remove(at.index);
+        if let Some(connection) = moved.and_then(|moved| self.table.at_mut(moved)) {
             connection.holder = Some(at);
         }
+        Some(holder)
     }
 
     /// Evicts the holder that received least of late; false if there is none that may be evicted.
     pub(super) fn evict_least(&mut self, tier: usize, for_slot: u32) -> bool {
-        let (second, table) = (self.second_of_now(), &self.table);
+        let (quarter, table) = (self.quarter_of_now(), &self.table);
         let may_evict = |slot: u32| slot != for_slot && table.at(slot).is_some_and(|found| is_evictable(tier, found));
-        let victim = self.holders[tier].least(second, may_evict);
+        let victim = self.holders[tier].least(quarter, may_evict);
         let Some(slot) = victim else { return false };
         let bytes = self.table.at(slot).map_or(0, |connection| connection.inbound.buffered());
         self.links.metrics.evictions[tier].add(1);
@@ -145,16 +162,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_is_who_received_least_in_the_last_seconds() {
+    fn the_least_is_who_received_least_in_the_last_second() {
         let mut holders = Holders::default();
-        let fast = holders.add(1, 10_000, 100);
-        let _dribbles = holders.add(2, 5, 100);
-        let _silent = holders.add(3, 50_000, 90);
-        assert_eq!(holders.least(100, |_| true), Some(3), "what came ten seconds ago counts no more");
+        let fast = holders.add(Holder::new(1, 10_000, 100));
+        holders.add(Holder::new(2, 5, 100));
+        holders.add(Holder::new(3, 50_000, 96));
+        assert_eq!(holders.least(100, |_| true), Some(3), "what came a second ago counts no more");
         assert_eq!(holders.least(100, |slot| slot != 3), Some(2));
         holders.receive(fast, 1, 101);
-        assert_eq!(holders.least(101, |slot| slot != 3), Some(2), "the second before counts");
-        assert_eq!(holders.remove(fast), Some(3), "the last takes the free index");
+        assert_eq!(holders.least(103, |slot| slot != 3), Some(2), "the three quarters before count");
+        holders.receive(fast, 1, 104);
+        assert_eq!(holders.least(104, |slot| slot != 3), Some(2), "and none before those");
+        assert_eq!(holders.least(108, |slot| slot != 3), Some(2), "of two that are quiet, who was so first");
+        assert_eq!(holders.remove(fast).1, Some(3), "the last takes the free index");
         assert_eq!(holders.least(101, |_| false), None);
     }
 }

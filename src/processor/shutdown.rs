@@ -12,8 +12,8 @@ use crate::protocol::Protocol;
 /// With [`Finish::ReadOut`] a connection is read until nothing has come for so long: behind a window that was full, the
 /// peer's kernel holds more of what was sent, and sends it when it hears of room.
 const QUIET: Duration = Duration::from_millis(50);
-/// But no longer than this after the beginning: a peer that goes on sending would hold the server up. What a kernel holds
-/// has come by then.
+/// But no longer than this: a peer that goes on sending would hold the server up. What a kernel holds has come by then, if
+/// the server let it. So the time stands still while the connection waits for the server.
 const READ_OUT_MOST: Duration = Duration::from_secs(1);
 
 /// Where the server stands.
@@ -26,8 +26,6 @@ pub(super) enum Phase {
         /// When the grace is over. `None` once it is.
         until: Option<Instant>,
         request: Shutdown,
-        /// When it came.
-        began: Instant,
         /// When it is looked again which connections are quiet.
         look: Option<Instant>,
     },
@@ -73,8 +71,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             Phase::Serving => {
                 let (name, open) = (&self.settings.name, self.table.iter().count());
                 log::info!("going down: {name} with {open} connections open, grace {:?}", newer.grace);
-                let (until, began) = (Some(self.now + newer.grace), self.now);
-                self.phase = Phase::Draining { until, request: newer, began, look: None };
+                let until = Some(self.now + newer.grace);
+                self.phase = Phase::Draining { until, request: newer, look: None };
                 if self.answers_are_last() {
                     self.links.outbox.make_answers_last();
                 }
@@ -113,8 +111,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// While the server goes down: ends a connection that has finished what it may.
     pub(super) fn drain_if_finished(&mut self, slot: u32) {
-        let Phase::Draining { request, began, .. } = self.phase else { return };
-        let Some(connection) = self.table.at(slot) else { return };
+        let Phase::Draining { request, .. } = self.phase else { return };
+        let now = self.now;
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        // From its first turn on, which waits until it may have one.
+        let began = connection.deadlines.read_out(now);
         if connection.ending.is_some() || connection.has_input() || !connection.paused.is_empty() {
             return;
         }
@@ -122,7 +123,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let waits_for_rest = request.finish == Finish::Answer && connection.inbound.buffered() > 0;
         // What was sent a moment before may be on its way still.
         let quiet_at = connection.deadlines.active().max(began) + QUIET;
-        if request.finish == Finish::ReadOut && self.now < quiet_at.min(began + READ_OUT_MOST) {
+        if request.finish == Finish::ReadOut && now < quiet_at.min(began + READ_OUT_MOST) {
             let Phase::Draining { look, .. } = &mut self.phase else { return };
             *look = Some(look.map_or(quiet_at, |look| look.min(quiet_at)).min(began + READ_OUT_MOST));
         } else if !waits_for_rest {

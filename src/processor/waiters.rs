@@ -185,10 +185,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             if served {
                 served_any = true;
                 self.waiters.leave(line);
-                match front.wants {
-                    Wants::Promotion => self.unpause(slot, PauseReason::NoBlocks),
-                    Wants::Rest | Wants::Turn => self.serve(slot, PauseReason::NoBlocks),
-                }
+                // At once: what it could not send while it waited counts for it when the next in line evicts somebody.
+                self.serve(slot, PauseReason::NoBlocks);
             } else if !self.evict_when_due(line, tier, front) {
                 return;
             }

@@ -38,7 +38,12 @@ impl Example {
     /// Starts the example `name`.
     pub fn start(name: &'static str, args: &[&str]) -> Self {
         let mut command = Command::new(path(name));
-        command.args(args).env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args);
+        Self::spawn(name, command)
+    }
+
+    fn spawn(name: &'static str, mut command: Command) -> Self {
+        command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("it starts");
         let stdout = Lines::of(process.stdout.take().expect("piped"));
         let stderr = Lines::of(process.stderr.take().expect("piped"));
@@ -52,7 +57,18 @@ impl Example {
 
     /// The same for a server that is told otherwise where to listen.
     pub fn serve_at(name: &'static str, place: &[&str], flags: &[&str]) -> (Self, SocketAddr) {
-        let example = Self::start(name, &[place, flags].concat());
+        Self::start(name, &[place, flags].concat()).listens()
+    }
+
+    /// The same for a server that a shell becomes, once it has done `first`: set a limit.
+    pub fn serve_after(first: &str, name: &'static str, place: &[&str], flags: &[&str]) -> (Self, SocketAddr) {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{first} && exec \"$0\" \"$@\"")).arg(path(name)).args(place).args(flags);
+        Self::spawn(name, command).listens()
+    }
+
+    fn listens(self) -> (Self, SocketAddr) {
+        let example = self;
         let line = example.wait_for(&example.stdout, "listening on ");
         let address = line.trim_start_matches("listening on ").parse().expect("an address");
         (example, address)

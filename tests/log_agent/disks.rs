@@ -64,6 +64,10 @@ struct Script {
     write_most: Option<usize>,
     /// Bytes that still find space; then writes fail.
     space: Option<u64>,
+    /// The most bytes that a file may have.
+    file_most: Option<u64>,
+    /// The disk does not tell that.
+    file_most_is_secret: bool,
     /// Syncs from the next on: true fails. Behind the last, all succeed.
     syncs: Vec<bool>,
     /// Writes that still succeed; the one behind them takes some bytes and breaks, and all behind that succeed.
@@ -89,6 +93,12 @@ impl Faults {
     /// There is space for so many bytes more.
     pub fn space(&self, bytes: Option<u64>) {
         self.0.lock().space = bytes;
+    }
+
+    /// Files may have so many bytes at most; whether the disk says so, if it is asked.
+    pub fn file_most(&self, bytes: Option<u64>, told: bool) {
+        let mut script = self.0.lock();
+        (script.file_most, script.file_most_is_secret) = (bytes, !told);
     }
 
     /// What becomes of the next syncs: true fails.
@@ -153,7 +163,12 @@ impl Disk for FaultyDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         self.faults.called("create");
         let file = self.real.create(name)?;
-        Ok(Box::new(FaultyFile { file, faults: self.faults.clone() }))
+        Ok(Box::new(FaultyFile { file, faults: self.faults.clone(), bytes: 0 }))
+    }
+
+    fn file_most(&self) -> u64 {
+        let script = self.faults.0.lock();
+        script.file_most.filter(|_| !script.file_most_is_secret).unwrap_or(u64::MAX)
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -172,6 +187,7 @@ impl Disk for FaultyDisk {
 struct FaultyFile {
     file: Box<dyn DiskFile>,
     faults: Faults,
+    bytes: u64,
 }
 
 impl DiskFile for FaultyFile {
@@ -182,7 +198,7 @@ impl DiskFile for FaultyFile {
         if script.writes_well == Some(0) {
             script.writes_well = None;
             let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
-            self.file.write(&[IoSlice::new(&first[..first.len().div_ceil(2)])])?;
+            self.bytes += self.file.write(&[IoSlice::new(&first[..first.len().div_ceil(2)])])? as u64;
             return Err(io::Error::other("the write has failed on purpose"));
         }
         script.writes_well = script.writes_well.map(|well| well - 1);
@@ -192,6 +208,11 @@ impl DiskFile for FaultyFile {
         if count == 0 && all > 0 {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        let room = script.file_most.map_or(u64::MAX, |most| most.saturating_sub(self.bytes));
+        if room == 0 && all > 0 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let count = count.min(room as usize);
         script.space = script.space.map(|space| space - count as u64);
         // One slice, or a part of one: as short as writes come.
         let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
@@ -201,6 +222,7 @@ impl DiskFile for FaultyFile {
             self.file.write(&[IoSlice::new(&first[..count.min(first.len())])])?
         };
         script.space = script.space.map(|space| space + (count - taken) as u64);
+        self.bytes += taken as u64;
         Ok(taken)
     }
 
@@ -225,7 +247,10 @@ impl DiskFile for FaultyFile {
     fn cut(&mut self, length: u64) -> io::Result<()> {
         match self.faults.0.lock().cut_fails {
             true => Err(io::Error::other("the cut has failed on purpose")),
-            false => self.file.cut(length),
+            false => {
+                self.bytes = length;
+                self.file.cut(length)
+            }
         }
     }
 

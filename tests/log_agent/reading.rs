@@ -216,6 +216,49 @@ fn only_a_running_agent_has_segments_that_are_not_finished() {
     cat(&folder, &["--verify"]).failed_with("1 segments are at fault");
 }
 
+/// The names and contents of all files.
+fn contents(folder: &Folder) -> Vec<(String, Vec<u8>)> {
+    let files = folder.files("").into_iter();
+    files.map(|file| (file.clone(), fs::read(folder.path().join(file)).expect("read"))).collect()
+}
+
+#[test]
+fn a_segment_whose_index_is_missing_is_read_by_its_lines_and_that_is_said() {
+    let folder = two_segments();
+    fs::remove_file(folder.path().join(format!("{FIRST}.idx"))).expect("removed");
+    append(&folder.path().join(format!("{FIRST}.log")), b"torn");
+    let before = contents(&folder);
+    let lock = File::create(folder.path().join("log_agent.lock")).expect("made");
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).expect("locked");
+    let ended = cat(&folder, &[]);
+    assert_eq!(ended.stdout, lines(20..40), "an agent that runs knows better");
+    assert!(ended.stderr.contains(&format!("{FIRST}.log: its index is missing; ")), "{ended:#?}");
+    ended.with_code(1);
+
+    fs::remove_file(folder.path().join("log_agent.lock")).expect("removed");
+    let ended = cat(&folder, &[]);
+    assert_eq!(ended.stdout, lines(0..40));
+    let said = format!("{FIRST}.log: its index is missing: its lines were read as records");
+    assert_eq!(ended.stderr.matches(&said).count(), 1, "{ended:#?}");
+    assert!(ended.stderr.contains("; there is more behind its end"), "{ended:#?}");
+    ended.with_code(1);
+    assert_eq!(cat(&folder, &["--connection", "0"]).with_code(1).stdout, lines(0..20), "nobody knows whose they were");
+    let verified = cat(&folder, &["--verify"]);
+    let found = verified.stdout.lines().find(|line| line.starts_with(FIRST)).expect("it is named").to_owned();
+    assert!(found.starts_with(&format!("{FIRST}.log: 20 records, ")) && found.contains("FAULT: its index is missing"));
+    verified.failed_with("1 segments are at fault");
+    assert_eq!(contents(&folder), before, "nothing is changed there");
+
+    // As the next agent has it.
+    let recovered = crate::agent::recovery::recover(folder.path()).expect("recovered");
+    assert_eq!((recovered.records_found, recovered.bytes_cut), (20, 4));
+    assert_eq!(cat(&folder, &[]).with_code(0).stdout, lines(0..40));
+    // Of a packed one nobody finds records without its index.
+    pack(&folder, FIRST, Packing::Gzip);
+    fs::remove_file(folder.path().join(format!("{FIRST}.idx"))).expect("removed");
+    assert_eq!(cat(&folder, &[]).with_code(1).stdout, lines(20..40));
+}
+
 #[test]
 fn two_segments_of_one_number_are_both_there() {
     let folder = two_segments();

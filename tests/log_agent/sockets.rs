@@ -1,8 +1,8 @@
 //! The whole agent, in this process, with real connections.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sluicegate::{CloseKind, PauseReason};
 
@@ -12,7 +12,7 @@ use crate::clients::{
     acking, finish, frames, http_get, newest, plan, start, start_on, stop, until, write_until_blocked,
 };
 use crate::disks::{Faults, FaultyDisk, Folder};
-use crate::net::{at_most, connect, frame, over, reset};
+use crate::net::{LONG, at_most, connect, frame, over, reset};
 use crate::rig::{ODD, assert_payloads, read_all};
 use crate::store::name::Kind;
 use crate::verify;
@@ -79,7 +79,6 @@ fn the_last_acknowledgement_counts_every_record() {
 
 #[test]
 fn a_client_that_waits_for_each_acknowledgement_gets_it() {
-    use std::io::Read;
     let folder = Folder::new();
     let (agent, address) = start(&acking(&folder));
     let mut peer = connect(address);
@@ -101,7 +100,6 @@ fn who_goes_down_acknowledges_before() {
     peer.write_all(&frames(1, 0, 0..2000, (26, 60))).expect("taken");
     let stops = thread::spawn(move || stop(agent).expect("everything was written"));
     let said = {
-        use std::io::Read;
         let mut said = Vec::new();
         peer.read_to_end(&mut said).expect("the end of the stream");
         said
@@ -208,7 +206,7 @@ fn a_full_disk_makes_senders_wait_and_loses_nothing() {
                 writing.shutdown(std::net::Shutdown::Write).expect("connected");
             });
             let mut said = Vec::new();
-            std::io::Read::read_to_end(&mut peer, &mut said).expect("the end of the stream");
+            peer.read_to_end(&mut said).expect("the end of the stream");
             newest(&said)
         });
         assert_eq!(sent, if ack { 200_000 } else { 0 });
@@ -239,18 +237,27 @@ fn what_is_not_json_is_set_aside() {
     let folder = Folder::new();
     let (agent, address) = start(&Plan { json: true, ..acking(&folder) });
     let mut peer = connect(address);
-    let records = [&b"{\"a\": 1}"[..], b"{\"a\": 1", b"", b"[1, 2, {}]\n", b"\xff"];
+    // The last ones are text that is not UTF-8, within a string: a byte that is none, and a character cut short.
+    let records = [
+        &b"{\"a\": 1}"[..],
+        b"{\"a\": 1",
+        b"",
+        "[\"\u{e9}\", {}]\n".as_bytes(),
+        b"\xff",
+        b"\"\xff\"",
+        b"{\"\xc3\": 1}",
+    ];
     for record in records {
         peer.write_all(&frame(record)).expect("taken");
     }
     // And all at once.
     peer.write_all(&records.iter().flat_map(|record| frame(record)).collect::<Vec<_>>()).expect("taken");
-    assert_eq!(newest(&finish(peer)), 10);
-    assert_eq!(agent.numbers.records_bad.value(), 6);
+    assert_eq!(newest(&finish(peer)), 14);
+    assert_eq!(agent.numbers.records_bad.value(), 10);
     stop(agent).expect("everything was written");
-    assert_payloads(&folder, &[&b"{\"a\": 1}"[..], b"[1, 2, {}]\n"].repeat(2));
+    assert_payloads(&folder, &[records[0], records[3]].repeat(2));
     let bad: Vec<_> = read_all(&folder, Kind::Bad).into_iter().map(|(_, payload)| payload).collect();
-    assert_eq!(bad, [&b"{\"a\": 1"[..], b"", b"\xff"].repeat(2));
+    assert_eq!(bad, [&records[1..3], &records[4..]].concat().repeat(2));
 }
 
 #[test]
@@ -311,6 +318,33 @@ fn numbers_are_served_and_everything_is_in_one_ceiling() {
     assert!(page.contains(&format!("log_agent_memory_ceiling_bytes {}\n", ceiling.total())));
     assert!(http_get(agent.metrics_address().expect("it is served"), "/").is_empty());
     stop(agent).expect("everything was written");
+}
+
+/// Whoever holds connections for numbers without asking, with half a question, or without reading, holds nobody up for long.
+#[test]
+fn idle_connections_do_not_keep_numbers_from_who_asks() {
+    let folder = Folder::new();
+    let (agent, _) = start(&Plan { metrics: Some("127.0.0.1:0".into()), ..plan(&folder) });
+    let address = agent.metrics_address().expect("it is served");
+    let whole = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    let held: Vec<_> = (0..at_most(300))
+        .map(|number| {
+            let mut peer = connect(address);
+            peer.write_all(&whole.as_bytes()[..[0, 20, whole.len()][number % 3]]).expect("the kernel takes it");
+            peer
+        })
+        .collect();
+    let began = Instant::now();
+    let mut peer = connect(address);
+    // Nobody has to say that it is the last question.
+    peer.write_all(whole.as_bytes()).expect("taken");
+    let mut answer = String::new();
+    peer.read_to_string(&mut answer).expect("an answer, and its end");
+    assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    assert!(answer.contains("\nlog_agent_records_total 0\n"), "{answer}");
+    assert!(began.elapsed() < LONG / 4, "{:?}", began.elapsed());
+    drop(held);
+    stop(agent).expect("nothing to write");
 }
 
 #[test]

@@ -247,8 +247,9 @@ fn count(came: &mut Level, (records, bytes): (usize, usize)) {
     came.bytes += bytes as u64;
 }
 
+/// JSON is UTF-8 (RFC 8259 section 8.1). The parser does not look at that where it keeps nothing, so it is looked at before.
 fn is_json(payload: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(payload).is_ok()
+    str::from_utf8(payload).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 fn unix_micros() -> u64 {

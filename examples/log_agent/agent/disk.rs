@@ -19,6 +19,10 @@ pub trait Disk: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes durable which files there are.
     fn sync_names(&self) -> io::Result<()>;
+    /// The most bytes that a file may have at this moment, as far as it is known (`ulimit -f`).
+    fn file_most(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// A file that is being written at its end.
@@ -87,6 +91,11 @@ impl Disk for RealDisk {
     fn sync_names(&self) -> io::Result<()> {
         let sync = File::open(&self.directory).and_then(|directory| directory.sync_all());
         self.explain("sync", "", sync)
+    }
+
+    fn file_most(&self) -> u64 {
+        // Asked each time: it can be changed from outside (prlimit). Who cannot say it has none.
+        rlimit::getrlimit(rlimit::Resource::FSIZE).map_or(u64::MAX, |(soft, _)| soft)
     }
 }
 
@@ -172,6 +181,11 @@ impl NamedFile {
 /// The kind of an error stays: it decides what is done about it.
 fn explain<T>(what: &str, name: impl Display, done: io::Result<T>) -> io::Result<T> {
     done.map_err(|error| io::Error::new(error.kind(), format!("cannot {what} {name}: {error}")))
+}
+
+/// True if this error says that a file would be larger than one may be here, and not that something is broken.
+pub fn is_too_large(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::FileTooLarge
 }
 
 /// True if this error says that there is no space, and not that something is broken.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use sluicegate::flow::RunPlace;
 
 use super::directory::Directory;
-use super::disk::is_full;
+use super::disk::{is_full, is_too_large};
 use super::fsync::Fsync;
 use super::segment::{Deleted, Extent, Segment};
 use super::tag::{Head, LogBatch, LogRun};
@@ -42,6 +42,9 @@ pub struct Lane {
     /// Everything before this is written for good, as the policy has it.
     safe: Cursor,
     runs: Runs,
+    /// The most bytes that are appended at once: less than usual after a whole new file was too small for what was to be its
+    /// beginning. It stays so, because limits of that kind do.
+    append_most: u64,
 }
 
 /// Records that are written at once.
@@ -56,7 +59,7 @@ impl Lane {
     pub fn new(kind: Kind, policy: Fsync) -> Self {
         let [next, safe] = [Cursor::default(); 2];
         let runs = Runs::with_capacity(INDEX_BYTES);
-        Self { kind, policy, segment: None, condemned: None, next, safe, runs }
+        Self { kind, policy, segment: None, condemned: None, next, safe, runs, append_most: u64::MAX }
     }
 
     /// Writes the records of `group` that are not written yet and that are of its kind. After an error it can be called
@@ -68,7 +71,9 @@ impl Lane {
         }
         loop {
             let from = self.segment.as_ref().map_or(0, |segment| segment.written().bytes);
-            let limits = Limits { most: directory.rotation.bytes.min(u64::from(u32::MAX)), start: directory.start };
+            let file_most = directory.disk.file_most();
+            let most = directory.rotation.bytes.min(u64::from(u32::MAX)).min(file_most);
+            let limits = Limits { most: most.min(from.saturating_add(self.append_most)), start: directory.start };
             let run = gather(&mut self.runs, group, self.next, self.kind, from, limits);
             if run.records == 0 {
                 self.next = run.end;
@@ -82,24 +87,45 @@ impl Lane {
             if self.segment.is_none() {
                 self.segment = Some(Segment::open(directory, self.kind, now, self.policy != Fsync::Never)?);
             }
-            let end = run.end;
-            self.append(directory, run)?;
-            self.next = end;
-            self.settle();
+            let (end, records, bytes) = (run.end, run.records, run.bytes);
+            match self.append(directory, run, file_most) {
+                Err(error) if is_too_large(&error) => self.begin_another(directory, error, records, bytes)?,
+                done => {
+                    done?;
+                    self.next = end;
+                    self.settle();
+                }
+            }
         }
     }
 
-    fn append(&mut self, directory: &Directory, mut run: Gathered<'_>) -> io::Result<()> {
+    /// No file may have as much as this one would (`ulimit -f`): `records` of `bytes` begin the next one, and fewer of them if
+    /// this one has none yet. A single one has to wait until a file may be so large.
+    fn begin_another(&mut self, directory: &Directory, error: io::Error, records: u64, bytes: u64) -> io::Result<()> {
+        if self.has_records() {
+            if let Some(segment) = &mut self.segment {
+                segment.mend(directory)?;
+            }
+            return self.rotate(directory);
+        }
+        if records == 1 {
+            return Err(error);
+        }
+        self.append_most = bytes / 2;
+        Ok(())
+    }
+
+    fn append(&mut self, directory: &Directory, mut run: Gathered<'_>, file_most: u64) -> io::Result<()> {
         let Some(segment) = &mut self.segment else { return Ok(()) };
         let index = self.runs.bytes();
-        match segment.append(directory, &mut run.slices, index, run.records) {
+        match segment.append(directory, &mut run.slices, index, run.records, file_most) {
             Ok(()) => {
                 directory.numbers.records_written.add(run.records);
                 directory.numbers.bytes_written.add(run.bytes + index.len() as u64);
                 Ok(())
             }
             // There will be space again, and the segment is as good as before.
-            Err(error) if is_full(&error) => Err(error),
+            Err(error) if is_full(&error) || is_too_large(&error) => Err(error),
             Err(error) => {
                 self.write_failed(&error);
                 Err(error)

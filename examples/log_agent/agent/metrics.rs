@@ -59,21 +59,38 @@ impl Sources {
     }
 }
 
+/// Connections at once, and as many that wait in the kernel.
+const CONNECTIONS_MAX: usize = 256;
+/// Until a connection has asked, and until its question is whole.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Until a peer that was answered closes, and until a half question loses its block to whoever waits for one.
+const SHORT: Duration = Duration::from_millis(250);
+
 /// A server for the numbers, bound and small.
 pub fn bind(address: &str) -> io::Result<Server<Http1>> {
     Server::builder(Http1::default()).configure(configure).bind(address)
 }
 
+/// A place is held for a second or two, whatever is done with it: so whoever asks for numbers finds one soon, also behind
+/// hundreds of connections that ask for nothing.
 fn configure(config: &mut Config) {
-    config.connections_max = 16;
+    config.connections_max = CONNECTIONS_MAX;
+    config.backlog = CONNECTIONS_MAX;
     config.handover_max = 16;
+    config.timeouts.idle = PATIENCE;
+    config.timeouts.message = PATIENCE;
+    // A question is short: its bytes earn it no time.
+    config.timeouts.message_rate = 0;
+    config.timeouts.write_stall = PATIENCE;
+    config.timeouts.linger = SHORT;
+    config.timeouts.famine = SHORT;
     config.owed_max = 1;
     config.owed_total_max = 16;
     config.unasked_max = 1;
     config.segments_max = 256;
     let tiers = |large| {
         let size = [4 << 10, 16 << 10, large];
-        std::array::from_fn(|tier| TierConfig { size: size[tier], count: [16, 4, 1][tier] })
+        std::array::from_fn(|tier| TierConfig { size: size[tier], count: [64, 4, 1][tier] })
     };
     // Requests have no body to speak of, and the answer is one text.
     config.inbound = tiers(1 << 20);
@@ -82,17 +99,18 @@ fn configure(config: &mut Config) {
     config.processor_stack = 256 << 10;
 }
 
-/// Answers `GET /metrics`.
+/// Answers `GET /metrics`. Each connection is answered once: one that stays open between two scrapes, which are further
+/// apart than an idle connection may wait, would be closed just when the next question is on its way.
 pub fn answer(sources: &Sources, request: &Message<'_, Http1>, reply: Reply<'_, Http1>) {
     match (request.method(), request.target()) {
         ("GET" | "HEAD", "/metrics") => {
             let mut text = String::with_capacity(16 << 10);
             match write_all(&mut text, sources) {
-                Ok(()) => reply.send(Response::ok(text).content_type("text/plain; version=0.0.4")),
-                Err(_) => reply.send(Response::new(500)),
+                Ok(()) => reply.send(Response::ok(text).content_type("text/plain; version=0.0.4").close()),
+                Err(_) => reply.send(Response::new(500).close()),
             }
         }
-        _ => reply.send(Response::new(404)),
+        _ => reply.send(Response::new(404).close()),
     }
 }
 

@@ -21,7 +21,7 @@
 //! | `directory` | what all writers share about the directory |
 //! | `numbering`, `space` | names of segments, and how much there may be |
 //! | `disk` | the seam to the operating system |
-//! | `recovery`, `rebuild` | what a crash has left, and an index made anew |
+//! | `recovery` | what a crash has left |
 //! | `compress` | finished segments, packed |
 //! | `numbers`, `metrics` | what is counted, and who may see it |
 
@@ -38,7 +38,6 @@ pub mod metrics;
 pub mod numbering;
 pub mod numbers;
 pub mod plan;
-pub mod rebuild;
 pub mod recovery;
 pub mod run;
 pub mod segment;

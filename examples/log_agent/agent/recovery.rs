@@ -3,7 +3,7 @@
 //! An index is written before its records. So after a crash of the agent the last entries may be without their records,
 //! and the last record may be torn: both are cut off. What else is wrong (a damaged, shortened or missing index, or that of
 //! another segment) is no crash of the agent. Then nothing that is there is thrown away: records without an entry that can
-//! be believed are found again by their newlines (`rebuild`), and belong to connection 0. A segment that has bytes and not
+//! be believed are found again by their newlines (`store::rebuild`), and belong to connection 0. A segment that has bytes and not
 //! one whole record stays, with an index that says so.
 
 use std::fs::{self, File, OpenOptions};
@@ -13,10 +13,10 @@ use std::path::Path;
 use super::compress;
 use super::directory::bytes_of;
 use super::numbering::{STATE_FILE, parse_state};
-use super::rebuild::{Rebuild, Rebuilt};
 use crate::store::index::{ENTRY_BYTES, HEAD_BYTES, Head, PAYLOAD_MAX};
 use crate::store::listing::{Listed, each_segment};
 use crate::store::name::{Packing, SegmentName};
+use crate::store::rebuild::{Rebuild, Rebuilt};
 
 /// What was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -72,6 +72,7 @@ impl Agent {
         let ceiling = server.memory_ceiling().total();
         plan.check_memory(ceiling).map_err(|what| io::Error::new(io::ErrorKind::InvalidInput, what))?;
 
+        say_file_most(disk.file_most(), plan);
         let recovered = recover(&plan.directory)?;
         say_recovered(&recovered);
         let numbers = Arc::new(Numbers::default());
@@ -198,6 +199,16 @@ impl Parts {
         let collector =
             Collector::new((gate, room), pool.clone(), queues, shared, acks, plan.json, Arc::clone(numbers));
         Self { link, pool, collector, writers }
+    }
+}
+
+/// Once, and before anything is written: segments that are smaller than was asked for have a reason.
+fn say_file_most(most: u64, plan: &Plan) {
+    if most < plan.segment_bytes().max(plan.cap as u64 + 1) {
+        log::warn!(
+            "files may have {most} bytes at most here (ulimit -f): segments end before that, and a longer record waits \
+             until that limit is raised"
+        );
     }
 }
 

@@ -118,15 +118,20 @@ impl Segment {
     /// has left is cut off by the next.
     ///
     /// The index comes first: after a crash no whole record is without its entry, so what is cut off was torn.
+    ///
+    /// # Errors
+    /// That one of the two files would have more than `most` bytes is known before anything is written.
     pub fn append(
         &mut self,
         directory: &Directory,
         slices: &mut [IoSlice<'_>],
         index: &[u8],
         records: u64,
+        most: u64,
     ) -> io::Result<()> {
         self.mend(directory)?;
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.check_size(bytes as u64, index.len() as u64, most)?;
         let all = (bytes + index.len()) as u64;
         directory.space.take(all)?;
         self.torn = Some(all);
@@ -141,6 +146,21 @@ impl Segment {
         self.written.records += records;
         self.written.index_bytes += index.len() as u64;
         Ok(())
+    }
+
+    /// The mark at the end of the index has to find its place, too.
+    fn check_size(&self, bytes: u64, index_bytes: u64, most: u64) -> io::Result<()> {
+        let Extent { bytes: had, index_bytes: index_had, .. } = self.written;
+        let (name, has) = match (had + bytes > most, index_had + index_bytes + MARK_BYTES > most) {
+            (true, _) => (self.name.data(Packing::Plain), had + bytes),
+            (false, true) => (self.name.index(), index_had + index_bytes + MARK_BYTES),
+            (false, false) => return Ok(()),
+        };
+        let what = format!(
+            "cannot write {name}: it would have {has} bytes, and a file may have {most} at most here: raise that limit \
+             (ulimit -f)"
+        );
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, what))
     }
 
     fn write(&mut self, slices: &mut [IoSlice<'_>], index: &[u8]) -> io::Result<()> {

@@ -6,6 +6,7 @@
 //! | `utc` | dates and times in those names |
 //! | `index` | runs of records: where they lie, their checksums, whose they are, since when |
 //! | `runs` | runs out of an index, also of a damaged one |
+//! | `rebuild` | an index made anew, from what can be believed of the old one |
 //! | `listing` | the segments of a directory, in their order |
 //! | `reader` | records out of a segment, also of a compressed one |
 
@@ -13,5 +14,6 @@ pub mod index;
 pub mod listing;
 pub mod name;
 pub mod reader;
+pub mod rebuild;
 pub mod runs;
 pub mod utc;

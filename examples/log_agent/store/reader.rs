@@ -1,12 +1,13 @@
 //! Records out of a segment, one by one, through its index.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
-use super::index::Entry;
+use super::index::{Entry, PAYLOAD_MAX};
 use super::listing::{Listed, is_there, packings};
 use super::name::Packing;
+use super::rebuild::Rebuild;
 use super::runs::{Entries, Piece, RunReader};
 
 /// Reads a segment from its front. Holds one record at a time.
@@ -78,14 +79,31 @@ impl SegmentReader {
                 return Err(invalid("its index is missing"));
             }
         }
-        let runs = RunReader::new(BufReader::new(index?));
         let data: Box<dyn Read> = match packing {
             Packing::Plain => Box::new(BufReader::new(data)),
             Packing::Gzip => Box::new(BufReader::new(flate2::read::GzDecoder::new(data))),
             Packing::Zstd => Box::new(BufReader::new(zstd::Decoder::new(data)?)),
         };
+        Ok(Self::with(data, index?, packing))
+    }
+
+    fn with(data: Box<dyn Read>, index: File, packing: Packing) -> Self {
+        let runs = RunReader::new(BufReader::new(index));
         let (entries, payload, pending) = (None, Vec::new(), None);
-        Ok(Self { runs, entries, data, position: 0, payload, pending, packing, line_end: 0, told: 0, passed: 0 })
+        Self { runs, entries, data, position: 0, payload, pending, packing, line_end: 0, told: 0, passed: 0 }
+    }
+
+    /// Opens a plain segment that has no index. One is made anew, in `scratch`, an empty file that can be read, too: the same
+    /// that recovery makes.
+    pub fn open_by_lines(directory: &Path, segment: Listed, mut scratch: File) -> io::Result<Self> {
+        let mut data = File::open(directory.join(segment.name.data(Packing::Plain)))?;
+        let (bytes, micros) = (data.metadata()?.len(), segment.name.opened * 1_000_000);
+        let mut rebuild = Rebuild::new(&data, bytes, scratch.try_clone()?, micros, PAYLOAD_MAX)?;
+        rebuild.walk(None, false)?;
+        rebuild.finish()?;
+        data.rewind()?;
+        scratch.rewind()?;
+        Ok(Self::with(Box::new(BufReader::new(data)), scratch, Packing::Plain))
     }
 
     /// As what it was found: it may have been packed since it was listed.

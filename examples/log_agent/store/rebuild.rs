@@ -7,8 +7,8 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-use crate::store::index::{Entry, HEAD_BYTES, HEADER, Head, Origin, Runs};
-use crate::store::runs::{Entries, Piece, RunReader};
+use super::index::{Entry, HEAD_BYTES, HEADER, Head, Origin, Runs};
+use super::runs::{Entries, Piece, RunReader};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;

@@ -1,0 +1,132 @@
+//! A limit on the size of files (`ulimit -f`): segments end before it, and nothing is lost.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::thread;
+
+use crate::agent::fsync::Fsync;
+use crate::agent::recovery::recover;
+use crate::child::Example;
+use crate::clients::{frames, newest};
+use crate::disks::Folder;
+use crate::net::{connect, frame};
+use crate::rig::{Rig, Setup, assert_payloads, some};
+use crate::verify;
+
+#[test]
+fn a_segment_ends_before_a_file_would_be_too_large() {
+    let records = some(0, 300);
+    for policy in [Fsync::Batch, Fsync::Never] {
+        // Most is data, or most is index; the disk tells the limit, or it is only met.
+        for (most, told) in
+            [150, 200, 333, 1000, 4096, 20_000].into_iter().flat_map(|most| [(most, true), (most, false)])
+        {
+            let mut rig = Rig::new(Setup { policy, ..Setup::default() });
+            rig.faults.file_most(Some(most), told);
+            for (number, records) in records.chunks(100).enumerate() {
+                rig.give(0, &records[..1]);
+                rig.work();
+                rig.give(number as u32, &records[1..]);
+                rig.work();
+            }
+            assert_eq!(rig.numbers.troubles.value(), 0, "{most}, {told}: nobody has to wait for that");
+            let Rig { writer, folder, .. } = rig;
+            assert_eq!(writer.close(), 0);
+            assert_payloads(&folder, &records);
+            let unfinished = recover(folder.path()).expect("recovered").unfinished;
+            assert!(!told || unfinished == 0, "{most}: the mark of an index has its place");
+            assert_payloads(&folder, &records);
+            for file in [".log", ".idx"].map(|suffix| folder.files(suffix)).concat() {
+                assert!(!told || folder.size(&file) <= most, "{file}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_record_that_no_file_may_hold_waits_until_one_may() {
+    for told in [false, true] {
+        let mut rig = Rig::new(Setup::default());
+        let records = [&[b'a'; 50][..], &[b'b'; 500], &[b'c'; 50]];
+        rig.faults.file_most(Some(200), told);
+        rig.give(0, &records);
+        for _ in 0..20 {
+            let retry = rig.writer.advance(rig.now).expect("it tries again");
+            assert!(retry > rig.now && !rig.writer.is_idle(), "it does not spin");
+            rig.now = retry;
+        }
+        assert_eq!(rig.numbers.segments_opened.value(), 2, "a try makes no new segment");
+        assert_eq!((rig.durable(0), rig.numbers.troubles.value(), rig.numbers.troubled.value()), (None, 1, 1));
+        rig.faults.file_most(None, told);
+        rig.work();
+        rig.assert_records(&records);
+        assert_eq!((rig.durable(0), rig.numbers.troubled.value()), (Some(3), 0));
+    }
+}
+
+/// Under a limit of so many blocks of 512 bytes.
+fn limited(folder: &Folder, blocks: usize, flags: &[&str]) -> (Example, std::net::SocketAddr) {
+    let place = ["127.0.0.1", "0", "--dir", folder.text()];
+    Example::serve_after(&format!("ulimit -f {blocks}"), "log_agent", &place, flags)
+}
+
+#[test]
+fn under_a_real_limit_of_file_sizes_the_agent_lives_and_loses_nothing() {
+    for flags in [&["--ack", "--cap", "32K"][..], &["--ack", "--cap", "32K", "--rotate-mb", "1", "--writers", "2"]] {
+        let folder = Folder::new();
+        let (agent, address) = limited(&folder, 128, flags);
+        agent.logs("files may have 65536 bytes at most");
+        let mut peer = connect(address);
+        let mut writing = peer.try_clone().expect("cloned");
+        let writer = thread::spawn(move || {
+            writing.write_all(&frames(1, 0, 0..20_000, (30, 110))).expect("taken");
+            writing.shutdown(Shutdown::Write).expect("connected");
+        });
+        let mut said = Vec::new();
+        peer.read_to_end(&mut said).expect("the end of the stream");
+        writer.join().expect("no panic");
+        assert_eq!(newest(&said), 20_000);
+        agent.goes_down("TERM");
+        let ended = agent.ends().with_code(0);
+        assert!(!ended.stderr.contains("ERROR"), "{ended:#?}");
+        let found = verify::look(folder.path(), 1, 1, (30, 110)).expect("read");
+        assert_eq!((found.records, found.faults), (vec![20_000], vec![]));
+        assert_eq!(recover(folder.path()).expect("recovered").unfinished, 0);
+    }
+}
+
+#[test]
+fn a_record_over_the_real_limit_is_a_disk_that_does_not_take_it() {
+    let folder = Folder::new();
+    let (agent, address) = limited(&folder, 128, &["--ack", "--grace", "1"]);
+    let mut peer = connect(address);
+    peer.write_all(&frame(b"before")).expect("taken");
+    let mut said = [0; 8];
+    peer.read_exact(&mut said).expect("acknowledged");
+    peer.write_all(&frame(&[b'x'; 70_000])).expect("taken");
+    let line = agent.logs("cannot go on: ");
+    assert!(line.contains("a file may have 65536 at most here: raise that limit (ulimit -f)"), "{line}");
+    says_once_what_it_has_lost(agent);
+}
+
+/// What is not known before it is written: the kernel sends a signal with it, which ends a program that does not expect it.
+#[test]
+fn a_real_write_over_the_limit_fails_and_does_not_end_the_agent() {
+    let folder = Folder::new();
+    let (agent, address) = limited(&folder, 0, &["--grace", "1"]);
+    let mut peer = connect(address);
+    peer.write_all(&frame(b"not even the first")).expect("taken");
+    let line = agent.logs("cannot go on: ");
+    assert!(line.contains("cannot replace ") && line.contains("File too large"), "{line}");
+    says_once_what_it_has_lost(agent);
+}
+
+/// One record, after some tries.
+fn says_once_what_it_has_lost(agent: Example) {
+    agent.goes_down("TERM");
+    let ended = agent.ends();
+    for (part, times) in [("cannot go on", 1), (" ERROR ", 1), ("files may have ", 1)] {
+        assert_eq!(ended.stderr.matches(part).count(), times, "{part}: {ended:#?}");
+    }
+    ended.failed_with("1 records were received and not written");
+}

@@ -1,0 +1,132 @@
+//! Peers that begin a large message and stall: they give their blocks up, and not those who go on sending.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
+use sluicegate::{Config, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// A large message, and as much of one as a stalled peer sends: too much for a medium block.
+const LARGE: usize = 100_000;
+const BEGUN: usize = 9_000;
+const LARGE_BLOCKS: usize = 4;
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    [&(payload.len() as u32).to_be_bytes(), payload].concat()
+}
+
+fn config() -> Config {
+    let mut config = Config::default();
+    let sizes = [(1 << 10, 64), (8 << 10, 64), (128 << 10, LARGE_BLOCKS)];
+    config.inbound = sizes.map(|(size, count)| TierConfig { size, count });
+    config.timeouts.rate_grace = Duration::ZERO;
+    config.timeouts.message = 1000 * SECOND;
+    config
+}
+
+/// Peers that have sent the beginning of a large message, and send nothing more.
+fn stalled<M: MessageProcessor<LengthPrefixed>>(
+    simulation: &Simulation<LengthPrefixed, M>,
+    count: usize,
+) -> Vec<SimPeer> {
+    let begun = &frame(&[b's'; LARGE])[..BEGUN];
+    let peers: Vec<_> = (0..count).map(|_| simulation.connect(Weather::calm()).expect("there is room")).collect();
+    peers.iter().for_each(|peer| assert!(peer.send(begun)));
+    peers
+}
+
+/// Sends some of `bytes` in each tenth of a second, as long as the connection lives.
+fn send_steadily<M: MessageProcessor<LengthPrefixed>>(
+    simulation: &mut Simulation<LengthPrefixed, M>,
+    peer: &SimPeer,
+    bytes: &[u8],
+    rate: usize,
+) -> Result<(), Broken> {
+    for piece in bytes.chunks(rate / 10) {
+        assert!(peer.send(piece), "it was closed: {:?}", simulation.closed());
+        simulation.run_for(SECOND / 10)?;
+    }
+    Ok(())
+}
+
+fn user(_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+    reply.none();
+}
+
+/// Is ready, or not.
+#[derive(Default, Clone)]
+struct Gated(Arc<AtomicBool>);
+
+impl MessageProcessor<LengthPrefixed> for Gated {
+    fn process(&mut self, _: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+        reply.none();
+    }
+
+    fn ready(&mut self) -> bool {
+        !self.0.load(SeqCst)
+    }
+}
+
+/// While the user takes nothing nothing is received, and that says nothing about who could send.
+#[test]
+fn whose_bytes_the_user_holds_up_keeps_its_block_beside_those_who_stall() -> Result<(), Broken> {
+    let gate = Gated::default();
+    let mut simulation =
+        Simulation::new(1, config(), LengthPrefixed::new(LARGE), |_, _| gate.clone()).expect("the settings fit");
+    let good = simulation.connect(Weather { receive_buffer: 20_000, ..Weather::calm() }).expect("there is room");
+    let message = frame(&[b'g'; LARGE]);
+    assert!(good.send(&message[..50_000]));
+    simulation.run_for(SECOND)?;
+    let _held = stalled(&simulation, 30);
+    simulation.run_for(SECOND / 10)?;
+    gate.0.store(true, SeqCst);
+    send_steadily(&mut simulation, &good, &message[50_000..], 5_000)?;
+    assert_eq!((simulation.metrics().messages_in, good.unread() > 0), (0, true));
+    gate.0.store(false, SeqCst);
+    simulation.proxy().resume();
+    simulation.run_for(SECOND)?;
+    assert_eq!(simulation.metrics().messages_in, 1, "{:?}", simulation.closed());
+    Ok(())
+}
+
+#[test]
+fn who_goes_on_sending_keeps_its_block_beside_a_line_of_those_who_stall() -> Result<(), Broken> {
+    for rate in [1_000, 3_000, 10_000, 30_000] {
+        let mut simulation =
+            Simulation::new(1, config(), LengthPrefixed::new(LARGE), |_, _| user).expect("the settings fit");
+        let good = simulation.connect(Weather::calm()).expect("there is room");
+        let message = frame(&[b'g'; LARGE]);
+        assert!(good.send(&message[..50_000]));
+        simulation.run_for(SECOND)?;
+        let _held = stalled(&simulation, 30);
+        send_steadily(&mut simulation, &good, &message[50_000..], rate)?;
+        assert_eq!(simulation.metrics().messages_in, 1, "at {rate} bytes a second");
+    }
+    Ok(())
+}
+
+/// They had more to say all the time, and the server did not read it.
+#[test]
+fn who_has_waited_in_line_is_read_before_anybody_behind_it_takes_its_block() -> Result<(), Broken> {
+    const GOOD: usize = LARGE_BLOCKS - 1;
+    let mut simulation =
+        Simulation::new(1, config(), LengthPrefixed::new(LARGE), |_, _| user).expect("the settings fit");
+    let _holding = stalled(&simulation, LARGE_BLOCKS);
+    simulation.run_for(SECOND / 10)?;
+    let message = frame(&[b'g'; LARGE]);
+    let good: Vec<_> = (0..GOOD).map(|_| simulation.connect(Weather::calm()).expect("there is room")).collect();
+    good.iter().for_each(|peer| assert!(peer.send_ahead(&message[..50_000])));
+    simulation.step()?;
+    let _behind = stalled(&simulation, 30);
+    // So all have waited long enough at the same moment.
+    simulation.network().set_oversleep(SECOND / 100);
+    for piece in message[50_000..].chunks(1_000) {
+        simulation.run_for(SECOND / 10)?;
+        good.iter().for_each(|peer| assert!(peer.send(piece), "it was closed: {:?}", simulation.closed()));
+    }
+    simulation.run_for(SECOND)?;
+    assert_eq!(simulation.metrics().messages_in, GOOD as u64);
+    Ok(())
+}
