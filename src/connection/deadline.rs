@@ -25,7 +25,7 @@ pub(crate) enum Expiry {
 /// more, and is set again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadlines {
-    /// The last time that anything happened.
+    /// The last time that anything happened; while the connection lingers, since when.
     active: Instant,
     /// When the first byte of the unfinished message came, moved on by the time it waited for the server.
     message: Option<Instant>,
@@ -33,14 +33,14 @@ pub(crate) struct Deadlines {
     paused: Option<Instant>,
     /// Output that the peer has not taken yet.
     output: Option<Output>,
-    /// Since when the connection lingers.
-    linger: Option<Instant>,
     /// Since when it is read out, moved on by the time it was held up.
     read_out: Option<Instant>,
     /// Bytes of the unfinished message that have arrived.
     received: usize,
     /// The kinds of deadlines that counted when the timer was set.
     armed: u8,
+    /// The last answer was given.
+    lingers: bool,
 }
 
 /// The kinds of deadlines, a bit each.
@@ -87,10 +87,10 @@ impl Deadlines {
             message: None,
             paused: None,
             output: None,
-            linger: None,
             read_out: None,
             received: 0,
             armed: 0,
+            lingers: false,
         }
     }
 
@@ -187,7 +187,9 @@ impl Deadlines {
 
     /// The last answer was given; the peer has the linger time left to close.
     pub(crate) fn linger(&mut self, now: Instant) {
-        self.linger.get_or_insert(now);
+        if !self.lingers {
+            (self.active, self.lingers) = (now, true);
+        }
     }
 
     /// How long the unfinished message has taken, not counting waits for the server.
@@ -226,7 +228,7 @@ impl Deadlines {
             | bit(runs && !reads && !writes && !owes, kind::IDLE)
             | bit(writes, kind::OUTPUT)
             | bit(owes, kind::REPLY)
-            | bit(self.linger.is_some(), kind::LINGER)
+            | bit(self.lingers, kind::LINGER)
     }
 
     /// The next deadline and what is over then.
@@ -234,7 +236,7 @@ impl Deadlines {
         let on = |since: Option<Instant>, limit: Duration, expiry| {
             since.filter(|_| !limit.is_zero()).map(|since| (since + limit, expiry))
         };
-        let linger = self.linger.map(|since| (since + timeouts.linger, Expiry::Linger));
+        let linger = self.lingers.then(|| (self.active + timeouts.linger, Expiry::Linger));
         let write = on(self.output.map(|output| output.moved), timeouts.write_stall, Expiry::WriteStall);
         let reply = on(pending.owed_since, timeouts.reply, Expiry::Reply);
         let running = self.paused.is_none() && !pending.ending;
