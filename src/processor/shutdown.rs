@@ -12,7 +12,7 @@ use crate::protocol::Protocol;
 /// With [`Finish::ReadOut`] a connection is read until nothing has come for so long: behind a window that was full, the
 /// peer's kernel holds more of what was sent, and sends it when it hears of room.
 const QUIET: Duration = Duration::from_millis(50);
-/// But no longer than this after the beginning: a peer that goes on sending would hold the server up. What a kernel holds
+/// But no longer than this after that was begun: a peer that goes on sending would hold the server up. What a kernel holds
 /// has come by then.
 const READ_OUT_MOST: Duration = Duration::from_secs(1);
 
@@ -26,7 +26,7 @@ pub(super) enum Phase {
         /// When the grace is over. `None` once it is.
         until: Option<Instant>,
         request: Shutdown,
-        /// When it came.
+        /// When this processor has heard of it.
         began: Instant,
         /// When it is looked again which connections are quiet.
         look: Option<Instant>,
@@ -62,7 +62,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.failure.is_none() {
             log::error!("the selector failed, the server goes down: {error}");
             self.failure = Some(error);
-            self.links.control.request(Shutdown { grace: Duration::ZERO, finish: Finish::Answer });
+            let at_once = Shutdown { asked: self.now, grace: Duration::ZERO, finish: Finish::Answer };
+            self.links.control.request(at_once);
         }
     }
 
@@ -73,7 +74,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             Phase::Serving => {
                 let (name, open) = (&self.settings.name, self.table.iter().count());
                 log::info!("going down: {name} with {open} connections open, grace {:?}", newer.grace);
-                let (until, began) = (Some(self.now + newer.grace), self.now);
+                let (until, began) = (Some(newer.until()), self.now);
                 self.phase = Phase::Draining { until, request: newer, began, look: None };
                 if self.answers_are_last() {
                     self.links.outbox.make_answers_last();
@@ -82,7 +83,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             }
             Phase::Draining { until, request, .. } if *request != newer => {
                 *request = newer;
-                *until = until.map(|until| until.min(self.now + newer.grace));
+                *until = until.and(Some(newer.until()));
             }
             _ => {}
         }

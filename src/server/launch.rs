@@ -3,16 +3,15 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use mio::net::TcpStream;
 
 use super::error::explain;
-use super::running::{Meter, Running, Threads};
+use super::running::{Meter, Running, Threads, at_once};
 use super::shared::Shared;
 use super::{Config, Server, limits, scheduling};
 use crate::accepter::{Accepter, Entrance};
-use crate::control::{Control, Finish, Shutdown};
+use crate::control::Control;
 use crate::message_processor::MessageProcessor;
 use crate::outbox::Outbox;
 use crate::processor::{MioSelector, Processor, Selector, Settings};
@@ -63,7 +62,7 @@ where
         Err(error) => {
             // Those that run already wait for connections, and nobody will come.
             shared.dealer.finish();
-            shared.control.request(AT_ONCE);
+            shared.control.request(at_once());
             processors.into_iter().for_each(|processor| drop(processor.join()));
             Err(error)
         }
@@ -122,9 +121,6 @@ fn spawn<T: Send + 'static>(
     builder.spawn(body).map_err(|error| explain(format!("cannot start the thread {name}"), error))
 }
 
-/// A shutdown that waits for nobody.
-pub(super) const AT_ONCE: Shutdown = Shutdown { grace: Duration::ZERO, finish: Finish::Answer };
-
 /// Whatever ends a processor thread, also a panic: all others end too, and nobody waits for a block that only this
 /// processor could have freed. After a shutdown was requested, others may need the rest of the grace: then only a panic
 /// ends them.
@@ -136,7 +132,7 @@ struct ProcessorDeparture {
 impl Drop for ProcessorDeparture {
     fn drop(&mut self) {
         if thread::panicking() || !self.control.is_requested() {
-            self.control.request(AT_ONCE);
+            self.control.request(at_once());
         }
         self.outbox.pool.line().close();
     }
@@ -149,7 +145,7 @@ struct AccepterDeparture(Arc<Control>);
 impl Drop for AccepterDeparture {
     fn drop(&mut self) {
         if !self.0.is_requested() {
-            self.0.request(AT_ONCE);
+            self.0.request(at_once());
         }
     }
 }
