@@ -28,6 +28,8 @@ where
     M: MessageProcessor<P> + 'static,
 {
     let Server { listener, address, protocol, config, ceiling, counted_elsewhere } = server;
+    // Before there is a thread: one that panics in `clone` leaves nobody behind.
+    let protocols = vec![protocol; users.len()];
     limits::raise_descriptors(config.connections_max, config.processors);
     let mut selectors = Vec::with_capacity(users.len());
     let mut wakes = Vec::with_capacity(users.len());
@@ -48,13 +50,14 @@ where
         ceiling.lines().for_each(|line| log::info!("{line}"));
     }
     let mut processors = Vec::with_capacity(users.len());
-    let spawned = selectors.into_iter().zip(users).zip(0..).try_for_each(|((selector, user), number)| {
+    let mut parts = selectors.into_iter().zip(protocols).zip(users).zip(0..);
+    let spawned = parts.try_for_each(|(((selector, protocol), user), number)| {
         let mut settings = config.settings(number);
         settings.name = match config.processors {
             1 => address.to_string(),
             _ => format!("processor {number} of {address}"),
         };
-        processors.push(spawn_processor(settings, selector, protocol.clone(), user, &config, &shared)?);
+        processors.push(spawn_processor(settings, selector, protocol, user, &config, &shared)?);
         Ok(())
     });
     match spawned.and_then(|()| spawn_accepter(entrance, &config, &shared)) {

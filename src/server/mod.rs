@@ -226,6 +226,9 @@ impl<P: Protocol> Server<P> {
     ///
     /// # Errors
     /// The process may not open more descriptors, or start more threads.
+    ///
+    /// # Panics
+    /// The protocol panics when it is cloned, which it is for each processor but the last. Nothing was started then.
     pub fn start_with<M: MessageProcessor<P> + 'static>(self, make: impl FnMut(u16) -> M) -> io::Result<Running<P>> {
         let users = (0..).take(self.config.processors).map(make).collect();
         launch::launch(self, users)
