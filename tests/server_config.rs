@@ -162,6 +162,20 @@ fn a_start_that_panics_leaves_neither_threads_nor_a_listener() {
     TcpStream::connect(address).expect_err("nobody listens");
 }
 
+/// More than any machine can address, whatever its kernel promises.
+#[test]
+fn tables_that_the_machine_has_no_memory_for_are_refused() {
+    const MOST: usize = 1 << 28;
+    let error = Server::builder(BYTEWISE)
+        .processors(1024)
+        .configure(|config| config.owed_total_max = MOST)
+        .bind("127.0.0.1:0")
+        .expect_err("there is no such machine");
+    assert_eq!((error.kind(), setting(&error)), (io::ErrorKind::InvalidInput, Some("owed_total_max")));
+    let text = error.to_string();
+    assert!(text.starts_with("owed_total_max: is 268435456, "), "{text}");
+}
+
 #[test]
 fn a_stopper_ends_it_from_another_thread() {
     let running = Server::bind("127.0.0.1:0", BYTEWISE).expect("a port").start(ignore).expect("started");
