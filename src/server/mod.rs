@@ -100,7 +100,8 @@ impl<P: Protocol> Server<P> {
     }
 
     /// Adds all that another server of the same process takes, as one row. The other one does not print a ceiling of its
-    /// own then.
+    /// own then. Workers that it is [started on](Self::start_on) later are not in it: [count them in](Self::count_in), too,
+    /// with [`Workers::memory`].
     ///
     /// # Errors
     /// As [`count_in`](Self::count_in).
