@@ -51,7 +51,7 @@ pub(crate) use mio_selector::MioSelector;
 pub use selector::{Readiness, Selector, Told};
 pub(crate) use settings::Settings;
 pub use settings::{Admission, Turn, Watermarks};
-use shutdown::Phase;
+use shutdown::{Dismissal, Phase};
 use slot_queue::SlotQueue;
 use slow_peers::SlowPeers;
 
@@ -181,6 +181,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// # Errors
     /// It could not sleep: its selector is broken. The server has gone down for that.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        // A panic drops what is made here before it drops the user's processor.
+        let _dismissal = Dismissal::of(&self.links.outbox.pool);
         self.start();
         while self.cycle() {}
         let failure = self.failure.take();

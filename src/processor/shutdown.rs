@@ -1,9 +1,11 @@
 //! How the server ends: `Serving -> Draining -> Stopped`. Only the processor moves it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Processor, Selector};
+use crate::buffer::{Line, SharedPool};
 use crate::connection::CloseReason;
 use crate::control::{Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
@@ -42,6 +44,22 @@ impl Phase {
             Self::Draining { until, look, .. } => (*until).into_iter().chain(*look).min(),
             _ => None,
         }
+    }
+}
+
+/// Sends encoders in line away, whatever ends the processor: also a panic that nobody caught. The end of the user's processor
+/// may wait for them, and nobody brings blocks home for them any more.
+pub(super) struct Dismissal(Arc<Line>);
+
+impl Dismissal {
+    pub(super) fn of(outbound: &SharedPool) -> Self {
+        Self(Arc::clone(outbound.line()))
+    }
+}
+
+impl Drop for Dismissal {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
