@@ -163,11 +163,10 @@ impl Accepter {
     /// peers who keep on coming would hold the shutdown up. Waits while the grace lasts, for room, and for what the kernel
     /// lacks.
     fn accept_rest(&mut self) -> io::Result<()> {
-        let began = Instant::now();
         let mut tried = 0;
         while tried <= self.backlog {
             let Some(chosen) = self.watch.dealer.choose() else {
-                if !self.wait_at_the_end(began, Duration::MAX, Awaited::RoomAtTheEnd)? {
+                if !self.wait_at_the_end(Duration::MAX, Awaited::RoomAtTheEnd)? {
                     return self.warn_of_rest("there was no room for them");
                 }
                 continue;
@@ -181,8 +180,8 @@ impl Accepter {
                 Err(_) if !self.is_awaited()? => return Ok(()),
                 Err(error) => {
                     self.note_failure(&error);
-                    let fewer = |grace| Awaited::FewerAtTheEnd(live, grace);
-                    if !self.wait_at_the_end(began, self.back_off.delay, fewer)? {
+                    let fewer = |until| Awaited::FewerAtTheEnd(live, until);
+                    if !self.wait_at_the_end(self.back_off.delay, fewer)? {
                         return self.warn_of_rest(&error.to_string());
                     }
                     continue;
@@ -194,18 +193,13 @@ impl Accepter {
     }
 
     /// Sleeps until what is awaited has come, but not longer than `longest`. False if the grace is over.
-    fn wait_at_the_end(
-        &mut self,
-        began: Instant,
-        longest: Duration,
-        awaited: impl FnOnce(Duration) -> Awaited,
-    ) -> io::Result<bool> {
-        let grace = self.watch.control.shutdown().map_or(Duration::ZERO, |shutdown| shutdown.grace);
-        let left = grace.saturating_sub(began.elapsed());
+    fn wait_at_the_end(&mut self, longest: Duration, awaited: impl FnOnce(Instant) -> Awaited) -> io::Result<bool> {
+        let Some(shutdown) = self.watch.control.shutdown() else { return Ok(false) };
+        let left = shutdown.until().saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(false);
         }
-        self.wait(left.min(longest), awaited(grace))?;
+        self.wait(left.min(longest), awaited(shutdown.until()))?;
         Ok(true)
     }
 

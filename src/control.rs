@@ -1,7 +1,7 @@
 //! How the server is told to go down.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -22,10 +22,19 @@ pub enum Finish {
 /// A request to go down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shutdown {
-    /// How long connections have to finish; then they are closed as they are.
+    /// When it was made.
+    pub asked: Instant,
+    /// How long connections have to finish since then; those that are left are closed as they are.
     pub grace: Duration,
     /// What they may still do.
     pub finish: Finish,
+}
+
+impl Shutdown {
+    /// When the grace is over. It is the same moment for all threads, however late one of them hears of it.
+    pub fn until(&self) -> Instant {
+        self.asked + self.grace
+    }
 }
 
 /// The request, from any thread to all of the server's.
@@ -43,13 +52,16 @@ impl Control {
         Arc::new(Self { requested: AtomicBool::new(false), shutdown: Mutex::new(None), threads })
     }
 
-    /// Asks all threads to go down. The first request counts; a later one is ignored, except that it can shorten the
-    /// grace.
+    /// Asks all threads to go down. The first request counts; a later one is ignored, except that its grace counts if that
+    /// is over sooner.
     pub fn request(&self, shutdown: Shutdown) {
-        let mut first = self.shutdown.lock();
-        let grace = first.map_or(shutdown.grace, |first| first.grace.min(shutdown.grace));
-        *first = Some(Shutdown { grace, finish: first.map_or(shutdown.finish, |first| first.finish) });
-        drop(first);
+        let mut counts = self.shutdown.lock();
+        *counts = Some(match *counts {
+            Some(first) if first.until() <= shutdown.until() => first,
+            Some(first) => Shutdown { finish: first.finish, ..shutdown },
+            None => shutdown,
+        });
+        drop(counts);
         self.requested.store(true, SeqCst);
         self.threads.iter().for_each(|thread| thread.wake());
     }
@@ -62,5 +74,27 @@ impl Control {
     /// The request, if one was made.
     pub fn shutdown(&self) -> Option<Shutdown> {
         if self.is_requested() { *self.shutdown.lock() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_requests_the_grace_that_is_over_sooner_counts() {
+        let start = Instant::now();
+        let second = |number| start + Duration::from_secs(number);
+        let request =
+            |asked, grace, finish| Shutdown { asked: second(asked), grace: Duration::from_secs(grace), finish };
+        let control = Control::new([]);
+        let until = |shutdown| {
+            control.request(shutdown);
+            control.shutdown().map(|counts| (counts.until(), counts.finish))
+        };
+        assert_eq!(until(request(0, 60, Finish::Answer)), Some((second(60), Finish::Answer)));
+        assert_eq!(until(request(30, 40, Finish::ReadOut)), Some((second(60), Finish::Answer)), "shorter, but later");
+        assert_eq!(until(request(40, 10, Finish::ReadOut)), Some((second(50), Finish::Answer)));
+        assert_eq!(until(request(0, 60, Finish::Answer)), Some((second(50), Finish::Answer)));
     }
 }

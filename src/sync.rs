@@ -18,6 +18,6 @@ pub use parking_lot::{Condvar, Mutex};
 pub use std::sync::atomic;
 
 #[cfg(loom)]
-pub use loom::thread;
+pub use loom::{thread, thread_local};
 #[cfg(not(loom))]
-pub use std::thread;
+pub use std::{thread, thread_local};

@@ -59,7 +59,30 @@ fn one_that_goes_on_talking_is_waited_for() -> Result<(), Broken> {
     Ok(())
 }
 
-/// The bytes behind come in a piece of their own, so they lie in the connection's block, or wait in its socket.
+/// What is behind its last message came in one piece with the end of that, and lies in the connection's block: a block is read
+/// into as far as it goes where nobody knows yet how long the message will be, or where the scratch could not hold it.
+#[test]
+fn also_one_whose_next_words_were_read_with_its_last() -> Result<(), Broken> {
+    const LARGE: usize = 100_000;
+    let large = format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {LARGE}\r\n\r\n");
+    let (begun, rest) = LAST.split_at(30);
+    for (begun, rest) in [(begun, format!("{rest}GET")), (large.as_str(), "x".repeat(LARGE) + "GET")] {
+        let mut simulation = simulation(at_once);
+        let peer = simulation.connect(Weather::calm()).expect("room");
+        peer.send(begun.as_bytes());
+        simulation.run_for(SECOND)?;
+        peer.send(rest.as_bytes());
+        simulation.run_for(SOON)?;
+        assert_eq!((whole(&peer), simulation.open(), peer.end()), (true, 1, Some(End::Finished)), "{begun}");
+        // A socket that is closed by now would answer this by a reset, which destroys what its peer has not read.
+        peer.send(b" / HTTP/1.1\r\n\r\n");
+        simulation.run_for(SOON)?;
+        assert_eq!((simulation.open(), peer.end()), (1, Some(End::Finished)), "{begun}");
+    }
+    Ok(())
+}
+
+/// The bytes behind come in a piece of their own, so they wait in its socket.
 #[test]
 fn also_one_that_does_so_while_it_waits_for_its_answer() -> Result<(), Broken> {
     for (first, second) in [(LAST, "G"), (LAST_POST, "xyz")] {

@@ -1,4 +1,4 @@
-//! Several processors behind one accepter, over real sockets and real threads.
+//! Several processors, behind one accepter or of several servers, over real sockets and real threads.
 
 mod common {
     pub mod net;
@@ -6,13 +6,14 @@ mod common {
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::mem;
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::net::{LONG, ask, check_end, connect, finish, over, pattern, receive, send, until};
+use common::net::{self, LONG, ask, check_end, connect, finish, over, pattern, receive, send, until};
 use parking_lot::Mutex;
 use sluicegate::{
     Admission, CloseKind, Config, ConfigError, ConnectionId, Deferred, DropReason, Finish, LengthPrefixed, Message,
@@ -307,7 +308,7 @@ struct Fails(bool);
 impl MessageProcessor<LengthPrefixed> for Fails {
     fn process(&mut self, _: Lent<'_>, reply: Answer<'_>) {
         // Never answered: only the grace, or a failure, ends it.
-        std::mem::forget(reply.defer());
+        mem::forget(reply.defer());
     }
 }
 
@@ -332,4 +333,49 @@ fn a_processor_that_fails_brings_all_down() {
     assert!(start.elapsed() < LONG, "the first has had its whole grace");
     assert_eq!(error.to_string(), "the thread of processor 1 panicked: as planned");
     peers.iter_mut().for_each(over);
+}
+
+type Promises = Arc<Mutex<Vec<Deferred<LengthPrefixed>>>>;
+
+/// Keeps its replies; at the message `cross`, when the other server has come to that, too, it gives those that the other
+/// one has kept.
+fn crossing(kept: &Promises, others: &Promises, both: &Arc<Barrier>) -> Running<LengthPrefixed> {
+    let (kept, others, both) = (Arc::clone(kept), Arc::clone(others), Arc::clone(both));
+    let user = move |message: Lent<'_>, reply: Answer<'_>| {
+        if message.payload() != b"cross" {
+            return kept.lock().push(reply.defer());
+        }
+        both.wait();
+        let others = mem::take(&mut *others.lock());
+        others.into_iter().for_each(|deferred| deferred.send(&[0; 3000][..]));
+        reply.send(b"crossed");
+    };
+    net::serve(LengthPrefixed::default(), |config| config.outbound = net::tiers([1, 1, 1]), user)
+}
+
+/// Neither takes what the other has answered, and what brings blocks home, while it waits itself.
+#[test]
+fn two_servers_that_answer_each_others_connections_do_not_wait_for_each_other() {
+    let (promises, both) = ([Promises::default(), Promises::default()], Arc::new(Barrier::new(2)));
+    let [first, second] = &promises;
+    let servers = [crossing(first, second, &both), crossing(second, first, &both)];
+    let kept = servers.each_ref().map(|running| {
+        let mut peer = connect(running.local_addr());
+        // More than there are blocks.
+        (0..10).for_each(|_| send(&mut peer, b"keep"));
+        until(running, "all are kept", |numbers| numbers.owed == 10);
+        peer
+    });
+    let mut peers = servers.each_ref().map(|running| connect(running.local_addr()));
+    peers.iter_mut().for_each(|peer| send(peer, b"cross"));
+    let crossed = peers.each_mut().map(|peer| peer.read_exact(&mut [0; 11]).is_ok());
+    if crossed != [true; 2] {
+        // They would be waited for, for ever.
+        mem::forget(servers);
+        panic!("the processors wait for each other");
+    }
+    drop((kept, peers));
+    for running in servers {
+        finish(running);
+    }
 }

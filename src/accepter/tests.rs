@@ -10,6 +10,11 @@ use std::sync::mpsc::{self, Receiver};
 
 const LONG: Duration = Duration::from_secs(10);
 
+/// A request that is made now.
+fn request(grace: Duration) -> Shutdown {
+    Shutdown { asked: Instant::now(), grace, finish: Finish::Answer }
+}
+
 /// The processor's side of the hand-over, played by the test.
 struct Desk {
     handover: Arc<Handover<Socket>>,
@@ -59,7 +64,7 @@ impl Desk {
     }
 
     fn shut_down(&self) {
-        self.control.request(Shutdown { grace: Duration::ZERO, finish: Finish::Answer });
+        self.control.request(request(Duration::ZERO));
     }
 }
 
@@ -119,9 +124,26 @@ fn shutdown_takes_the_backlog_then_refuses_then_says_so() {
 fn while_the_grace_lasts_the_rest_of_the_backlog_waits_for_room() {
     let (desk, accepter) = Desk::open(1, 8);
     let _peers: Vec<_> = (0..3).map(|_| desk.connect()).collect();
-    desk.control.request(Shutdown { grace: LONG * 100, finish: Finish::Answer });
+    desk.control.request(request(LONG * 100));
     let thread = thread::spawn(|| accepter.run());
     let _taken: Vec<_> = (0..3).map(|_| desk.next()).collect();
+    thread.join().expect("no panic").expect("no error");
+}
+
+#[test]
+fn at_the_end_a_shorter_grace_begins_when_it_is_asked_for() {
+    let shorter = Duration::from_secs(1);
+    let (desk, accepter) = Desk::open(1, 8);
+    let _peers: Vec<_> = (0..2).map(|_| desk.connect()).collect();
+    desk.control.request(request(LONG * 100));
+    let thread = thread::spawn(|| accepter.run());
+    desk.wait(|| (desk.handover.waiting() == 1).then_some(()));
+    // It has waited for room for longer than the shorter grace lasts.
+    thread::sleep(shorter);
+    desk.control.request(request(shorter));
+    // Time to hear of it, and not more.
+    thread::sleep(shorter / 4);
+    drop((desk.next(), desk.next()));
     thread.join().expect("no panic").expect("no error");
 }
 
@@ -250,7 +272,7 @@ fn without_descriptors_at_the_end_the_backlog_waits_while_the_grace_lasts() {
     assert_eq!(accepter.accept_some(TURN), Outcome::Drained);
     let _second = desk.connect();
     none();
-    desk.control.request(Shutdown { grace: LONG * 100, finish: Finish::Answer });
+    desk.control.request(request(LONG * 100));
     let thread = thread::spawn(|| accepter.run());
     assert!(lines.recv_timeout(LONG).expect("a line").starts_with("cannot accept: "));
     drop(desk.next());
@@ -291,8 +313,9 @@ fn at_the_end_only_an_ended_connection_or_a_shorter_grace_is_news() {
     let (desk, mut accepter) = Desk::open(8, 8);
     let _peer = desk.connect();
     assert_eq!(accepter.accept_some(TURN), Outcome::Drained);
-    desk.control.request(Shutdown { grace: LONG, finish: Finish::Answer });
-    let has_come = |live| accepter.watch.has_come(Awaited::FewerAtTheEnd(live, LONG));
+    let request = request(LONG);
+    desk.control.request(request);
+    let has_come = |live| accepter.watch.has_come(Awaited::FewerAtTheEnd(live, request.until()));
     assert!(accepter.watch.has_come(Awaited::FewerThan(1)), "being told to go down was news before");
     assert!(!has_come(1));
     drop(desk.next());
@@ -305,11 +328,11 @@ fn at_the_end_only_an_ended_connection_or_a_shorter_grace_is_news() {
 #[test]
 fn at_the_end_newcomers_do_not_end_a_wait() {
     let (desk, mut accepter) = Desk::open(8, 8);
-    desk.control.request(Shutdown { grace: LONG, finish: Finish::Answer });
+    desk.control.request(request(LONG));
     // Nobody has taken it yet, so the poll tells of it at once.
     let _peer = desk.connect();
     let (began, longest) = (Instant::now(), Duration::from_millis(50));
-    let waited = accepter.wait_at_the_end(began, longest, |grace| Awaited::FewerAtTheEnd(0, grace));
+    let waited = accepter.wait_at_the_end(longest, |until| Awaited::FewerAtTheEnd(0, until));
     assert!(waited.expect("no error"), "the grace lasts");
     assert!(began.elapsed() >= longest, "{:?}", began.elapsed());
 }
@@ -319,7 +342,7 @@ fn at_the_end_newcomers_do_not_end_a_wait() {
 fn a_listener_that_was_shut_down_does_not_hold_the_end_up() {
     let (desk, accepter) = Desk::open(8, 8);
     socket2::SockRef::from(&accepter.listener).shutdown(net::Shutdown::Both).expect("as by its duplicate elsewhere");
-    desk.control.request(Shutdown { grace: LONG * 100, finish: Finish::Answer });
+    desk.control.request(request(LONG * 100));
     let (ended, ends) = mpsc::channel();
     thread::spawn(move || ended.send(accepter.run()));
     ends.recv_timeout(LONG).expect("long before the grace is over").expect("no error");

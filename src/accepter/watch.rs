@@ -1,7 +1,7 @@
 //! When the accepter may sleep: what it waits for, and who wakes it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::control::{Control, Shutdown};
 use crate::handover::Dealer;
@@ -14,12 +14,13 @@ pub enum Awaited {
     Peer,
     /// Room for one more connection.
     Room,
-    /// The same, when the server goes down already: being told so is no reason to wait no more.
-    RoomAtTheEnd(Duration),
+    /// The same, when the server goes down already: being told so is no reason to wait no more, unless the grace is over sooner
+    /// than at this moment.
+    RoomAtTheEnd(Instant),
     /// Fewer connections than these: their descriptors are free again.
     FewerThan(usize),
     /// The same, when the server goes down already.
-    FewerAtTheEnd(usize, Duration),
+    FewerAtTheEnd(usize, Instant),
 }
 
 /// What the accepter looks at before it sleeps. Its poll, where it does so, is not in here.
@@ -47,12 +48,12 @@ impl<K> Watch<K> {
 
     /// True if it need not wait any more.
     pub fn has_come(&self, awaited: Awaited) -> bool {
-        let is_shorter = |grace| self.control.shutdown().is_some_and(|shutdown: Shutdown| shutdown.grace < grace);
+        let is_sooner = |until| self.control.shutdown().is_some_and(|shutdown: Shutdown| shutdown.until() < until);
         let come = match awaited {
             // The poll tells.
             Awaited::Peer => false,
-            Awaited::RoomAtTheEnd(grace) => return self.dealer.has_room() || is_shorter(grace),
-            Awaited::FewerAtTheEnd(live, grace) => return self.dealer.live() < live || is_shorter(grace),
+            Awaited::RoomAtTheEnd(until) => return self.dealer.has_room() || is_sooner(until),
+            Awaited::FewerAtTheEnd(live, until) => return self.dealer.live() < live || is_sooner(until),
             Awaited::Room => self.dealer.has_room(),
             Awaited::FewerThan(live) => self.dealer.live() < live,
         };

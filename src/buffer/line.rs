@@ -8,8 +8,8 @@ use crate::wake::WakeFlag;
 
 /// The line of those who wait for a block.
 ///
-/// The processor never stands here: it only says that it wants to be told ([`tell_processor`](Self::tell_processor)) and
-/// goes on with other connections. Encoders on other threads stand in the line, and only the first of them may lease.
+/// No processor's thread ever stands here, of whatever server. That of the pool only says that it wants to be told
+/// ([`tell_processor`](Self::tell_processor)) and goes on with other connections. Encoders on other threads stand in the line, and only the first of them may lease.
 /// What one answer needs is bounded, so the first always finishes, and the next follows.
 #[derive(Debug)]
 pub struct Line {
@@ -72,7 +72,7 @@ impl Line {
         self.waiting.load(SeqCst).then(|| self.waits.load(SeqCst))
     }
 
-    /// Stands in line until first. Not on the processor thread. Each call is followed by one [`leave`](Self::leave).
+    /// Stands in line until first. Not on a processor's thread. Each call is followed by one [`leave`](Self::leave).
     pub(super) fn stand(&self) {
         self.encoders.fetch_add(1, SeqCst);
         let mut state = self.state.lock();

@@ -48,8 +48,8 @@ pub struct Workers {
     pub queue: usize,
     /// Bytes of stack for each thread, by default 2 MiB. They count in the memory ceiling.
     pub stack_size: usize,
-    /// How long the end of the server waits for threads that are still in the user's closure, by default 5 s. Those that
-    /// need longer are left behind, and the log says how many.
+    /// How long the end of the server waits for threads that are still in the user's closure, or in the end of what that holds,
+    /// by default 5 s. Those that need longer are left behind, and the log says how many.
     pub join_timeout: Duration,
 }
 
@@ -147,6 +147,8 @@ impl<P: Protocol> Offload<P> {
             let spawned = builder.spawn(move || {
                 let _on_duty = on_duty;
                 run(&jobs, &*work);
+                // On duty until its share of the closure is gone: the end of that is the user's code, and may last.
+                drop(work);
             });
             let explain = |error: io::Error| {
                 let what = format!("worker thread {number} of {} can't be started: {error}", workers.threads);

@@ -227,6 +227,29 @@ fn a_thread_stuck_in_the_closure_is_left_behind_and_still_ends_once() {
     assert!(server.assert_all_settled_and_home(1).values().all(answered));
 }
 
+/// What a closure may hold: its end takes as long as it likes.
+struct Lasting(Mutex<mpsc::Receiver<()>>);
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        let _ = self.0.lock().recv_timeout(LONG);
+    }
+}
+
+#[test]
+fn a_thread_stuck_in_the_end_of_the_closure_is_left_behind_too() {
+    let (end, ends) = mpsc::channel();
+    let lasting = Lasting(Mutex::new(ends));
+    // Time to begin and to end, for threads that may.
+    let workers = Workers { join_timeout: Duration::from_millis(500), ..Workers::new(2, 4) };
+    let held = move |_: PlainMessage, _: Deferred<Plain>| drop(lasting.0.try_lock());
+    let offload = Offload::<Plain>::new(workers, held).expect("they start");
+    let begin = Instant::now();
+    drop(offload);
+    assert!(begin.elapsed() < LONG / 2, "it was waited for");
+    drop(end);
+}
+
 #[test]
 fn idle_threads_end_with_the_drop_and_take_the_closure_along() {
     let held = Arc::new(());

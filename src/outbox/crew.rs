@@ -1,48 +1,44 @@
-//! The outboxes of a server's processors, and which threads these are.
+//! Which threads are processors', of whatever server, and the outboxes of a server's processors.
 
+use std::cell::Cell;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::Outbox;
 use crate::id::ConnectionId;
 use crate::sync::thread::{self, ThreadId};
+use crate::sync::thread_local;
 
-/// The threads of a server's processors. None of them ever waits for room: each would keep those waiting that wait for it,
-/// and two that answer each other's connections would wait for one another.
-#[derive(Debug)]
-pub(crate) struct Crew(Box<[OnceLock<ThreadId>]>);
-
-impl Crew {
-    /// A crew of so many.
-    pub(crate) fn new(processors: usize) -> Arc<Self> {
-        Arc::new(Self((0..processors).map(|_| OnceLock::new()).collect()))
-    }
-
-    /// The place of the processor with this number.
-    pub(crate) fn berth(self: &Arc<Self>, number: u16) -> Berth {
-        Berth { crew: Arc::clone(self), number }
-    }
+thread_local! {
+    /// Processors of the calling thread: one in life, and all of a simulation.
+    static ON_BOARD: Cell<usize> = Cell::default();
 }
 
-/// One processor's place in the [`Crew`].
+/// A processor's place in the crew: those threads of the process that never wait for room. Each would keep those waiting
+/// that wait for it, and two that answer each other's connections would wait for one another, whether they belong to one
+/// server or to two. So it is the thread that knows, and not the server.
 #[derive(Debug)]
-pub(crate) struct Berth {
-    crew: Arc<Crew>,
-    number: u16,
-}
+pub(crate) struct Berth(ThreadId);
 
 impl Berth {
-    /// Says that the calling thread is that of this processor.
-    pub(super) fn claim(&self) {
-        if let Some(place) = self.crew.0.get(usize::from(self.number)) {
-            let _ = place.set(thread::current().id());
-        }
+    /// The calling thread is a processor's as long as this lives.
+    pub(crate) fn claim() -> Self {
+        ON_BOARD.with(|processors| processors.set(processors.get() + 1));
+        Self(thread::current().id())
     }
 
-    /// True on the thread of any of the processors.
-    pub(super) fn is_on_board(&self) -> bool {
-        let this = thread::current().id();
-        self.crew.0.iter().any(|claimed| claimed.get() == Some(&this))
+    /// True on the thread of any processor of the process.
+    pub(super) fn is_on_board() -> bool {
+        ON_BOARD.with(|processors| processors.get() > 0)
+    }
+}
+
+impl Drop for Berth {
+    fn drop(&mut self) {
+        // A simulation may end on another thread than it began on: that one has nothing to take back.
+        if self.0 == thread::current().id() {
+            ON_BOARD.with(|processors| processors.set(processors.get() - 1));
+        }
     }
 }
 
@@ -82,20 +78,21 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn the_threads_of_all_processors_are_on_board_and_nobody_else() {
-        let crew = Crew::new(2);
-        let berths = [crew.berth(0), crew.berth(1)];
-        let on_board = || [berths[0].is_on_board(), berths[1].is_on_board()];
-        assert_eq!(on_board(), [false; 2]);
-        berths[0].claim();
-        assert_eq!(on_board(), [true; 2], "also seen from the other one's outbox");
+    fn a_thread_is_on_board_as_long_as_it_has_a_berth() {
+        assert!(!Berth::is_on_board());
+        let berths = [Berth::claim(), Berth::claim()];
+        let [first, second] = berths;
+        drop(first);
+        assert!(Berth::is_on_board(), "it has another one");
         thread::scope(|scope| {
-            let second = scope.spawn(|| {
-                let before = on_board();
-                berths[1].claim();
-                (before, on_board())
+            let other = scope.spawn(|| {
+                let before = Berth::is_on_board();
+                drop(second);
+                let _own = Berth::claim();
+                (before, Berth::is_on_board())
             });
-            assert_eq!(second.join().expect("no panic"), ([false; 2], [true; 2]));
+            assert_eq!(other.join().expect("no panic"), (false, true), "each thread for itself");
         });
+        assert!(Berth::is_on_board(), "another thread's end of it changes nothing here");
     }
 }

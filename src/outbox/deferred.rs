@@ -27,7 +27,7 @@ impl<P: Protocol> Deferred<P> {
     }
 
     /// Answers. Encodes on the calling thread, and waits there for room while every outbound block is in use; on a
-    /// processor's thread it never waits: without room the connection closes, and the log says so.
+    /// processor's thread, of any server, it never waits: without room the connection closes, and the log says so.
     pub fn send<T>(mut self, item: T)
     where
         P: Encode<T>,

@@ -23,7 +23,7 @@ use crate::sync::ArrayQueue;
 use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use crate::wake::WakeFlag;
 
-pub(crate) use crew::{Berth, Crew, Outboxes};
+pub(crate) use crew::{Berth, Outboxes};
 pub use deferred::Deferred;
 use gauge::{Charge, Gauge};
 pub(crate) use owed::{Owed, OwedList};
@@ -110,8 +110,6 @@ pub(crate) struct Outbox {
     called: AtomicBool,
     /// The server goes down and each answer is the last of its connection.
     answers_are_last: AtomicBool,
-    /// Whose thread is whose, among the processors.
-    berth: Berth,
     /// A simulation plays another thread.
     #[cfg(feature = "sim")]
     elsewhere: AtomicBool,
@@ -124,7 +122,6 @@ impl Outbox {
         clock: Arc<WallClock>,
         wake: Arc<WakeFlag>,
         metrics: Arc<Metrics>,
-        berth: Berth,
     ) -> Arc<Self> {
         Arc::new(Self {
             settled: ArrayQueue::new(limits.owed_total_max),
@@ -140,15 +137,9 @@ impl Outbox {
             resumed: AtomicBool::new(false),
             called: AtomicBool::new(false),
             answers_are_last: AtomicBool::new(false),
-            berth,
             #[cfg(feature = "sim")]
             elsewhere: AtomicBool::new(false),
         })
-    }
-
-    /// Says that the calling thread is the processor's.
-    pub(crate) fn claim_processor_thread(&self) {
-        self.berth.claim();
     }
 
     fn on_processor_thread(&self) -> bool {
@@ -156,10 +147,11 @@ impl Outbox {
         if self.elsewhere.load(SeqCst) {
             return false;
         }
-        self.berth.is_on_board()
+        Berth::is_on_board()
     }
 
-    /// An outbound for a deferred reply: waits for room, except on a processor's thread, for these alone make room.
+    /// An outbound for a deferred reply: waits for room, except on a processor's thread, whichever server's: these alone make
+    /// room.
     fn outbound_of_reply(&self) -> Outbound {
         let reserve = (!self.on_processor_thread()).then(|| Arc::clone(&self.workers_reserve));
         self.outbound(reserve)

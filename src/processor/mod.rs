@@ -36,7 +36,7 @@ use crate::control::Control;
 use crate::handover::Handover;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Metrics;
-use crate::outbox::{Desk, Outbox, Outboxes, Owed, WriteProxy};
+use crate::outbox::{Berth, Desk, Outbox, Outboxes, Owed, WriteProxy};
 use crate::protocol::Protocol;
 use crate::timer::Wheel;
 
@@ -51,7 +51,7 @@ pub(crate) use mio_selector::MioSelector;
 pub use selector::{Readiness, Selector, Told};
 pub(crate) use settings::Settings;
 pub use settings::{Admission, Turn, Watermarks};
-use shutdown::Phase;
+use shutdown::{Dismissal, Phase};
 use slot_queue::SlotQueue;
 use slow_peers::SlowPeers;
 
@@ -121,6 +121,8 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     ready: Vec<Readiness>,
     /// When the user's processor wants to run again.
     user_due: Option<Instant>,
+    /// From its start on.
+    berth: Option<Berth>,
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
@@ -160,6 +162,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             started: now,
             ready: Vec::with_capacity(EVENTS),
             user_due: None,
+            berth: None,
             selector,
             settings,
             links,
@@ -178,6 +181,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// # Errors
     /// It could not sleep: its selector is broken. The server has gone down for that.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        // A panic drops what is made here before it drops the user's processor.
+        let _dismissal = Dismissal::of(&self.links.outbox.pool);
         self.start();
         while self.cycle() {}
         let failure = self.failure.take();
@@ -204,7 +209,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Makes the calling thread the processor's. Once, before the first cycle.
     pub(crate) fn start(&mut self) {
-        self.links.outbox.claim_processor_thread();
+        self.berth = Some(Berth::claim());
         self.set_wall_clock();
         let Self { user, desk, .. } = self;
         let _ = foreign(&self.links.metrics, "started", || user.started(&desk.proxy));

@@ -1,9 +1,11 @@
 //! How the server ends: `Serving -> Draining -> Stopped`. Only the processor moves it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Processor, Selector};
+use crate::buffer::{Line, SharedPool};
 use crate::connection::CloseReason;
 use crate::control::{Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
@@ -43,6 +45,22 @@ impl Phase {
     }
 }
 
+/// Sends encoders in line away, whatever ends the processor: also a panic that nobody caught. The end of the user's processor
+/// may wait for them, and nobody brings blocks home for them any more.
+pub(super) struct Dismissal(Arc<Line>);
+
+impl Dismissal {
+    pub(super) fn of(outbound: &SharedPool) -> Self {
+        Self(Arc::clone(outbound.line()))
+    }
+}
+
+impl Drop for Dismissal {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// True if there is a request, or a newer one, that the cycle has not seen; or if the end has come.
     pub(super) fn shutdown_is_new(&self) -> bool {
@@ -60,7 +78,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.failure.is_none() {
             log::error!("the selector failed, the server goes down: {error}");
             self.failure = Some(error);
-            self.links.control.request(Shutdown { grace: Duration::ZERO, finish: Finish::Answer });
+            let at_once = Shutdown { asked: self.now, grace: Duration::ZERO, finish: Finish::Answer };
+            self.links.control.request(at_once);
         }
     }
 
@@ -71,7 +90,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             Phase::Serving => {
                 let (name, open) = (&self.settings.name, self.table.iter().count());
                 log::info!("going down: {name} with {open} connections open, grace {:?}", newer.grace);
-                let until = Some(self.now + newer.grace);
+                let until = Some(newer.until());
                 self.phase = Phase::Draining { until, request: newer, look: None };
                 if self.answers_are_last() {
                     self.links.outbox.make_answers_last();
@@ -80,7 +99,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             }
             Phase::Draining { until, request, .. } if *request != newer => {
                 *request = newer;
-                *until = until.map(|until| until.min(self.now + newer.grace));
+                *until = until.and(Some(newer.until()));
             }
             _ => {}
         }

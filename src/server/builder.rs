@@ -104,8 +104,8 @@ impl<P: Protocol> Builder<P> {
     /// server was started.
     ///
     /// # Errors
-    /// `InvalidInput` with a [`ConfigError`](crate::ConfigError) when the settings can't be used or the memory ceiling is
-    /// over `memory_max`; else why the address can't be bound, with its name.
+    /// `InvalidInput` with a [`ConfigError`](crate::ConfigError) when the settings can't be used, the memory ceiling is
+    /// over `memory_max`, or the system has no memory for the tables that are made at start; else why the address can't be bound, with its name.
     pub fn bind(self, addresses: impl ToSocketAddrs + fmt::Debug) -> io::Result<Server<P>> {
         let ceiling = self.check()?;
         let backlog = i32::try_from(self.config.backlog).unwrap_or(i32::MAX);
@@ -130,7 +130,7 @@ impl<P: Protocol> Builder<P> {
     fn check(&self) -> io::Result<MemoryCeiling> {
         self.config.validate(self.protocol.message_max())?;
         let ceiling = MemoryCeiling::of::<P>(&self.config);
-        let within = ceiling.check(self.config.memory_max);
+        let within = ceiling.check(self.config.memory_max).and_then(|()| ceiling.check_tables());
         if within.is_err() {
             ceiling.lines().for_each(|line| log::error!("{line}"));
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::config::{Config, INBOUND, OUTBOUND, TierNames};
-use super::resident::{KernelBuffers, PROGRAM_GROWTH, resident_at_start};
+use super::resident::{KernelBuffers, PROGRAM_GROWTH, is_given, resident_at_start};
 use super::units::Bytes;
 use crate::buffer::{Block, HEADROOM, Segments, TierConfig};
 use crate::config_error::ConfigError;
@@ -41,6 +41,8 @@ pub struct CeilingRow {
     lever: Option<Lever>,
     /// Each processor has an equal part of it.
     of_each_processor: bool,
+    /// All of it is there from the start, and not only when it is needed.
+    is_table: bool,
 }
 
 /// The one setting that bounds all processors together and fills the tables of each.
@@ -57,19 +59,19 @@ struct Lever {
 
 impl CeilingRow {
     fn new(name: &'static str, bytes: u64, how: impl Into<String>) -> Self {
-        Self { name, bytes, how: how.into(), lever: None, of_each_processor: false }
+        Self { name, bytes, how: how.into(), lever: None, of_each_processor: false, is_table: false }
     }
 
     /// What one processor takes, for so many of them.
     fn times(self, processors: usize) -> Self {
-        let Self { name, bytes, how, lever, .. } = self;
+        let Self { name, bytes, how, lever, is_table, .. } = self;
         let times = processors as u64;
         let how = if processors == 1 { how } else { format!("{processors} processors x {how}") };
         // One connection less is one place less with one of them.
         let saves =
             |lever: &Lever| if lever.setting == CONNECTIONS { lever.each } else { lever.each.saturating_mul(times) };
         let lever = lever.map(|lever| Lever { each: saves(&lever), ..lever });
-        Self { name, bytes: bytes.saturating_mul(times), how, lever, of_each_processor: true }
+        Self { name, bytes: bytes.saturating_mul(times), how, lever, of_each_processor: true, is_table }
     }
 
     /// A row of `count` equal parts, as many as `setting` says.
@@ -79,6 +81,10 @@ impl CeilingRow {
 
     fn grows_with(self, setting: &'static str, value: usize, each: u64) -> Self {
         Self { lever: Some(Lever { setting, value, each }), ..self }
+    }
+
+    fn made_at_start(self) -> Self {
+        Self { is_table: true, ..self }
     }
 
     /// The setting is about all processors together, and the row was that of one.
@@ -173,6 +179,28 @@ impl MemoryCeiling {
             self.advice(excess)
         );
         Err(ConfigError::new("memory_max", what))
+    }
+
+    /// Refuses tables that the operating system has no memory for. To make them would end the process.
+    ///
+    /// # Errors
+    /// It has none; the error names the setting that the largest of them grows with.
+    pub(super) fn check_tables(&self) -> Result<(), ConfigError> {
+        let tables = || self.rows.iter().filter(|row| row.is_table);
+        let bytes = sum(tables());
+        let levers = tables().filter_map(|row| Some((row, row.lever?)));
+        let Some((row, Lever { setting, value, .. })) = levers.max_by_key(|(row, _)| row.bytes) else { return Ok(()) };
+        if is_given(bytes) {
+            return Ok(());
+        }
+        let what = format!(
+            "is {value}, but the system does not give the {} ({bytes} bytes) that all tables take from the start: lower \
+             it, the row {:?} takes most, {}",
+            Bytes(bytes),
+            row.name,
+            Bytes(row.bytes)
+        );
+        Err(ConfigError::new(setting, what))
     }
 
     /// What to lower to save `excess` bytes.
@@ -272,11 +300,15 @@ fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 6] {
         CeilingRow::new("spares", spares, "one more inbound block a tier, to copy what users keep"),
         CeilingRow::new("scratch", one_block(scratch), "one block to read into and decode in")
             .grows_with("scratch", scratch, 1),
-        each("connection table", table, CONNECTIONS, connections),
-        each("timers", Wheel::memory(connections) as u64, CONNECTIONS, connections),
-        each("outbound segments", Segments::memory(segments_max), "segments_max", segments_max),
+        each("connection table", table, CONNECTIONS, connections).made_at_start(),
+        each("timers", Wheel::memory(connections) as u64, CONNECTIONS, connections).made_at_start(),
+        each("outbound segments", Segments::memory(segments_max), "segments_max", segments_max).made_at_start(),
     ]
 }
+
+/// Each block has a place on the way home and one in the processor's own list, and may have a holder.
+const PLACES_OF_A_BLOCK: usize = size_of::<Box<[u8]>>() + size_of::<Block>() + size_of::<usize>() + HOLDER;
+const HOLDER: usize = 32;
 
 fn queue_rows(config: &Config) -> [CeilingRow; 4] {
     let Config { handover_max, owed_total_max, unasked_max, .. } = *config;
@@ -287,22 +319,24 @@ fn queue_rows(config: &Config) -> [CeilingRow; 4] {
     let unasked = OutboxLimits { unasked_max, ..nothing }.memory();
     let gauges = OutboxLimits { connections_max, ..nothing }.memory();
     let blocks: usize = config.inbound.iter().chain(&config.outbound).map(|tier| tier.count).sum();
-    // Each block has a place on the way home and one in the processor's own list, and may have a holder.
-    let holder = 32;
-    let lists = (blocks * (size_of::<Box<[u8]>>() + size_of::<Block>() + size_of::<usize>() + holder)) as u64;
+    let lists = (blocks * PLACES_OF_A_BLOCK) as u64;
+    let tiers = INBOUND.iter().zip(&config.inbound).chain(OUTBOUND.iter().zip(&config.outbound));
+    let (names, most) = tiers.max_by_key(|(_, tier)| tier.count).unwrap_or((&INBOUND[0], &config.inbound[0]));
     let row = CeilingRow::of_each;
     let accepted = format!("{handover_max} sockets on their way to the processor");
     let replies = format!("{owed_total_max} deferred replies and their segments");
     let messages = format!("{unasked_max} messages and their segments");
     [
-        row("queue: accepted", handover, "handover_max", handover_max, accepted),
-        row("queue: replies", owed, "owed_total_max", owed_total_max, replies),
-        row("queue: unasked", unasked, "unasked_max", unasked_max, messages),
+        row("queue: accepted", handover, "handover_max", handover_max, accepted).made_at_start(),
+        row("queue: replies", owed, "owed_total_max", owed_total_max, replies).made_at_start(),
+        row("queue: unasked", unasked, "unasked_max", unasked_max, messages).made_at_start(),
         CeilingRow::new(
             "lists",
             gauges + lists + MioSelector::memory(),
             format!("{blocks} blocks free or held, {connections_max} gauges of output, events of one sleep"),
-        ),
+        )
+        .grows_with(names.count, most.count, PLACES_OF_A_BLOCK as u64)
+        .made_at_start(),
     ]
 }
 
@@ -322,7 +356,7 @@ fn server_rows(config: &Config) -> [CeilingRow; 3] {
     let (resident, source) = resident_at_start();
     let addresses = Crowd::memory(&config.admission, config.connections_max);
     [
-        CeilingRow::new("addresses", addresses, "connections of each, for admission.per_address_max"),
+        CeilingRow::new("addresses", addresses, "connections of each, for admission.per_address_max").made_at_start(),
         stack("stack: accepter", "accepter_stack", config.accepter_stack),
         CeilingRow::new(
             PROGRAM,
@@ -384,6 +418,18 @@ mod tests {
         assert!(!one.to_string().contains("processors x"), "{one}");
         let error = four.check(Some(four.total() - 1)).expect_err("a byte too much");
         assert!(error.to_string().contains("count from"), "{error}");
+    }
+
+    #[test]
+    fn tables_without_memory_are_refused_by_the_setting_of_the_largest() {
+        let row = |name, bytes| CeilingRow::of_each(name, bytes, name, 2, "");
+        let (small, block) = (row("segments_max", 1000).made_at_start(), row("outbound[2].count", 1 << 62));
+        assert_eq!(ceiling(vec![small.clone(), block.clone()]).check_tables(), Ok(()), "blocks are made when needed");
+        let large = row("connections_max", 1 << 60).made_at_start();
+        let error = ceiling(vec![small, block, large]).check_tables().expect_err("nobody has that");
+        assert_eq!(error.setting(), "connections_max");
+        let text = "connections_max: is 2, but the system does not give the 1048576.0 TiB (1152921504606847976 bytes)";
+        assert!(error.to_string().starts_with(text), "{error}");
     }
 
     #[test]

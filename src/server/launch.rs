@@ -3,14 +3,13 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use super::error::explain;
-use super::running::{Meter, Running, Threads};
+use super::running::{Meter, Running, Threads, at_once};
 use super::shared::Shared;
 use super::{Config, Server, limits, scheduling};
 use crate::accepter::{Accepter, Entrance};
-use crate::control::{Control, Finish, Shutdown};
+use crate::control::Control;
 use crate::message_processor::MessageProcessor;
 use crate::outbox::Outbox;
 use crate::processor::{MioSelector, Processor, Selector, Settings};
@@ -28,6 +27,8 @@ where
     M: MessageProcessor<P> + 'static,
 {
     let Server { listener, address, protocol, config, ceiling, counted_elsewhere } = server;
+    // Before there is a thread: one that panics in `clone` leaves nobody behind.
+    let protocols = vec![protocol; users.len()];
     limits::raise_descriptors(config.connections_max, config.processors);
     let mut selectors = Vec::with_capacity(users.len());
     let mut wakes = Vec::with_capacity(users.len());
@@ -48,13 +49,14 @@ where
         ceiling.lines().for_each(|line| log::info!("{line}"));
     }
     let mut processors = Vec::with_capacity(users.len());
-    let spawned = selectors.into_iter().zip(users).zip(0..).try_for_each(|((selector, user), number)| {
+    let mut parts = selectors.into_iter().zip(protocols).zip(users).zip(0..);
+    let spawned = parts.try_for_each(|(((selector, protocol), user), number)| {
         let mut settings = config.settings(number);
         settings.name = match config.processors {
             1 => address.to_string(),
             _ => format!("processor {number} of {address}"),
         };
-        processors.push(spawn_processor(settings, selector, protocol.clone(), user, &config, &shared)?);
+        processors.push(spawn_processor(settings, selector, protocol, user, &config, &shared)?);
         Ok(())
     });
     match spawned.and_then(|()| spawn_accepter(entrance, &config, &shared)) {
@@ -62,7 +64,7 @@ where
         Err(error) => {
             // Those that run already wait for connections, and nobody will come.
             shared.dealer.finish();
-            shared.control.request(AT_ONCE);
+            shared.control.request(at_once());
             processors.into_iter().for_each(|processor| drop(processor.join()));
             Err(error)
         }
@@ -121,9 +123,6 @@ fn spawn<T: Send + 'static>(
     builder.spawn(body).map_err(|error| explain(format!("cannot start the thread {name}"), error))
 }
 
-/// A shutdown that waits for nobody.
-pub(super) const AT_ONCE: Shutdown = Shutdown { grace: Duration::ZERO, finish: Finish::Answer };
-
 /// Whatever ends a processor thread, also a panic: all others end too, and nobody waits for a block that only this
 /// processor could have freed. After a shutdown was requested, others may need the rest of the grace: then only a panic
 /// ends them.
@@ -135,7 +134,7 @@ struct ProcessorDeparture {
 impl Drop for ProcessorDeparture {
     fn drop(&mut self) {
         if thread::panicking() || !self.control.is_requested() {
-            self.control.request(AT_ONCE);
+            self.control.request(at_once());
         }
         self.outbox.pool.line().close();
     }
@@ -148,7 +147,7 @@ struct AccepterDeparture(Arc<Control>);
 impl Drop for AccepterDeparture {
     fn drop(&mut self) {
         if !self.0.is_requested() {
-            self.0.request(AT_ONCE);
+            self.0.request(at_once());
         }
     }
 }

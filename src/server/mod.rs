@@ -100,7 +100,8 @@ impl<P: Protocol> Server<P> {
     }
 
     /// Adds all that another server of the same process takes, as one row. The other one does not print a ceiling of its
-    /// own then.
+    /// own then. Workers that it is [started on](Self::start_on) later are not in it: [count them in](Self::count_in), too,
+    /// with [`Workers::memory`].
     ///
     /// # Errors
     /// As [`count_in`](Self::count_in).
@@ -226,6 +227,9 @@ impl<P: Protocol> Server<P> {
     ///
     /// # Errors
     /// The process may not open more descriptors, or start more threads.
+    ///
+    /// # Panics
+    /// The protocol panics when it is cloned, which it is for each processor but the last. Nothing was started then.
     pub fn start_with<M: MessageProcessor<P> + 'static>(self, make: impl FnMut(u16) -> M) -> io::Result<Running<P>> {
         let users = (0..).take(self.config.processors).map(make).collect();
         launch::launch(self, users)

@@ -1,7 +1,9 @@
-//! What memory the operating system has to do with: the program itself, and the kernel's socket buffers.
+//! What memory the operating system has to do with: the program itself, what it gives at once, and the kernel's socket
+//! buffers.
 
 use std::fmt;
 use std::fs;
+use std::hint::black_box;
 
 use super::units::Bytes;
 
@@ -24,6 +26,19 @@ fn resident_in(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes << 10)
+}
+
+/// So much any machine has. To ask for less could change how the allocator deals with blocks of that size from then on.
+const ALWAYS_GIVEN: u64 = 64 << 20;
+
+/// True if the operating system gives so many bytes at once. It may give more than it has: they are not touched here.
+pub(super) fn is_given(bytes: u64) -> bool {
+    let reserved = |bytes| {
+        let mut place = Vec::<u8>::new();
+        // Looked at, or the compiler would leave out what nobody uses.
+        place.try_reserve_exact(bytes).is_ok() && black_box(&place).capacity() >= bytes
+    };
+    bytes <= ALWAYS_GIVEN || usize::try_from(bytes).is_ok_and(reserved)
 }
 
 /// What the kernel may hold for the connections, in either direction. It is the kernel's to bound.
@@ -65,6 +80,12 @@ mod tests {
         assert_eq!(resident_in("Threads: 1\n"), None);
         assert_eq!(third("4096\t131072\t33554432\n"), Some(32 << 20));
         assert_eq!(third("4096"), None);
+    }
+
+    #[test]
+    fn more_than_can_be_addressed_is_not_given() {
+        assert!(is_given(0) && is_given(ALWAYS_GIVEN + 1));
+        assert!(!is_given(1 << 60) && !is_given(u64::MAX));
     }
 
     #[test]

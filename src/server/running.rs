@@ -5,12 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::MemoryCeiling;
 use super::config::LONGEST;
 use super::error::explain;
-use super::launch::AT_ONCE;
 use super::shared::{Shared, Station};
 use crate::control::{Control, Finish, Shutdown};
 use crate::metrics::Snapshot;
@@ -24,6 +23,16 @@ use crate::socket::Socket;
 pub(super) struct Threads {
     pub(super) accepter: JoinHandle<io::Result<()>>,
     pub(super) processors: Vec<JoinHandle<io::Result<()>>>,
+}
+
+/// A shutdown that waits for nobody.
+pub(super) fn at_once() -> Shutdown {
+    request(Duration::ZERO, Finish::Answer)
+}
+
+/// A request that is made now: from here on its grace is counted, by all threads alike.
+fn request(grace: Duration, finish: Finish) -> Shutdown {
+    Shutdown { asked: Instant::now(), grace: grace.min(LONGEST), finish }
 }
 
 /// A server that runs.
@@ -121,7 +130,7 @@ fn failure(which: &str, end: thread::Result<io::Result<()>>) -> io::Result<()> {
 impl<P: Protocol> Drop for Running<P> {
     fn drop(&mut self) {
         let Some(threads) = &self.threads else { return };
-        self.meter.shared.control.request(AT_ONCE);
+        self.meter.shared.control.request(at_once());
         let this = thread::current().id();
         let mut ids = threads.processors.iter().map(|processor| processor.thread().id());
         if threads.accepter.thread().id() == this || ids.any(|id| id == this) {
@@ -164,11 +173,11 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Asks the server to stop accepting, to let connections finish for at most `grace` and then to close those that are
-    /// left. Returns at once. The first request counts; later ones can only shorten the grace. A grace of more than a
-    /// year is a year.
+    /// Asks the server to stop accepting, to let connections finish for at most `grace` from now on and then to close those
+    /// that are left. Returns at once. The first request counts; a later one can only have the grace end sooner. A grace of
+    /// more than a year is a year.
     pub fn shutdown(&self, grace: Duration, finish: Finish) {
-        self.control.request(Shutdown { grace: grace.min(LONGEST), finish });
+        self.control.request(request(grace, finish));
     }
 }
 
@@ -291,6 +300,6 @@ mod tests {
         running.stopper().shutdown(Duration::MAX, Finish::Answer);
         let asked = running.meter.shared.control.shutdown().expect("asked");
         assert_eq!(asked.grace, LONGEST);
-        assert!(std::time::Instant::now().checked_add(asked.grace).is_some());
+        assert!(asked.until() > Instant::now());
     }
 }

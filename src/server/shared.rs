@@ -9,7 +9,7 @@ use crate::clock::WallClock;
 use crate::control::Control;
 use crate::handover::{Dealer, Handover};
 use crate::metrics::{Metrics, Snapshot};
-use crate::outbox::{Crew, Outbox, Outboxes, WriteProxy};
+use crate::outbox::{Outbox, Outboxes, WriteProxy};
 use crate::processor::{Crowd, Links};
 use crate::protocol::Protocol;
 use crate::wake::WakeFlag;
@@ -37,8 +37,7 @@ pub(crate) struct Shared<K> {
 impl<K> Shared<K> {
     /// Makes it for a server with `config`, whose accepter and processors are woken by these.
     pub(crate) fn new(config: &Config, now: u64, accepter: &Arc<WakeFlag>, processors: &[Arc<WakeFlag>]) -> Self {
-        let crew = Crew::new(processors.len());
-        let station = |(number, wake): (usize, &Arc<WakeFlag>)| {
+        let station = |wake: &Arc<WakeFlag>| {
             let pool = |tiers| SharedPool::new(tiers, Line::new(Arc::clone(wake)));
             let (metrics, outbound) = (Arc::new(Metrics::default()), pool(config.outbound));
             let handover =
@@ -53,12 +52,11 @@ impl<K> Shared<K> {
                     Arc::new(WallClock::at(now)),
                     Arc::clone(wake),
                     Arc::clone(&metrics),
-                    crew.berth(number as u16),
                 ),
                 metrics,
             }
         };
-        let stations: Arc<[_]> = processors.iter().enumerate().map(station).collect();
+        let stations: Arc<[_]> = processors.iter().map(station).collect();
         let handovers = stations.iter().map(|station: &Station<K>| Arc::clone(&station.handover));
         Self {
             control: Control::new(processors.iter().chain([accepter]).cloned()),

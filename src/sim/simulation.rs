@@ -268,7 +268,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
     /// A law was broken.
     pub fn shutdown(mut self, grace: Duration, finish: Finish) -> Result<Report, Broken> {
         self.end_accepting();
-        self.shared.control.request(Shutdown { grace, finish });
+        self.shared.control.request(Shutdown { asked: self.network.now(), grace, finish });
         let (start, jumps) = (self.network.elapsed(), self.network.counts().jumps);
         while self.running && self.step()? {}
         let took = self.network.elapsed() - start;

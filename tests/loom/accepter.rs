@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loom::thread;
 use sluicegate::internals::{Accepted, Awaited, Control, Dealer, Handover, Shutdown, Watch};
@@ -11,7 +11,9 @@ use sluicegate::{Finish, WakeFlag};
 use super::bed::Bed;
 use super::check;
 
-const AT_ONCE: Shutdown = Shutdown { grace: Duration::ZERO, finish: Finish::Answer };
+fn request(grace: Duration) -> Shutdown {
+    Shutdown { asked: Instant::now(), grace, finish: Finish::Answer }
+}
 
 /// The accepter's side, with peers who wait in the backlog.
 struct Accepter {
@@ -148,7 +150,7 @@ fn a_request_to_go_down_reaches_both_threads() {
         let control = Arc::clone(&accepter.watch.control);
         let seen = Arc::clone(&control);
         let accepting = thread::spawn(move || accepter.accept(9));
-        let requesting = thread::spawn(move || control.request(AT_ONCE));
+        let requesting = thread::spawn(move || control.request(request(Duration::ZERO)));
         let is_finished = || seen.is_requested() && handover.is_over();
         while !is_finished() {
             flag.fall_asleep();
@@ -205,7 +207,7 @@ fn a_request_to_go_down_reaches_every_processor() {
         let control = Arc::clone(&accepter.watch.control);
         let seen = Arc::clone(&control);
         accepter.watch.dealer.finish();
-        let requesting = thread::spawn(move || control.request(AT_ONCE));
+        let requesting = thread::spawn(move || control.request(request(Duration::ZERO)));
         let sleepers = beds.map(|(bed, flag)| {
             let seen = Arc::clone(&seen);
             thread::spawn(move || {
@@ -231,8 +233,8 @@ fn of_two_requests_the_shorter_grace_counts() {
         let control = Control::new([accepter, processor]);
         let requests = [1, 2].map(|seconds| {
             let control = Arc::clone(&control);
-            let grace = Duration::from_secs(seconds);
-            thread::spawn(move || control.request(Shutdown { grace, ..AT_ONCE }))
+            let request = request(Duration::from_secs(seconds));
+            thread::spawn(move || control.request(request))
         });
         if control.is_requested() {
             assert!(control.shutdown().is_some(), "what is announced is there");

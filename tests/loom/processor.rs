@@ -1,7 +1,7 @@
 //! The real processor's cycle beside other threads: whatever they leave is found, once, and nobody is slept over.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loom::thread;
 use sluicegate::Finish;
@@ -243,10 +243,8 @@ fn a_request_to_go_down_is_not_slept_over() {
         let mut world = World::new(&small(), Plan::Answer(1));
         let control = Arc::clone(world.processor.control());
         let handover = Arc::clone(world.processor.handover());
-        let threads = [
-            thread::spawn(move || control.request(Shutdown { grace: Duration::from_secs(9), finish: Finish::Answer })),
-            thread::spawn(move || handover.finish()),
-        ];
+        let request = Shutdown { asked: Instant::now(), grace: Duration::from_secs(9), finish: Finish::Answer };
+        let threads = [thread::spawn(move || control.request(request)), thread::spawn(move || handover.finish())];
         world.processor.run_out();
         threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
     });

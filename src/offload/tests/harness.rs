@@ -14,7 +14,7 @@ use crate::buffer::{Line, Outbound, Pool, SharedPool, Spares, TierConfig, reserv
 use crate::clock::WallClock;
 use crate::id::ConnectionId;
 use crate::metrics::Metrics;
-use crate::outbox::{Crew, Desk, Outbox, OutboxLimits, Outboxes, Owed, Settled, Verdict, WriteProxy};
+use crate::outbox::{Berth, Desk, Outbox, OutboxLimits, Outboxes, Owed, Settled, Verdict, WriteProxy};
 use crate::protocol::{After, Decode, Encode, Peer, ProtocolError};
 use crate::wake::WakeFlag;
 
@@ -61,6 +61,7 @@ pub(super) struct Server {
     pub(super) woken: Receiver<()>,
     /// How each ticket that was taken back was settled.
     pub(super) settled: Vec<(u32, Verdict)>,
+    _berth: Berth,
 }
 
 impl Server {
@@ -83,14 +84,13 @@ impl Server {
         };
         let clock = Arc::new(WallClock::at(0));
         let metrics = Arc::new(Metrics::default());
-        let berth = Crew::new(1).berth(0);
-        let outbox = Outbox::new(limits, Arc::clone(&outbound), Arc::clone(&clock), wake, metrics, berth);
-        outbox.claim_processor_thread();
+        let outbox = Outbox::new(limits, Arc::clone(&outbound), Arc::clone(&clock), wake, metrics);
         let own = Pool::new(Arc::clone(&outbound), [0; 3]);
         let out = Outbound::of_processor(own, reserve(256, outbound.line()), 256, clock);
         let proxy = WriteProxy::new(Outboxes::new([Arc::clone(&outbox)]), Arc::clone(&outbox));
         let desk = Desk::new(out, Owed::new(OWED_MAX), proxy, Instant::now());
-        Self { outbox, inbound, outbound, spares: Spares::default(), desk, woken, settled: Vec::new() }
+        let (spares, settled, _berth) = (Spares::default(), Vec::new(), Berth::claim());
+        Self { outbox, inbound, outbound, spares, desk, woken, settled, _berth }
     }
 
     /// Starts workers as the processor would.
