@@ -74,12 +74,7 @@ const WORDS: &[Word] = &[
     Word {
         word: "mio::",
         why: "the operating system is behind `Selector` and in the accepter",
-        files: &[
-            "src/accepter.rs",
-            "src/poll.rs",
-            "src/processor/mio_selector.rs",
-            "src/socket.rs",
-        ],
+        files: &["src/accepter.rs", "src/poll.rs", "src/processor/mio_selector.rs", "src/socket.rs"],
     },
     Word { word: "sleep(", why: "a thread waits to be woken; a fixed sleep is a guess", files: SLEEPERS },
     Word { word: "unwrap(", why: "say what holds, with `expect`, or handle it", files: &[] },
