@@ -10,7 +10,14 @@ use std::net::Shutdown;
 use mio::event::Source;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::io::writev;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+/// A peer that has gone is an error, and no signal. Where there is no such flag, Rust's start has seen to that.
+#[cfg(not(target_vendor = "apple"))]
+const SEND: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const SEND: SendFlags = SendFlags::empty();
 
 /// A connected socket.
 #[derive(Debug)]
@@ -43,14 +50,13 @@ impl Read for Socket {
 }
 
 impl Write for Socket {
-    /// To a peer that has gone it is an error, and no signal.
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(send(&self.0, bytes, SendFlags::NOSIGNAL)?)
+        Ok(send(&self.0, bytes, SEND)?)
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write_vectored(slices)
+        Ok(writev(&self.0, slices)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {

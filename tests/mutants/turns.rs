@@ -98,7 +98,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "linger: who has asked for the end is waited for",
         file: "src/protocol/http1/mod.rs",
         from: "!layout.exchange.keep_alive() && !layout.exchange.is_connect()",
-        to: "false && layout.connect",
+        to: "false && layout.exchange.is_connect()",
     },
     Mutant {
         name: "liveness: a newcomer who is silent takes somebody's block",

@@ -3,8 +3,8 @@
 use std::fmt;
 
 /// What an answer must know of its request. Small, and free of the request's bytes: it waits where the answer is made.
-// Bits of one number, which goes through every message from its layout to its answer: four truths would be taken apart and
-// put together again on the way.
+// Bits of one number, which goes through every message from its layout to its answer: four booleans would be taken apart
+// and put together again on the way.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Exchange(u32);
 
@@ -12,11 +12,11 @@ pub struct Exchange(u32);
 const HEAD: u32 = 1;
 const CONNECT: u32 = 1 << 1;
 const KEEP_ALIVE: u32 = 1 << 2;
-const VERSION_1_0: u32 = 1 << 3;
+const VERSION10: u32 = 1 << 3;
 
 impl Exchange {
-    /// With a request of which nothing is known, and after whose answer the connection ends.
-    pub(super) const LAST: Self = Self(0);
+    /// With a request of which nothing is known; the connection ends after its answer.
+    pub(super) const UNKNOWN: Self = Self(0);
     /// With a usual request: HTTP/1.1, and the client goes on.
     pub(super) const USUAL: Self = Self(KEEP_ALIVE);
 
@@ -37,8 +37,8 @@ impl Exchange {
     }
 
     /// The same, with a client that speaks HTTP/1.0.
-    pub(super) fn with_version_1_0(self, is_version_1_0: bool) -> Self {
-        self.with(VERSION_1_0, is_version_1_0)
+    pub(super) fn with_version10(self, is_version10: bool) -> Self {
+        self.with(VERSION10, is_version10)
     }
 
     #[inline]
@@ -69,8 +69,8 @@ impl Exchange {
     }
 
     #[inline]
-    pub(super) fn is_version_1_0(self) -> bool {
-        self.has(VERSION_1_0)
+    pub(super) fn is_version10(self) -> bool {
+        self.has(VERSION10)
     }
 
     /// True if its answer has a body as soon as its status may have one.
@@ -92,7 +92,7 @@ impl fmt::Debug for Exchange {
             .field("head", &self.is_head())
             .field("connect", &self.is_connect())
             .field("keep_alive", &self.keep_alive())
-            .field("version_1_0", &self.is_version_1_0())
+            .field("version10", &self.is_version10())
             .finish()
     }
 }
@@ -104,12 +104,12 @@ mod tests {
     #[test]
     fn each_says_what_it_was_told() {
         let usual = Exchange::USUAL;
-        assert!(usual.keep_alive() && usual.is_plain() && !usual.is_version_1_0());
+        assert!(usual.keep_alive() && usual.is_plain() && !usual.is_version10());
         assert!(usual.with_head(true).is_head() && !usual.with_head(true).is_plain());
         assert!(usual.with_connect(true).is_connect() && !usual.with_connect(true).is_plain());
-        assert!(usual.with_version_1_0(true).is_version_1_0() && !usual.with_head(true).is_connect());
-        let all = usual.with_head(true).with_connect(true).with_version_1_0(true);
-        assert_eq!(all.last().with_head(false).with_connect(false).with_version_1_0(false), Exchange::LAST);
+        assert!(usual.with_version10(true).is_version10() && !usual.with_head(true).is_connect());
+        let all = usual.with_head(true).with_connect(true).with_version10(true);
+        assert_eq!(all.last().with_head(false).with_connect(false).with_version10(false), Exchange::UNKNOWN);
         assert!(!all.last().keep_alive() && all.last().is_head() && !all.with_keep_alive(false).keep_alive());
     }
 }

@@ -42,11 +42,11 @@ fn judge(head: &[u8], search: &HeadSearch, facts: &Facts<'_>, limits: &Limits) -
     // A client may send the tunnel's bytes before it has an answer (RFC 9110 section 9.3.6). There will be no tunnel, so they
     // must not be read as a request.
     let keep_alive = facts.keep_alive(line.version10) && !connect;
-    let exchange = Exchange::LAST
+    let exchange = Exchange::UNKNOWN
         .with_head(method == b"HEAD")
         .with_connect(connect)
         .with_keep_alive(keep_alive)
-        .with_version_1_0(line.version10);
+        .with_version10(line.version10);
     let layout = Layout {
         start: 0,
         target_end: line.target_end,

@@ -8,18 +8,21 @@
 //! each connection has one of them, which it shares with others. Mostly these are clients of the same kind, and send the
 //! same; who sends other fields each time costs those few their memory, and nobody else.
 //!
-//! What a client keeps secret is not kept ([`Fields::has_secret`]): nobody's bytes are compared with another's password.
+//! So bytes of one client are compared with those of another, and among them may be secrets. How long that takes depends on
+//! lengths alone: nobody can find out by guesses how much of one is right.
 
 use std::cell::RefCell;
 
-use super::usual_fields::{Fields, Section};
+use super::usual_fields::Section;
+use super::words;
 
 /// Places of one thread.
 const PLACES: usize = 8;
 /// The longest section that is kept. That of a browser, without cookies, is about half as long.
-const LONGEST: usize = 1 << 10;
+const SECTION_MAX: usize = 1 << 10;
 
 thread_local! {
+    // All zeros: whoever decodes nothing never touches them.
     static KNOWN: RefCell<Known> = const { RefCell::new(Known { entries: [Entry::EMPTY; PLACES], dealt: 0 }) };
 }
 
@@ -34,64 +37,58 @@ struct Known {
     dealt: u8,
 }
 
-/// A section that was read.
+/// A section that was read. None yet, if its length is zero.
 struct Entry {
     section: Section,
-    /// As many fields were allowed. None, while there is no section.
-    most: u32,
-    bytes: [u8; LONGEST],
+    /// The limit that it was read with.
+    fields_max: u32,
+    bytes: [u8; SECTION_MAX],
 }
 
-/// Reads the fields at the front of `bytes`, at most `most` of them, for the connection at `place`. `None`: they are not
-/// usual, or not all there.
+/// Reads the section of fields at the front of `bytes`, at most `fields_max` of them, for the connection that has this
+/// place. `None`: it is not usual, or not all there.
 #[inline]
-pub(super) fn read(bytes: &[u8], most: u32, place: &mut Place) -> Option<Section> {
-    match KNOWN.with_borrow(|known| known.find(bytes, most, *place)) {
-        None => read_anew(bytes, most, place),
-        known => known,
-    }
+pub(super) fn read(bytes: &[u8], fields_max: u32, place: &mut Option<Place>) -> Option<Section> {
+    let known = place.and_then(|place| KNOWN.with_borrow(|known| known.find(bytes, fields_max, place)));
+    known.or_else(|| read_anew(bytes, fields_max, place))
 }
 
 #[inline(never)]
-fn read_anew(bytes: &[u8], most: u32, place: &mut Place) -> Option<Section> {
-    let (section, fields) = Fields::read(bytes, most)?;
-    if !fields.has_secret {
-        KNOWN.with_borrow_mut(|known| known.keep(&bytes[..section.len as usize], section, most, place));
-    }
+fn read_anew(bytes: &[u8], fields_max: u32, place: &mut Option<Place>) -> Option<Section> {
+    let section = Section::read(bytes, fields_max)?;
+    KNOWN.with_borrow_mut(|known| known.keep(&bytes[..section.len as usize], section, fields_max, place));
     Some(section)
-}
-
-impl Default for Place {
-    /// None yet.
-    fn default() -> Self {
-        Self(u8::MAX)
-    }
 }
 
 impl Known {
     #[inline]
-    fn find(&self, bytes: &[u8], most: u32, place: Place) -> Option<Section> {
-        let Entry { section, most: allowed, bytes: known } = self.entries.get(usize::from(place.0))?;
-        let is_same = *allowed == most && bytes.starts_with(known.get(..section.len as usize)?);
-        is_same.then_some(*section)
+    fn find(&self, bytes: &[u8], fields_max: u32, place: Place) -> Option<Section> {
+        let entry = self.entries.get(usize::from(place.0))?;
+        let (length, section) = (entry.section.len as usize, entry.section);
+        let (known, bytes) = (entry.bytes.get(..length)?, bytes.get(..length)?);
+        let is_known = length > 0 && entry.fields_max == fields_max && words::are_same(known, bytes);
+        is_known.then_some(section)
     }
 
-    fn keep(&mut self, bytes: &[u8], section: Section, most: u32, place: &mut Place) {
-        if bytes.len() > LONGEST {
+    fn keep(&mut self, bytes: &[u8], section: Section, fields_max: u32, place: &mut Option<Place>) {
+        if bytes.len() > SECTION_MAX {
             return;
         }
-        if usize::from(place.0) >= PLACES {
-            *place = Place(self.dealt);
-            self.dealt = (self.dealt + 1) % PLACES as u8;
-        }
-        let entry = &mut self.entries[usize::from(place.0)];
+        let Place(number) = *place.get_or_insert_with(|| self.deal());
+        let entry = &mut self.entries[usize::from(number)];
         entry.bytes[..bytes.len()].copy_from_slice(bytes);
-        (entry.section, entry.most) = (section, most);
+        (entry.section, entry.fields_max) = (section, fields_max);
+    }
+
+    /// The place of one more connection.
+    fn deal(&mut self) -> Place {
+        self.dealt = (self.dealt + 1) % PLACES as u8;
+        Place(self.dealt)
     }
 }
 
 impl Entry {
-    const EMPTY: Self = Self { section: Section { len: 0, body_len: 0 }, most: u32::MAX, bytes: [0; LONGEST] };
+    const EMPTY: Self = Self { section: Section { len: 0, body_len: 0 }, fields_max: 0, bytes: [0; SECTION_MAX] };
 }
 
 #[cfg(test)]
@@ -101,19 +98,21 @@ mod tests {
     const HOST: &[u8] = b"Host: a\r\n\r\nbehind";
     const POST: &[u8] = b"Host: a\r\nContent-Length: 12\r\n\r\nbehind";
 
-    /// What is known at `place`, which is this thread's.
-    fn known(bytes: &[u8], most: u32, place: Place) -> Option<Section> {
-        KNOWN.with_borrow(|known| known.find(bytes, most, place))
+    fn section(len: u32, body_len: u32) -> Option<Section> {
+        Some(Section { len, body_len })
+    }
+
+    /// What this thread knows at `place`.
+    fn known(bytes: &[u8], fields_max: u32, place: Option<Place>) -> Option<Section> {
+        KNOWN.with_borrow(|known| known.find(bytes, fields_max, place.expect("a place")))
     }
 
     #[test]
     fn the_same_fields_are_known_and_no_others() {
-        let mut place = Place::default();
-        assert_eq!(known(HOST, 9, place), None);
-        let read = read(HOST, 9, &mut place);
-        assert_eq!(read, Some(Section { len: 11, body_len: 0 }));
-        assert_eq!(known(HOST, 9, place), read);
-        assert_eq!(known(b"Host: a\r\n\r\nsomething else", 9, place), read);
+        let mut place = None;
+        assert_eq!(read(HOST, 9, &mut place), section(11, 0));
+        assert_eq!(known(HOST, 9, place), section(11, 0));
+        assert_eq!(known(b"Host: a\r\n\r\nsomething else", 9, place), section(11, 0));
         for other in [&b"Host: b\r\n\r\nbehind"[..], b"host: a\r\n\r\nbehind", &HOST[..10], POST, b""] {
             assert_eq!(known(other, 9, place), None, "{other:?}");
         }
@@ -121,52 +120,43 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_has_one_place_and_keeps_its_last_fields_there() {
-        let mut place = Place::default();
-        let first = read(HOST, 9, &mut place);
-        let Place(number) = place;
-        let second = read(POST, 9, &mut place);
-        assert_eq!(second, Some(Section { len: 31, body_len: 12 }));
-        assert_eq!((place.0, known(POST, 9, place), known(HOST, 9, place)), (number, second, None));
-        assert_eq!(read(HOST, 9, &mut place), first);
-    }
-
-    #[test]
-    fn connections_share_few_places() {
-        let places: Vec<u8> = (0..2 * PLACES)
-            .map(|_| {
-                let mut place = Place::default();
-                read(HOST, 9, &mut place).expect("usual fields");
-                place.0
-            })
-            .collect();
-        assert_eq!(places[..PLACES], places[PLACES..]);
-        assert!((0..PLACES as u8).all(|place| places.contains(&place)), "{places:?}");
-    }
-
-    #[test]
-    fn secrets_and_long_sections_are_read_and_not_kept() {
-        let long = [b"Host: a\r\nX: ".as_slice(), &[b'x'; LONGEST], b"\r\n\r\n"].concat();
-        let secrets: [&[u8]; 4] = [
-            b"Host: a\r\nCookie: a=b\r\n\r\n",
-            b"Host: a\r\nAUTHORIZATION: Basic YQ==\r\n\r\n",
-            b"proxy-Authorization: Basic YQ==\r\nHost: a\r\n\r\n",
-            &long,
-        ];
-        for bytes in secrets {
-            let mut place = Place::default();
-            let len = bytes.len() as u32;
-            assert_eq!(read(bytes, 9, &mut place), Some(Section { len, body_len: 0 }));
-            assert_eq!(place.0, Place::default().0, "{:?}", String::from_utf8_lossy(bytes));
+    fn an_empty_place_knows_nothing() {
+        for bytes in [HOST, b""] {
+            assert_eq!(Known { entries: [Entry::EMPTY; PLACES], dealt: 0 }.find(bytes, 0, Place(0)), None);
         }
     }
 
     #[test]
-    fn what_is_not_usual_is_not_kept() {
-        let mut place = Place::default();
+    fn a_connection_has_one_place_and_keeps_its_last_fields_there() {
+        let mut place = None;
+        assert_eq!(read(HOST, 9, &mut place), section(11, 0));
+        let first = place.map(|Place(number)| number);
+        assert_eq!(read(POST, 9, &mut place), section(31, 12));
+        assert_eq!(place.map(|Place(number)| number), first);
+        assert_eq!((known(POST, 9, place), known(HOST, 9, place)), (section(31, 12), None));
+        assert_eq!(read(HOST, 9, &mut place), section(11, 0));
+    }
+
+    #[test]
+    fn connections_share_few_places() {
+        let deal = || {
+            let mut place = None;
+            read(HOST, 9, &mut place).expect("usual fields");
+            place.map(|Place(number)| number)
+        };
+        let places: Vec<_> = (0..2 * PLACES).map(|_| deal()).collect();
+        assert_eq!(places[..PLACES], places[PLACES..]);
+        assert!((0..PLACES as u8).all(|place| places.contains(&Some(place))), "{places:?}");
+    }
+
+    #[test]
+    fn what_is_too_long_or_not_usual_is_not_kept() {
+        let mut place = None;
+        let long = [b"Host: a\r\nX: ".as_slice(), &[b'x'; SECTION_MAX], b"\r\n\r\n"].concat();
+        assert_eq!(read(&long, 9, &mut place), section(long.len() as u32, 0));
         assert_eq!(read(b"Accept: */*\r\n\r\n", 9, &mut place), None, "no host");
         assert_eq!(read(b"Host: a\r\nExpect: 100-continue\r\n\r\n", 9, &mut place), None);
         assert_eq!(read(&HOST[..9], 9, &mut place), None, "not whole");
-        assert_eq!(place.0, Place::default().0);
+        assert!(place.is_none());
     }
 }

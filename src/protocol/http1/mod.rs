@@ -1,9 +1,10 @@
 //! HTTP/1.1 and HTTP/1.0 (RFC 9110, RFC 9112), without a socket.
 //!
-//! A request's way through the files: `usual` reads what is whole and plain at once; for all others [`Http1`] is the state
-//! between two calls, `search` finds the end of the head, `head` validates it, `framing` says where the body ends,
+//! A request's way through the files: `usual` reads what is whole and plain at once, `usual_fields` its fields, unless they are
+//! among the `known_fields`; for all others [`Http1`] is the state between two calls, `search` finds the end of the head, `head` validates it, `framing` says where the body ends,
 //! `chunked` joins chunks. `grammar` and `words` are what they read with. What comes out is a [`Layout`], which
-//! [`RequestView`] lays over the bytes. A [`Response`] goes the way back.
+//! [`RequestView`] lays over the bytes. A [`Response`] goes the way back, with what it
+//! must know of its request, the [`Exchange`].
 //!
 //! Where the RFCs leave a choice, what two readers could read in two ways is refused: this server may stand behind a
 //! proxy that chose differently, and the difference is what request smuggling lives on.
@@ -58,7 +59,7 @@ pub struct Http1 {
     /// Somebody waits for `100 Continue`.
     continue_due: bool,
     /// Where the fields of its last usual request are kept.
-    place: Place,
+    place: Option<Place>,
 }
 
 /// What is being read. Positions are relative to the first byte of the request.

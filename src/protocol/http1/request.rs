@@ -61,7 +61,7 @@ impl<'a> RequestView<'a> {
     /// The version of the request line.
     #[must_use]
     pub fn version(&self) -> Version {
-        if self.layout.exchange.is_version_1_0() { Version::Http10 } else { Version::Http11 }
+        if self.layout.exchange.is_version10() { Version::Http10 } else { Version::Http11 }
     }
 
     /// Whether the client wants to send more requests on this connection.

@@ -224,13 +224,13 @@ impl Body<'_> {
         }
     }
 
-    /// True if it need not be copied behind the head, and can be carried as it is. From [`COPY_BELOW`] on that is worth it.
+    /// True if, at this length, it is worth to be carried as it is, and need not be copied behind the head.
     #[inline]
-    fn is_shared(&self) -> bool {
-        matches!(self, Self::Static(_) | Self::Shared(_))
+    fn is_carried(&self, len: usize) -> bool {
+        len >= COPY_BELOW && matches!(self, Self::Static(_) | Self::Shared(_))
     }
 
-    /// Appends what is carried, without copying it.
+    /// Appends what [is carried](Self::is_carried), without copying it.
     #[inline(never)]
     fn carry(self, out: &mut Outbound) {
         match self {
@@ -277,7 +277,7 @@ impl<'b> Encode<Response<'b>> for Http1 {
         let body = response.body.bytes();
         let own = OwnLines::of(&response, exchange, body.len());
         let after = own.after();
-        let is_carried = own.has_body && body.len() >= COPY_BELOW && response.body.is_shared();
+        let is_carried = own.has_body && response.body.is_carried(body.len());
         let copied = if own.has_body && !is_carried { body } else { b"" };
         match out.room_and_date_line(HEAD_MOST + response.lines_len() + copied.len()) {
             // The usual case: all of it lies in one block, is written where it leaves from, and leaves in one piece.
@@ -315,7 +315,7 @@ impl Response<'_> {
     fn write_large_head(&self, exchange: Exchange, out: &mut Outbound) -> Option<(After, &[u8])> {
         let body = self.body.bytes();
         let own = OwnLines::of(self, exchange, body.len());
-        if (body.len() >= COPY_BELOW && self.body.is_shared()) || !own.has_body {
+        if self.body.is_carried(body.len()) || !own.has_body {
             return None;
         }
         self.write_head(exchange, out, body.len());
@@ -348,7 +348,7 @@ struct OwnLines {
 impl OwnLines {
     #[inline]
     fn of(response: &Response<'_>, exchange: Exchange, body_len: usize) -> Self {
-        let (keep_open, version10) = (exchange.keep_alive() && !response.close, exchange.is_version_1_0());
+        let (keep_open, version10) = (exchange.keep_alive() && !response.close, exchange.is_version10());
         let (has_body, content_length) = match exchange.is_plain() && !response.bodiless {
             true => (true, Some(body_len)),
             false => unusual_framing(response, exchange),
@@ -423,6 +423,6 @@ pub(super) fn refuse(why: &Refusal, out: &mut Outbound) {
         Refusal::Overloaded { retry_after_seconds: Some(seconds) } => words.retry_after(*seconds),
         _ => words,
     };
-    // The request was not read, or not to its end. It can't fail by itself: `out` remembers what did not fit.
-    let _ = Http1::encode(Exchange::LAST, words, out);
+    // The request was not read, or not to its end. Encoding can't fail by itself: `out` remembers what did not fit.
+    let _ = Http1::encode(Exchange::UNKNOWN, words, out);
 }

@@ -16,32 +16,32 @@ pub(super) struct Section {
     pub(super) body_len: u32,
 }
 
-/// What the lines that were read say.
-#[derive(Default)]
-pub(super) struct Fields {
-    content_length: Option<u32>,
-    has_host: bool,
-    /// Among them is one by which a client proves who it is.
-    pub(super) has_secret: bool,
-}
-
-impl Fields {
-    /// Reads the lines at the front of `bytes`, at most `most` and the empty one, each with CR LF. `None`: they are not
-    /// usual, or not all there.
+impl Section {
+    /// Reads the section at the front of `bytes`: at most `fields_max` lines and the empty one, each with CR LF. `None`: it is
+    /// not usual, or not all there.
     #[inline]
-    pub(super) fn read(bytes: &[u8], most: u32) -> Option<(Section, Self)> {
-        let mut fields = Self::default();
+    pub(super) fn read(bytes: &[u8], fields_max: u32) -> Option<Self> {
+        let mut fields = Fields::default();
         let mut rest = bytes;
-        for _ in 0..=most {
+        for _ in 0..=fields_max {
             if let Some(behind) = rest.strip_prefix(b"\r\n") {
-                let (len, body_len) = ((bytes.len() - behind.len()) as u32, fields.content_length.unwrap_or(0));
-                return fields.has_host.then_some((Section { len, body_len }, fields));
+                let len = u32::try_from(bytes.len() - behind.len()).ok()?;
+                return fields.has_host.then_some(Self { len, body_len: fields.content_length.unwrap_or(0) });
             }
             rest = fields.read_line(rest)?;
         }
         None
     }
+}
 
+/// What the lines that were read say.
+#[derive(Default)]
+struct Fields {
+    content_length: Option<u32>,
+    has_host: bool,
+}
+
+impl Fields {
     /// Reads the line at the front of `bytes`. What is behind it.
     #[inline]
     fn read_line<'b>(&mut self, bytes: &'b [u8]) -> Option<&'b [u8]> {
@@ -56,16 +56,9 @@ impl Fields {
             10 if is(name, b"connection") => value.eq_ignore_ascii_case(b"keep-alive"),
             6 if is(name, b"expect") => false,
             17 if is(name, b"transfer-encoding") => false,
-            6 | 13 | 19 => self.note_secret(name),
             _ => grammar::is_token(name),
         };
         if plain { rest.strip_prefix(b"\r\n") } else { None }
-    }
-
-    /// For a name as long as that of a secret. False if it is no name.
-    fn note_secret(&mut self, name: &[u8]) -> bool {
-        self.has_secret |= is(name, b"cookie") || is(name, b"authorization") || is(name, b"proxy-authorization");
-        grammar::is_token(name)
     }
 }
 

@@ -35,6 +35,20 @@ pub(super) fn leading_target(bytes: &[u8]) -> usize {
     first(bytes, not_target).min(bytes.len())
 }
 
+/// True if both are the same. How long that takes depends on their lengths alone: there is no end at the first difference.
+#[inline]
+pub(super) fn are_same(one: &[u8], other: &[u8]) -> bool {
+    let differ = |one: &[u8; WORD], other: &[u8; WORD]| u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other);
+    let ((words, rest), (other_words, other_rest)) = (one.as_chunks(), other.as_chunks());
+    let whole = words.iter().zip(other_words).fold(0, |differs, (one, other)| differs | differ(one, other));
+    // The last bytes once more, with those before them, or one by one if there are fewer than eight.
+    let last = match (one.last_chunk(), other.last_chunk()) {
+        (Some(one), Some(other)) => differ(one, other),
+        _ => rest.iter().zip(other_rest).fold(0, |differs, (one, other)| differs | u64::from(one ^ other)),
+    };
+    one.len() == other.len() && whole | last == 0
+}
+
 /// Is it less than `bound`, which is at most 128?
 #[inline]
 fn below(word: u64, bound: u8) -> u64 {
@@ -68,6 +82,20 @@ fn last_word(bytes: &[u8], count: usize) -> u64 {
 mod tests {
     use super::super::grammar::{self, Class};
     use super::*;
+
+    #[test]
+    fn the_same_are_the_same_and_one_other_byte_is_seen_anywhere() {
+        for length in 0..=40 {
+            let one: Vec<u8> = (0..length).collect();
+            assert!(are_same(&one, &one.clone()));
+            for at in 0..one.len() {
+                let mut other = one.clone();
+                other[at] ^= 0x80;
+                assert!(!are_same(&one, &other), "{length} {at}");
+                assert!(!are_same(&one, &one[..at]), "{length} {at}");
+            }
+        }
+    }
 
     /// Each byte, at each place, behind bytes that could borrow from it.
     #[test]
