@@ -64,6 +64,30 @@ fn a_record_that_no_file_may_hold_waits_until_one_may() {
     }
 }
 
+#[test]
+fn once_the_limit_is_lifted_many_records_are_one_append_again() {
+    // Many small ones are a piece that is smaller than one of those behind them.
+    let records = [vec![b"x".to_vec(); 300], some(300, 600)].concat();
+    for told in [false, true] {
+        let mut rig = Rig::new(Setup::default());
+        rig.faults.file_most(Some(150), told);
+        rig.give(0, &records[..300]);
+        rig.work();
+        rig.faults.file_most(None, told);
+        let small = rig.numbers.segments_opened.value();
+        rig.give(0, &records[300..600]);
+        rig.work();
+        let opened = rig.numbers.segments_opened.value() - small;
+        assert!(opened <= 2, "{told}: {opened} more segments");
+        let writes = rig.faults.writes();
+        rig.give(0, &records[600..]);
+        rig.work();
+        assert_eq!(rig.faults.writes() - writes, 2, "{told}: its index, and its records");
+        assert_eq!(rig.numbers.segments_opened.value() - small, opened, "{told}");
+        rig.assert_records(&records);
+    }
+}
+
 /// Under a limit of so many blocks of 512 bytes.
 fn limited(folder: &Folder, blocks: usize, flags: &[&str]) -> (Example, std::net::SocketAddr) {
     let place = ["127.0.0.1", "0", "--dir", folder.text()];

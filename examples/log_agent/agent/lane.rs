@@ -42,8 +42,9 @@ pub struct Lane {
     /// Everything before this is written for good, as the policy has it.
     safe: Cursor,
     runs: Runs,
-    /// The most bytes that are appended at once: less than usual after a whole new file was too small for what was to be its
-    /// beginning. It stays so, because limits of that kind do.
+    /// The most bytes that are appended at once, unless a single record has more: less than usual after a whole new file
+    /// was too small for what was to be its beginning. It grows again with each append that succeeds, because such a
+    /// limit may be raised at any time.
     append_most: u64,
 }
 
@@ -92,6 +93,8 @@ impl Lane {
                 Err(error) if is_too_large(&error) => self.begin_another(directory, error, records, bytes)?,
                 done => {
                     done?;
+                    // From what was written: one record may be more than the most, and those behind it are as large.
+                    self.append_most = self.append_most.max(bytes).saturating_mul(2);
                     self.next = end;
                     self.settle();
                 }
