@@ -13,9 +13,9 @@ pub enum Finish {
     /// Idle connections close at once. A message whose first byte has arrived may finish, and is answered as the last of
     /// its connection.
     Answer,
-    /// What peers have already sent is read, also what is on its way or held by their kernels: each connection until nothing
-    /// has come for 50 ms, or until its socket would block when it was read for a second. What it waits for the server is no
-    /// part of that second. It closes after its last whole message.
+    /// What peers have already sent is read, also what is on its way or held by their kernels. Each connection is read
+    /// until nothing has come for 50 ms; one that keeps sending is read for a second and then until its socket is
+    /// empty. Time that it waits for the server does not count. It closes after its last whole message.
     ReadOut,
 }
 

@@ -90,7 +90,7 @@ pub struct Args {
     #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs(), value_parser = clap::value_parser!(u64).range(..=SECS_MAX))]
     grace: u64,
     /// Serve numbers for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9101; for whoever can connect to see. A connection
-    /// has a second to ask, and is closed behind its answer
+    /// has a second to send its request, and is closed after the answer
     #[arg(long, value_name = "ADDR", value_parser = host_and_port)]
     metrics: Option<String>,
 }

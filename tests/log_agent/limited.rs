@@ -7,10 +7,11 @@ use std::thread;
 use crate::agent::fsync::Fsync;
 use crate::agent::recovery::recover;
 use crate::child::Example;
-use crate::clients::{frames, newest};
+use crate::clients::{finish, frames, newest, until};
 use crate::disks::Folder;
 use crate::net::{connect, frame};
-use crate::rig::{Rig, Setup, assert_payloads, some};
+use crate::rig::{Rig, Setup, assert_payloads, read_all, some};
+use crate::store::name::Kind;
 use crate::verify;
 
 #[test]
@@ -64,6 +65,30 @@ fn a_record_that_no_file_may_hold_waits_until_one_may() {
     }
 }
 
+#[test]
+fn once_the_limit_is_lifted_many_records_are_one_append_again() {
+    // Many small ones are a piece that is smaller than one of those behind them.
+    let records = [vec![b"x".to_vec(); 300], some(300, 600)].concat();
+    for told in [false, true] {
+        let mut rig = Rig::new(Setup::default());
+        rig.faults.file_most(Some(150), told);
+        rig.give(0, &records[..300]);
+        rig.work();
+        rig.faults.file_most(None, told);
+        let small = rig.numbers.segments_opened.value();
+        rig.give(0, &records[300..600]);
+        rig.work();
+        let opened = rig.numbers.segments_opened.value() - small;
+        assert!(opened <= 2, "{told}: {opened} more segments");
+        let writes = rig.faults.writes();
+        rig.give(0, &records[600..]);
+        rig.work();
+        assert_eq!(rig.faults.writes() - writes, 2, "{told}: its index, and its records");
+        assert_eq!(rig.numbers.segments_opened.value() - small, opened, "{told}");
+        rig.assert_records(&records);
+    }
+}
+
 /// Under a limit of so many blocks of 512 bytes.
 fn limited(folder: &Folder, blocks: usize, flags: &[&str]) -> (Example, std::net::SocketAddr) {
     let place = ["127.0.0.1", "0", "--dir", folder.text()];
@@ -92,6 +117,31 @@ fn under_a_real_limit_of_file_sizes_the_agent_lives_and_loses_nothing() {
         let found = verify::look(folder.path(), 1, 1, (30, 110)).expect("read");
         assert_eq!((found.records, found.faults), (vec![20_000], vec![]));
         assert_eq!(recover(folder.path()).expect("recovered").unfinished, 0);
+    }
+}
+
+#[test]
+fn a_segment_whose_packed_copy_no_file_may_hold_costs_no_other() {
+    for (packer, suffix) in [("gzip", ".gz"), ("zstd", ".zst")] {
+        let folder = Folder::new();
+        let (agent, address) = limited(&folder, 128, &["--compress", packer]);
+        let mut peer = connect(address);
+        // A segment as large as a file may be, of bytes that no packer makes fewer.
+        let mut seed = 1u64;
+        let random = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 56) as u8
+        });
+        peer.write_all(&frame(&random.take((64 << 10) - 1).collect::<Vec<_>>())).expect("taken");
+        peer.write_all(&frames(1, 0, 0..5000, (30, 110))).expect("taken");
+        finish(peer);
+        until("others are packed", || folder.files(suffix).len() > 3);
+        agent.goes_down("TERM");
+        let ended = agent.ends().with_code(0);
+        assert_eq!(ended.stderr.matches("stays unpacked").count(), 1, "{ended:#?}");
+        assert!(!ended.stderr.contains("ERROR") && folder.files(".tmp").is_empty(), "{ended:#?}");
+        assert_eq!(folder.size(&folder.files(".log")[0]), 64 << 10);
+        assert_eq!(read_all(&folder, Kind::Log).len(), 5001);
     }
 }
 

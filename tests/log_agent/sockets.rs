@@ -320,7 +320,7 @@ fn numbers_are_served_and_everything_is_in_one_ceiling() {
     stop(agent).expect("everything was written");
 }
 
-/// Whoever holds connections for numbers without asking, with half a question, or without reading, holds nobody up for long.
+/// Whoever holds connections for numbers without asking, with half a request, or without reading, holds nobody up for long.
 #[test]
 fn idle_connections_do_not_keep_numbers_from_who_asks() {
     let folder = Folder::new();
@@ -336,7 +336,7 @@ fn idle_connections_do_not_keep_numbers_from_who_asks() {
         .collect();
     let began = Instant::now();
     let mut peer = connect(address);
-    // Nobody has to say that it is the last question.
+    // Nobody has to say that it is the last request.
     peer.write_all(whole.as_bytes()).expect("taken");
     let mut answer = String::new();
     peer.read_to_string(&mut answer).expect("an answer, and its end");

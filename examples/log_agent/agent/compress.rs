@@ -1,5 +1,6 @@
 //! Finished segments, packed: on a thread of its own, one at a time, oldest first.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use sluicegate::flow::{Queue, Taken};
 
 use super::directory::Directory;
+use super::disk::is_too_large;
 use super::plan::Packer;
 use crate::store::listing::Listed;
 use crate::store::name::Packing;
@@ -36,10 +38,13 @@ impl Compressor {
         let rings = Arc::clone(&bell);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let work = move || loop {
-            pack_all(&directory, packer, &stopped);
-            if rings.take(None) == Taken::Closed {
-                return;
+        let work = move || {
+            let mut unpackable = Unpackable::default();
+            loop {
+                pack_all(&directory, packer, &stopped, &mut unpackable);
+                if rings.take(None) == Taken::Closed {
+                    return;
+                }
             }
         };
         let thread = thread::Builder::new().name("compressor".into()).stack_size(STACK).spawn(work)?;
@@ -56,11 +61,42 @@ impl Compressor {
     }
 }
 
-fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool) {
-    // Without its index it is left for the next start, which makes that anew from what is not packed.
-    let is_plain = |segment: Listed| segment.packing == Packing::Plain && has_index(directory, segment);
+/// Segments whose packed copy is larger than a file may be here. They stay as they are until the next start, for which
+/// the limit may be another one.
+#[derive(Default)]
+struct Unpackable {
+    numbers: BTreeSet<u64>,
+    /// All with smaller numbers are left alone, too.
+    from: u64,
+}
+
+impl Unpackable {
+    /// Numbers that are remembered. Of more, the smallest stands for all before it: a segment that has been written while
+    /// so many others could not be packed waits for the next start.
+    const MOST: usize = 1024;
+
+    fn add(&mut self, number: u64) {
+        self.numbers.insert(number);
+        if self.numbers.len() > Self::MOST
+            && let Some(smallest) = self.numbers.pop_first()
+        {
+            self.from = self.from.max(smallest.saturating_add(1));
+        }
+    }
+
+    fn has(&self, number: u64) -> bool {
+        number < self.from || self.numbers.contains(&number)
+    }
+}
+
+fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool, unpackable: &mut Unpackable) {
     while !stop.load(Relaxed) {
-        let oldest = match directory.oldest_finished(is_plain) {
+        // Without its index it is left for the next start, which makes that anew from what is not packed.
+        let oldest = directory.oldest_finished(|segment| {
+            let is_plain = segment.packing == Packing::Plain && has_index(directory, segment);
+            is_plain && !unpackable.has(segment.name.number)
+        });
+        let oldest = match oldest {
             Ok(Some(oldest)) => oldest,
             Ok(None) => return,
             Err(error) => return log::error!("cannot look for segments to pack: {error}"),
@@ -68,6 +104,16 @@ fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool) {
         match pack(directory, oldest, packer, stop) {
             Ok(true) => {}
             Ok(false) => return,
+            // That is about this segment: tried again and again, it would keep all behind it from being packed.
+            Err(error) if is_too_large(&error) => {
+                unpackable.add(oldest.name.number);
+                let most = directory.disk.file_most();
+                log::warn!(
+                    "{} stays unpacked until the next start: packed, it is larger than the {most} bytes that a file may have \
+                     here (ulimit -f)",
+                    oldest.name
+                );
+            }
             // Whether it was the segment or the disk: the next finished segment is reason enough to try again.
             Err(error) => return log::error!("{} is not packed: {error}", oldest.name),
         }
@@ -170,5 +216,25 @@ fn copy(from: File, to: &mut impl Write, stop: &AtomicBool) -> io::Result<bool> 
             0 => return Ok(true),
             count => to.write_all(&chunk[..count])?,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_packed_is_remembered_within_bounds() {
+        let mut unpackable = Unpackable::default();
+        assert!(!unpackable.has(1));
+        let most = Unpackable::MOST as u64;
+        (1..=most).for_each(|number| unpackable.add(number * 2));
+        assert!(unpackable.has(2) && unpackable.has(2 * most) && !unpackable.has(1) && !unpackable.has(3));
+        // The last that comes is the smallest of all.
+        unpackable.add(1);
+        assert!(unpackable.has(1) && unpackable.has(2) && !unpackable.has(3));
+        unpackable.add(u64::MAX);
+        assert!(unpackable.has(2) && !unpackable.has(3) && unpackable.has(4) && unpackable.has(u64::MAX));
+        assert_eq!(unpackable.numbers.len(), Unpackable::MOST);
     }
 }

@@ -42,8 +42,9 @@ pub struct Lane {
     /// Everything before this is written for good, as the policy has it.
     safe: Cursor,
     runs: Runs,
-    /// The most bytes that are appended at once: less than usual after a whole new file was too small for what was to be its
-    /// beginning. It stays so, because limits of that kind do.
+    /// The most bytes that are appended at once, unless a single record has more: less than usual after a whole new file
+    /// was too small for what was to be its beginning. It grows again with each append that succeeds, because such a
+    /// limit may be raised at any time.
     append_most: u64,
 }
 
@@ -89,9 +90,11 @@ impl Lane {
             }
             let (end, records, bytes) = (run.end, run.records, run.bytes);
             match self.append(directory, run, file_most) {
-                Err(error) if is_too_large(&error) => self.begin_another(directory, error, records, bytes)?,
+                Err(error) if is_too_large(&error) => self.make_it_fit(directory, error, records, bytes)?,
                 done => {
                     done?;
+                    // From what was written: one record may be more than the most, and those behind it are as large.
+                    self.append_most = self.append_most.max(bytes).saturating_mul(2);
                     self.next = end;
                     self.settle();
                 }
@@ -99,9 +102,14 @@ impl Lane {
         }
     }
 
-    /// No file may have as much as this one would (`ulimit -f`): `records` of `bytes` begin the next one, and fewer of them if
-    /// this one has none yet. A single one has to wait until a file may be so large.
-    fn begin_another(&mut self, directory: &Directory, error: io::Error, records: u64, bytes: u64) -> io::Result<()> {
+    /// After an append of `records`, together `bytes`, has failed because the file would be larger than one may be
+    /// (`ulimit -f`), prepares for another try:
+    ///
+    /// - The segment has records: it is finished, and the next append begins a new one.
+    /// - It has none, and this was more than one record: the next append has half as many bytes at most.
+    /// - It has none, and this was a single record: no file may hold it. The `error` is returned, and the writer tries
+    ///   again later, as on a full disk.
+    fn make_it_fit(&mut self, directory: &Directory, error: io::Error, records: u64, bytes: u64) -> io::Result<()> {
         if self.has_records() {
             if let Some(segment) = &mut self.segment {
                 segment.mend(directory)?;

@@ -61,10 +61,14 @@ impl Sources {
 
 /// Connections at once, and as many that wait in the kernel.
 const CONNECTIONS_MAX: usize = 256;
-/// Until a connection has asked, and until its question is whole.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Until a peer that was answered closes, and until a half question loses its block to whoever waits for one.
-const SHORT: Duration = Duration::from_millis(250);
+/// Until the first byte of a connection's request, and from there until all of it has come.
+const REQUEST_WITHIN: Duration = Duration::from_secs(1);
+/// How long a peer may take nothing of its answer.
+const WRITE_STALL: Duration = Duration::from_secs(1);
+/// Until a peer that was answered closes, too.
+const LINGER: Duration = Duration::from_millis(250);
+/// How long others wait for a block before a half request loses its own; the same for answers that nobody takes.
+const FAMINE: Duration = Duration::from_millis(250);
 
 /// A server for the numbers, bound and small.
 pub fn bind(address: &str) -> io::Result<Server<Http1>> {
@@ -77,13 +81,13 @@ fn configure(config: &mut Config) {
     config.connections_max = CONNECTIONS_MAX;
     config.backlog = CONNECTIONS_MAX;
     config.handover_max = 16;
-    config.timeouts.idle = PATIENCE;
-    config.timeouts.message = PATIENCE;
-    // A question is short: its bytes earn it no time.
+    config.timeouts.idle = REQUEST_WITHIN;
+    config.timeouts.message = REQUEST_WITHIN;
+    // A request is short: its bytes earn it no time.
     config.timeouts.message_rate = 0;
-    config.timeouts.write_stall = PATIENCE;
-    config.timeouts.linger = SHORT;
-    config.timeouts.famine = SHORT;
+    config.timeouts.write_stall = WRITE_STALL;
+    config.timeouts.linger = LINGER;
+    config.timeouts.famine = FAMINE;
     config.owed_max = 1;
     config.owed_total_max = 16;
     config.unasked_max = 1;
@@ -100,7 +104,7 @@ fn configure(config: &mut Config) {
 }
 
 /// Answers `GET /metrics`. Each connection is answered once: one that stays open between two scrapes, which are further
-/// apart than an idle connection may wait, would be closed just when the next question is on its way.
+/// apart than an idle connection may wait, would be closed just when the next request is on its way.
 pub fn answer(sources: &Sources, request: &Message<'_, Http1>, reply: Reply<'_, Http1>) {
     match (request.method(), request.target()) {
         ("GET" | "HEAD", "/metrics") => {
