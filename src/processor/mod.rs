@@ -43,7 +43,7 @@ use crate::timer::Wheel;
 use answer_room::AnswerRoom;
 pub(crate) use crowd::Crowd;
 use foreign::foreign;
-use holders::Holders;
+pub(crate) use holders::Holders;
 #[cfg(feature = "sim")]
 pub(crate) use inspect::{Inspected, Overview};
 use lines::Waiters;
@@ -153,7 +153,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             waiters: Waiters::new(max),
             answer_room: AnswerRoom::default(),
             slow_peers: SlowPeers::default(),
-            holders: Default::default(),
+            holders: [0, 1, 2].map(|tier| Holders::new(links.inbound.tiers()[tier].count())),
             phase: Phase::Serving,
             failure: None,
             now,
