@@ -25,7 +25,7 @@ pub(crate) enum Expiry {
 /// more, and is set again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadlines {
-    /// The last time that anything happened; while the connection lingers, since when.
+    /// The last time that anything happened; while it lingers, when that began: what is dropped does not move it.
     active: Instant,
     /// When the first byte of the unfinished message came, moved on by the time it waited for the server.
     message: Option<Instant>,
@@ -100,10 +100,11 @@ impl Deadlines {
     /// Something happened: the idle time begins anew.
     #[inline]
     pub(crate) fn touch(&mut self, now: Instant) {
+        debug_assert!(!self.lingers);
         self.active = now;
     }
 
-    /// The last time that anything happened.
+    /// The last time that anything happened; while it lingers, when that began: what is dropped does not move it.
     pub(crate) fn active(&self) -> Instant {
         self.active
     }
@@ -134,6 +135,7 @@ impl Deadlines {
     /// The message's time goes on, without what it waited.
     #[inline]
     pub(crate) fn resume(&mut self, now: Instant) {
+        debug_assert!(!self.lingers);
         if let Some(paused) = self.paused.take() {
             let waited = now.saturating_duration_since(paused);
             self.message = self.message.map(|began| began + waited);
@@ -183,6 +185,8 @@ impl Deadlines {
     /// Nothing waits for the peer any more.
     #[inline]
     pub(crate) fn output_ends(&mut self, now: Instant) {
+        // What ended in its turn is looked at once more in the same cycle, when those are written to who have output.
+        debug_assert!(!self.lingers || self.active == now);
         self.output = None;
         self.active = now;
     }
@@ -325,6 +329,19 @@ mod tests {
         deadlines.exclude_wait(now + 10 * SECOND);
         deadlines.resume(now + 20 * SECOND);
         assert_eq!(deadlines.begin_read_out(now + 20 * SECOND), now + 8 * SECOND, "the rest is not the server's");
+    }
+
+    #[test]
+    fn who_lingers_has_the_time_from_its_last_answer_on() {
+        let (now, timeouts) = (Instant::now(), Timeouts::default());
+        let mut deadlines = Deadlines::new(now);
+        deadlines.touch(now + SECOND);
+        deadlines.linger(now + 3 * SECOND);
+        deadlines.pause(now + 4 * SECOND);
+        deadlines.linger(now + 4 * SECOND);
+        assert_eq!(deadlines.active(), now + 3 * SECOND);
+        let ending = Pending { owed_since: None, ending: true };
+        assert_eq!(deadlines.next(&timeouts, ending), Some((now + 5 * SECOND, Expiry::Linger)));
     }
 
     #[test]
