@@ -113,9 +113,7 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     /// Why it can't sleep any more.
     failure: Option<io::Error>,
     now: Instant,
-    /// The second of `now` that the wall clock was set at.
-    second: u64,
-    /// When the next one begins.
+    /// When the wall clock is set again.
     next_second: Instant,
     started: Instant,
     ready: Vec<Readiness>,
@@ -157,7 +155,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             phase: Phase::Serving,
             failure: None,
             now,
-            second: 0,
             next_second: now,
             started: now,
             ready: Vec::with_capacity(EVENTS),
@@ -318,8 +315,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.now < self.next_second {
             return;
         }
-        self.second = self.now.saturating_duration_since(self.started).as_secs();
-        self.next_second = self.started + Duration::from_secs(self.second + 1);
+        let second = self.now.saturating_duration_since(self.started).as_secs();
+        self.next_second = self.started + Duration::from_secs(second + 1);
         let unix_seconds = self.selector.unix_seconds();
         self.links.outbox.clock.set(unix_seconds);
     }
