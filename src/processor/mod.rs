@@ -179,19 +179,19 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// It could not sleep: its selector is broken. The server has gone down for that.
     pub(crate) fn run(mut self) -> io::Result<()> {
         // A panic drops what is made here before it drops the user's processor.
-        let _dismissal = Dismissal::of(&self.links.outbox.pool);
+        let dismissal = Dismissal::of(&self.links.outbox.pool);
         self.start();
         while self.cycle() {}
         let failure = self.failure.take();
+        // A simulation has none of them: its workers forget what waits.
+        drop(dismissal);
         self.end();
         failure.map_or(Ok(()), Err)
     }
 
-    /// After the last cycle: sends away encoders that still wait for room, ends the user's processor and brings every
-    /// block home.
+    /// After the last cycle, and when no encoder waits any more: ends the user's processor and brings every block home.
     pub(crate) fn end(self) {
         let Self { user, links, desk, segments, table, spares, rests, .. } = self;
-        links.outbox.pool.line().close();
         // Ends workers, who settle what they hold.
         // A panic in there is the failure of this thread, which has nobody to serve any more.
         drop(user);
