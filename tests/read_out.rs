@@ -52,6 +52,38 @@ fn who_goes_on_sending_is_read_for_a_second() -> Result<(), Broken> {
     Ok(())
 }
 
+/// Nor does who asks again behind each reply, though it comes from another thread and is waited for.
+#[test]
+fn who_asks_again_behind_each_deferred_reply_is_read_for_a_second() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.owed_max = 1;
+    let linger = config.timeouts.linger;
+    let work = SECOND / 50;
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, workers| {
+        let workers = workers.clone();
+        move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+            let deferred = reply.defer();
+            workers.after(work, move || deferred.send(b"done".to_vec()));
+        }
+    })
+    .expect("the settings fit");
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    let network = simulation.network().clone();
+    for question in 1..1000 {
+        let peer = peer.clone();
+        network.after(SECOND / 2 + question * SECOND / 40, move || {
+            peer.send(&[0, 0, 0, 1, b'?']);
+        });
+    }
+    simulation.run_for(SECOND)?;
+    let began = network.elapsed();
+    let report = simulation.shutdown(GRACE, Finish::ReadOut)?;
+    let took = network.elapsed() - began;
+    assert!((SECOND..=SECOND + linger).contains(&took), "{took:?}");
+    assert!((50..70).contains(&report.metrics.messages_out), "{}", report.metrics.messages_out);
+    Ok(())
+}
+
 /// Is ready as long as it has places.
 struct Gated(Arc<AtomicUsize>);
 

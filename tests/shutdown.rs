@@ -7,12 +7,14 @@ mod net;
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use http_client::{Client, get, post};
 use net::{LONG, ask, check_end, connect, frame, pattern, receive, rest, send, serve, until};
+use parking_lot::Mutex;
 use sluicegate::http1::{Http1, Response};
 use sluicegate::{
     CloseKind, Config, Deferred, DropReason, Finish, LengthPrefixed, Message, MessageProcessor, Reply, Running, Server,
@@ -323,4 +325,47 @@ fn a_processor_thread_that_stands_is_waited_for() {
     go.send(()).expect("it stands");
     check_end(joins.join().expect("no panic").expect("nothing failed"));
     assert_eq!(rest(&mut peer), frame(b"stop"), "its answer was made in the cycle that ended last");
+}
+
+/// Answers each message on a thread of its own, when it ends itself; and waits for these threads then.
+struct AnswersLast {
+    open: Option<Sender<()>>,
+    gate: Arc<Mutex<Receiver<()>>>,
+    done: (Sender<()>, Receiver<()>),
+}
+
+/// More than there are blocks for their answers.
+const ANSWERS: usize = 8;
+
+impl MessageProcessor<LengthPrefixed> for AnswersLast {
+    fn process(&mut self, _: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+        let (deferred, gate, done) = (reply.defer(), Arc::clone(&self.gate), self.done.0.clone());
+        thread::spawn(move || {
+            // All go on when the other end is gone.
+            let _ = gate.lock().recv_timeout(LONG);
+            deferred.send(&[0; 3000][..]);
+            let _ = done.send(());
+        });
+    }
+}
+
+impl Drop for AnswersLast {
+    fn drop(&mut self) {
+        self.open = None;
+        (0..ANSWERS).for_each(|_| self.done.1.recv_timeout(LONG / 4).expect("no thread waits for room in vain"));
+    }
+}
+
+#[test]
+fn who_waits_for_room_for_an_answer_is_sent_away_at_the_end() {
+    let (open, gate) = mpsc::channel();
+    let user = AnswersLast { open: Some(open), gate: Arc::new(Mutex::new(gate)), done: mpsc::channel() };
+    let builder = Server::builder(LengthPrefixed::default()).outbound(net::tiers([1, 1, 1]));
+    let running = builder.bind("127.0.0.1:0").expect("a port").start(user).expect("started");
+    let mut peer = connect(running.local_addr());
+    (0..ANSWERS).for_each(|_| send(&mut peer, b"?"));
+    until(&running, "all are owed", |numbers| numbers.owed == ANSWERS as u64);
+    running.stopper().shutdown(Duration::ZERO, Finish::Answer);
+    running.join().expect("nothing failed");
+    net::over(&mut peer);
 }

@@ -55,7 +55,12 @@ impl SharedPool {
 
     /// LAW home: true when every block is free, except those that messages of the user's hold.
     pub fn all_home(&self) -> bool {
-        self.tiers.iter().all(|tier| tier.in_use() <= tier.kept())
+        // A message that is dropped in between counts its block out of use first, and then as kept no more: whoever looked
+        // in that order would see a block in use that nobody keeps.
+        self.tiers.iter().all(|tier| {
+            let kept = tier.kept();
+            tier.in_use() <= kept
+        })
     }
 
     /// Bytes of all blocks together.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Block, HEADROOM, Line};
 use crate::sync::ArrayQueue;
-use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 /// Size and number of the blocks of one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,8 @@ impl Tier {
     pub(super) fn came_back(&self, kept: bool) {
         self.in_use.fetch_sub(1, Relaxed);
         if kept {
-            self.kept.fetch_sub(1, Relaxed);
+            // Whoever sees this sees the line above: see `all_home`.
+            self.kept.fetch_sub(1, Release);
         }
     }
 
@@ -148,6 +149,6 @@ impl Tier {
 
     /// Blocks that messages of the user's hold.
     pub fn kept(&self) -> usize {
-        self.kept.load(Relaxed) as usize
+        self.kept.load(Acquire) as usize
     }
 }

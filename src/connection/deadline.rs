@@ -25,7 +25,7 @@ pub(crate) enum Expiry {
 /// more, and is set again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadlines {
-    /// The last time that anything happened; while the connection lingers, since when.
+    /// The last time that anything happened; while it lingers, when that began: what is dropped does not move it.
     active: Instant,
     /// When the first byte of the unfinished message came, moved on by the time it waited for the server.
     message: Option<Instant>,
@@ -33,8 +33,10 @@ pub(crate) struct Deadlines {
     paused: Option<Instant>,
     /// Output that the peer has not taken yet.
     output: Option<Output>,
-    /// Since when it is read out, moved on by the time it was held up.
-    read_out: Option<Instant>,
+    /// Since when it waits for the server: for a block, or for the user.
+    waits: Option<Instant>,
+    /// Since when it is read out, moved on by the time it waited for the server.
+    read_out_since: Option<Instant>,
     /// Bytes of the unfinished message that have arrived.
     received: usize,
     /// The kinds of deadlines that counted when the timer was set.
@@ -87,7 +89,8 @@ impl Deadlines {
             message: None,
             paused: None,
             output: None,
-            read_out: None,
+            waits: None,
+            read_out_since: None,
             received: 0,
             armed: 0,
             lingers: false,
@@ -97,10 +100,11 @@ impl Deadlines {
     /// Something happened: the idle time begins anew.
     #[inline]
     pub(crate) fn touch(&mut self, now: Instant) {
+        debug_assert!(!self.lingers);
         self.active = now;
     }
 
-    /// The last time that anything happened.
+    /// The last time that anything happened; while it lingers, when that began: what is dropped does not move it.
     pub(crate) fn active(&self) -> Instant {
         self.active
     }
@@ -131,6 +135,7 @@ impl Deadlines {
     /// The message's time goes on, without what it waited.
     #[inline]
     pub(crate) fn resume(&mut self, now: Instant) {
+        debug_assert!(!self.lingers);
         if let Some(paused) = self.paused.take() {
             let waited = now.saturating_duration_since(paused);
             self.message = self.message.map(|began| began + waited);
@@ -140,16 +145,21 @@ impl Deadlines {
 
     /// While the server goes down: since when it is read out, not counting what it waited for the server. From now on, if
     /// nobody has asked before.
-    pub(crate) fn read_out(&mut self, now: Instant) -> Instant {
-        *self.read_out.get_or_insert(now)
+    pub(crate) fn begin_read_out(&mut self, now: Instant) -> Instant {
+        *self.read_out_since.get_or_insert(now)
     }
 
-    /// It was the server that the connection waited for, since it was paused: not for its turn, and not for the peer.
+    /// From here on it is the server that the connection waits for: not its turn, not a reply, and not the peer.
     #[inline]
-    pub(crate) fn was_held_up(&mut self, now: Instant) {
-        if let (Some(began), Some(paused)) = (self.read_out, self.paused) {
-            self.read_out = Some(began + now.saturating_duration_since(paused.max(began)));
-        }
+    pub(crate) fn begin_wait(&mut self, now: Instant) {
+        self.waits.get_or_insert(now);
+    }
+
+    /// That wait is over, and does not count in the time that it is read out.
+    #[inline]
+    pub(crate) fn exclude_wait(&mut self, now: Instant) {
+        let Some(waits) = self.waits.take() else { return };
+        self.read_out_since = self.read_out_since.map(|since| since + now.saturating_duration_since(waits.max(since)));
     }
 
     /// Since when the connection is paused.
@@ -175,6 +185,8 @@ impl Deadlines {
     /// Nothing waits for the peer any more.
     #[inline]
     pub(crate) fn output_ends(&mut self, now: Instant) {
+        // What ended in its turn is looked at once more in the same cycle, when those are written to who have output.
+        debug_assert!(!self.lingers || self.active == now);
         self.output = None;
         self.active = now;
     }
@@ -296,6 +308,40 @@ mod tests {
         assert_eq!(deadlines.next(&timeouts, CALM), None);
         deadlines.resume(now + 100 * SECOND);
         assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 120 * SECOND, Expiry::Message)));
+    }
+
+    #[test]
+    fn what_it_waits_for_the_server_is_no_time_to_be_read_out() {
+        let now = Instant::now();
+        let mut deadlines = Deadlines::new(now);
+        deadlines.pause(now);
+        deadlines.begin_wait(now);
+        assert_eq!(deadlines.begin_read_out(now + SECOND), now + SECOND);
+        deadlines.exclude_wait(now + 3 * SECOND);
+        assert_eq!(
+            deadlines.begin_read_out(now + 3 * SECOND),
+            now + 3 * SECOND,
+            "what it waited before counts neither"
+        );
+        deadlines.begin_wait(now + 4 * SECOND);
+        deadlines.exclude_wait(now + 9 * SECOND);
+        assert_eq!(deadlines.begin_read_out(now + 9 * SECOND), now + 8 * SECOND, "each wait once, in whatever pause");
+        deadlines.exclude_wait(now + 10 * SECOND);
+        deadlines.resume(now + 20 * SECOND);
+        assert_eq!(deadlines.begin_read_out(now + 20 * SECOND), now + 8 * SECOND, "the rest is not the server's");
+    }
+
+    #[test]
+    fn who_lingers_has_the_time_from_its_last_answer_on() {
+        let (now, timeouts) = (Instant::now(), Timeouts::default());
+        let mut deadlines = Deadlines::new(now);
+        deadlines.touch(now + SECOND);
+        deadlines.linger(now + 3 * SECOND);
+        deadlines.pause(now + 4 * SECOND);
+        deadlines.linger(now + 4 * SECOND);
+        assert_eq!(deadlines.active(), now + 3 * SECOND);
+        let ending = Pending { owed_since: None, ending: true };
+        assert_eq!(deadlines.next(&timeouts, ending), Some((now + 5 * SECOND, Expiry::Linger)));
     }
 
     #[test]

@@ -43,6 +43,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at_mut(slot) else { return };
         if connection.paused.set(reason) {
             connection.deadlines.pause(self.now);
+            if is_shortage(reason) {
+                connection.deadlines.begin_wait(self.now);
+            }
             self.links.metrics.pauses[reason as usize].add(1);
             self.links.metrics.paused[reason as usize].add(1);
         }
@@ -64,7 +67,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if matches!(reason, PauseReason::Owed | PauseReason::NoBlocks | PauseReason::NotReady) {
             // Whatever ended the wait, its entry in a line is void: the next wait makes a new one.
             connection.wait = 0;
-            connection.deadlines.was_held_up(self.now);
+        }
+        if is_shortage(reason) {
+            connection.deadlines.exclude_wait(self.now);
         }
         self.links.metrics.paused[reason as usize].sub(1);
         let runs = connection.paused.is_empty();
@@ -194,4 +199,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.stand_in_line(slot, LineFor::Ready, Wants::Turn);
         false
     }
+}
+
+/// True if it is the server that takes nothing: it is short of memory, or its user is not ready. A reply that is owed is the
+/// usual way of a message: whoever asks again behind each would be read out for ever. A connection stands in one line at
+/// most, so it is paused for one of these at a time.
+fn is_shortage(reason: PauseReason) -> bool {
+    matches!(reason, PauseReason::NoBlocks | PauseReason::NotReady)
 }

@@ -7,9 +7,10 @@ use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 use crate::reason::{DropReason, PauseReason};
 
-/// The holders of one tier's blocks. Their number is bounded by the number of blocks.
-#[derive(Debug, Default)]
-pub(super) struct Holders {
+/// The holders of one tier's blocks. Their number is bounded by the number of blocks, the spare included: there is a place
+/// for each from the start.
+#[derive(Debug)]
+pub(crate) struct Holders {
     entries: Vec<Holder>,
 }
 
@@ -50,10 +51,18 @@ impl Holder {
 }
 
 impl Holders {
-    /// How many there are.
+    /// Bytes that a block's holder takes, for the memory ceiling.
+    pub(crate) const PER_BLOCK: usize = size_of::<Holder>();
+
+    /// Holders of `blocks` blocks. Memory that was never needed is never touched.
+    pub(super) fn new(blocks: usize) -> Self {
+        Self { entries: Vec::with_capacity(blocks) }
+    }
+
+    /// Bytes that are reserved for them now.
     #[cfg(feature = "sim")]
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    pub(super) fn reserved(&self) -> usize {
+        self.entries.capacity() * Self::PER_BLOCK
     }
 
     /// Adds a holder; returns its index.
@@ -163,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_least_is_who_received_least_in_the_last_second() {
-        let mut holders = Holders::default();
+        let mut holders = Holders::new(3);
         let fast = holders.add(Holder::new(1, 10_000, 100));
         holders.add(Holder::new(2, 5, 100));
         holders.add(Holder::new(3, 50_000, 96));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{ENDING, EVENTS, Processor, Selector};
+use super::{ENDING, EVENTS, Holders, Processor, Selector};
 use crate::buffer::{Segments, TIERS};
 use crate::connection::{Connection, Stage};
 use crate::id::ConnectionId;
@@ -84,7 +84,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let table = self.table.reserved() + (queues + endings * ENDING) as u64;
         let holders = (0..TIERS).map(|tier| {
             let blocks = self.links.inbound.tiers()[tier].count();
-            ("holders of a tier's blocks", self.holders[tier].len() as u64, blocks as u64)
+            let (reserved, counted) = (self.holders[tier].reserved(), blocks * Holders::PER_BLOCK);
+            ("holders of a tier's blocks", reserved as u64, counted as u64)
         });
         rooms.clear();
         rooms.extend([

@@ -36,14 +36,14 @@ use crate::control::Control;
 use crate::handover::Handover;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Metrics;
-use crate::outbox::{Berth, Desk, Outbox, Outboxes, Owed, WriteProxy};
+use crate::outbox::{Desk, Outbox, Outboxes, Owed, ProcessorThread, WriteProxy};
 use crate::protocol::Protocol;
 use crate::timer::Wheel;
 
 use answer_room::AnswerRoom;
 pub(crate) use crowd::Crowd;
 use foreign::foreign;
-use holders::Holders;
+pub(crate) use holders::Holders;
 #[cfg(feature = "sim")]
 pub(crate) use inspect::{Inspected, Overview};
 use lines::Waiters;
@@ -113,16 +113,14 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     /// Why it can't sleep any more.
     failure: Option<io::Error>,
     now: Instant,
-    /// The second of `now` that the wall clock was set at.
-    second: u64,
-    /// When the next one begins.
+    /// When the wall clock is set again.
     next_second: Instant,
     started: Instant,
     ready: Vec<Readiness>,
     /// When the user's processor wants to run again.
     user_due: Option<Instant>,
-    /// From its start on.
-    berth: Option<Berth>,
+    /// `None` until `start`: marks the thread as a processor's.
+    thread: Option<ProcessorThread>,
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
@@ -153,16 +151,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             waiters: Waiters::new(max),
             answer_room: AnswerRoom::default(),
             slow_peers: SlowPeers::default(),
-            holders: Default::default(),
+            holders: [0, 1, 2].map(|tier| Holders::new(links.inbound.tiers()[tier].count())),
             phase: Phase::Serving,
             failure: None,
             now,
-            second: 0,
             next_second: now,
             started: now,
             ready: Vec::with_capacity(EVENTS),
             user_due: None,
-            berth: None,
+            thread: None,
             selector,
             settings,
             links,
@@ -182,19 +179,19 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// It could not sleep: its selector is broken. The server has gone down for that.
     pub(crate) fn run(mut self) -> io::Result<()> {
         // A panic drops what is made here before it drops the user's processor.
-        let _dismissal = Dismissal::of(&self.links.outbox.pool);
+        let dismissal = Dismissal::of(&self.links.outbox.pool);
         self.start();
         while self.cycle() {}
         let failure = self.failure.take();
+        // A simulation has none of them: its workers forget what waits.
+        drop(dismissal);
         self.end();
         failure.map_or(Ok(()), Err)
     }
 
-    /// After the last cycle: sends away encoders that still wait for room, ends the user's processor and brings every
-    /// block home.
+    /// After the last cycle, and when no encoder waits any more: ends the user's processor and brings every block home.
     pub(crate) fn end(self) {
         let Self { user, links, desk, segments, table, spares, rests, .. } = self;
-        links.outbox.pool.line().close();
         // Ends workers, who settle what they hold.
         // A panic in there is the failure of this thread, which has nobody to serve any more.
         drop(user);
@@ -209,7 +206,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Makes the calling thread the processor's. Once, before the first cycle.
     pub(crate) fn start(&mut self) {
-        self.berth = Some(Berth::claim());
+        self.thread = Some(ProcessorThread::mark());
         self.set_wall_clock();
         let Self { user, desk, .. } = self;
         let _ = foreign(&self.links.metrics, "started", || user.started(&desk.proxy));
@@ -318,8 +315,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.now < self.next_second {
             return;
         }
-        self.second = self.now.saturating_duration_since(self.started).as_secs();
-        self.next_second = self.started + Duration::from_secs(self.second + 1);
+        let second = self.now.saturating_duration_since(self.started).as_secs();
+        self.next_second = self.started + Duration::from_secs(second + 1);
         let unix_seconds = self.selector.unix_seconds();
         self.links.outbox.clock.set(unix_seconds);
     }

@@ -15,7 +15,7 @@ use crate::protocol::Protocol;
 /// peer's kernel holds more of what was sent, and sends it when it hears of room.
 const QUIET: Duration = Duration::from_millis(50);
 /// But no longer than this: a peer that goes on sending would hold the server up. What a kernel holds has come by then, if
-/// the server let it. So the time stands still while the connection waits for the server.
+/// the server let it. So the time stands still while the connection waits for a block or for the user.
 const READ_OUT_MOST: Duration = Duration::from_secs(1);
 
 /// Where the server stands.
@@ -133,18 +133,20 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Phase::Draining { request, .. } = self.phase else { return };
         let now = self.now;
         let Some(connection) = self.table.at_mut(slot) else { return };
-        // From its first turn on, which waits until it may have one.
-        let began = connection.deadlines.read_out(now);
+        let reads_out = request.finish == Finish::ReadOut;
+        // The second begins with the first turn after the request, not with the request.
+        let began = reads_out.then(|| connection.deadlines.begin_read_out(now));
         if connection.ending.is_some() || connection.has_input() || !connection.paused.is_empty() {
             return;
         }
         // What is not whole may still become so, unless only what was already sent counts.
-        let waits_for_rest = request.finish == Finish::Answer && connection.inbound.buffered() > 0;
+        let waits_for_rest = !reads_out && connection.inbound.buffered() > 0;
         // What was sent a moment before may be on its way still.
-        let quiet_at = connection.deadlines.active().max(began) + QUIET;
-        if request.finish == Finish::ReadOut && now < quiet_at.min(began + READ_OUT_MOST) {
+        let active = connection.deadlines.active();
+        let quiet_at = began.map(|began| (active.max(began) + QUIET).min(began + READ_OUT_MOST));
+        if let Some(quiet_at) = quiet_at.filter(|quiet_at| now < *quiet_at) {
             let Phase::Draining { look, .. } = &mut self.phase else { return };
-            *look = Some(look.map_or(quiet_at, |look| look.min(quiet_at)).min(began + READ_OUT_MOST));
+            *look = Some(look.map_or(quiet_at, |look| look.min(quiet_at)));
         } else if !waits_for_rest {
             self.begin_close(slot, CloseReason::Shutdown, None);
         }

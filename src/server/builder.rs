@@ -105,7 +105,8 @@ impl<P: Protocol> Builder<P> {
     ///
     /// # Errors
     /// `InvalidInput` with a [`ConfigError`](crate::ConfigError) when the settings can't be used, the memory ceiling is
-    /// over `memory_max`, or the system has no memory for the tables that are made at start; else why the address can't be bound, with its name.
+    /// over `memory_max`, or the system has no memory for the tables that are made at start. Otherwise the address can't be
+    /// bound: the error names it and says why.
     pub fn bind(self, addresses: impl ToSocketAddrs + fmt::Debug) -> io::Result<Server<P>> {
         let ceiling = self.check()?;
         let backlog = i32::try_from(self.config.backlog).unwrap_or(i32::MAX);

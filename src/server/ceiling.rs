@@ -11,7 +11,7 @@ use crate::handover::Handover;
 use crate::metrics::Metrics;
 use crate::offload::Workers;
 use crate::outbox::{OutboxLimits, Reply};
-use crate::processor::{Crowd, MioSelector, Processor, Selector};
+use crate::processor::{Crowd, Holders, MioSelector, Processor, Selector};
 use crate::protocol::{Message, Protocol};
 use crate::timer::Wheel;
 
@@ -306,9 +306,10 @@ fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 6] {
     ]
 }
 
-/// Each block has a place on the way home and one in the processor's own list, and may have a holder.
-const PLACES_OF_A_BLOCK: usize = size_of::<Box<[u8]>>() + size_of::<Block>() + size_of::<usize>() + HOLDER;
-const HOLDER: usize = 32;
+/// Each block has a place on the way home and one in the processor's own list.
+const PLACES_OF_A_BLOCK: usize = size_of::<Box<[u8]>>() + size_of::<Block>() + size_of::<usize>();
+/// And each inbound one may have a holder.
+const PLACES_OF_INBOUND: usize = PLACES_OF_A_BLOCK + Holders::PER_BLOCK;
 
 fn queue_rows(config: &Config) -> [CeilingRow; 4] {
     let Config { handover_max, owed_total_max, unasked_max, .. } = *config;
@@ -318,10 +319,14 @@ fn queue_rows(config: &Config) -> [CeilingRow; 4] {
     let owed = OutboxLimits { owed_total_max, ..nothing }.memory();
     let unasked = OutboxLimits { unasked_max, ..nothing }.memory();
     let gauges = OutboxLimits { connections_max, ..nothing }.memory();
-    let blocks: usize = config.inbound.iter().chain(&config.outbound).map(|tier| tier.count).sum();
-    let lists = (blocks * PLACES_OF_A_BLOCK) as u64;
-    let tiers = INBOUND.iter().zip(&config.inbound).chain(OUTBOUND.iter().zip(&config.outbound));
-    let (names, most) = tiers.max_by_key(|(_, tier)| tier.count).unwrap_or((&INBOUND[0], &config.inbound[0]));
+    let inbound: usize = config.inbound_with_spares().iter().map(|tier| tier.count).sum();
+    let outbound: usize = config.outbound.iter().map(|tier| tier.count).sum();
+    let (blocks, lists) = (inbound + outbound, inbound * PLACES_OF_INBOUND + outbound * PLACES_OF_A_BLOCK);
+    let places = |names, tiers, each| std::iter::zip(names, tiers).map(move |(names, tier)| (names, tier, each));
+    let tiers = places(&INBOUND, &config.inbound, PLACES_OF_INBOUND);
+    let tiers = tiers.chain(places(&OUTBOUND, &config.outbound, PLACES_OF_A_BLOCK));
+    let most = tiers.max_by_key(|(_, tier, each)| tier.count * each);
+    let (names, most, each) = most.unwrap_or((&INBOUND[0], &config.inbound[0], PLACES_OF_INBOUND));
     let row = CeilingRow::of_each;
     let accepted = format!("{handover_max} sockets on their way to the processor");
     let replies = format!("{owed_total_max} deferred replies and their segments");
@@ -332,10 +337,10 @@ fn queue_rows(config: &Config) -> [CeilingRow; 4] {
         row("queue: unasked", unasked, "unasked_max", unasked_max, messages).made_at_start(),
         CeilingRow::new(
             "lists",
-            gauges + lists + MioSelector::memory(),
+            gauges + lists as u64 + MioSelector::memory(),
             format!("{blocks} blocks free or held, {connections_max} gauges of output, events of one sleep"),
         )
-        .grows_with(names.count, most.count, PLACES_OF_A_BLOCK as u64)
+        .grows_with(names.count, most.count, each as u64)
         .made_at_start(),
     ]
 }

@@ -11,7 +11,6 @@ use super::{Config, Server, limits, scheduling};
 use crate::accepter::{Accepter, Entrance};
 use crate::control::Control;
 use crate::message_processor::MessageProcessor;
-use crate::outbox::Outbox;
 use crate::processor::{MioSelector, Processor, Selector, Settings};
 use crate::protocol::Protocol;
 use crate::socket::Socket;
@@ -84,7 +83,7 @@ where
     M: MessageProcessor<P> + 'static,
 {
     let links = shared.links(settings.number);
-    let departure = ProcessorDeparture { control: Arc::clone(&links.control), outbox: Arc::clone(&links.outbox) };
+    let departure = ProcessorDeparture(Arc::clone(&links.control));
     let name = match config.processors {
         1 => PROCESSOR.into(),
         _ => format!("sluicegate-p{}", settings.number),
@@ -123,20 +122,15 @@ fn spawn<T: Send + 'static>(
     builder.spawn(body).map_err(|error| explain(format!("cannot start the thread {name}"), error))
 }
 
-/// Whatever ends a processor thread, also a panic: all others end too, and nobody waits for a block that only this
-/// processor could have freed. After a shutdown was requested, others may need the rest of the grace: then only a panic
-/// ends them.
-struct ProcessorDeparture {
-    control: Arc<Control>,
-    outbox: Arc<Outbox>,
-}
+/// Whatever ends a processor thread, also a panic: all others end too. After a shutdown was requested, others may need the
+/// rest of the grace: then only a panic ends them.
+struct ProcessorDeparture(Arc<Control>);
 
 impl Drop for ProcessorDeparture {
     fn drop(&mut self) {
-        if thread::panicking() || !self.control.is_requested() {
-            self.control.request(at_once());
+        if thread::panicking() || !self.0.is_requested() {
+            self.0.request(at_once());
         }
-        self.outbox.pool.line().close();
     }
 }
 
