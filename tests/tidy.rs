@@ -81,7 +81,7 @@ const WORDS: &[Word] = &[
         word: "thread_local!",
         why: "what a thread remembers for itself is hidden from who reads the code",
         // Both say what they remember; neither changes what is answered.
-        files: &["src/outbox/crew.rs", "src/protocol/http1/known_fields.rs"],
+        files: &["src/outbox/processor_thread.rs", "src/protocol/http1/known_fields.rs"],
     },
     Word { word: "sleep(", why: "a thread waits to be woken; a fixed sleep is a guess", files: SLEEPERS },
     Word { word: "unwrap(", why: "say what holds, with `expect`, or handle it", files: &[] },
