@@ -65,7 +65,7 @@ const WORDS: &[Word] = &[
         files: &[
             "src/accepter.rs",
             "src/offload/mod.rs",
-            "src/outbox/crew.rs",
+            "src/outbox/processor_thread.rs",
             "src/server/launch.rs",
             "src/server/running.rs",
             "src/server/scheduling.rs",

@@ -3,10 +3,11 @@
 //! A `Reply` writes straight into the processor's own [`Outbound`](crate::Outbound). The other two encode on whichever
 //! thread they are used and leave the finished bytes in a queue here; the processor takes them in its next cycle.
 
-mod crew;
 mod deferred;
 mod gauge;
+mod outboxes;
 mod owed;
+mod processor_thread;
 mod reply;
 mod socket;
 mod write_proxy;
@@ -23,10 +24,11 @@ use crate::sync::ArrayQueue;
 use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use crate::wake::WakeFlag;
 
-pub(crate) use crew::{Berth, Outboxes};
 pub use deferred::Deferred;
 use gauge::{Charge, Gauge};
+pub(crate) use outboxes::Outboxes;
 pub(crate) use owed::{Owed, OwedList};
+pub(crate) use processor_thread::ProcessorThread;
 pub use reply::Reply;
 pub(crate) use reply::{AtOnce, Desk, Outcome};
 pub(crate) use socket::{Wrote, write};
@@ -147,7 +149,7 @@ impl Outbox {
         if self.elsewhere.load(SeqCst) {
             return false;
         }
-        Berth::is_on_board()
+        ProcessorThread::is_current()
     }
 
     /// An outbound for a deferred reply: waits for room, except on a processor's thread, whichever server's: these alone make

@@ -36,7 +36,7 @@ use crate::control::Control;
 use crate::handover::Handover;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Metrics;
-use crate::outbox::{Berth, Desk, Outbox, Outboxes, Owed, WriteProxy};
+use crate::outbox::{Desk, Outbox, Outboxes, Owed, ProcessorThread, WriteProxy};
 use crate::protocol::Protocol;
 use crate::timer::Wheel;
 
@@ -119,8 +119,8 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     ready: Vec<Readiness>,
     /// When the user's processor wants to run again.
     user_due: Option<Instant>,
-    /// From its start on.
-    berth: Option<Berth>,
+    /// `None` until `start`: marks the thread as a processor's.
+    thread: Option<ProcessorThread>,
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
@@ -159,7 +159,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             started: now,
             ready: Vec::with_capacity(EVENTS),
             user_due: None,
-            berth: None,
+            thread: None,
             selector,
             settings,
             links,
@@ -206,7 +206,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Makes the calling thread the processor's. Once, before the first cycle.
     pub(crate) fn start(&mut self) {
-        self.berth = Some(Berth::claim());
+        self.thread = Some(ProcessorThread::mark());
         self.set_wall_clock();
         let Self { user, desk, .. } = self;
         let _ = foreign(&self.links.metrics, "started", || user.started(&desk.proxy));

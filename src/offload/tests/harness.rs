@@ -14,7 +14,7 @@ use crate::buffer::{Line, Outbound, Pool, SharedPool, Spares, TierConfig, reserv
 use crate::clock::WallClock;
 use crate::id::ConnectionId;
 use crate::metrics::Metrics;
-use crate::outbox::{Berth, Desk, Outbox, OutboxLimits, Outboxes, Owed, Settled, Verdict, WriteProxy};
+use crate::outbox::{Desk, Outbox, OutboxLimits, Outboxes, Owed, ProcessorThread, Settled, Verdict, WriteProxy};
 use crate::protocol::{After, Decode, Encode, Peer, ProtocolError};
 use crate::wake::WakeFlag;
 
@@ -61,7 +61,7 @@ pub(super) struct Server {
     pub(super) woken: Receiver<()>,
     /// How each ticket that was taken back was settled.
     pub(super) settled: Vec<(u32, Verdict)>,
-    _berth: Berth,
+    _thread: ProcessorThread,
 }
 
 impl Server {
@@ -89,8 +89,8 @@ impl Server {
         let out = Outbound::of_processor(own, reserve(256, outbound.line()), 256, clock);
         let proxy = WriteProxy::new(Outboxes::new([Arc::clone(&outbox)]), Arc::clone(&outbox));
         let desk = Desk::new(out, Owed::new(OWED_MAX), proxy, Instant::now());
-        let (spares, settled, _berth) = (Spares::default(), Vec::new(), Berth::claim());
-        Self { outbox, inbound, outbound, spares, desk, woken, settled, _berth }
+        let (spares, settled, _thread) = (Spares::default(), Vec::new(), ProcessorThread::mark());
+        Self { outbox, inbound, outbound, spares, desk, woken, settled, _thread }
     }
 
     /// Starts workers as the processor would.
