@@ -214,12 +214,6 @@ const MUTANTS: &[Mutant] = &[
         to: "        self.entries.push(Holder { slot: u32::MAX, ..holder });\n        self.entries.push(holder);",
     },
     Mutant {
-        name: "memory: holders that have to grow",
-        file: "src/processor/holders.rs",
-        from: "entries: Vec::with_capacity(blocks)",
-        to: "entries: Vec::with_capacity(blocks + 1)",
-    },
-    Mutant {
         name: "memory: an address that has gone is counted for ever",
         file: "src/processor/crowd.rs",
         from: "            if *entry.get() == 0 {",

@@ -1,4 +1,4 @@
-//! Bugs in the lines in which connections wait for what the server is short of.
+//! Bugs in the lines in which connections wait for what the server is short of, and in the list of who holds blocks.
 
 use super::super::Mutant;
 
@@ -38,5 +38,11 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/processor/waiters.rs",
         from: "        small || (self.could_read_medium()",
         to: "        small || (false && self.could_read_medium()",
+    },
+    Mutant {
+        name: "memory: holders that have to grow",
+        file: "src/processor/holders.rs",
+        from: "entries: Vec::with_capacity(blocks)",
+        to: "entries: Vec::with_capacity(blocks + 1)",
     },
 ];
