@@ -38,7 +38,7 @@ pub(crate) struct Deadlines {
     /// Since when it is read out, moved on by the time it waited for the server.
     read_out_since: Option<Instant>,
     /// Bytes of the unfinished message that have arrived.
-    received: usize,
+    received: u32,
     /// The kinds of deadlines that counted when the timer was set.
     armed: u8,
     /// The last answer was given.
@@ -116,7 +116,7 @@ impl Deadlines {
             // A short message may have to be whole sooner than the long one before it.
             self.armed &= !kind::MESSAGE;
         }
-        self.received += count;
+        self.received = self.received.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
     }
 
     /// The message is whole, or given up.
@@ -211,7 +211,7 @@ impl Deadlines {
 
     /// Bytes of the unfinished message that have arrived.
     pub(crate) fn received(&self) -> usize {
-        self.received
+        self.received as usize
     }
 
     /// True if a deadline may have come nearer since [`armed`](Self::armed): there is one of a kind that there was not then.
@@ -261,7 +261,7 @@ impl Deadlines {
     /// How long the unfinished message may take; zero for as long as it likes. The earlier of two limits counts: a base
     /// and a second for each `message_rate` bytes, and the time in which a peer of that rate would have sent what came.
     fn message_limit(&self, timeouts: &Timeouts) -> Duration {
-        let earned = Duration::from_secs(self.received.checked_div(timeouts.message_rate).unwrap_or(0) as u64);
+        let earned = Duration::from_secs(self.received().checked_div(timeouts.message_rate).unwrap_or(0) as u64);
         let asks_for_rate = timeouts.message_rate > 0 && !timeouts.rate_grace.is_zero();
         let by_rate = asks_for_rate.then(|| timeouts.rate_grace.max(earned));
         let by_base = (!timeouts.message.is_zero()).then(|| timeouts.message + earned);

@@ -9,6 +9,7 @@ mod timeouts;
 mod when_full;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 use crate::buffer::{Inbound, Queue};
@@ -38,7 +39,7 @@ pub(crate) struct Connection<K, P> {
     pub(crate) owed: OwedList,
     pub(crate) deadlines: Deadlines,
     /// How long the unfinished message will be, if it said so.
-    pub(crate) needs: usize,
+    pub(crate) needs: u32,
     /// How long its last message was; nothing if less has come since.
     pub(crate) last_length: u32,
     /// Its place among the holders of its block's tier.
@@ -55,8 +56,23 @@ pub(crate) struct Connection<K, P> {
 /// Where a connection stands among the holders of inbound blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HolderAt {
-    pub(crate) tier: u8,
-    pub(crate) index: u32,
+    tier: u8,
+    /// Counted from one: to stand nowhere takes no memory of its own then, and there is one of these for each connection.
+    place: NonZeroU32,
+}
+
+impl HolderAt {
+    pub(crate) fn new(tier: usize, index: u32) -> Self {
+        Self { tier: tier as u8, place: NonZeroU32::MIN.saturating_add(index) }
+    }
+
+    pub(crate) fn tier(self) -> usize {
+        usize::from(self.tier)
+    }
+
+    pub(crate) fn index(self) -> u32 {
+        self.place.get() - 1
+    }
 }
 
 /// What the cycle remembers of a connection, each said once.

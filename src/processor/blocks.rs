@@ -161,10 +161,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Makes room in the connection's block: moves to a larger one when this one is full. False: it waits, or it ends.
     pub(super) fn make_room(&mut self, slot: u32) -> bool {
         let Some(connection) = self.table.at_mut(slot) else { return false };
-        if !connection.inbound.room_mut(connection.needs).is_empty() {
+        if !connection.inbound.room_mut(connection.needs as usize).is_empty() {
             return true;
         }
-        let wanted = connection.needs.max(connection.inbound.buffered() + 1);
+        let wanted = (connection.needs as usize).max(connection.inbound.buffered() + 1);
         let larger = connection.inbound.tier().map_or(SMALL, |tier| tier + 1);
         let target = self.links.inbound.tier_for(wanted).map(|tier| tier.max(larger)).filter(|tier| *tier < TIERS);
         let Some(target) = target else {

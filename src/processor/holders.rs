@@ -119,21 +119,21 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at_mut(holder.slot) else { return };
         let Some(tier) = connection.inbound.tier() else { return };
         let index = self.holders[tier].add(holder);
-        connection.holder = Some(HolderAt { tier: tier as u8, index });
+        connection.holder = Some(HolderAt::new(tier, index));
     }
 
     /// The connection received bytes into its block.
     pub(super) fn note_received(&mut self, slot: u32, bytes: usize) {
         let quarter = self.quarter_of_now();
         if let Some(at) = self.table.at(slot).and_then(|connection| connection.holder) {
-            self.holders[at.tier as usize].receive(at.index, bytes, quarter);
+            self.holders[at.tier()].receive(at.index(), bytes, quarter);
         }
     }
 
     /// The connection has no block any more, or not that one. Returns what it received, if it had one.
     pub(super) fn forget_holder(&mut self, slot: u32) -> Option<Holder> {
         let at = self.table.at_mut(slot).and_then(|connection| connection.holder.take())?;
-        let (holder, moved) = self.holders[at.tier as usize].remove(at.index);
+        let (holder, moved) = self.holders[at.tier()].remove(at.index());
         if let Some(connection) = moved.and_then(|moved| self.table.at_mut(moved)) {
             connection.holder = Some(at);
         }

@@ -214,7 +214,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         let Some(connection) = self.table.at_mut(slot) else { return Step::Stop };
         let mut inbound = mem::take(&mut connection.inbound);
-        let (needs, had) = (connection.needs, inbound.buffered());
+        let (needs, had) = (connection.needs as usize, inbound.buffered());
         let room = inbound.room_mut(needs);
         // No further than to the end of a message that the scratch could hold: behind it the connection is read into the
         // scratch again, many messages at once. Otherwise the beginning of the next would keep it in a block in which
@@ -362,7 +362,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.links.metrics.bytes_framing.add(had - keep);
         let (desk, now) = (&mut self.desk, self.now);
         let Some(connection) = self.table.at_mut(slot) else { return };
-        connection.needs = needs.unwrap_or(0);
+        connection.needs = u32::try_from(needs.unwrap_or(0)).unwrap_or(u32::MAX);
         // Where nothing is kept no message has begun: those were empty lines between two, or the like.
         if keep > 0 && connection.deadlines.received() == 0 {
             connection.deadlines.message_grows(now, had);
@@ -403,7 +403,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             connection.flags.said_last = false;
             return self.drop_inbound(DropReason::AfterClose, rest.len());
         }
-        let needs = connection.needs;
+        let needs = connection.needs as usize;
         let block = self.block_for_rest(rest.len(), needs);
         let Some(connection) = self.table.at_mut(slot) else { return };
         let Some(mut block) = block else {

@@ -48,14 +48,14 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "shutdown: the processor that ends first takes the grace from the others",
         file: "src/server/launch.rs",
-        from: "if thread::panicking() || !self.control.is_requested() {",
-        to: "if thread::panicking() || !self.control.is_requested() || true {",
+        from: "if thread::panicking() || !self.0.is_requested() {",
+        to: "if thread::panicking() || !self.0.is_requested() || true {",
     },
     Mutant {
         name: "shutdown: a processor that fails leaves the others to their grace",
         file: "src/server/launch.rs",
-        from: "if thread::panicking() || !self.control.is_requested() {",
-        to: "if !self.control.is_requested() {",
+        from: "if thread::panicking() || !self.0.is_requested() {",
+        to: "if !self.0.is_requested() {",
     },
     Mutant {
         name: "admission: an address has as much with each processor",
