@@ -8,14 +8,13 @@ mod table;
 mod timeouts;
 mod when_full;
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Instant;
 
 use crate::buffer::{Inbound, Queue};
 use crate::id::ConnectionId;
 use crate::outbox::OwedList;
-use crate::protocol::{Protocol, Refusal};
+use crate::protocol::{Peer, Protocol, Refusal};
 use crate::reason::Paused;
 
 pub use close_reason::CloseReason;
@@ -29,8 +28,7 @@ pub(crate) const NO_PLACE: u64 = u64::MAX;
 
 /// One connection.
 pub(crate) struct Connection<K, P> {
-    pub(crate) id: ConnectionId,
-    pub(crate) address: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) socket: K,
     /// The parse state.
     pub(crate) protocol: P,
@@ -122,10 +120,9 @@ pub(crate) enum Stage {
 }
 
 impl<K, P: Protocol> Connection<K, P> {
-    pub(crate) fn new(id: ConnectionId, address: SocketAddr, socket: K, protocol: P, now: Instant) -> Self {
+    pub(crate) fn new(peer: Peer, socket: K, protocol: P, now: Instant) -> Self {
         Self {
-            id,
-            address,
+            peer,
             socket,
             protocol,
             inbound: Inbound::default(),
@@ -141,6 +138,10 @@ impl<K, P: Protocol> Connection<K, P> {
             flags: Flags::default(),
             ending: None,
         }
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.peer.connection
     }
 
     /// A message of that length was handed over.

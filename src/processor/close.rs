@@ -7,7 +7,7 @@ use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Ending, Stage};
 use crate::message_processor::MessageProcessor;
-use crate::protocol::{Protocol, Refusal};
+use crate::protocol::{Peer, Protocol, Refusal};
 use crate::reason::{CloseKind, DropReason, PauseReason};
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
@@ -184,7 +184,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if connection.flags.watched {
             let _ = self.selector.deregister(&mut connection.socket);
         }
-        let (id, address) = (connection.id, connection.address);
+        let Peer { connection: id, address } = connection.peer;
         // With its parse state, which is not ours.
         let _ = foreign(metrics, "the end of a protocol's state", || drop(connection));
         self.links.crowd.remove(address.ip(), Excess::of(&reason));

@@ -102,7 +102,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn inspect_connection(&self, connection: &Connection<S::Socket, P>) -> Inspected {
         let (flags, deadlines) = (&connection.flags, &connection.deadlines);
         Inspected {
-            id: connection.id,
+            id: connection.id(),
             paused: connection.paused,
             stage: connection.ending.as_ref().map(|ending| ending.stage),
             gave_up_replies: connection.ending.as_ref().is_some_and(|ending| ending.gave_up_replies),
@@ -113,11 +113,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             readable: flags.readable,
             undecoded: flags.undecoded,
             end_read: flags.end_read,
-            on_run: self.run.contains(connection.id.slot()) || self.go_on.contains(connection.id.slot()),
-            to_write: self.to_write.contains(connection.id.slot()),
+            on_run: self.run.contains(connection.id().slot()) || self.go_on.contains(connection.id().slot()),
+            to_write: self.to_write.contains(connection.id().slot()),
             write_interest: flags.write_interest,
             message_age: deadlines.message_elapsed(deadlines.paused_since().unwrap_or(self.now)),
-            overdue: self.overdue(connection.id.slot()),
+            overdue: self.overdue(connection.id().slot()),
         }
     }
 

@@ -36,7 +36,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             drop(socket);
             return self.links.handover.ended();
         };
-        let slot = self.table.insert(|id| Connection::new(id, address, socket, protocol, now));
+        let slot = self.table.insert(|id| Connection::new(Peer { connection: id, address }, socket, protocol, now));
         self.links.metrics.open.add(1);
         self.tell_opened(slot);
         self.refuse_if_crowded(slot, address.ip());
@@ -52,7 +52,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         match self.selector.register_read(&mut connection.socket, slot) {
             Ok(()) => connection.flags.watched = true,
             Err(error) => {
-                log::warn!("cannot watch the connection from {}: {error}", connection.address);
+                log::warn!("cannot watch the connection from {}: {error}", connection.peer.address);
                 self.socket_failed(slot, error.kind());
             }
         }
@@ -79,8 +79,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn tell_opened(&mut self, slot: u32) {
         let Self { user, desk, table, links, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
-        let peer = Peer { connection: connection.id, address: connection.address };
-        links.outbox.opened(connection.id);
+        let peer = connection.peer;
+        links.outbox.opened(peer.connection);
         log::debug!("{} opened: {}", peer.connection, peer.address);
         let told = foreign(&links.metrics, "opened", || {
             user.opened(&peer, &desk.proxy);
@@ -124,7 +124,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// The slot of `id`, if that connection still lives.
     fn find(&self, id: ConnectionId) -> Option<u32> {
         let connection = self.table.at(id.slot())?;
-        (connection.id == id).then_some(id.slot())
+        (connection.id() == id).then_some(id.slot())
     }
 
     fn take_settled(&mut self, settled: Settled) {
@@ -162,7 +162,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Refuses a connection whose answer did not fit.
     pub(super) fn refuse_failed(&mut self, slot: u32, error: EncodeError) {
         if let Some(connection) = self.table.at(slot) {
-            log::error!("{}: an answer was not sent: {error}", connection.id);
+            log::error!("{}: an answer was not sent: {error}", connection.id());
         }
         match error {
             EncodeError::NoRoom { wanted } => {

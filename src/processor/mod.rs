@@ -348,7 +348,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return Err(format!("{open} connections are open, {} are counted", snapshot.open));
         }
         if let Some(forgotten) = self.table.iter().find(|connection| !connection.flags.watched) {
-            return Err(format!("{} is open and nobody watches it", forgotten.id));
+            return Err(format!("{} is open and nobody watches it", forgotten.id()));
         }
         Ok(())
     }

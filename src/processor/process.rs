@@ -9,7 +9,7 @@ use crate::buffer::Queue;
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{AtOnce, Outcome};
-use crate::protocol::{After, Message, Peer, Protocol, Refusal};
+use crate::protocol::{After, Message, Protocol, Refusal};
 use crate::reason::{DropReason, PauseReason};
 
 /// What is called for a message: what its protocol says of it, and the user with what encodes the answer.
@@ -26,10 +26,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let handled = foreign(&links.metrics, PROCESS, || {
             connection.flags.said_last = P::is_last(&layout);
             let exchange = exchange_of::<P>(&layout, last);
-            let Connection { id, address, outbound, socket, .. } = connection;
-            let message = Message::shared(Peer { connection: *id, address: *address }, layout, bytes, spares);
+            let Connection { peer, outbound, socket, .. } = connection;
+            let message = Message::shared(peer, layout, bytes, spares);
             handed_over = true;
-            user.process(message, desk.reply(*id, exchange, way(outbound, socket)));
+            user.process(message, desk.reply(peer.connection, exchange, way(outbound, socket)));
         });
         connection.message_ends(bytes.len());
         self.account(slot, bytes.len(), handed_over, handled.is_err());
@@ -45,14 +45,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let handled = foreign(&links.metrics, PROCESS, || {
             connection.flags.said_last = P::is_last(&layout);
             let exchange = exchange_of::<P>(&layout, last);
-            let Connection { id, address, inbound, outbound, socket, .. } = connection;
-            let peer = Peer { connection: *id, address: *address };
+            let Connection { peer, inbound, outbound, socket, .. } = connection;
             let message = match inbound.is_whole(consumed) {
                 true => Message::whole(peer, layout, inbound),
                 false => Message::shared(peer, layout, &inbound.live()[..consumed], spares),
             };
             handed_over = true;
-            user.process(message, desk.reply(*id, exchange, way(outbound, socket)));
+            user.process(message, desk.reply(peer.connection, exchange, way(outbound, socket)));
         });
         connection.message_ends(consumed);
         self.links.metrics.bytes_buffered.sub(consumed);

@@ -91,7 +91,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Everybody's output that waits in a queue.
     fn outputs(&self) -> impl Iterator<Item = (&Output, u32)> {
         let undelivered = self.table.iter().filter(|connection| !connection.outbound.is_empty());
-        undelivered.filter_map(|connection| Some((connection.deadlines.output()?, connection.id.slot())))
+        undelivered.filter_map(|connection| Some((connection.deadlines.output()?, connection.id().slot())))
     }
 
     /// Who takes its output slowest, of those who had `least` time for it. None before others have waited for so long.

@@ -21,36 +21,41 @@ pub struct Peer {
 /// It is lent to [`MessageProcessor::process`](crate::MessageProcessor::process) for the length of the call;
 /// [`into_owned`](Self::into_owned) makes it the user's, to be kept or sent to another thread.
 pub struct Message<'a, P: Protocol> {
-    peer: Peer,
     layout: P::Layout,
     bytes: Bytes<'a>,
 }
 
-/// Where the bytes of a message lie.
+/// Where the bytes of a message lie, and who sent them.
+// With a tag of its own: to read one out of the fields takes longer, and each message asks for it.
+#[repr(u8)]
 enum Bytes<'a> {
     /// In memory that others use too; a copy goes into a spare.
-    Shared { bytes: &'a [u8], spares: &'a mut Spares },
+    Shared { peer: &'a Peer, bytes: &'a [u8], spares: &'a mut Spares },
     /// Alone in the block of its connection, which can be moved.
-    Whole { inbound: &'a mut Inbound },
+    Whole { peer: &'a Peer, inbound: &'a mut Inbound },
     /// In a block of its own.
-    Owned(Block),
+    Owned { peer: Peer, block: Block },
 }
 
 impl<'a, P: Protocol> Message<'a, P> {
     /// A message that shares its memory. The spare that holds `bytes` has to be in `spares`.
-    pub(crate) fn shared(peer: Peer, layout: P::Layout, bytes: &'a [u8], spares: &'a mut Spares) -> Self {
-        Self { peer, layout, bytes: Bytes::Shared { bytes, spares } }
+    #[inline]
+    pub(crate) fn shared(peer: &'a Peer, layout: P::Layout, bytes: &'a [u8], spares: &'a mut Spares) -> Self {
+        Self { layout, bytes: Bytes::Shared { peer, bytes, spares } }
     }
 
     /// A message that is all that `inbound` holds.
-    pub(crate) fn whole(peer: Peer, layout: P::Layout, inbound: &'a mut Inbound) -> Self {
-        Self { peer, layout, bytes: Bytes::Whole { inbound } }
+    pub(crate) fn whole(peer: &'a Peer, layout: P::Layout, inbound: &'a mut Inbound) -> Self {
+        Self { layout, bytes: Bytes::Whole { peer, inbound } }
     }
 
     /// Who sent it.
     #[inline]
     pub fn peer(&self) -> &Peer {
-        &self.peer
+        match &self.bytes {
+            Bytes::Shared { peer, .. } | Bytes::Whole { peer, .. } => peer,
+            Bytes::Owned { peer, .. } => peer,
+        }
     }
 
     /// Where its parts lie in [`bytes`](Self::bytes).
@@ -64,8 +69,8 @@ impl<'a, P: Protocol> Message<'a, P> {
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Shared { bytes, .. } => bytes,
-            Bytes::Whole { inbound } => inbound.live(),
-            Bytes::Owned(block) => block.filled(),
+            Bytes::Whole { inbound, .. } => inbound.live(),
+            Bytes::Owned { block, .. } => block.filled(),
         }
     }
 
@@ -73,18 +78,19 @@ impl<'a, P: Protocol> Message<'a, P> {
     /// cannot fail. The block counts as held by the user until the message is dropped, on any thread: while all blocks
     /// are held, the server takes no more messages.
     pub fn into_owned(self) -> Message<'static, P> {
+        let peer = *self.peer();
         let mut block = match self.bytes {
-            Bytes::Shared { bytes, spares } => spares.copy(bytes),
-            Bytes::Whole { inbound } => inbound.release().expect("a whole message lies in its connection's block"),
-            Bytes::Owned(block) => block,
+            Bytes::Shared { bytes, spares, .. } => spares.copy(bytes),
+            Bytes::Whole { inbound, .. } => inbound.release().expect("a whole message lies in its connection's block"),
+            Bytes::Owned { block, .. } => block,
         };
         block.keep_for_user();
-        Message { peer: self.peer, layout: self.layout, bytes: Bytes::Owned(block) }
+        Message { layout: self.layout, bytes: Bytes::Owned { peer, block } }
     }
 }
 
 impl<P: Protocol> fmt::Debug for Message<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message").field("peer", &self.peer).field("bytes", &self.bytes().len()).finish_non_exhaustive()
+        f.debug_struct("Message").field("peer", self.peer()).field("bytes", &self.bytes().len()).finish_non_exhaustive()
     }
 }

@@ -108,7 +108,7 @@ impl Server {
         let connection = ConnectionId::new(0, 1, 1);
         let peer = Peer { connection, address: SocketAddr::from(([127, 0, 0, 1], 1)) };
         assert!(self.spares.refill(0, &mut self.inbound), "a block is free for the spare");
-        let message = Message::shared(peer, (), bytes, &mut self.spares);
+        let message = Message::shared(&peer, (), bytes, &mut self.spares);
         offload.process(message, self.desk.reply(connection, (), None));
     }
 
