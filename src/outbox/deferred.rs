@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Encoded, Outbox, Settled, Verdict};
+use crate::buffer::Outbound;
+use crate::encode_error::EncodeError;
 use crate::id::ConnectionId;
 use crate::protocol::{Encode, Protocol};
 
@@ -27,22 +29,49 @@ impl<P: Protocol> Deferred<P> {
     }
 
     /// Answers. Encodes on the calling thread, and waits there for room while every outbound block is in use; on a
-    /// processor's thread, of any server, it never waits: without room the connection closes, and the log says so.
+    /// processor's thread, of any server, it never waits: without room the connection closes, and the log says so. Who
+    /// answers many there, in [`cycle_end`](crate::MessageProcessor::cycle_end), uses [`try_send`](Self::try_send).
     pub fn send<T>(mut self, item: T)
     where
         P: Encode<T>,
     {
-        let mut out = self.outbox.outbound_of_reply();
+        let verdict =
+            self.encode(item, self.outbox.outbound_of_reply()).map_or_else(Verdict::Failed, Verdict::Answered);
+        self.settle(verdict);
+    }
+
+    /// Answers, if there is room for the answer now: never waits, on any thread.
+    ///
+    /// An answer takes an outbound block of its own, however short it is, until the processor has delivered it. So one cycle
+    /// has room for about as many as there are blocks. The others are tried again in the next one, which comes at once where
+    /// something was sent, and otherwise when a peer takes what fills a block. The item is gone: it has to be made again.
+    ///
+    /// # Errors
+    /// The reply, which is owed still: every outbound block is in use.
+    pub fn try_send<T>(mut self, item: T) -> Result<(), Self>
+    where
+        P: Encode<T>,
+    {
+        let verdict = match self.encode(item, self.outbox.outbound_at_once()) {
+            Ok(encoded) => Verdict::Answered(encoded),
+            Err(EncodeError::NoRoom { .. }) => return Err(self),
+            Err(error) => Verdict::Failed(error),
+        };
+        self.settle(verdict);
+        Ok(())
+    }
+
+    fn encode<T>(&self, item: T, mut out: Outbound) -> Result<Encoded, EncodeError>
+    where
+        P: Encode<T>,
+    {
         out.begin();
         // The server may have begun to go down since the reply was deferred.
         let exchange = if self.outbox.answers_are_last() { P::last(self.exchange) } else { self.exchange };
         // A panic in `encode` unwinds through here: `out` returns its blocks, and `Drop` settles unanswered.
-        let written = P::encode(exchange, item, &mut out);
-        let verdict = match written.and_then(|after| Ok((after, out.finish()?))) {
-            Ok((after, bytes)) => Verdict::Answered(Encoded { segments: out.into_segments(), bytes, after }),
-            Err(error) => Verdict::Failed(error),
-        };
-        self.settle(verdict);
+        let after = P::encode(exchange, item, &mut out)?;
+        let bytes = out.finish()?;
+        Ok(Encoded { segments: out.into_segments(), bytes, after })
     }
 
     /// The connection that waits for the answer. It may have closed meanwhile.

@@ -160,7 +160,7 @@ impl Outbox {
     }
 
     /// An outbound that never waits.
-    fn outbound_of_unasked(&self) -> Outbound {
+    fn outbound_at_once(&self) -> Outbound {
         self.outbound(None)
     }
 

@@ -67,7 +67,7 @@ impl<P: Protocol> WriteProxy<P> {
             self.home.metrics.count_stale(0);
             return Ok(());
         };
-        let mut out = outbox.outbound_of_unasked();
+        let mut out = outbox.outbound_at_once();
         out.begin();
         let written = P::encode(P::Exchange::default(), item, &mut out);
         let (after, bytes) = match written.and_then(|after| Ok((after, out.finish()?))) {

@@ -24,7 +24,8 @@ impl Default for Turn {
 /// Where output stops input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watermarks {
-    /// With so many undelivered bytes a connection is not decoded. At most one answer comes on top.
+    /// With so many undelivered bytes a connection is not decoded. What it is owed then comes on top: one answer, or, where
+    /// order does not matter, up to [`Config::owed_max`](crate::Config::owed_max) that were deferred.
     pub high: usize,
     /// With no more than this it is decoded again.
     pub low: usize,

@@ -115,8 +115,13 @@ pub fn release<P: Wire>(world: &Mutex<World<P>>, held: u64) {
         check_kept(world, message, *index, *serial);
     }
     if let Some((reply, index, serial)) = promise {
-        let answer = world.lock().records[index].plan[serial].answer(index, serial);
-        reply.send(Answer::copied(answer));
+        let request = world.lock().records[index].plan[serial];
+        let answer = || Answer::copied(request.answer(index, serial));
+        // Some try first, and take what comes then.
+        let owed = if serial.is_multiple_of(3) { reply.try_send(answer()).err() } else { Some(reply) };
+        if let Some(reply) = owed {
+            reply.send(answer());
+        }
     }
     drop(message);
 }

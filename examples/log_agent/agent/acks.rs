@@ -120,7 +120,11 @@ impl Sender {
         if self.durable >= self.received
             && let Some(owed) = self.owed.take()
         {
-            owed.send(Durable(self.durable));
+            // More senders than there are blocks for answers: the others are told in the next cycle.
+            if let Err(owed) = owed.try_send(Durable(self.durable)) {
+                self.owed = Some(owed);
+                return false;
+            }
         } else if let Err(SendError::OutboxFull) = proxy.send(connection, Durable(self.durable)) {
             return false;
         }

@@ -1,0 +1,95 @@
+//! Many replies that were deferred, answered by the processor's own thread in one cycle, as a group commit does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
+use sluicegate::{
+    Config, Deferred, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig, length_prefixed::Framed,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const PEERS: usize = 40;
+
+/// What became of the tries.
+#[derive(Default)]
+struct Tried {
+    sent: usize,
+    without_room: usize,
+}
+
+/// Answers nobody until all have asked, and then everybody in `cycle_end`.
+struct Committer {
+    owed: Vec<Deferred<LengthPrefixed>>,
+    asked: usize,
+    tried: Arc<Mutex<Tried>>,
+}
+
+impl MessageProcessor<LengthPrefixed> for Committer {
+    fn process(&mut self, _: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+        self.asked += 1;
+        self.owed.push(reply.defer());
+    }
+
+    fn cycle_end(&mut self, _: Instant) -> Option<Instant> {
+        if self.asked == PEERS {
+            let before = self.owed.len();
+            self.owed = self.owed.drain(..).filter_map(|owed| owed.try_send(b"durable").err()).collect();
+            let mut tried = self.tried.lock();
+            tried.sent += before - self.owed.len();
+            tried.without_room += self.owed.len();
+        }
+        None
+    }
+}
+
+/// Six outbound blocks, none of which holds more than 1 KiB.
+fn config() -> Config {
+    let mut config = Config::default();
+    config.outbound = [(64, 4), (512, 1), (1024, 1)].map(|(size, count)| TierConfig { size, count });
+    config.reply_max = 1024;
+    config
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    [&(payload.len() as u32).to_be_bytes(), payload].concat()
+}
+
+#[test]
+fn more_replies_than_there_are_blocks_are_all_sent_one_cycle_after_the_other() -> Result<(), Broken> {
+    let tried = Arc::<Mutex<Tried>>::default();
+    let user = Committer { owed: Vec::new(), asked: 0, tried: Arc::clone(&tried) };
+    let mut simulation =
+        Simulation::new(1, config(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+    let peers: Vec<SimPeer> = (0..PEERS).map(|_| simulation.connect(Weather::calm()).expect("there is room")).collect();
+    peers.iter().for_each(|peer| assert!(peer.send(&frame(b"is it?"))));
+    simulation.run_for(SECOND)?;
+    for (index, peer) in peers.iter().enumerate() {
+        assert_eq!(peer.take_received(), frame(b"durable"), "peer {index}");
+    }
+    let (numbers, tried) = (simulation.metrics(), tried.lock());
+    assert_eq!((tried.sent, numbers.open, numbers.messages_out), (PEERS, PEERS as u64, PEERS as u64));
+    assert!(tried.without_room > 0, "there are too few blocks for all of them at once");
+    Ok(())
+}
+
+/// An answer that no block ever holds is not tried for ever.
+#[test]
+fn what_can_never_be_sent_settles_the_reply_all_the_same() -> Result<(), Broken> {
+    let promises = Arc::new(Mutex::new(Vec::new()));
+    let promised = Arc::clone(&promises);
+    let user = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+        promised.lock().push(reply.defer());
+    };
+    let mut simulation =
+        Simulation::new(1, config(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    assert!(peer.send(&frame(b"too much")));
+    simulation.run_for(SECOND)?;
+    let owed = promises.lock().pop().expect("it was asked");
+    assert!(owed.try_send(Framed(|out| out.put(&[b'x'; 1025]))).is_ok(), "there is nothing to be tried again");
+    simulation.run_for(10 * SECOND)?;
+    assert_eq!((simulation.metrics().open, peer.received()), (0, 0), "refused without a word");
+    Ok(())
+}
