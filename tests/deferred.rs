@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
 use sluicegate::{
-    Config, Deferred, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig, length_prefixed::Framed,
+    CloseKind, Config, Deferred, DropReason, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig,
+    length_prefixed::Framed,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -71,6 +72,29 @@ fn more_replies_than_there_are_blocks_are_all_sent_one_cycle_after_the_other() -
     let (numbers, tried) = (simulation.metrics(), tried.lock());
     assert_eq!((tried.sent, numbers.open, numbers.messages_out), (PEERS, PEERS as u64, PEERS as u64));
     assert!(tried.without_room > 0, "there are too few blocks for all of them at once");
+    Ok(())
+}
+
+/// Whoever does not try has said that the connection ends if there is no room, and is told so: each is counted.
+#[test]
+fn replies_that_are_sent_without_room_close_their_connections_and_are_counted() -> Result<(), Broken> {
+    let promises = Arc::new(Mutex::new(Vec::new()));
+    let promised = Arc::clone(&promises);
+    let user = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+        promised.lock().push(reply.defer());
+    };
+    let mut simulation =
+        Simulation::new(1, config(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+    let peers: Vec<SimPeer> = (0..PEERS).map(|_| simulation.connect(Weather::calm()).expect("there is room")).collect();
+    peers.iter().for_each(|peer| assert!(peer.send(&frame(b"is it?"))));
+    simulation.run_for(SECOND)?;
+    promises.lock().drain(..).for_each(|owed: Deferred<LengthPrefixed>| owed.send(b"durable"));
+    simulation.run_for(10 * SECOND)?;
+    let answered = peers.iter().filter(|peer| peer.received() > 0).count() as u64;
+    let numbers = simulation.metrics();
+    assert!(answered < PEERS as u64, "there are too few blocks for all of them at once");
+    assert_eq!(numbers.closed_by(CloseKind::NoRoom), PEERS as u64 - answered);
+    assert_eq!(numbers.messages_dropped[DropReason::RolledBack as usize], PEERS as u64 - answered);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::encode_error::EncodeError;
 use crate::protocol::ProtocolError;
 use crate::reason::CloseKind;
 
@@ -46,13 +47,13 @@ pub enum CloseReason {
     /// A reply that was owed did not come in time.
     ReplyTimeout(Duration),
     /// The message was handled and nobody answered it.
-    Unanswered(String),
-    /// Something did not fit.
+    Unanswered(Unanswered),
+    /// There was no room, for a message or for an answer.
     NoRoom {
         /// How many bytes were wanted.
         wanted: usize,
-        /// The limit they met.
-        limit: usize,
+        /// How many fit at most. `None`: so many would, but all blocks that hold them were in use.
+        limit: Option<usize>,
     },
     /// Others waited for its block while it received least.
     EvictedInbound {
@@ -78,6 +79,28 @@ pub enum CloseReason {
     },
     /// The server went down.
     Shutdown,
+}
+
+/// Why a message that was handled was not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unanswered {
+    /// Its reply was dropped unused, at once or after it was deferred.
+    Dropped,
+    /// Its handling panicked.
+    Panicked,
+    /// The answer could not be written.
+    Failed(EncodeError),
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dropped => f.write_str("the reply was dropped unused"),
+            Self::Panicked => f.write_str("its handling panicked"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
 }
 
 impl CloseReason {
@@ -128,7 +151,10 @@ impl fmt::Display for CloseReason {
             }
             Self::ReplyTimeout(limit) => write!(f, "no reply within {limit:?}"),
             Self::Unanswered(why) => write!(f, "not answered: {why}"),
-            Self::NoRoom { wanted, limit } => write!(f, "no room: {wanted} bytes wanted, the limit is {limit}"),
+            Self::NoRoom { wanted, limit: Some(limit) } => {
+                write!(f, "no room: {wanted} bytes wanted, the limit is {limit}")
+            }
+            Self::NoRoom { wanted, limit: None } => write!(f, "no room: every block for {wanted} bytes is in use"),
             Self::EvictedInbound { bytes } => {
                 write!(f, "evicted: others waited for its block; {bytes} bytes of its message had arrived")
             }

@@ -17,7 +17,7 @@ use crate::outbox::OwedList;
 use crate::protocol::{Peer, Protocol, Refusal};
 use crate::reason::Paused;
 
-pub use close_reason::CloseReason;
+pub use close_reason::{CloseReason, Unanswered};
 pub(crate) use deadline::{Deadlines, Expiry, Output, Pending};
 pub(crate) use table::Table;
 pub use timeouts::Timeouts;

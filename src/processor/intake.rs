@@ -7,7 +7,7 @@ use super::crowd::Excess;
 use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::buffer::QUEUED_SEGMENTS;
-use crate::connection::{CloseReason, Connection, Stage, WhenFull};
+use crate::connection::{CloseReason, Connection, Stage, Unanswered, WhenFull};
 use crate::encode_error::EncodeError;
 use crate::handover::Accepted;
 use crate::id::ConnectionId;
@@ -153,9 +153,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             }
             Verdict::Unanswered => {
                 log::debug!("a deferred reply was dropped unsent");
-                self.refuse(slot, CloseReason::Unanswered("a deferred reply was dropped".into()), Refusal::Unanswered);
+                self.refuse(slot, CloseReason::Unanswered(Unanswered::Dropped), Refusal::Unanswered);
             }
-            Verdict::Failed(error) => self.refuse_failed(slot, error),
+            Verdict::Failed(error) => {
+                self.count_rolled_back(0);
+                self.refuse_failed(slot, error);
+            }
         }
     }
 
@@ -166,10 +169,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         match error {
             EncodeError::NoRoom { wanted } => {
-                let limit = self.settings.reply_max;
-                self.refuse(slot, CloseReason::NoRoom { wanted, limit }, self.overloaded());
+                self.refuse(slot, CloseReason::NoRoom { wanted, limit: None }, self.overloaded());
             }
-            other => self.refuse(slot, CloseReason::Unanswered(other.to_string()), Refusal::Unanswered),
+            other => self.refuse(slot, CloseReason::Unanswered(Unanswered::Failed(other)), Refusal::Unanswered),
         }
     }
 

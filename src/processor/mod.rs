@@ -37,7 +37,7 @@ use crate::handover::Handover;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Metrics;
 use crate::outbox::{Desk, Outbox, Outboxes, Owed, ProcessorThread, WriteProxy};
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, ProtocolError};
 use crate::timer::Wheel;
 
 use answer_room::AnswerRoom;
@@ -64,8 +64,8 @@ const OWN_OUTBOUND_DIVISOR: usize = 4;
 
 /// Events of one batch.
 const EVENTS: usize = 1024;
-/// Bytes that the end of a connection takes, as the allocator hands them out.
-const ENDING: usize = size_of::<Ending>() + 16;
+/// Bytes that the end of a connection takes, as the allocator hands them out, with the text of why it ends.
+const ENDING: usize = size_of::<Ending>() + 16 + ProtocolError::MEMORY;
 
 /// What a processor shares with the rest of the server.
 pub(crate) struct Links<K> {

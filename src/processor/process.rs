@@ -6,7 +6,7 @@ use std::mem;
 use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::buffer::Queue;
-use crate::connection::{CloseReason, Connection};
+use crate::connection::{CloseReason, Connection, Unanswered};
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{AtOnce, Outcome};
 use crate::protocol::{After, Message, Protocol, Refusal};
@@ -127,13 +127,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 // A panic in the middle of `send` leaves half an answer behind.
                 let rolled_back = self.desk.out.roll_back();
                 self.count_rolled_back(rolled_back);
-                let why = if panicked { "its handling panicked" } else { "the reply was dropped unused" };
-                self.refuse(slot, CloseReason::Unanswered(why.into()), Refusal::Unanswered);
+                let why = if panicked { Unanswered::Panicked } else { Unanswered::Dropped };
+                self.refuse(slot, CloseReason::Unanswered(why), Refusal::Unanswered);
             }
         }
     }
 
-    fn count_rolled_back(&mut self, bytes: usize) {
+    pub(super) fn count_rolled_back(&mut self, bytes: usize) {
         self.links.metrics.messages_dropped[DropReason::RolledBack as usize].add(1);
         self.links.metrics.bytes_dropped[DropReason::RolledBack as usize].add(bytes);
     }

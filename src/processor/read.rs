@@ -409,8 +409,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(mut block) = block else {
             // The window was chosen so that this does not happen; if it does, one connection ends, not the server.
             self.drop_inbound(DropReason::Incomplete, rest.len());
-            let (wanted, limit) = (rest.len(), 0);
-            return self.refuse(slot, CloseReason::NoRoom { wanted, limit }, self.overloaded());
+            let why = CloseReason::NoRoom { wanted: rest.len(), limit: None };
+            return self.refuse(slot, why, self.overloaded());
         };
         block.truncate(0);
         block.push(rest);

@@ -1,7 +1,6 @@
 //! The two traits that make a wire format: [`Protocol`] reads it, [`Encode`] writes it.
 
-use std::fmt;
-
+use super::error::ProtocolError;
 use crate::buffer::Outbound;
 use crate::encode_error::EncodeError;
 
@@ -182,41 +181,6 @@ pub enum After {
     /// This answer is the last; the connection ends once the peer has been given it.
     Close,
 }
-
-/// Why a stream is not acceptable. Carries what the protocol needs to say so to the peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProtocolError {
-    status: u16,
-    what: String,
-}
-
-impl ProtocolError {
-    /// An error with a text for the log. The text should name the limit and the value that broke it.
-    pub fn new(what: impl Into<String>) -> Self {
-        Self { status: 0, what: what.into() }
-    }
-
-    /// The same with a status for protocols that have such (HTTP: 400, 413, 431, ...).
-    pub fn with_status(status: u16, what: impl Into<String>) -> Self {
-        Self { status, what: what.into() }
-    }
-
-    /// The protocol's own status; 0 when it has none.
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-}
-
-impl fmt::Display for ProtocolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.status {
-            0 => f.write_str(&self.what),
-            status => write!(f, "{status}: {}", self.what),
-        }
-    }
-}
-
-impl std::error::Error for ProtocolError {}
 
 /// Why the server speaks for itself, for [`Protocol::refuse`].
 #[derive(Debug, Clone, PartialEq, Eq)]

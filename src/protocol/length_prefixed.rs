@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::codec::{After, Decode, Encode, Protocol, ProtocolError};
+use super::codec::{After, Decode, Encode, Protocol};
+use super::error::ProtocolError;
 use super::message::Message;
 use crate::buffer::Outbound;
 use crate::encode_error::EncodeError;

@@ -36,11 +36,14 @@ pub use limits::Limits;
 pub use request::{Headers, RequestView, Version};
 pub use response::{Body, InvalidHeader, Response};
 
+use std::borrow::Cow;
+
 use self::chunked::{Chunks, Window};
 use self::framing::Framing;
 use self::known_fields::Place;
 use self::search::{FieldSearch, HeadSearch};
-use super::codec::{Decode, Protocol, ProtocolError, Refusal};
+use super::codec::{Decode, Protocol, Refusal};
+use super::error::ProtocolError;
 use crate::buffer::Outbound;
 
 /// How many empty lines before a request are passed over. Some clients send one behind a body (RFC 9112 section 2.2).
@@ -275,6 +278,6 @@ impl Protocol for Http1 {
     }
 }
 
-fn malformed(what: impl Into<String>) -> ProtocolError {
+fn malformed(what: impl Into<Cow<'static, str>>) -> ProtocolError {
     ProtocolError::with_status(400, what)
 }

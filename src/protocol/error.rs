@@ -1,0 +1,91 @@
+//! What is wrong with a stream of bytes.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a stream is not acceptable. Carries what the protocol needs to say so to the peer.
+///
+/// It is kept as long as its connection takes to end, so its text is bounded: of one that stands in the program there is
+/// nothing to keep; one that was made, out of what the peer has sent perhaps, is cut after
+/// [`TEXT_MAX`](Self::TEXT_MAX) bytes, and a copy shares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProtocolError {
+    status: u16,
+    what: Text,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Text {
+    Static(&'static str),
+    Made(Arc<str>),
+}
+
+impl ProtocolError {
+    /// How many bytes of a text that was made are kept.
+    pub const TEXT_MAX: usize = 120;
+
+    /// The most that a text takes besides the error, as the allocator hands it out.
+    pub(crate) const MEMORY: usize = 2 * size_of::<usize>() + Self::TEXT_MAX + 16;
+
+    /// An error with a text for the log. The text should name the limit and the value that broke it.
+    pub fn new(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::with_status(0, what)
+    }
+
+    /// The same with a status for protocols that have such (HTTP: 400, 413, 431, ...).
+    pub fn with_status(status: u16, what: impl Into<Cow<'static, str>>) -> Self {
+        let what = match what.into() {
+            Cow::Borrowed(text) => Text::Static(text),
+            Cow::Owned(text) => Text::Made(cut(&text, Self::TEXT_MAX).into()),
+        };
+        Self { status, what }
+    }
+
+    /// The protocol's own status; 0 when it has none.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match &self.what {
+            Text::Static(text) => text,
+            Text::Made(text) => &**text,
+        };
+        match self.status {
+            0 => f.write_str(what),
+            status => write!(f, "{status}: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for ProtocolError {}
+
+/// As much of `text` as has at most so many bytes.
+fn cut(text: &str, bytes: usize) -> &str {
+    let fits = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..fits.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_was_made_is_cut_between_two_characters() {
+        let long = |text: &str| ProtocolError::new(text.to_owned()).to_string();
+        assert_eq!(long(&"x".repeat(120)), "x".repeat(120));
+        assert_eq!(long(&"x".repeat(121)), "x".repeat(120));
+        assert_eq!(long(&"\u{20ac}".repeat(1000)), "\u{20ac}".repeat(40));
+        assert_eq!(long(&format!("{}\u{20ac}", "x".repeat(119))), "x".repeat(119));
+    }
+
+    #[test]
+    fn a_text_of_the_program_is_kept_as_it_is() {
+        const LONG: &str = "a text that stands in the program takes no memory, however long it is, and so there is no reason \
+                            to cut it, also if nobody would want to read all of it";
+        assert_eq!(ProtocolError::with_status(400, LONG).to_string(), format!("400: {LONG}"));
+    }
+}
