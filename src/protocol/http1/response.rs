@@ -418,11 +418,13 @@ pub(super) fn refuse(why: &Refusal, out: &mut Outbound) {
         Refusal::Overloaded { .. } => 503,
         Refusal::Unanswered => 500,
     };
-    let words = Response::new(status).content_type("text/plain").body(status::refusal(status));
+    let words = Response::new(status);
     let words = match why {
+        Refusal::Protocol(_) | Refusal::TooSlow => words.content_type("text/plain").body(status::refusal(status)),
         Refusal::Overloaded { retry_after_seconds: Some(seconds) } => words.retry_after(*seconds),
-        _ => words,
+        // The request may have been a whole one, and HEAD, whose answer has no content (RFC 9110 section 9.3.2).
+        Refusal::Overloaded { retry_after_seconds: None } | Refusal::Unanswered => words,
     };
-    // The request was not read, or not to its end. Encoding can't fail by itself: `out` remembers what did not fit.
+    // Encoding can't fail by itself: `out` remembers what did not fit.
     let _ = Http1::encode(Exchange::UNKNOWN, words, out);
 }

@@ -75,7 +75,7 @@ status_lines! {
     511 "Network Authentication Required"
 }
 
-/// What a refused client is told. General words: nothing of what it sent comes back.
+/// What a client is told whose request is refused before it is whole. General words: nothing of what it sent comes back.
 pub(super) fn refusal(status: u16) -> &'static str {
     match status {
         408 => "The request took too long to arrive.\n",
@@ -83,9 +83,7 @@ pub(super) fn refusal(status: u16) -> &'static str {
         414 => "The request target is longer than this server accepts.\n",
         417 => "This server meets no expectation but 100-continue.\n",
         431 => "The header fields are more or longer than this server accepts.\n",
-        500 => "The server could not answer this request.\n",
         501 => "The request asks for something that this server does not implement.\n",
-        503 => "The server has no room for this request now. Please try again later.\n",
         505 => "This server speaks HTTP/1.1 and HTTP/1.0.\n",
         _ => "The request is malformed, or could be read in more than one way.\n",
     }

@@ -131,9 +131,9 @@ fn every_kind_of_body_is_written() {
 
 #[test]
 fn refusals_close_and_say_why_in_general_words() {
-    let refused = |why| {
+    let refused = |why: &Refusal| {
         let mut out = Outbound::detached();
-        Http1::refuse(&why, &mut out);
+        Http1::refuse(why, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
     };
     let cases = [
@@ -147,9 +147,16 @@ fn refusals_close_and_say_why_in_general_words() {
         (Refusal::Unanswered, "HTTP/1.1 500 Internal Server Error\r\n"),
     ];
     for (why, line) in cases {
-        let text = refused(why);
+        let text = refused(&why);
         assert!(text.starts_with(line) && text.contains("\r\nConnection: close\r\n"), "{text}");
         assert!(text.contains("\r\nDate: ") && !text.contains("secret"), "{text}");
+        // What may answer a request that was read may answer HEAD.
+        let was_read = matches!(why, Refusal::Overloaded { .. } | Refusal::Unanswered);
+        assert_eq!(
+            (text.ends_with("\r\n\r\n"), text.contains("\r\nContent-Length: 0\r\n")),
+            (was_read, was_read),
+            "{text}"
+        );
     }
 }
 
