@@ -300,8 +300,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ends once: a late reply reaches whoever is in the slot",
         file: "src/processor/intake.rs",
-        from: "(connection.id == id).then_some(id.slot())",
-        to: "(connection.id.slot() == id.slot()).then_some(id.slot())",
+        from: "(connection.id() == id).then_some(id.slot())",
+        to: "(connection.id().slot() == id.slot()).then_some(id.slot())",
     },
     Mutant {
         name: "ends once: a peer's half-close is its end",
