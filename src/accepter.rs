@@ -166,7 +166,7 @@ impl Accepter {
         let mut tried = 0;
         while tried <= self.backlog {
             let Some(chosen) = self.watch.dealer.choose() else {
-                if !self.wait_at_the_end(Duration::MAX, Awaited::RoomAtTheEnd)? {
+                if !self.wait_at_the_end(Instant::now(), Duration::MAX, Awaited::RoomAtTheEnd)? {
                     return self.warn_of_rest("there was no room for them");
                 }
                 continue;
@@ -181,7 +181,7 @@ impl Accepter {
                 Err(error) => {
                     self.note_failure(&error);
                     let fewer = |until| Awaited::FewerAtTheEnd(live, until);
-                    if !self.wait_at_the_end(self.back_off.delay, fewer)? {
+                    if !self.wait_at_the_end(Instant::now(), self.back_off.delay, fewer)? {
                         return self.warn_of_rest(&error.to_string());
                     }
                     continue;
@@ -192,10 +192,15 @@ impl Accepter {
         Ok(())
     }
 
-    /// Sleeps until what is awaited has come, but not longer than `longest`. False if the grace is over.
-    fn wait_at_the_end(&mut self, longest: Duration, awaited: impl FnOnce(Instant) -> Awaited) -> io::Result<bool> {
+    /// Sleeps until what is awaited has come, but not longer than `longest`. False if the grace is over `now`.
+    fn wait_at_the_end(
+        &mut self,
+        now: Instant,
+        longest: Duration,
+        awaited: impl FnOnce(Instant) -> Awaited,
+    ) -> io::Result<bool> {
         let Some(shutdown) = self.watch.control.shutdown() else { return Ok(false) };
-        let left = shutdown.until().saturating_duration_since(Instant::now());
+        let left = shutdown.until().saturating_duration_since(now);
         if left.is_zero() {
             return Ok(false);
         }

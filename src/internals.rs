@@ -118,6 +118,11 @@ pub fn finish(out: &mut Outbound) -> Option<usize> {
     out.finish().ok()
 }
 
+/// Counts a block as held by a message of the user's, until it comes home.
+pub fn keep(block: &mut Block) {
+    block.keep_for_user();
+}
+
 /// The last resort of encoders: one block for `reply_max` bytes.
 pub fn reserve(reply_max: usize, line: &Arc<Line>) -> Arc<Tier> {
     reserve_of(reply_max, line)

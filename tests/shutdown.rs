@@ -193,29 +193,6 @@ fn a_second_request_shortens_the_grace() {
     net::over(&mut half);
 }
 
-/// A processor that is busy hears of it late, and its connections have no longer for that.
-#[test]
-fn the_grace_begins_when_it_is_asked_for() {
-    let grace = Duration::from_secs(2);
-    let (user, go) = gated();
-    let running = serve(LengthPrefixed::default(), |_| {}, user);
-    let mut half = connect(running.local_addr());
-    half.write_all(&frame(b"half")[..6]).expect("taken");
-    until(&running, "it has begun", |numbers| numbers.bytes_buffered == 6);
-    let mut first = connect(running.local_addr());
-    send(&mut first, b"stop");
-    until(&running, "it stands", |numbers| numbers.bytes_in == 14);
-    running.stopper().shutdown(grace, Finish::Answer);
-    thread::sleep(grace);
-    let start = Instant::now();
-    go.send(()).expect("it stands");
-    let numbers = check_end(running.join().expect("nothing failed"));
-    assert!(start.elapsed() < grace, "the grace was over already: {:?}", start.elapsed());
-    assert_eq!(numbers.closed_by(CloseKind::Shutdown), 2);
-    assert_eq!(rest(&mut first), frame(b"stop"));
-    net::over(&mut half);
-}
-
 #[test]
 fn read_out_answers_every_whole_message_that_was_sent_before() {
     const PEERS: usize = 30;

@@ -130,3 +130,34 @@ fn who_has_waited_in_line_is_read_before_anybody_behind_it_takes_its_block() -> 
     assert_eq!(simulation.metrics().messages_in, GOOD as u64);
     Ok(())
 }
+
+/// What counts is what came while others waited: neither the beginnings of those who stall, if that is shorter than a
+/// second, nor who was the last to send a byte, if it is longer.
+#[test]
+fn whoever_sends_most_while_others_wait_keeps_its_block_however_long_they_do() -> Result<(), Broken> {
+    for (famine, pause) in [(SECOND / 5, SECOND / 10), (SECOND, SECOND / 2), (10 * SECOND, 4 * SECOND)] {
+        let mut config = config();
+        config.timeouts.famine = famine;
+        let mut simulation =
+            Simulation::new(1, config, LengthPrefixed::new(LARGE), |_, _| user).expect("the settings fit");
+        let good = simulation.connect(Weather::calm()).expect("there is room");
+        let message = frame(&[b'g'; LARGE]);
+        assert!(good.send(&message[..50_000]));
+        simulation.run_for(famine)?;
+        let dribble = stalled(&simulation, 30);
+        for piece in message[50_000..].chunks(2_000) {
+            assert!(good.send(piece), "famine {famine:?}, closed: {:?}", simulation.closed());
+            for _ in 0..8 {
+                simulation.run_for(pause / 8)?;
+                dribble.iter().for_each(|peer| {
+                    let _ = peer.send(b"s");
+                });
+            }
+        }
+        simulation.run_for(SECOND)?;
+        assert_eq!(simulation.metrics().messages_in, 1, "famine {famine:?}");
+        let evicted = simulation.metrics().evictions[2];
+        assert!(evicted >= 20, "those who stall make room for each other: {evicted}");
+    }
+    Ok(())
+}

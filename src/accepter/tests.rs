@@ -64,7 +64,7 @@ impl Desk {
     }
 
     fn shut_down(&self) {
-        self.control.request(request(Duration::ZERO));
+        self.control.request(Shutdown::at_once(Instant::now()));
     }
 }
 
@@ -130,21 +130,37 @@ fn while_the_grace_lasts_the_rest_of_the_backlog_waits_for_room() {
     thread.join().expect("no panic").expect("no error");
 }
 
+/// However long it has waited for room, and however late it looks.
 #[test]
 fn at_the_end_a_shorter_grace_begins_when_it_is_asked_for() {
-    let shorter = Duration::from_secs(1);
-    let (desk, accepter) = Desk::open(1, 8);
-    let _peers: Vec<_> = (0..2).map(|_| desk.connect()).collect();
+    let (desk, mut accepter) = Desk::open(8, 8);
+    let (start, second) = (Instant::now(), Duration::from_secs(1));
+    let ask = |at, grace| {
+        let (asked, grace) = (start + at * second, grace * second);
+        desk.control.request(Shutdown { asked, grace, finish: Finish::Answer });
+    };
+    let mut lasts = |at| {
+        let waited = accepter.wait_at_the_end(start + at * second, Duration::ZERO, Awaited::RoomAtTheEnd);
+        waited.expect("no error")
+    };
+    ask(0, 1000);
+    assert!(lasts(999) && !lasts(1000));
+    ask(500, 10);
+    assert!(lasts(509), "it begins when it is asked for, and not with the first");
+    assert!(!lasts(510), "it does not begin when the accepter looks");
+}
+
+#[test]
+fn at_the_end_a_shorter_grace_ends_the_wait_of_the_accepter_and_not_its_work() {
+    let (desk, mut accepter) = Desk::open(1, 8);
+    let _peer = desk.connect();
+    assert_eq!(accepter.accept_some(1), Outcome::More);
     desk.control.request(request(LONG * 100));
-    let thread = thread::spawn(|| accepter.run());
-    desk.wait(|| (desk.handover.waiting() == 1).then_some(()));
-    // It has waited for room for longer than the shorter grace lasts.
-    thread::sleep(shorter);
-    desk.control.request(request(shorter));
-    // Time to hear of it, and not more.
-    thread::sleep(shorter / 4);
-    drop((desk.next(), desk.next()));
-    thread.join().expect("no panic").expect("no error");
+    let waited = accepter.wait_at_the_end(Instant::now(), LONG, |until| {
+        desk.control.request(request(LONG * 50));
+        Awaited::RoomAtTheEnd(until)
+    });
+    assert!(waited.expect("no error"), "the grace lasts");
 }
 
 #[test]
@@ -332,7 +348,7 @@ fn at_the_end_newcomers_do_not_end_a_wait() {
     // Nobody has taken it yet, so the poll tells of it at once.
     let _peer = desk.connect();
     let (began, longest) = (Instant::now(), Duration::from_millis(50));
-    let waited = accepter.wait_at_the_end(longest, |until| Awaited::FewerAtTheEnd(0, until));
+    let waited = accepter.wait_at_the_end(began, longest, |until| Awaited::FewerAtTheEnd(0, until));
     assert!(waited.expect("no error"), "the grace lasts");
     assert!(began.elapsed() >= longest, "{:?}", began.elapsed());
 }

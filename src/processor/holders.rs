@@ -1,5 +1,7 @@
 //! Who holds inbound blocks, how much each received of late, and who gives one up when nobody else does.
 
+use std::time::{Duration, Instant};
+
 use super::blocks::SMALL;
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Connection, HolderAt};
@@ -14,7 +16,8 @@ pub(crate) struct Holders {
     entries: Vec<Holder>,
 }
 
-/// A connection with an unfinished message. Bytes are counted by the quarter of a second, for this one and the three before.
+/// A connection with an unfinished message. Bytes are counted by the quarter of the famine time, for this one and the three
+/// before.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Holder {
     slot: u32,
@@ -23,8 +26,41 @@ pub(super) struct Holder {
     received: [u32; QUARTERS],
 }
 
-/// All together are less than `famine` by default: what came before somebody began to wait for so long counts no more.
+/// All together are no longer than `famine`: what came before somebody began to wait for so long counts no more.
 const QUARTERS: usize = 4;
+/// The shortest quarter, for a famine time of next to nothing.
+const QUARTER_LEAST: Duration = Duration::from_millis(1);
+
+/// Numbers the quarters of the famine time.
+#[derive(Debug)]
+pub(super) struct Quarters {
+    number: u32,
+    ends: Instant,
+    micros: u64,
+}
+
+impl Quarters {
+    pub(super) fn new(now: Instant, famine: Duration) -> Self {
+        let micros = (famine / QUARTERS as u32).max(QUARTER_LEAST).as_micros() as u64;
+        Self { number: 0, ends: now + Duration::from_micros(micros), micros }
+    }
+
+    /// The number of the quarter in which `now` is. Asked for each read: it divides once a quarter, and not each time.
+    #[inline]
+    fn at(&mut self, now: Instant) -> u32 {
+        if now >= self.ends {
+            self.pass(now);
+        }
+        self.number
+    }
+
+    /// The next one begins where this one ends, however late that is noticed: all would be longer together otherwise.
+    fn pass(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.ends).as_micros() as u64 / self.micros + 1;
+        self.number = self.number.wrapping_add(passed as u32);
+        self.ends += Duration::from_micros(passed * self.micros);
+    }
+}
 
 impl Holder {
     fn new(slot: u32, bytes: usize, quarter: u32) -> Self {
@@ -97,14 +133,10 @@ impl Holders {
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    fn quarter_of_now(&self) -> u32 {
-        let since = self.now.saturating_duration_since(self.started);
-        (since.as_secs() as u32).wrapping_mul(4).wrapping_add(since.subsec_millis() / 250)
-    }
-
     /// The connection has a block now.
     pub(super) fn note_holder(&mut self, slot: u32, bytes: usize) {
-        self.add_holder(Holder::new(slot, bytes, self.quarter_of_now()));
+        let quarter = self.quarters.at(self.now);
+        self.add_holder(Holder::new(slot, bytes, quarter));
     }
 
     /// The connection has a larger block now. What it received before counts no more for that than it did: those who stall
@@ -124,7 +156,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// The connection received bytes into its block.
     pub(super) fn note_received(&mut self, slot: u32, bytes: usize) {
-        let quarter = self.quarter_of_now();
+        let quarter = self.quarters.at(self.now);
         if let Some(at) = self.table.at(slot).and_then(|connection| connection.holder) {
             self.holders[at.tier()].receive(at.index(), bytes, quarter);
         }
@@ -142,7 +174,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Evicts the holder that received least of late; false if there is none that may be evicted.
     pub(super) fn evict_least(&mut self, tier: usize, for_slot: u32) -> bool {
-        let (quarter, table) = (self.quarter_of_now(), &self.table);
+        let (quarter, table) = (self.quarters.at(self.now), &self.table);
         let may_evict = |slot: u32| slot != for_slot && table.at(slot).is_some_and(|found| is_evictable(tier, found));
         let victim = self.holders[tier].least(quarter, may_evict);
         let Some(slot) = victim else { return false };
@@ -171,12 +203,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_is_who_received_least_in_the_last_second() {
+    fn the_least_is_who_received_least_in_the_last_four_quarters() {
         let mut holders = Holders::new(3);
         let fast = holders.add(Holder::new(1, 10_000, 100));
         holders.add(Holder::new(2, 5, 100));
         holders.add(Holder::new(3, 50_000, 96));
-        assert_eq!(holders.least(100, |_| true), Some(3), "what came a second ago counts no more");
+        assert_eq!(holders.least(100, |_| true), Some(3), "what came four quarters ago counts no more");
         assert_eq!(holders.least(100, |slot| slot != 3), Some(2));
         holders.receive(fast, 1, 101);
         assert_eq!(holders.least(103, |slot| slot != 3), Some(2), "the three quarters before count");
@@ -185,5 +217,27 @@ mod tests {
         assert_eq!(holders.least(108, |slot| slot != 3), Some(2), "of two that are quiet, who was so first");
         assert_eq!(holders.remove(fast).1, Some(3), "the last takes the free index");
         assert_eq!(holders.least(101, |_| false), None);
+    }
+
+    #[test]
+    fn four_quarters_are_no_longer_than_the_famine_time_and_not_much_shorter() {
+        let start = Instant::now();
+        for famine in [4, 200, 1000, 10_000, 3_600_000].map(Duration::from_millis) {
+            let mut quarters = Quarters::new(start, famine);
+            let mut holder = Holder::new(0, 7, quarters.at(start + famine / 8));
+            assert_eq!(holder.of_late(quarters.at(start + famine - famine / 1000)), 7, "it came not long ago");
+            assert_eq!(holder.of_late(quarters.at(start + famine)), 0);
+            // Also if nobody has looked for long: a quarter begins when it would have, and not when somebody looks.
+            let later = start + famine * 9 / 8;
+            holder.receive(7, quarters.at(later));
+            assert_eq!(holder.of_late(quarters.at(later + famine * 3 / 4)), 7);
+            assert_eq!(holder.of_late(quarters.at(later + famine * 7 / 8)), 0);
+        }
+        let mut least = Quarters::new(start, Duration::from_nanos(1));
+        assert_eq!((least.at(start), least.at(start + QUARTER_LEAST)), (0, 1));
+        let years = Duration::from_secs(100 * 365 * 86_400);
+        let passed = least.at(start + years);
+        assert_eq!(passed, years.as_millis() as u32, "numbers begin anew");
+        assert_eq!(least.at(start + years + QUARTER_LEAST), passed.wrapping_add(1));
     }
 }

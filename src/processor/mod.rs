@@ -44,6 +44,7 @@ use answer_room::AnswerRoom;
 pub(crate) use crowd::Crowd;
 use foreign::foreign;
 pub(crate) use holders::Holders;
+use holders::Quarters;
 #[cfg(feature = "sim")]
 pub(crate) use inspect::{Inspected, Overview};
 use lines::Waiters;
@@ -109,6 +110,7 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     answer_room: AnswerRoom,
     slow_peers: SlowPeers,
     holders: [Holders; TIERS],
+    quarters: Quarters,
     phase: Phase,
     /// Why it can't sleep any more.
     failure: Option<io::Error>,
@@ -152,6 +154,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             answer_room: AnswerRoom::default(),
             slow_peers: SlowPeers::default(),
             holders: [0, 1, 2].map(|tier| Holders::new(links.inbound.tiers()[tier].count())),
+            quarters: Quarters::new(now, settings.timeouts.famine),
             phase: Phase::Serving,
             failure: None,
             now,
@@ -283,7 +286,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !self.run.is_empty() || !self.go_on.is_empty() || !self.to_write.is_empty() {
             return Some(Duration::ZERO);
         }
-        let others = [self.user_due, self.famine_due(), self.phase.until()];
+        let others = [self.user_due, self.famine_due(), self.phase.until(self.now)];
         let due = others.into_iter().fold(self.wheel.next_due(), earlier);
         due.map(|due| due.saturating_duration_since(self.now))
     }

@@ -258,6 +258,12 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         Ok(done(self))
     }
 
+    /// Asks the server to go down, as another thread would: the grace begins now, however late a processor hears of it.
+    /// [`shutdown`](Self::shutdown) lets it end.
+    pub fn ask_to_go_down(&self, grace: Duration, finish: Finish) {
+        self.shared.control.request(Shutdown { asked: self.network.now(), grace, finish });
+    }
+
     /// Takes the server down and checks what holds at the end: every connection was closed once, and every block is
     /// home.
     ///
@@ -268,7 +274,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
     /// A law was broken.
     pub fn shutdown(mut self, grace: Duration, finish: Finish) -> Result<Report, Broken> {
         self.end_accepting();
-        self.shared.control.request(Shutdown { asked: self.network.now(), grace, finish });
+        self.ask_to_go_down(grace, finish);
         let (start, jumps) = (self.network.elapsed(), self.network.counts().jumps);
         while self.running && self.step()? {}
         let took = self.network.elapsed() - start;

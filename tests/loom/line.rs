@@ -1,9 +1,9 @@
-//! The line for blocks: who stands in it is woken by a block that comes home, by its turn, or by the end.
+//! Blocks that come home, and the line for them: who stands in it is woken by a block, by its turn, or by the end.
 
 use std::sync::Arc;
 
 use loom::thread;
-use sluicegate::internals::{Line, SharedPool, Tier, encoder, finish, reserve};
+use sluicegate::internals::{Line, SharedPool, Tier, encoder, finish, keep, reserve};
 use sluicegate::{TierConfig, WakeFlag};
 
 use super::bed::Bed;
@@ -186,5 +186,20 @@ fn the_processor_is_told_of_a_block_that_comes_home() {
         }
         assert!(room.block().lease().is_some());
         holder.join().expect("no panic");
+    });
+}
+
+/// It is in use as long as it is kept: whoever looks in between does not see it in use and kept by nobody.
+#[test]
+fn a_kept_block_that_is_let_go_is_home_in_every_moment() {
+    check(3, || {
+        let room = room();
+        let mut kept = room.block().lease().expect("there is one");
+        assert!(!room.pool.all_home(), "it is in use");
+        keep(&mut kept);
+        let user = thread::spawn(move || drop(kept));
+        assert!(room.pool.all_home(), "LAW home");
+        user.join().expect("no panic");
+        room.assert_home();
     });
 }
