@@ -123,7 +123,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.wait_for_answer_room(slot);
             return false;
         }
-        self.finds_spare(slot, available) && self.user_is_ready(slot)
+        self.ensure_spare_or_wait(slot, available) && self.user_is_ready(slot)
     }
 
     /// What was staged in this turn may leave at once: only a socket that pushes back holds its connection up.

@@ -27,16 +27,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.waiters.are_none() && self.has_all_at_hand() {
             return Some(medium);
         }
-        if self.is_told_of_bytes_later(slot) {
+        if self.leave_to_selector(slot) {
             return None;
         }
         if !self.is_behind(slot, LineFor::Block(SMALL)) {
-            let has_small = self.has_rest(SMALL, slot);
+            let has_small = self.ensure_rest(slot, SMALL);
             let nobody_waits = self.waiters.is_empty(LineFor::Block(MEDIUM));
-            if nobody_waits && self.has_rest(MEDIUM, slot) && self.find_spare(medium, slot) {
+            if nobody_waits && self.ensure_rest(slot, MEDIUM) && self.ensure_spare(slot, medium) {
                 return Some(medium);
             }
-            if has_small && self.find_spare(small, slot) {
+            if has_small && self.ensure_spare(slot, small) {
                 return Some(small);
             }
         }
@@ -45,8 +45,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// That a newcomer has something to say is only assumed. As long as it would cost somebody's block, or a place in line,
-    /// the assumption is dropped: the selector, which watches it from the end of this turn on, will say so if it has.
-    fn is_told_of_bytes_later(&mut self, slot: u32) -> bool {
+    /// the assumption is dropped, and this is true: the selector, which watches it from the end of this turn on, will say so if
+    /// it has.
+    fn leave_to_selector(&mut self, slot: u32) -> bool {
         let is_free = self.waiters.are_none() && self.could_rest(SMALL) && self.could_spare(SMALL);
         // One that is opened while the server goes down must be read before that counts it as idle.
         let serves = matches!(self.phase, Phase::Serving);
@@ -84,8 +85,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         Some(block)
     }
 
-    /// True if a block for an unfinished rest is at hand.
-    pub(super) fn has_rest(&mut self, tier: usize, slot: u32) -> bool {
+    /// Sees to it that a block for an unfinished rest is at hand. A small one is not waited for: somebody else may be evicted
+    /// for it.
+    pub(super) fn ensure_rest(&mut self, slot: u32, tier: usize) -> bool {
         while !self.rests.has(tier) {
             match self.lease_partial(tier) {
                 Some(block) => drop(self.rests.accept(block)),
@@ -126,9 +128,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.links.inbound.tier_for(available).is_some_and(|tier| self.spares.has(tier))
     }
 
-    /// The same, after a spare was looked for. Without one the connection stands in line.
-    pub(super) fn finds_spare(&mut self, slot: u32, available: usize) -> bool {
-        self.find_spare(available, slot) || self.wait_for_spare(slot, available)
+    /// The same, after a spare was looked for. False: there is none, and the connection stands in line.
+    pub(super) fn ensure_spare_or_wait(&mut self, slot: u32, available: usize) -> bool {
+        self.ensure_spare(slot, available) || self.wait_for_spare(slot, available)
     }
 
     #[cold]
@@ -138,8 +140,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         false
     }
 
-    /// True if a spare for so many bytes is at hand, for which nobody has waited for longer.
-    pub(super) fn find_spare(&mut self, bytes: usize, slot: u32) -> bool {
+    /// Sees to it that a spare for so many bytes is at hand, for which nobody has waited for longer. Somebody else may be
+    /// evicted for a small one.
+    pub(super) fn ensure_spare(&mut self, slot: u32, bytes: usize) -> bool {
         let smallest = self.links.inbound.tier_for(bytes).unwrap_or(LARGE);
         for tier in smallest..TIERS {
             if self.is_behind_for_spare(slot, tier) {

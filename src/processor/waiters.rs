@@ -180,7 +180,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                     block.map(|block| self.promote(slot, block)).is_some()
                 }
                 Wants::Rest => self.finds_what_a_read_needs(tier, slot),
-                Wants::Turn => self.finds_spare_of(tier, slot),
+                Wants::Turn => self.ensure_spare_of(slot, tier),
             };
             if served {
                 served_any = true;
@@ -198,16 +198,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// A small read, or a medium one for which nobody waits: the turn looks for itself what it may read.
     fn finds_what_a_read_needs(&mut self, tier: usize, slot: u32) -> bool {
-        let small = self.finds_spare_of(tier, slot) && self.has_rest(tier, slot);
-        small || (self.could_read_medium() && self.finds_spare_of(MEDIUM, slot) && self.has_rest(MEDIUM, slot))
+        let small = self.ensure_spare_of(slot, tier) && self.ensure_rest(slot, tier);
+        small || (self.could_read_medium() && self.ensure_spare_of(slot, MEDIUM) && self.ensure_rest(slot, MEDIUM))
     }
 
     fn could_read_medium(&self) -> bool {
         self.waiters.is_empty(LineFor::Block(MEDIUM)) && self.could_rest(MEDIUM) && self.could_spare(MEDIUM)
     }
 
-    fn finds_spare_of(&mut self, tier: usize, slot: u32) -> bool {
-        self.find_spare(self.links.inbound.tiers()[tier].capacity(), slot)
+    fn ensure_spare_of(&mut self, slot: u32, tier: usize) -> bool {
+        self.ensure_spare(slot, self.links.inbound.tiers()[tier].capacity())
     }
 
     /// Evicts a holder of the tier once its first waiter has waited for the famine time; true if there was one.

@@ -103,7 +103,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: a newcomer who is silent takes somebody's block",
         file: "src/processor/blocks.rs",
-        from: "if self.is_told_of_bytes_later(slot) {",
-        to: "if slot == u32::MAX && self.is_told_of_bytes_later(slot) {",
+        from: "if self.leave_to_selector(slot) {",
+        to: "if slot == u32::MAX && self.leave_to_selector(slot) {",
     },
 ];
