@@ -144,8 +144,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "memory: output stops no input",
         file: "src/processor/backpressure.rs",
-        from: "let undelivered = connection.outbound.bytes() + self.desk.out.len();\n        if",
-        to: "let undelivered = 0 * (connection.outbound.bytes() + self.desk.out.len());\n        if",
+        from: "let undelivered = connection.undelivered.bytes() + self.desk.out.len();\n        if",
+        to: "let undelivered = 0 * (connection.undelivered.bytes() + self.desk.out.len());\n        if",
     },
     Mutant {
         name: "memory: more is owed to a connection than it may be",
@@ -348,7 +348,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "order: an answer overtakes those in the queue",
         file: "src/processor/write.rs",
-        from: "table.at_mut(slot).filter(|connection| connection.outbound.is_empty()) else { return 0 };",
+        from: "table.at_mut(slot).filter(|connection| connection.undelivered.is_empty()) else { return 0 };",
         to: "table.at_mut(slot) else { return 0 };",
     },
     Mutant {

@@ -66,21 +66,21 @@ const NONE: u32 = u32::MAX;
 /// How many pieces a reserve may be cut into, at most.
 const PIECES: usize = 16;
 
-/// One connection's outbound queue: a list in [`Segments`].
+/// What one connection has been sent and its peer has not taken: a list in [`Segments`].
 #[derive(Debug, Clone, Copy)]
-pub struct Queue {
+pub struct Undelivered {
     head: u32,
     tail: u32,
     bytes: usize,
 }
 
-impl Default for Queue {
+impl Default for Undelivered {
     fn default() -> Self {
         Self { head: NONE, tail: NONE, bytes: 0 }
     }
 }
 
-impl Queue {
+impl Undelivered {
     /// Undelivered bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -144,7 +144,7 @@ impl Segments {
 
     /// Puts `segment` behind `queue`. A little piece is copied into the last block of the queue when it fits there, so
     /// that many small answers do not hold a block each. A segment that found no place comes back as the error.
-    pub fn push(&mut self, queue: &mut Queue, segment: Segment) -> Result<(), Segment> {
+    pub fn push(&mut self, queue: &mut Undelivered, segment: Segment) -> Result<(), Segment> {
         let length = segment.len();
         if length == 0 {
             return Ok(());
@@ -161,7 +161,7 @@ impl Segments {
         Ok(())
     }
 
-    fn coalesce(&mut self, queue: &Queue, segment: &Segment) -> bool {
+    fn coalesce(&mut self, queue: &Undelivered, segment: &Segment) -> bool {
         let bytes = segment.bytes();
         if queue.tail == NONE || bytes.len() > COPY_BELOW {
             return false;
@@ -191,7 +191,7 @@ impl Segments {
     }
 
     /// Fills `slices` with the undelivered bytes from the front of `queue`; returns how many slices that were.
-    pub fn gather<'a>(&'a self, queue: &Queue, slices: &mut [IoSlice<'a>]) -> usize {
+    pub fn gather<'a>(&'a self, queue: &Undelivered, slices: &mut [IoSlice<'a>]) -> usize {
         let mut node = queue.head;
         let mut count = 0;
         while node != NONE && count < slices.len() {
@@ -206,7 +206,7 @@ impl Segments {
     }
 
     /// Counts `count` bytes at the front of `queue` as delivered; what is used up goes to `done`.
-    pub fn advance(&mut self, queue: &mut Queue, mut count: usize, mut done: impl FnMut(Segment)) {
+    pub fn advance(&mut self, queue: &mut Undelivered, mut count: usize, mut done: impl FnMut(Segment)) {
         queue.bytes -= count;
         while queue.head != NONE {
             let Some(segment) = &mut self.nodes[queue.head as usize].segment else { return };
@@ -221,7 +221,7 @@ impl Segments {
     }
 
     /// Drops everything in `queue`; returns how many bytes that were.
-    pub fn clear(&mut self, queue: &mut Queue) -> usize {
+    pub fn clear(&mut self, queue: &mut Undelivered) -> usize {
         let dropped = queue.bytes;
         while self.pop(queue).is_some() {}
         queue.bytes = 0;
@@ -230,7 +230,7 @@ impl Segments {
 
     /// Moves what lies in a reserve into blocks of the pool, in pieces if need be. True while a reserve is still in
     /// `queue`.
-    pub fn repay(&mut self, queue: &mut Queue, pool: &mut Pool) -> bool {
+    pub fn repay(&mut self, queue: &mut Undelivered, pool: &mut Pool) -> bool {
         while let Some(node) = self.reserve_in(queue) {
             if !self.repay_piece(queue, node, pool) {
                 return true;
@@ -240,13 +240,13 @@ impl Segments {
     }
 
     /// True if [`repay`](Self::repay) would find a block.
-    pub fn could_repay(&self, queue: &Queue, pool: &Pool) -> bool {
+    pub fn could_repay(&self, queue: &Undelivered, pool: &Pool) -> bool {
         let reserve = self.reserve_in(queue).and_then(|node| self.nodes[node as usize].segment.as_ref());
         reserve.is_some_and(|segment| self.tier_for_piece(segment.len(), pool).is_some())
     }
 
     /// Moves the front of the reserve in `node` into a block that takes its place; what is left of it goes behind.
-    fn repay_piece(&mut self, queue: &mut Queue, node: u32, pool: &mut Pool) -> bool {
+    fn repay_piece(&mut self, queue: &mut Undelivered, node: u32, pool: &mut Pool) -> bool {
         let Some(Segment::Block { block: reserve, start }) = &self.nodes[node as usize].segment else { return false };
         let left = &reserve.filled()[*start..];
         let Some(mut block) = self.tier_for_piece(left.len(), pool).and_then(|tier| pool.lease(tier)) else {
@@ -274,7 +274,7 @@ impl Segments {
         (fitting..TIERS).chain(smaller).find(|tier| pool.available(*tier) > 0)
     }
 
-    fn insert_behind(&mut self, queue: &mut Queue, node: u32, segment: Segment) {
+    fn insert_behind(&mut self, queue: &mut Undelivered, node: u32, segment: Segment) {
         let behind = self.allocate(segment);
         debug_assert!(behind.is_ok(), "a piece is cut off only if there is room for it");
         let Ok(behind) = behind else { return };
@@ -285,7 +285,7 @@ impl Segments {
     }
 
     /// The first node of `queue` that holds a reserve: the processor's, or the workers'.
-    fn reserve_in(&self, queue: &Queue) -> Option<u32> {
+    fn reserve_in(&self, queue: &Undelivered) -> Option<u32> {
         let mut node = queue.head;
         while node != NONE {
             let Node { segment, next } = &self.nodes[node as usize];
@@ -298,7 +298,7 @@ impl Segments {
     }
 
     /// Takes the front segment off the list; its bytes stay counted.
-    fn pop(&mut self, queue: &mut Queue) -> Option<Segment> {
+    fn pop(&mut self, queue: &mut Undelivered) -> Option<Segment> {
         if queue.head == NONE {
             return None;
         }
@@ -323,15 +323,15 @@ mod tests {
     use super::*;
     use crate::wake::WakeFlag;
 
-    fn bytes_of(segments: &Segments, queue: &Queue) -> Vec<u8> {
+    fn bytes_of(segments: &Segments, queue: &Undelivered) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 64];
         let count = segments.gather(queue, &mut slices);
         slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
     }
 
     /// A queue of a few bytes, then a reserve with `length` of them, then a few more; and what they are.
-    fn queue_with_reserve(segments: &mut Segments, reserve: &Arc<Tier>, length: usize) -> (Queue, Vec<u8>) {
-        let mut queue = Queue::default();
+    fn queue_with_reserve(segments: &mut Segments, reserve: &Arc<Tier>, length: usize) -> (Undelivered, Vec<u8>) {
+        let mut queue = Undelivered::default();
         let pattern: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
         let mut block = reserve.lease().expect("the reserve is whole");
         assert_eq!(block.push(&pattern), length);

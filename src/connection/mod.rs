@@ -11,7 +11,7 @@ mod when_full;
 use std::num::NonZeroU32;
 use std::time::Instant;
 
-use crate::buffer::{Inbound, Queue};
+use crate::buffer::{Inbound, Undelivered};
 use crate::id::ConnectionId;
 use crate::outbox::OwedList;
 use crate::protocol::{Peer, Protocol, Refusal};
@@ -33,7 +33,7 @@ pub(crate) struct Connection<K, P> {
     /// The parse state.
     pub(crate) protocol: P,
     pub(crate) inbound: Inbound,
-    pub(crate) outbound: Queue,
+    pub(crate) undelivered: Undelivered,
     pub(crate) owed: OwedList,
     pub(crate) deadlines: Deadlines,
     /// How long the unfinished message will be, if it said so.
@@ -126,7 +126,7 @@ impl<K, P: Protocol> Connection<K, P> {
             socket,
             protocol,
             inbound: Inbound::default(),
-            outbound: Queue::default(),
+            undelivered: Undelivered::default(),
             owed: OwedList::default(),
             deadlines: Deadlines::new(now),
             needs: 0,
@@ -172,6 +172,6 @@ impl<K, P: Protocol> Connection<K, P> {
 
     /// True between messages with nothing owed and nothing undelivered.
     pub(crate) fn is_idle(&self) -> bool {
-        self.inbound.buffered() == 0 && self.owed.count() == 0 && self.outbound.is_empty()
+        self.inbound.buffered() == 0 && self.owed.count() == 0 && self.undelivered.is_empty()
     }
 }

@@ -68,7 +68,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(pool) = desk.out.pool() else { return };
         answer_room.reserve_at.retain(|slot| {
             let connection = table.at_mut(*slot);
-            connection.is_some_and(|connection| segments.repay(&mut connection.outbound, pool))
+            connection.is_some_and(|connection| segments.repay(&mut connection.undelivered, pool))
         });
     }
 
@@ -76,7 +76,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// served, when nobody listened.
     pub(super) fn could_repay(&self) -> bool {
         let Some(pool) = self.desk.out.look_at_pool() else { return false };
-        let mut queues = self.answer_room.reserve_at.iter().filter_map(|slot| Some(&self.table.at(*slot)?.outbound));
+        let mut queues = self.answer_room.reserve_at.iter().filter_map(|slot| Some(&self.table.at(*slot)?.undelivered));
         queues.any(|queue| self.segments.could_repay(queue, pool))
     }
 

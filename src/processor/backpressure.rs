@@ -146,16 +146,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     #[inline]
     fn is_high(&self, connection: &Connection<S::Socket, P>) -> bool {
-        let undelivered = connection.outbound.bytes() + self.desk.out.len();
+        let undelivered = connection.undelivered.bytes() + self.desk.out.len();
         if undelivered >= self.settings.watermarks.high {
             return true;
         }
-        !connection.outbound.is_empty() && undelivered >= self.outbound_to_share() / FREE_DIVISOR
+        !connection.undelivered.is_empty() && undelivered >= self.outbound_to_share() / FREE_DIVISOR
     }
 
     pub(super) fn hold_if_high(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot).filter(|connection| self.is_high(connection)) else { return };
-        let undelivered = connection.outbound.bytes();
+        let undelivered = connection.undelivered.bytes();
         // Over its share only, because others hold the pool: that is no fault of its own, and will pass.
         let full = undelivered >= self.settings.watermarks.high;
         match full && connection.flags.close_when_full {
@@ -167,7 +167,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn release_if_low(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
         let low = self.settings.watermarks.low.min(self.outbound_to_share() / FREE_DIVISOR / LOW_DIVISOR);
-        if connection.outbound.bytes() <= low {
+        if connection.undelivered.bytes() <= low {
             self.unpause(slot, PauseReason::OutboundHigh);
         }
     }

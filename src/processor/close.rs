@@ -90,7 +90,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Everything was delivered: says so to the peer, and waits for its end.
     fn half_close(&mut self, slot: u32) {
         let Some(connection) = self.table.at_mut(slot) else { return };
-        if !connection.outbound.is_empty() {
+        if !connection.undelivered.is_empty() {
             return;
         }
         // Nothing can arrive any more: the answer has nothing to fear from a reset.
@@ -168,7 +168,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.release_inbound(slot, dropped_because(reason.kind()));
         self.wheel.clear(slot);
         let Some(mut connection) = self.table.remove(slot) else { return };
-        let undelivered = self.segments.clear(&mut connection.outbound);
+        let undelivered = self.segments.clear(&mut connection.undelivered);
         // What is staged belongs to the connection that has its turn, which is this one then.
         let cut_short = undelivered > 0 || connection.owed.count() > 0 || !self.desk.out.is_empty();
         let first = connection.ending.take().map(|ending| ending.reason);

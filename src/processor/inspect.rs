@@ -108,7 +108,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             gave_up_replies: connection.ending.as_ref().is_some_and(|ending| ending.gave_up_replies),
             tier: connection.inbound.tier(),
             buffered: connection.inbound.buffered(),
-            queued: connection.outbound.bytes(),
+            queued: connection.undelivered.bytes(),
             owed: connection.owed.count(),
             readable: flags.readable,
             undecoded: flags.undecoded,

@@ -212,7 +212,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         for segment in segments {
             // A worker's answer may lie in the workers' reserve.
             self.answer_room.note_reserve(slot, &segment);
-            let pushed = self.segments.push(&mut connection.outbound, segment);
+            let pushed = self.segments.push(&mut connection.undelivered, segment);
             debug_assert!(pushed.is_ok(), "room was checked before the answer was taken");
         }
         self.links.metrics.messages_out.add(1);

@@ -342,7 +342,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if buffered as u64 != snapshot.bytes_buffered {
             return Err(format!("{buffered} bytes are buffered, {} are counted", snapshot.bytes_buffered));
         }
-        let queued: usize = self.table.iter().map(|connection| connection.outbound.bytes()).sum();
+        let queued: usize = self.table.iter().map(|connection| connection.undelivered.bytes()).sum();
         if queued as u64 != snapshot.bytes_outbound {
             return Err(format!("{queued} bytes are queued for peers, {} are counted", snapshot.bytes_outbound));
         }

@@ -5,7 +5,7 @@ use std::mem;
 
 use super::foreign::foreign;
 use super::{Processor, Selector};
-use crate::buffer::Queue;
+use crate::buffer::Undelivered;
 use crate::connection::{CloseReason, Connection, Unanswered};
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{AtOnce, Outcome};
@@ -26,10 +26,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let handled = foreign(&links.metrics, PROCESS, || {
             connection.flags.said_last = P::is_last(&layout);
             let exchange = exchange_of::<P>(&layout, last);
-            let Connection { peer, outbound, socket, .. } = connection;
+            let Connection { peer, undelivered, socket, .. } = connection;
             let message = Message::shared(peer, layout, bytes, spares);
             handed_over = true;
-            user.process(message, desk.reply(peer.connection, exchange, way(outbound, socket)));
+            user.process(message, desk.reply(peer.connection, exchange, way(undelivered, socket)));
         });
         connection.message_ends(bytes.len());
         self.account(slot, bytes.len(), handed_over, handled.is_err());
@@ -45,13 +45,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let handled = foreign(&links.metrics, PROCESS, || {
             connection.flags.said_last = P::is_last(&layout);
             let exchange = exchange_of::<P>(&layout, last);
-            let Connection { peer, inbound, outbound, socket, .. } = connection;
+            let Connection { peer, inbound, undelivered, socket, .. } = connection;
             let message = match inbound.is_whole(consumed) {
                 true => Message::whole(peer, layout, inbound),
                 false => Message::shared(peer, layout, &inbound.live()[..consumed], spares),
             };
             handed_over = true;
-            user.process(message, desk.reply(peer.connection, exchange, way(outbound, socket)));
+            user.process(message, desk.reply(peer.connection, exchange, way(undelivered, socket)));
         });
         connection.message_ends(consumed);
         self.links.metrics.bytes_buffered.sub(consumed);
@@ -148,7 +148,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 }
 
 /// The socket, if what is answered now is the next that it gets.
-fn way<'a, W: Write + Send>(waiting: &Queue, socket: &'a mut W) -> Option<&'a mut (dyn Write + Send)> {
+fn way<'a, W: Write + Send>(waiting: &Undelivered, socket: &'a mut W) -> Option<&'a mut (dyn Write + Send)> {
     if waiting.is_empty() { Some(socket) } else { None }
 }
 

@@ -90,7 +90,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Everybody's output that waits in a queue.
     fn outputs(&self) -> impl Iterator<Item = (&Output, u32)> {
-        let undelivered = self.table.iter().filter(|connection| !connection.outbound.is_empty());
+        let undelivered = self.table.iter().filter(|connection| !connection.undelivered.is_empty());
         undelivered.filter_map(|connection| Some((connection.deadlines.output()?, connection.id().slot())))
     }
 
@@ -103,7 +103,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn give_up(&mut self, slot: u32, pause: Duration) -> Instant {
-        let undelivered = self.table.at(slot).map_or(0, |connection| connection.outbound.bytes());
+        let undelivered = self.table.at(slot).map_or(0, |connection| connection.undelivered.bytes());
         self.close_now(slot, CloseReason::EvictedOutbound { undelivered });
         self.now + pause
     }

@@ -66,7 +66,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             }
             Expiry::WriteStall => {
                 let since = deadlines.output().map_or(now, |output| output.moved);
-                let (elapsed, undelivered) = (now.saturating_duration_since(since), connection.outbound.bytes());
+                let (elapsed, undelivered) = (now.saturating_duration_since(since), connection.undelivered.bytes());
                 self.close_now(slot, CloseReason::WriteStalled { elapsed, undelivered });
             }
             Expiry::Reply => self.give_up_replies(slot),

@@ -24,7 +24,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Puts the connection into the queue of those to be written.
     pub(super) fn enqueue_write(&mut self, slot: u32) {
-        if self.table.at(slot).is_some_and(|connection| !connection.outbound.is_empty()) {
+        if self.table.at(slot).is_some_and(|connection| !connection.undelivered.is_empty()) {
             self.to_write.push(slot);
         }
     }
@@ -55,7 +55,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     #[inline(always)]
     fn write_staged(&mut self, slot: u32) -> usize {
         let Self { table, desk, .. } = self;
-        let Some(connection) = table.at_mut(slot).filter(|connection| connection.outbound.is_empty()) else { return 0 };
+        let Some(connection) = table.at_mut(slot).filter(|connection| connection.undelivered.is_empty()) else {
+            return 0;
+        };
         let wrote = match desk.out.one_piece() {
             Some(bytes) => write(&mut connection.socket, &[IoSlice::new(bytes)]),
             None => write_pieces(&mut connection.socket, &desk.out),
@@ -84,7 +86,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             let bytes = segment.len();
             answer_room.note_reserve(slot, &segment);
             let queued = match &mut connection {
-                Some(connection) => segments.push(&mut connection.outbound, segment).is_ok(),
+                Some(connection) => segments.push(&mut connection.undelivered, segment).is_ok(),
                 None => false,
             };
             lost += if queued { 0 } else { bytes };
@@ -99,7 +101,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// The socket pushed back: asks to hear of room, and holds the connection's input if too much waits already.
     fn wait_for_socket(&mut self, slot: u32) {
-        let Some(connection) = self.table.at_mut(slot).filter(|connection| !connection.outbound.is_empty()) else {
+        let Some(connection) = self.table.at_mut(slot).filter(|connection| !connection.undelivered.is_empty()) else {
             return;
         };
         connection.deadlines.output_waits(self.now);
@@ -118,11 +120,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn deliver(&mut self, slot: u32) {
         loop {
             let Some(connection) = self.table.at_mut(slot) else { return };
-            if connection.outbound.is_empty() {
+            if connection.undelivered.is_empty() {
                 return self.delivered_all(slot);
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.segments.gather(&connection.outbound, &mut slices);
+            let count = self.segments.gather(&connection.undelivered, &mut slices);
             let wrote = match write(&mut connection.socket, &slices[..count]) {
                 Ok(wrote) => wrote,
                 Err(kind) => return self.socket_failed(slot, kind),
@@ -140,7 +142,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         let Self { table, segments, desk, links, now, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
-        segments.advance(&mut connection.outbound, bytes, |segment| desk.out.recycle(segment));
+        segments.advance(&mut connection.undelivered, bytes, |segment| desk.out.recycle(segment));
         connection.deadlines.output_moves(*now, bytes);
         links.outbox.unqueued(slot, bytes);
         links.metrics.bytes_out.add(bytes);
