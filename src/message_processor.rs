@@ -75,7 +75,7 @@ where
     P: Protocol,
     F: FnMut(Message<'_, P>, Reply<'_, P>) + Send,
 {
-    // A function of its own would copy both, just written in small pieces, in large ones: the processor waits for that.
+    // Inlined: a call would copy both arguments, just written in small pieces, in large ones, for which the CPU stalls.
     #[inline(always)]
     fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>) {
         self(message, reply);

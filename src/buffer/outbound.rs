@@ -183,7 +183,7 @@ impl Outbound {
     }
 
     /// The same, and the `Date` line to be copied there: from where it lies, because a line that passes through the stack is
-    /// written there in small pieces and read in large ones, which the processor has to wait for.
+    /// written there in small pieces and read in large ones, for which the CPU stalls.
     #[inline]
     pub(crate) fn room_and_date_line(&mut self, len: usize) -> Option<(Room<'_>, &[u8; DATE_LINE])> {
         if !self.ensure_room(len) {

@@ -29,7 +29,7 @@ pub(crate) struct Overview {
     /// Outbound blocks in the connections' queues and with the processor itself, by tier; the reserves behind the pool's.
     pub(crate) outbound_blocks: [usize; TIERS + 1],
     /// LAW memory: what each room takes, in bytes or places, and what was counted for it at start.
-    pub(crate) rooms: Vec<(&'static str, u64, u64)>,
+    pub(crate) memory_rows: Vec<(&'static str, u64, u64)>,
     /// It takes what others left in the outbox; false while there is no room for it.
     pub(crate) takes_outbound: bool,
 }
@@ -73,11 +73,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             [0, 1, 2].map(|tier| usize::from(self.spares.has(tier)) + usize::from(self.rests.has(tier)));
         overview.outbound_blocks = self.segments.blocks();
         overview.outbound_blocks[0] += usize::from(self.desk.out.is_warm());
-        self.inspect_rooms(&mut overview.rooms);
+        self.inspect_memory_rows(&mut overview.memory_rows);
         overview.takes_outbound = self.can_take_outbound();
     }
 
-    fn inspect_rooms(&self, rooms: &mut Vec<(&'static str, u64, u64)>) {
+    fn inspect_memory_rows(&self, memory_rows: &mut Vec<(&'static str, u64, u64)>) {
         let max = self.settings.connections_max;
         let endings = self.table.iter().filter(|connection| connection.ending.is_some()).count();
         let queues = self.run.reserved() + self.go_on.reserved() + self.to_write.reserved() + self.waiters.reserved();
@@ -87,8 +87,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             let (reserved, counted) = (self.holders[tier].reserved(), blocks * Holders::PER_BLOCK);
             ("holders of a tier's blocks", reserved as u64, counted as u64)
         });
-        rooms.clear();
-        rooms.extend([
+        memory_rows.clear();
+        memory_rows.extend([
             ("connection table", table, Self::table_memory(max)),
             ("timers", self.wheel.reserved() as u64, Wheel::memory(max) as u64),
             ("outbound segments", self.segments.reserved(), Segments::memory(self.settings.segments_max)),
@@ -96,7 +96,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             ("scratch", self.scratch.len() as u64, self.settings.scratch as u64),
             ("events of one sleep", self.ready.capacity() as u64, EVENTS as u64),
         ]);
-        rooms.extend(holders);
+        memory_rows.extend(holders);
     }
 
     fn inspect_connection(&self, connection: &Connection<S::Socket, P>) -> Inspected {

@@ -217,7 +217,7 @@ impl Scene<'_> {
         });
         let counted = bounds.into_iter().chain(reserves).chain(blocks);
         let counted = counted.map(|(what, count, max)| (what, count as u64, max as u64));
-        match counted.chain(overview.rooms.iter().copied()).find(|(_, count, max)| count > max) {
+        match counted.chain(overview.memory_rows.iter().copied()).find(|(_, count, max)| count > max) {
             Some((what, count, max)) => Err(("memory", format!("{what}: {count}, and the bound is {max}"))),
             None => Ok(()),
         }

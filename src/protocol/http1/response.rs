@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::exchange::Exchange;
 use super::grammar;
-use super::head_lines::{HEAD_MOST, Head};
-use super::lines::Lines;
+use super::head_writer::{HEAD_MOST, HeadWriter};
+use super::user_fields::UserFields;
 use super::{Http1, status};
 use crate::buffer::{COPY_BELOW, Outbound};
 use crate::clock::DATE_LINE;
@@ -39,7 +39,7 @@ pub struct Response<'b> {
     /// Empty: there is none.
     content_type: &'static str,
     /// `None`: there are none. To clear room for them takes time.
-    lines: Option<Lines>,
+    lines: Option<UserFields>,
     body: Body<'b>,
 }
 
@@ -120,18 +120,18 @@ impl<'b> Response<'b> {
             "" => 0,
             value => CONTENT_TYPE.len() + value.len() + 2,
         };
-        content_type + self.lines.as_ref().map_or(0, Lines::len)
+        content_type + self.lines.as_ref().map_or(0, UserFields::len)
     }
 
     /// The same lines, as they go out.
     #[inline]
-    fn write_lines<'m>(&self, head: Head<'m>) -> Head<'m> {
+    fn write_lines<'m>(&self, head: HeadWriter<'m>) -> HeadWriter<'m> {
         let head = match self.content_type {
             "" => head,
             value => head.push(CONTENT_TYPE).extend(value.as_bytes()).push(b"\r\n"),
         };
         match &self.lines {
-            Some(lines) => lines.pieces().into_iter().fold(head, Head::extend),
+            Some(lines) => lines.pieces().into_iter().fold(head, HeadWriter::extend),
             None => head,
         }
     }
@@ -284,7 +284,7 @@ impl<'b> Encode<Response<'b>> for Http1 {
             Some((mut room, date_line)) => {
                 let bytes = room.bytes();
                 let size = bytes.len();
-                let head = own.write(Head::new(bytes), date_line);
+                let head = own.write(HeadWriter::new(bytes), date_line);
                 let left = response.write_lines(head).push(b"\r\n").extend(copied).left();
                 room.fill(size - left);
             }
@@ -326,7 +326,8 @@ impl Response<'_> {
     #[inline(never)]
     fn write_head(&self, exchange: Exchange, out: &mut Outbound, follow: usize) {
         let mut memory = [0; HEAD_MOST];
-        let left = OwnLines::of(self, exchange, self.body.len()).write(Head::new(&mut memory), &out.date_line()).left();
+        let left =
+            OwnLines::of(self, exchange, self.body.len()).write(HeadWriter::new(&mut memory), &out.date_line()).left();
         let len = HEAD_MOST - left;
         out.expect(len + self.lines_len() + 2 + follow);
         out.put(&memory[..len]);
@@ -362,7 +363,7 @@ impl OwnLines {
     }
 
     #[inline]
-    fn write<'m>(&self, head: Head<'m>, date_line: &[u8; DATE_LINE]) -> Head<'m> {
+    fn write<'m>(&self, head: HeadWriter<'m>, date_line: &[u8; DATE_LINE]) -> HeadWriter<'m> {
         let head = head.status_and_date(self.status, date_line);
         let head = match self.content_length {
             Some(length) => head.content_length(length),

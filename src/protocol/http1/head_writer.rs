@@ -9,9 +9,9 @@ pub(super) const HEAD_MOST: usize = 192;
 /// The head of an answer, and what follows it, appended piece by piece. Most pieces have a length that the compiler knows, so
 /// that copying them takes no call; and it is no more than what is left of the memory, handed from piece to piece, so that
 /// the compiler can keep it in registers.
-pub(super) struct Head<'m>(&'m mut [u8]);
+pub(super) struct HeadWriter<'m>(&'m mut [u8]);
 
-impl<'m> Head<'m> {
+impl<'m> HeadWriter<'m> {
     /// An empty one, in that memory, which is at least as long as all that will be appended.
     #[inline]
     pub(super) fn new(memory: &'m mut [u8]) -> Self {
@@ -109,7 +109,7 @@ mod tests {
     fn lengths() {
         for length in [0, 9, 10, 99, 100, 999, 1000, 12_345, usize::MAX] {
             let mut memory = [0; 64];
-            let left = Head::new(&mut memory).content_length(length).left();
+            let left = HeadWriter::new(&mut memory).content_length(length).left();
             assert_eq!(&memory[..64 - left], format!("Content-Length: {length}\r\n").as_bytes());
         }
     }
@@ -119,7 +119,7 @@ mod tests {
         let mut most = 0;
         for status in 200..600 {
             let mut memory = [0; 2 * HEAD_MOST];
-            let head = Head::new(&mut memory).status_and_date(status, &[b'd'; DATE_LINE]);
+            let head = HeadWriter::new(&mut memory).status_and_date(status, &[b'd'; DATE_LINE]);
             let head = head.content_length(usize::MAX).extend(b"Connection: keep-alive, upgrade\r\n").push(b"\r\n");
             most = most.max(2 * HEAD_MOST - head.left());
         }

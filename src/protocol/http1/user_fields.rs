@@ -5,20 +5,20 @@ const INLINE: usize = 192;
 
 /// Header lines, each with its CR LF.
 #[derive(Debug, Clone)]
-pub(super) struct Lines {
+pub(super) struct UserFields {
     inline: [u8; INLINE],
     used: usize,
     /// What did not fit; everything after the first such piece, so that the order stays.
     spilled: Vec<u8>,
 }
 
-impl Default for Lines {
+impl Default for UserFields {
     fn default() -> Self {
         Self { inline: [0; INLINE], used: 0, spilled: Vec::new() }
     }
 }
 
-impl Lines {
+impl UserFields {
     pub(super) fn len(&self) -> usize {
         self.used + self.spilled.len()
     }
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn spilling_keeps_the_order() {
-        let mut lines = Lines::default();
+        let mut lines = UserFields::default();
         let mut expected = Vec::new();
         for length in [100, 100, 1, 100] {
             let value = vec![b'a'; length];
