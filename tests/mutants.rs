@@ -246,7 +246,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ledger: delivered bytes stay on the shared gauge",
         file: "src/processor/write.rs",
-        from: "links.outbox.unqueued(slot, bytes);\n        links.metrics.bytes_out",
+        from: "links.outbox.count_delivered(slot, bytes);\n        links.metrics.bytes_out",
         to: "links.metrics.bytes_out",
     },
     Mutant {
@@ -348,8 +348,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "order: an answer overtakes those in the queue",
         file: "src/processor/write.rs",
-        from: "table.at_mut(slot).filter(|connection| connection.undelivered.is_empty()) else { return 0 };",
-        to: "table.at_mut(slot) else { return 0 };",
+        from: "table.at_mut(slot).filter(|connection| connection.undelivered.is_empty()) else {\n            return 0;",
+        to: "table.at_mut(slot) else {\n            return 0;",
     },
     Mutant {
         name: "order: the offset of a short write is not kept",

@@ -48,14 +48,11 @@ impl Inbound {
         }
     }
 
-    /// Forgets what lies behind the first `keep` live bytes; returns how many bytes that were.
-    pub fn keep(&mut self, keep: usize) -> usize {
-        let dropped = self.buffered().saturating_sub(keep);
-        let end = self.start + keep;
+    /// Forgets what lies behind the first `keep` live bytes.
+    pub fn keep(&mut self, keep: usize) {
         if let Some(block) = &mut self.block {
-            block.truncate(end);
+            block.truncate(self.start + keep);
         }
-        dropped
     }
 
     /// Gives the block up, with whatever it holds.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::segments::Segment;
-use super::{Block, Line, Pool, SharedPool, TIERS, Tier, TierConfig};
+use super::{Block, Line, Pool, SMALL, SharedPool, TIERS, Tier, TierConfig};
 use crate::wake::WakeFlag;
 
 /// The index of a reserve's tier: behind those of the pool.
@@ -84,7 +84,7 @@ impl Source {
     /// True if `block` may stay where the next answer begins: it is small, and no other is kept for that.
     #[inline]
     pub(super) fn keeps(&self, block: &Block) -> bool {
-        matches!(&self.from, From::Own { warm: None, .. }) && block.tier() == 0
+        matches!(&self.from, From::Own { warm: None, .. }) && block.tier() == SMALL
     }
 
     /// Brings a segment's block home. The processor keeps one small block at hand, in which the next answer begins: this
@@ -93,7 +93,7 @@ impl Source {
         let Segment::Block { mut block, .. } = segment else { return };
         if let From::Own { pool, warm, .. } = &mut self.from {
             match warm {
-                None if may_keep && block.tier() == 0 => {
+                None if may_keep && block.tier() == SMALL => {
                     block.truncate(0);
                     *warm = Some(block);
                 }

@@ -22,4 +22,5 @@ pub use tier::{Tier, TierConfig};
 pub(crate) use inbound::{Inbound, Spares};
 pub(crate) use lease::{RESERVE, reserve};
 pub(crate) use outbound::{ANSWER_SEGMENTS, QUEUED_SEGMENTS, SLICES};
+pub(crate) use pool::{LARGE, MEDIUM, SMALL};
 pub(crate) use segments::{COPY_BELOW, Segment, Segments, Undelivered};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::lease::{Source, largest};
 use super::segments::{COPY_BELOW, Segment};
-use super::{Block, Pool, SharedPool, Tier};
+use super::{Block, MEDIUM, Pool, SharedPool, Tier};
 use crate::clock::{DATE_LINE, DateText, WallClock};
 use crate::encode_error::EncodeError;
 
@@ -116,7 +116,7 @@ impl Outbound {
 
     fn new(source: Source, reply_max: usize, segments_max: usize, clock: Arc<WallClock>) -> Self {
         let (segments, date, answer) = (Vec::new(), DateText::default(), Answer::default());
-        let large = source.shared_pool().tiers()[1].size() / LARGE_DIVISOR;
+        let large = source.shared_pool().tiers()[MEDIUM].size() / LARGE_DIVISOR;
         Self { segments, bytes: 0, answer, source, reply_max, segments_max, large, clock, date }
     }
 

@@ -1,11 +1,18 @@
 //! The three tiers of one direction, as the processor thread sees them.
 
+use std::array;
 use std::sync::Arc;
 
 use super::{Block, Line, Tier, TierConfig};
 
 /// How many tiers a pool has: small, medium, large.
 pub const TIERS: usize = 3;
+/// The tier of small blocks. On the way in they are never waited for as long as a partial message holds one.
+pub(crate) const SMALL: usize = 0;
+/// The tier of medium blocks.
+pub(crate) const MEDIUM: usize = 1;
+/// The tier of large blocks.
+pub(crate) const LARGE: usize = 2;
 
 /// What the blocks of every tier hold beyond the tier's size: framing around a payload that fills its tier.
 pub const HEADROOM: usize = 512;
@@ -49,7 +56,8 @@ impl SharedPool {
     /// smaller ones, as long as there may be so many segments.
     pub(super) fn tiers_for(&self, wanted: usize, segments_left: usize) -> impl Iterator<Item = usize> + use<> {
         let fitting = self.tier_for(wanted).unwrap_or(TIERS - 1);
-        let affordable = [0, 1, 2].map(|tier| wanted.div_ceil(self.tiers[tier].capacity()) <= segments_left);
+        let affordable =
+            array::from_fn::<_, TIERS, _>(|tier| wanted.div_ceil(self.tiers[tier].capacity()) <= segments_left);
         (fitting..TIERS).chain((0..fitting).rev()).filter(move |tier| affordable[*tier])
     }
 
@@ -88,7 +96,7 @@ pub struct Pool {
 impl Pool {
     /// The processor's end of `shared`. At most `own_max` free blocks a tier are held back from the other threads.
     pub fn new(shared: Arc<SharedPool>, own_max: [usize; TIERS]) -> Self {
-        let own_max = [0, 1, 2].map(|tier| own_max[tier].min(shared.tiers[tier].count()));
+        let own_max = array::from_fn(|tier: usize| own_max[tier].min(shared.tiers[tier].count()));
         Self { own: own_max.map(Vec::with_capacity), own_max, shared }
     }
 

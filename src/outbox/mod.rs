@@ -202,12 +202,12 @@ impl Outbox {
     }
 
     /// Counts bytes that were queued at a connection by the processor itself.
-    pub(crate) fn queued(&self, slot: u32, bytes: usize) {
+    pub(crate) fn count_queued(&self, slot: u32, bytes: usize) {
         self.undelivered[slot as usize].add(bytes);
     }
 
     /// Counts bytes off that were delivered or dropped.
-    pub(crate) fn unqueued(&self, slot: u32, bytes: usize) {
+    pub(crate) fn count_delivered(&self, slot: u32, bytes: usize) {
         self.undelivered[slot as usize].sub(bytes);
     }
 

@@ -30,7 +30,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Not handed a message: the reserve is in use, or all segments are.
     #[cold]
     pub(super) fn wait_for_answer_room(&mut self, slot: u32) {
-        self.stand_in_line(slot, LineFor::AnswerRoom, Wants::Turn);
+        self.stand_in_line(slot, LineFor::AnswerRoom, Wants::AskAgain);
     }
 
     pub(super) fn relieve_outbound(&mut self) {

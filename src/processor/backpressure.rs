@@ -88,7 +88,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !connection.paused.is_empty() {
             return false;
         }
-        if budget.messages == 0 || self.desk.out.waiting_segments() >= STAGED_SEGMENTS {
+        if budget.messages == 0 || self.desk.out.staged_segments() >= STAGED_SEGMENTS {
             return self.end_turn(slot);
         }
         if self.is_high(connection) && !self.is_low_after_flush(slot) {
@@ -116,7 +116,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     #[cold]
     fn finds_everything(&mut self, slot: u32, available: usize) -> bool {
         if !self.desk.owed.has_room() || self.is_behind(slot, LineFor::OwedRoom) {
-            self.stand_in_line(slot, LineFor::OwedRoom, Wants::Turn);
+            self.stand_in_line(slot, LineFor::OwedRoom, Wants::AskAgain);
             return false;
         }
         if !self.has_room_for_answer() || self.is_behind(slot, LineFor::AnswerRoom) {
@@ -141,7 +141,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// True if one more answer finds its place whatever happens: the reserve is whole, and there are segments left.
     #[inline]
     fn has_room_for_answer(&self) -> bool {
-        self.segments.room() > self.desk.out.waiting_segments() + ANSWER_SEGMENTS && self.desk.out.reserve_whole()
+        self.segments.room() > self.desk.out.staged_segments() + ANSWER_SEGMENTS && self.desk.out.reserve_whole()
     }
 
     #[inline]
@@ -175,7 +175,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn user_is_ready(&mut self, slot: u32) -> bool {
         if self.is_behind(slot, LineFor::Ready) {
             // Not asked: a yes would be for whoever waits.
-            self.stand_in_line(slot, LineFor::Ready, Wants::Turn);
+            self.stand_in_line(slot, LineFor::Ready, Wants::AskAgain);
             return false;
         }
         self.ask_user() || self.user_is_ready_after_all(slot)
@@ -196,7 +196,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return true;
         }
         self.waiters.resuming = false;
-        self.stand_in_line(slot, LineFor::Ready, Wants::Turn);
+        self.stand_in_line(slot, LineFor::Ready, Wants::AskAgain);
         false
     }
 }

@@ -5,18 +5,11 @@
 
 use super::lines::{LineFor, Wants};
 use super::{Phase, Processor, Selector};
-use crate::buffer::{Block, TIERS};
+use crate::buffer::{Block, LARGE, MEDIUM, SMALL, TIERS};
 use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 use crate::reason::DropReason;
-
-/// The small tier. Its blocks are never waited for as long as a partial message holds one.
-pub(super) const SMALL: usize = 0;
-/// The medium tier.
-pub(super) const MEDIUM: usize = 1;
-/// The large tier.
-pub(super) const LARGE: usize = 2;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// How much may be read into the scratch: no more than what finds a block if it stays unfinished. `None`: the
@@ -136,7 +129,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     #[cold]
     fn wait_for_spare(&mut self, slot: u32, available: usize) -> bool {
         let tier = self.links.inbound.tier_for(available).unwrap_or(LARGE);
-        self.stand_in_line(slot, LineFor::Spare(tier), Wants::Turn);
+        self.stand_in_line(slot, LineFor::Spare(tier), Wants::AskAgain);
         false
     }
 

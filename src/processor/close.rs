@@ -95,7 +95,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         // Nothing can arrive any more: the answer has nothing to fear from a reset.
         if connection.has_heard_all() || self.selector.shutdown_write(&mut connection.socket).is_err() {
-            return self.close_now(slot, CloseReason::Finished);
+            return self.close_ended(slot);
         }
         connection.deadlines.linger(self.now);
         self.set_stage(slot, Stage::Lingering { dropped: 0 });
@@ -125,7 +125,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at_mut(slot) else { return 0 };
         let window = self.scratch.len().min(most);
         match connection.socket.read(&mut self.scratch[..window]) {
-            Ok(0) => self.close_now(slot, CloseReason::Finished),
+            Ok(0) => self.close_ended(slot),
             Ok(count) => {
                 if count < window && !connection.flags.read_closed {
                     connection.flags.readable = false;
@@ -135,7 +135,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 self.drop_inbound(DropReason::AfterClose, count);
                 self.set_stage(slot, Stage::Lingering { dropped });
                 if dropped > self.settings.timeouts.linger_bytes {
-                    self.close_now(slot, CloseReason::Finished);
+                    self.close_ended(slot);
                 }
                 return count;
             }
@@ -162,6 +162,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.close_now(slot, CloseReason::Socket(kind));
     }
 
+    /// Closes a connection whose end has come as far as it goes: for the reason for which that began.
+    pub(super) fn close_ended(&mut self, slot: u32) {
+        self.close_now(slot, CloseReason::Finished);
+    }
+
     /// Closes at once, with whatever is left undone. If the end had begun already, its first reason stands, unless that
     /// one says that nothing is left undone.
     pub(super) fn close_now(&mut self, slot: u32, reason: CloseReason) {
@@ -186,7 +191,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         let Peer { connection: id, address } = connection.peer;
         // With its parse state, which is not ours.
-        let _ = foreign(metrics, "the end of a protocol's state", || drop(connection));
+        let _ = foreign(metrics, "the drop of a protocol", || drop(connection));
         self.links.crowd.remove(address.ip(), Excess::of(&reason));
         self.links.handover.ended();
         log::debug!("{id} closed: {address}: {reason}");

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::blocks::SMALL;
 use super::{Processor, Selector};
+use crate::buffer::SMALL;
 use crate::connection::{CloseReason, Connection, HolderAt};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;

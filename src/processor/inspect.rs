@@ -1,5 +1,6 @@
 //! What a simulation looks at between two cycles. Nothing here changes anything.
 
+use std::array;
 use std::time::{Duration, Instant};
 
 use super::{ENDING, EVENTS, Holders, Processor, Selector};
@@ -70,7 +71,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         overview.owed = self.desk.owed.outstanding();
         overview.segments = self.settings.segments_max - self.segments.room();
         overview.set_aside =
-            [0, 1, 2].map(|tier| usize::from(self.spares.has(tier)) + usize::from(self.rests.has(tier)));
+            array::from_fn(|tier| usize::from(self.spares.has(tier)) + usize::from(self.rests.has(tier)));
         overview.outbound_blocks = self.segments.blocks();
         overview.outbound_blocks[0] += usize::from(self.desk.out.is_warm());
         self.inspect_memory_rows(&mut overview.memory_rows);

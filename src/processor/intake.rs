@@ -148,7 +148,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn apply_verdict(&mut self, slot: u32, verdict: Verdict) {
         match verdict {
             Verdict::Answered(encoded) => {
-                self.links.outbox.queued(slot, encoded.bytes);
+                self.links.outbox.count_queued(slot, encoded.bytes);
                 self.queue(slot, encoded);
             }
             Verdict::Unanswered => {

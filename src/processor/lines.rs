@@ -66,8 +66,8 @@ pub(super) enum Wants {
     Promotion,
     /// A block for the rest of what it is about to read, and a spare.
     Rest,
-    /// To be asked again.
-    Turn,
+    /// A turn, in which it asks again.
+    AskAgain,
 }
 
 /// A connection in a line.
@@ -235,7 +235,7 @@ mod tests {
     fn who_comes_back_has_its_old_place() {
         let mut waiters = Waiters::new(4);
         let line = LineFor::Ready;
-        let waiter = |slot, place| Waiter { slot, wants: Wants::Turn, wait: 0, place, since: Instant::now() };
+        let waiter = |slot, place| Waiter { slot, wants: Wants::AskAgain, wait: 0, place, since: Instant::now() };
         for (slot, place) in [(1, 10), (2, 20), (3, 30)] {
             waiters.join(line, waiter(slot, place));
         }

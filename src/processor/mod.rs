@@ -25,6 +25,7 @@ mod timeouts;
 mod waiters;
 mod write;
 
+use std::array;
 use std::io;
 use std::mem;
 use std::sync::Arc;
@@ -131,7 +132,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let max = settings.connections_max;
         let shared = Arc::clone(&links.outbox.pool);
         let share = |tier: usize| OWN_OUTBOUND[tier].min(shared.tiers()[tier].count() / OWN_OUTBOUND_DIVISOR);
-        let own_outbound = [0, 1, 2].map(share);
+        let own_outbound = array::from_fn(share);
         let outbound = Pool::new(shared, own_outbound);
         let clock = Arc::clone(&links.outbox.clock);
         let out = Outbound::of_processor(outbound, Arc::clone(&links.reserve), settings.reply_max, clock);
@@ -153,7 +154,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             waiters: Waiters::new(max),
             answer_room: AnswerRoom::default(),
             slow_peers: SlowPeers::default(),
-            holders: [0, 1, 2].map(|tier| Holders::new(links.inbound.tiers()[tier].count())),
+            holders: array::from_fn(|tier| Holders::new(links.inbound.tiers()[tier].count())),
             quarters: Quarters::new(now, settings.timeouts.famine),
             phase: Phase::Serving,
             failure: None,

@@ -66,7 +66,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Turn { messages, bytes } = self.settings.turn;
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop() else { break };
-            // Who is known to want much goes on behind the others at once.
+            // Who is known to want much goes on behind the others: a turn that may read nothing pauses it, and queues it there.
             let first = Budget::first(self.settings.turn);
             let bytes = if self.expects_much(slot) { 0 } else { first.bytes };
             self.turn(slot, Budget { bytes, ..first });

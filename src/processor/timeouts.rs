@@ -70,7 +70,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 self.close_now(slot, CloseReason::WriteStalled { elapsed, undelivered });
             }
             Expiry::Reply => self.give_up_replies(slot),
-            Expiry::Linger => self.close_now(slot, CloseReason::Finished),
+            Expiry::Linger => self.close_ended(slot),
         }
         self.rearm(slot);
     }

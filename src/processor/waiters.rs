@@ -6,11 +6,10 @@
 
 use std::time::Instant;
 
-use super::blocks::MEDIUM;
 use super::lines::{LineFor, Waiter, Wants};
 use super::read::Budget;
 use super::{Processor, Selector};
-use crate::buffer::TIERS;
+use crate::buffer::{MEDIUM, TIERS};
 use crate::connection::NO_PLACE;
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
@@ -141,7 +140,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             _ if !self.still_waits(&front, PauseReason::NoBlocks) => true,
             Wants::Promotion => self.could_rest(tier),
             Wants::Rest => (self.could_rest(tier) && self.could_spare(tier)) || self.could_read_medium(),
-            Wants::Turn => self.could_spare(tier),
+            Wants::AskAgain => self.could_spare(tier),
         }
     }
 
@@ -180,7 +179,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                     block.map(|block| self.promote(slot, block)).is_some()
                 }
                 Wants::Rest => self.finds_what_a_read_needs(tier, slot),
-                Wants::Turn => self.ensure_spare_of(slot, tier),
+                Wants::AskAgain => self.ensure_spare_of(slot, tier),
             };
             if served {
                 served_any = true;

@@ -73,16 +73,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// The socket did not take all: what is left goes to the connection's queue, and waits there.
     fn queue_staged(&mut self, slot: u32, delivered: usize) {
-        self.links.outbox.queued(slot, self.desk.out.len() - delivered);
-        self.settle_staged(slot, delivered);
+        self.links.outbox.count_queued(slot, self.desk.out.len() - delivered);
+        self.keep_undelivered(slot, delivered);
         self.wait_for_socket(slot);
     }
 
-    fn settle_staged(&mut self, slot: u32, delivered: usize) {
+    fn keep_undelivered(&mut self, slot: u32, delivered: usize) {
         let Self { table, desk, segments, answer_room, links, .. } = self;
         let mut lost = 0;
         let mut connection = table.at_mut(slot);
-        desk.out.settle(delivered, |segment| {
+        desk.out.take_undelivered(delivered, |segment| {
             let bytes = segment.len();
             answer_room.note_reserve(slot, &segment);
             let queued = match &mut connection {
@@ -95,7 +95,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             // The connection ended in between, with everything it was to be given.
             links.metrics.bytes_outbound.sub(lost);
             links.metrics.bytes_dropped[crate::reason::DropReason::Undelivered as usize].add(lost);
-            links.outbox.unqueued(slot, lost);
+            links.outbox.count_delivered(slot, lost);
         }
     }
 
@@ -136,6 +136,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
+    /// The peer has taken so many bytes of what waited for it.
     fn count_delivered(&mut self, slot: u32, bytes: usize) {
         if bytes == 0 {
             return;
@@ -144,7 +145,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = table.at_mut(slot) else { return };
         segments.advance(&mut connection.undelivered, bytes, |segment| desk.out.recycle(segment));
         connection.deadlines.output_moves(*now, bytes);
-        links.outbox.unqueued(slot, bytes);
+        links.outbox.count_delivered(slot, bytes);
         links.metrics.bytes_out.add(bytes);
         links.metrics.bytes_outbound.sub(bytes);
         self.release_if_low(slot);

@@ -16,7 +16,7 @@ impl Outbound {
     #[inline]
     pub(crate) fn begin(&mut self) {
         // The block that stayed is the answer's own if nothing is before it.
-        let (first_segment, first_byte) = (self.waiting_segments(), self.bytes);
+        let (first_segment, first_byte) = (self.staged_segments(), self.bytes);
         self.answer = Answer { first_segment, first_byte, ..Answer::default() };
     }
 
@@ -151,7 +151,7 @@ impl Outbound {
     }
 
     /// Empties it: the first `delivered` bytes have left, what is behind them goes to `rest`, segment by segment.
-    pub(crate) fn settle(&mut self, delivered: usize, mut rest: impl FnMut(Segment)) {
+    pub(crate) fn take_undelivered(&mut self, delivered: usize, mut rest: impl FnMut(Segment)) {
         let mut left = delivered;
         for mut segment in self.segments.drain(..) {
             let step = segment.len().min(left);
@@ -168,7 +168,7 @@ impl Outbound {
 
     /// How many segments wait to be delivered. The one in which the next answer begins may be there without waiting.
     #[inline]
-    pub(crate) fn waiting_segments(&self) -> usize {
+    pub(crate) fn staged_segments(&self) -> usize {
         if self.bytes == 0 { 0 } else { self.segments.len() }
     }
 

@@ -61,7 +61,7 @@ fn what_a_socket_leaves_of_a_large_answer_is_kept_in_its_place() {
             assert_eq!((out.to_vec(), out.len()), (all[taken..].to_vec(), all.len() - taken), "{length}: {taken}");
             stage(&mut out, b"the next");
             assert_eq!(out.to_vec(), [&all[taken..], b"the next"].concat());
-            out.settle(out.len(), |_| unreachable!("all of it has left"));
+            out.take_undelivered(out.len(), |_| unreachable!("all of it has left"));
             assert!(out.is_empty() && out.reserve_whole());
             assert!(
                 pool.tiers().iter().map(|tier| tier.in_use()).sum::<usize>() <= 1,
@@ -111,7 +111,7 @@ fn an_answer_of_a_worker_has_no_more_segments_than_its_place_in_the_queue() {
         whole[..8].copy_from_slice(b"prefixed");
         assert_eq!(out.finish(), Ok(whole.len()));
         assert_eq!(out.to_vec(), whole);
-        assert!(out.waiting_segments() <= QUEUED_SEGMENTS, "{} segments", out.waiting_segments());
+        assert!(out.staged_segments() <= QUEUED_SEGMENTS, "{} segments", out.staged_segments());
         drop(out.into_segments());
         assert!(pool.all_home());
     }
@@ -129,7 +129,7 @@ fn a_prefix_keeps_its_place_when_the_last_block_of_an_answer_is_exchanged() {
     rest.chunks(999).for_each(|chunk| out.put(chunk));
     out.patch(prefix, *b"prefixed");
     assert_eq!(out.to_vec(), [b"first", &shared[..], &shared, b"prefixed", &rest].concat());
-    assert_eq!(out.waiting_segments(), QUEUED_SEGMENTS);
+    assert_eq!(out.staged_segments(), QUEUED_SEGMENTS);
 }
 
 /// A small block stays for the next answer, and no more than one, wherever the others come from.
@@ -139,7 +139,7 @@ fn one_small_block_stays_for_the_next_answer() {
     let in_use = |tier: usize| pool.tiers()[tier].in_use();
     stage(&mut out, b"first");
     out.all_delivered();
-    assert_eq!((out.len(), out.waiting_segments(), in_use(0)), (0, 0, 1), "it stays, and nothing waits in it");
+    assert_eq!((out.len(), out.staged_segments(), in_use(0)), (0, 0, 1), "it stays, and nothing waits in it");
     stage(&mut out, b"second");
     assert_eq!((out.one_piece(), in_use(0)), (Some(&b"second"[..]), 1), "the next begins in it");
     out.all_delivered();
@@ -159,7 +159,7 @@ fn one_small_block_stays_for_the_next_answer() {
     out.put(&pattern(1000));
     assert_eq!(out.roll_back(), 1000);
     assert_eq!((out.to_vec(), out.len()), (EARLIER.to_vec(), EARLIER.len()));
-    out.settle(0, |segment| assert_eq!(segment.bytes(), EARLIER));
+    out.take_undelivered(0, |segment| assert_eq!(segment.bytes(), EARLIER));
     assert_eq!([in_use(0), in_use(1), in_use(2)], [0, 0, 0], "it went with what was left");
     drop(out);
     assert!(pool.all_home());
