@@ -31,6 +31,11 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
+    /// A request that waits for nobody.
+    pub fn at_once(asked: Instant) -> Self {
+        Self { asked, grace: Duration::ZERO, finish: Finish::Answer }
+    }
+
     /// When the grace is over. It is the same moment for all threads, however late one of them hears of it.
     pub fn until(&self) -> Instant {
         self.asked + self.grace

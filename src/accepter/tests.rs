@@ -64,7 +64,7 @@ impl Desk {
     }
 
     fn shut_down(&self) {
-        self.control.request(request(Duration::ZERO));
+        self.control.request(Shutdown::at_once(Instant::now()));
     }
 }
 

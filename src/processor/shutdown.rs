@@ -78,8 +78,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.failure.is_none() {
             log::error!("the selector failed, the server goes down: {error}");
             self.failure = Some(error);
-            let at_once = Shutdown { asked: self.now, grace: Duration::ZERO, finish: Finish::Answer };
-            self.links.control.request(at_once);
+            self.links.control.request(Shutdown::at_once(self.now));
         }
     }
 

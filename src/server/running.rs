@@ -27,7 +27,7 @@ pub(super) struct Threads {
 
 /// A shutdown that waits for nobody.
 pub(super) fn at_once() -> Shutdown {
-    request(Duration::ZERO, Finish::Answer)
+    Shutdown::at_once(Instant::now())
 }
 
 /// A request that is made now: from here on its grace is counted, by all threads alike.
