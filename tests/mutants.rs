@@ -372,8 +372,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "shutdown: the grace never ends",
         file: "src/processor/shutdown.rs",
-        from: "if until.is_some_and(|until| self.now >= until) {",
-        to: "if until.is_some_and(|until| self.now >= until + std::time::Duration::from_secs(1)) {",
+        from: "if self.now >= request.until() {",
+        to: "if self.now >= request.until() + std::time::Duration::from_secs(1) {",
     },
     Mutant {
         name: "selector: a socket is dropped while it is registered",

@@ -286,7 +286,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !self.run.is_empty() || !self.go_on.is_empty() || !self.to_write.is_empty() {
             return Some(Duration::ZERO);
         }
-        let others = [self.user_due, self.famine_due(), self.phase.until()];
+        let others = [self.user_due, self.famine_due(), self.phase.until(self.now)];
         let due = others.into_iter().fold(self.wheel.next_due(), earlier);
         due.map(|due| due.saturating_duration_since(self.now))
     }

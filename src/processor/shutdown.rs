@@ -25,8 +25,6 @@ pub(super) enum Phase {
     Serving,
     /// Connections finish what they have begun.
     Draining {
-        /// When the grace is over. `None` once it is.
-        until: Option<Instant>,
         request: Shutdown,
         /// When it is looked again which connections are quiet.
         look: Option<Instant>,
@@ -36,12 +34,11 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// When the grace is over, or it has to be looked again who is quiet.
-    pub(super) fn until(&self) -> Option<Instant> {
-        match self {
-            Self::Draining { until, look, .. } => (*until).into_iter().chain(*look).min(),
-            _ => None,
-        }
+    /// When the grace is over, if it is not yet; or when it has to be looked again who is quiet.
+    pub(super) fn until(&self, now: Instant) -> Option<Instant> {
+        let Self::Draining { request, look } = self else { return None };
+        let grace = Some(request.until()).filter(|until| now < *until);
+        grace.into_iter().chain(*look).min()
     }
 }
 
@@ -89,18 +86,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             Phase::Serving => {
                 let (name, open) = (&self.settings.name, self.table.iter().count());
                 log::info!("going down: {name} with {open} connections open, grace {:?}", newer.grace);
-                let until = Some(newer.until());
-                self.phase = Phase::Draining { until, request: newer, look: None };
+                self.phase = Phase::Draining { request: newer, look: None };
                 if self.answers_are_last() {
                     self.links.outbox.make_answers_last();
                 }
                 self.table.slots().for_each(|slot| self.begin_drain(slot));
             }
-            Phase::Draining { until, request, .. } if *request != newer => {
-                *request = newer;
-                *until = until.and(Some(newer.until()));
-            }
-            _ => {}
+            Phase::Draining { request, .. } => *request = newer,
+            Phase::Stopped => {}
         }
     }
 
@@ -166,14 +159,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Ends the drain when nothing is left, or when the grace is over.
     pub(super) fn advance_shutdown(&mut self) {
-        let Phase::Draining { until, .. } = &mut self.phase else { return };
-        if until.is_some_and(|until| self.now >= until) {
-            *until = None;
-            log::debug!("the grace is over");
-        }
-        let over = until.is_none();
+        let Phase::Draining { request, .. } = self.phase else { return };
         self.look_who_is_quiet();
-        if over {
+        if self.now >= request.until() {
+            if !self.table.is_empty() {
+                log::debug!("the grace is over");
+            }
             self.table.slots().for_each(|slot| self.close_now(slot, CloseReason::Shutdown));
             while self.links.handover.take().is_some() {
                 self.links.metrics.accepted_unserved.add(1);
