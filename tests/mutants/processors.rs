@@ -7,7 +7,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "shutdown: nobody is told that a selector has failed",
         file: "src/processor/shutdown.rs",
         from: "            self.links.control.request(Shutdown::at_once(self.now));\n",
-        to: "",
+        to: "            let _ = Shutdown::at_once(self.now);\n",
     },
     Mutant {
         name: "memory: one connection more than there may be of all processors",

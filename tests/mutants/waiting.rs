@@ -40,6 +40,18 @@ pub const MUTANTS: &[Mutant] = &[
         to: "        small || (false && self.could_read_medium()",
     },
     Mutant {
+        name: "liveness: whoever gets a larger block has received anew what it holds",
+        file: "src/processor/holders.rs",
+        from: "            self.add_holder(holder);",
+        to: "            let _ = holder;\n            let bytes = self.table.at(slot).map_or(0, |connection| connection.inbound.buffered());\n            self.note_holder(slot, bytes);",
+    },
+    Mutant {
+        name: "liveness: what was received is counted by quarters of a second, whatever the famine time is",
+        file: "src/processor/holders.rs",
+        from: "let micros = (famine / QUARTERS as u32)",
+        to: "let micros = (0 * famine + Duration::from_millis(250))",
+    },
+    Mutant {
         name: "memory: holders that have to grow",
         file: "src/processor/holders.rs",
         from: "entries: Vec::with_capacity(blocks)",
