@@ -1,9 +1,9 @@
 //! What one cycle of the processor costs without an operating system: everything between a read and a write, all of it
 //! this crate's own work.
 //!
-//! The sockets are simulated in the simplest way. Each has its request ready whenever it is asked, and takes whatever is
-//! written; the selector says once a cycle that every one of them can be read. So a request costs the one read and the
-//! one write that it costs in life, each of them a copy at most.
+//! The sockets are simulated in the simplest way. Each has its request ready whenever it is asked, and takes whatever
+//! is written; the selector says once a cycle that every one of them can be read. So a request costs the one read and
+//! the one write that it costs in life, each of them a copy at most.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem;

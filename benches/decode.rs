@@ -164,8 +164,8 @@ mod length_prefixed {
     }
 }
 
-/// Answers of one turn: as many as are pipelined, written into a block that is at hand already. Samples are small because
-/// each input is an outbound with pools of its own.
+/// Answers of one turn: as many as are pipelined, written into a block that is at hand already. Samples are small
+/// because each input is an outbound with pools of its own.
 #[divan::bench_group(sample_size = 16)]
 mod encode {
     use super::*;

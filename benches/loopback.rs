@@ -1,9 +1,9 @@
 //! Round trips over real sockets, beside a bare loop over the same mio.
 //!
-//! The bare loop knows how long each request is and has its answer ready: nothing that parses can be faster. All threads,
-//! the client's too, share one core (by `taskset`, where it is installed): on two, waking the other core costs more than
-//! everything that is measured here. After divan's table, both stand side by side with their ratio: as the client
-//! waits, which includes the client's own work, and in time that the server's threads were running.
+//! The bare loop knows how long each request is and has its answer ready: nothing that parses can be faster. All
+//! threads, the client's too, share one core (by `taskset`, where it is installed): on two, waking the other core costs
+//! more than everything that is measured here. After divan's table, both stand side by side with their ratio: as the
+//! client waits, which includes the client's own work, and in time that the server's threads were running.
 
 use std::collections::BTreeMap;
 use std::env;

@@ -64,8 +64,8 @@ impl MessageProcessor<LengthPrefixed> for Entrance {
         log::info!("{connection} has left: {reason}");
     }
 
-    /// A queue needs a bound and an answer to "what if it is full". Here: no message is decoded until there is room, the
-    /// sockets fill, and TCP slows down those who send.
+    /// A queue needs a bound and an answer to "what if it is full". Here: no message is decoded until there is room,
+    /// the sockets fill, and TCP slows down those who send.
     fn ready(&mut self) -> bool {
         self.0.state.lock().waiting.len() < WAITING_MAX
     }

@@ -59,8 +59,8 @@ impl Protocol for Lines {
         LINE_MAX
     }
 
-    /// `bytes` are all that have arrived and that no line has taken yet. It must not matter how they were cut into pieces
-    /// on their way: a line that is too long is too long whether its end is already here or not.
+    /// `bytes` are all that have arrived and that no line has taken yet. It must not matter how they were cut into
+    /// pieces on their way: a line that is too long is too long whether its end is already here or not.
     fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Line>, ProtocolError> {
         let within = &bytes[..bytes.len().min(LINE_MAX)];
         let Some(found) = within[self.searched..].iter().position(|&byte| byte == b'\n') else {

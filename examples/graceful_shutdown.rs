@@ -1,8 +1,8 @@
 //! The two ways to go down, each tried on a server with a client; prints what happens and ends by itself.
 //!
 //! - `Finish::Answer`, for those who are asked: what has begun is finished and answered, and nothing new begins.
-//! - `Finish::ReadOut`, for those who are told: what peers have sent already is read to its end, so that nothing of it is
-//!   lost.
+//! - `Finish::ReadOut`, for those who are told: what peers have sent already is read to its end, so that nothing of it
+//!   is lost.
 //!
 //! In both, the grace is a bound: connections that have not finished when it is over are closed as they are.
 

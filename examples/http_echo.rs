@@ -41,7 +41,8 @@ struct Args {
     /// Connections at once; further peers wait in the kernel's backlog
     #[arg(long, value_name = "N", default_value_t = 16384)]
     connections_max: usize,
-    /// Blocks of 4 KiB, 128 KiB and 1 MiB for requests (inbound), and as many for answers (outbound): most of the memory
+    /// Blocks of 4 KiB, 128 KiB and 1 MiB for requests (inbound), and as many for answers (outbound): most of the
+    /// memory
     #[arg(long, value_name = "S,M,L", default_value = "1024,128,16", value_parser = parse_blocks)]
     blocks: [usize; 3],
     /// Refuse to start if the memory ceiling is over this, such as 128M or 1G

@@ -31,10 +31,12 @@ pub use watch::{Awaited, Watch};
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
-/// Connections taken in one go at most, before it looks whether the server goes down. After a sleep it is one, and twice
-/// as many each time that there were more: one is mostly all there is, and to ask for another in vain is not cheap.
+/// Connections taken in one go at most, before it looks whether the server goes down. After a sleep it is one, and
+/// twice as many each time that there were more: one is mostly all there is, and to ask for another in vain is not
+/// cheap.
 const TURN: usize = 64;
-/// Connections in a row that failed before they were accepted; after so many something else must be wrong. Less than a turn.
+/// Connections in a row that failed before they were accepted; after so many something else must be wrong. Less than a
+/// turn.
 const FAILURES_MAX: usize = 32;
 
 /// Where the accepter sleeps: the listener and its poll. Made first, because others need its [`WakeFlag`].
@@ -160,8 +162,8 @@ impl Accepter {
     }
 
     /// The server goes down: whoever is in the backlog was promised a connection. No more than the backlog can hold, or
-    /// peers who keep on coming would hold the shutdown up. Waits while the grace lasts, for room, and for what the kernel
-    /// lacks.
+    /// peers who keep on coming would hold the shutdown up. Waits while the grace lasts, for room, and for what the
+    /// kernel lacks.
     fn accept_rest(&mut self) -> io::Result<()> {
         let mut tried = 0;
         while tried <= self.backlog {
@@ -208,8 +210,8 @@ impl Accepter {
         Ok(true)
     }
 
-    /// True if a peer is in the backlog. A listener that somebody else has shut down wakes the poll as well, for ever; but its
-    /// event is not readable, or says that it is at its end.
+    /// True if a peer is in the backlog. A listener that somebody else has shut down wakes the poll as well, for ever;
+    /// but its event is not readable, or says that it is at its end.
     fn is_awaited(&mut self) -> io::Result<bool> {
         // What is registered anew is told of at once, if there is anything to tell.
         self.poll.registry().reregister(&mut self.listener, LISTENER, Interest::READABLE)?;

@@ -10,8 +10,8 @@ use crate::wake::WakeFlag;
 /// What a connection may still do while the server goes down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// Idle connections close at once. A message whose first byte has arrived may finish, and is answered as the last of
-    /// its connection.
+    /// Idle connections close at once. A message whose first byte has arrived may finish, and is answered as the last
+    /// of its connection.
     Answer,
     /// What peers have already sent is read, also what is on its way or held by their kernels. Each connection is read
     /// until nothing has come for 50 ms; one that keeps sending is read for a second and then until its socket is
@@ -57,8 +57,8 @@ impl Control {
         Arc::new(Self { requested: AtomicBool::new(false), shutdown: Mutex::new(None), threads })
     }
 
-    /// Asks all threads to go down. The first request counts; a later one is ignored, except that its grace counts if that
-    /// is over sooner.
+    /// Asks all threads to go down. The first request counts; a later one is ignored, except that its grace counts if
+    /// that is over sooner.
     pub fn request(&self, shutdown: Shutdown) {
         let mut counts = self.shutdown.lock();
         *counts = Some(match *counts {

@@ -1,10 +1,10 @@
 //! TCP servers that cannot be pushed over: two threads, one cycle, a fixed amount of memory.
 //!
-//! An accepter thread hands sockets to a processor thread. The processor sleeps in one selector and does everything else
-//! in one cycle of fixed order: it reads, cuts messages out of the bytes, lends each to your [`MessageProcessor`], and
-//! writes the answers. Every byte that a peer can make the server hold has a place that was counted at start; the sum is
-//! printed ([`MemoryCeiling`]) and never exceeded. A full place pushes back through TCP to the peer who fills it, and
-//! nothing that was accepted is lost.
+//! An accepter thread hands sockets to a processor thread. The processor sleeps in one selector and does everything
+//! else in one cycle of fixed order: it reads, cuts messages out of the bytes, lends each to your [`MessageProcessor`],
+//! and writes the answers. Every byte that a peer can make the server hold has a place that was counted at start; the
+//! sum is printed ([`MemoryCeiling`]) and never exceeded. A full place pushes back through TCP to the peer who fills
+//! it, and nothing that was accepted is lost.
 //!
 //! # A server
 //!
@@ -37,7 +37,8 @@
 //!   can be made your own; a [`Reply`] answers now, a [`Deferred`] later from any thread, a [`WriteProxy`] unasked.
 //! - **Protocols.** [`http1`] and [`LengthPrefixed`] are built in. Both are written against the public traits
 //!   [`Protocol`] and [`Encode`], sans-IO, and so is yours.
-//! - **Memory.** [`Outbound`] is where answers are written; [`TierConfig`] says how many blocks of which size there are.
+//! - **Memory.** [`Outbound`] is where answers are written; [`TierConfig`] says how many blocks of which size there
+//!   are.
 //! - **Flow.** [`flow`] has what stands between a processor and threads of your own: a gate, a bounded queue, batches.
 //! - **The seam.** [`Selector`] is what the processor needs of the operating system. The simulator (feature `sim`) puts
 //!   another one there, with bytes in any pieces, resets, slow peers and jumps of the clock from a seed.
@@ -45,8 +46,8 @@
 //! # Tests of your own
 //!
 //! A protocol is a function of bytes: [`Protocol`] shows a test of one, with every cut of a stream, and
-//! [`Outbound::detached`] takes what it encodes. A [`MessageProcessor`] is tested in a simulation, with your protocol, in
-//! one thread and without waiting: the module `sim`, which the feature `sim` turns on.
+//! [`Outbound::detached`] takes what it encodes. A [`MessageProcessor`] is tested in a simulation, with your protocol,
+//! in one thread and without waiting: the module `sim`, which the feature `sim` turns on.
 //!
 //! ARCHITECTURE.md in the repository tells the whole design.
 

@@ -56,14 +56,15 @@ pub trait MessageProcessor<P: Protocol>: Send {
     }
 
     /// Asked before each message is decoded, never after. `true` promises to take one more message of the largest size;
-    /// `false` pauses the connection until [`WriteProxy::resume`], and keeps those that come after it waiting behind it.
+    /// `false` pauses the connection until [`WriteProxy::resume`], and keeps those that come after it waiting behind
+    /// it.
     fn ready(&mut self) -> bool {
         true
     }
 
     /// Runs last in every cycle; `now` is the time of that cycle. Returns when it wants to run again at the latest (a
-    /// batch that lingers, a message every second), or `None`: with whatever happens next. What it asked for before does
-    /// not count any more. A time that has passed has it run again at once.
+    /// batch that lingers, a message every second), or `None`: with whatever happens next. What it asked for before
+    /// does not count any more. A time that has passed has it run again at once.
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
         let _ = now;
         None

@@ -71,7 +71,8 @@ macro_rules! metrics {
         /// The counters at one moment. Each is exact; they were not read at the same instant.
         ///
         /// Where there are several processors, each number is the sum of theirs. That is also so for the most that was
-        /// ever in use (`..._high`): each had its own in a moment of its own, so all together never had more than the sum.
+        /// ever in use (`..._high`): each had its own in a moment of its own, so all together never had more than the
+        /// sum.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Snapshot {

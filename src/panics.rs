@@ -11,8 +11,9 @@ pub(crate) struct Panicked;
 
 /// Calls code of the user's or of a third party's protocol.
 ///
-/// What it was called with may be left half changed. The callers give up what the panic could have left so: the answer that
-/// was begun is rolled back, the parse state ends with its connection. The user's own state is the user's to keep sane.
+/// What it was called with may be left half changed. The callers give up what the panic could have left so: the answer
+/// that was begun is rolled back, the parse state ends with its connection. The user's own state is the user's to keep
+/// sane.
 #[inline(always)]
 pub(crate) fn guarded<T>(what: impl fmt::Display, call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| caught(&what, panic))

@@ -1,8 +1,8 @@
 //! The socket of one connection, which does not block.
 //!
-//! What is read and written goes to the kernel without a detour through libc: in a program with more than one thread its
-//! `recv` and `send` let other threads cancel the one that waits in them, which costs two locked instructions a call. A socket
-//! that does not block waits for nothing.
+//! What is read and written goes to the kernel without a detour through libc: in a program with more than one thread
+//! its `recv` and `send` let other threads cancel the one that waits in them, which costs two locked instructions a
+//! call. A socket that does not block waits for nothing.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;

@@ -2,7 +2,8 @@
 //!
 //! In life these are the standard library's, parking_lot's and crossbeam's, named here and nothing more. Under
 //! `--cfg loom` they are models of the same contracts, and loom runs what is built of them in every order of its
-//! threads: `tests/loom.rs`. What only counts or shows, and decides nothing between threads, does not come through here.
+//! threads: `tests/loom.rs`. What only counts or shows, and decides nothing between threads, does not come through
+//! here.
 
 #[cfg(loom)]
 mod model;

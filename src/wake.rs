@@ -6,10 +6,10 @@ use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// Wakes one sleeping thread; costs one atomic load while the thread is awake.
 ///
-/// The protocol. The sleeper calls [`fall_asleep`](Self::fall_asleep), **then** looks once more at everything that others
-/// may have left for it, and only then blocks. A waker first leaves its work, **then** calls [`wake`](Self::wake). All
-/// accesses are sequentially consistent, so at least one of the two sees the other: the sleeper finds the work, or the
-/// waker finds the flag and makes the system call.
+/// The protocol. The sleeper calls [`fall_asleep`](Self::fall_asleep), **then** looks once more at everything that
+/// others may have left for it, and only then blocks. A waker first leaves its work, **then** calls
+/// [`wake`](Self::wake). All accesses are sequentially consistent, so at least one of the two sees the other: the
+/// sleeper finds the work, or the waker finds the flag and makes the system call.
 pub struct WakeFlag {
     asleep: AtomicBool,
     call: Box<dyn Fn() + Send + Sync>,

@@ -1,7 +1,7 @@
 //! How often the processor thread asks the heap: for a message that is like those before it, not once.
 //!
-//! A counting allocator stands in front of the system's. It counts on the processor thread only, which says so itself in
-//! `started`.
+//! A counting allocator stands in front of the system's. It counts on the processor thread only, which says so itself
+//! in `started`.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -23,7 +23,8 @@ thread_local! {
 
 struct Counting;
 
-// The one place of the project with `unsafe`: an allocator can't be written without it. Everything is passed on as it came.
+// The one place of the project with `unsafe`: an allocator can't be written without it. Everything is passed on as it
+// came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
@@ -73,8 +74,9 @@ impl<P: Protocol, M: MessageProcessor<P>> MessageProcessor<P> for Counted<M> {
     }
 }
 
-/// How often the processor thread allocates over 1,000 round trips, after 1,000 to warm up: the least of three times, because
-/// how the bytes arrive is chance, and a way that they come for the first time may need a block that was never made.
+/// How often the processor thread allocates over 1,000 round trips, after 1,000 to warm up: the least of three times,
+/// because how the bytes arrive is chance, and a way that they come for the first time may need a block that was never
+/// made.
 fn allocations<P: Protocol>(
     protocol: P,
     processor: impl MessageProcessor<P> + 'static,
@@ -119,8 +121,8 @@ fn echo(message: Message<'_, Http1>, reply: Reply<'_, Http1>) {
 /// One test, because the count is the process's.
 #[test]
 fn a_message_like_those_before_it_takes_nothing_from_the_heap() {
-    // Blocks are made on first need. The message is given back before it is answered, or it would be chance how many blocks
-    // are in use at once, and when the last of them is made.
+    // Blocks are made on first need. The message is given back before it is answered, or it would be chance how many
+    // blocks are in use at once, and when the last of them is made.
     let work = |message: Message<'static, LengthPrefixed>, reply: Deferred<_>| {
         let payload = message.payload().to_vec();
         drop(message);

@@ -1,5 +1,5 @@
-//! How a connection ends whose client has asked for it (`Connection: close`): at once where nothing can be lost by it, and
-//! otherwise as all others.
+//! How a connection ends whose client has asked for it (`Connection: close`): at once where nothing can be lost by it,
+//! and otherwise as all others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +30,8 @@ fn whole(peer: &SimPeer) -> bool {
     peer.take_received().ends_with(b"\r\n\r\ndone")
 }
 
-/// What a peer that sends all of `sent` sees soon after: is the answer whole, has the server forgotten the connection, and
-/// how has it ended.
+/// What a peer that sends all of `sent` sees soon after: is the answer whole, has the server forgotten the connection,
+/// and how has it ended.
 fn soon_after(sent: &[&str]) -> Result<(bool, bool, Option<End>), Broken> {
     let mut simulation = simulation(at_once);
     let peer = simulation.connect(Weather::calm()).expect("room");
@@ -59,8 +59,9 @@ fn one_that_goes_on_talking_is_waited_for() -> Result<(), Broken> {
     Ok(())
 }
 
-/// What is behind its last message came in one piece with the end of that, and lies in the connection's block: a block is read
-/// into as far as it goes where nobody knows yet how long the message will be, or where the scratch could not hold it.
+/// What is behind its last message came in one piece with the end of that, and lies in the connection's block: a block
+/// is read into as far as it goes where nobody knows yet how long the message will be, or where the scratch could not
+/// hold it.
 #[test]
 fn also_one_whose_next_words_were_read_with_its_last() -> Result<(), Broken> {
     const LARGE: usize = 100_000;

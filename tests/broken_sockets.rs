@@ -33,7 +33,8 @@ impl MessageProcessor<LengthPrefixed> for Told {
     }
 }
 
-/// Whatever the selector had to say about a socket, its connection ended as reset; also those that the kernel had given up.
+/// Whatever the selector had to say about a socket, its connection ended as reset; also those that the kernel had given
+/// up.
 #[test]
 fn ends_once_a_broken_socket_is_the_end_for_its_own_reason_also_while_paused() -> Result<(), Broken> {
     let told = Told::default();

@@ -1,5 +1,5 @@
-//! A start that panics leaves nothing behind. In a program of its own: a backtrace takes more memory than a ceiling allows for
-//! that is measured beside it.
+//! A start that panics leaves nothing behind. In a program of its own: a backtrace takes more memory than a ceiling
+//! allows for that is measured beside it.
 
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};

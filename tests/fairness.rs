@@ -18,8 +18,8 @@ fn user(_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
     reply.none();
 }
 
-/// A hundred connections have 300 messages each, and in a turn each may have 64. In one cycle not all of them get one: so
-/// whoever has little to say is heard before that.
+/// A hundred connections have 300 messages each, and in a turn each may have 64. In one cycle not all of them get one:
+/// so whoever has little to say is heard before that.
 #[test]
 fn a_cycle_takes_little_from_those_who_want_much() -> Result<(), Broken> {
     let config = Config::default();
@@ -46,8 +46,8 @@ fn a_cycle_takes_little_from_those_who_want_much() -> Result<(), Broken> {
     Ok(())
 }
 
-/// A hundred peers are refused and go on talking, a quarter of a megabyte each. That is read and dropped, so that they can
-/// read why; but not in one cycle, and whoever asks meanwhile is answered in the next.
+/// A hundred peers are refused and go on talking, a quarter of a megabyte each. That is read and dropped, so that they
+/// can read why; but not in one cycle, and whoever asks meanwhile is answered in the next.
 #[test]
 fn a_cycle_takes_little_from_those_who_were_refused() -> Result<(), Broken> {
     const BEHIND: usize = 240_000;

@@ -12,8 +12,8 @@ fn user(message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) 
     reply.send(message.payload());
 }
 
-/// A server that is asked to go down while a message is half there, and then again, `later`, with `second` as its grace; the
-/// processor is `busy` all the time in between, or it is not. How long the end took since the first request.
+/// A server that is asked to go down while a message is half there, and then again, `later`, with `second` as its
+/// grace; the processor is `busy` all the time in between, or it is not. How long the end took since the first request.
 fn end(busy: bool, later: Duration, second: Duration) -> Result<Duration, Broken> {
     let mut config = Config::default();
     (config.timeouts.message, config.timeouts.rate_grace) = (1000 * SECOND, Duration::ZERO);

@@ -174,8 +174,8 @@ fn keeping(kept: &Kept) -> impl MessageProcessor<LengthPrefixed> + 'static {
     }
 }
 
-/// Waits until `at_first` messages or more are kept and somebody waits for a block; then lets go of them again and again,
-/// until all of the `messages` were answered. Returns the most that were kept at once.
+/// Waits until `at_first` messages or more are kept and somebody waits for a block; then lets go of them again and
+/// again, until all of the `messages` were answered. Returns the most that were kept at once.
 fn let_go(running: &Running<LengthPrefixed>, kept: &Kept, at_first: u64, messages: u64) -> usize {
     let waiting = |numbers: &Snapshot| numbers.paused[PauseReason::NoBlocks as usize];
     until(running, "blocks lack", |numbers| {
@@ -228,7 +228,8 @@ fn large_messages_that_are_kept_make_their_peer_wait_as_well() {
                 assert!(receive(&mut peer) == payload(number), "message {number}");
             }
         });
-        // The first has taken a large block along. What was read behind it lies in the other, and needs that as a spare.
+        // The first has taken a large block along. What was read behind it lies in the other, and needs that as a
+        // spare.
         assert!(let_go(&running, &kept, 1, MESSAGES as u64) <= 3 + 2);
     });
     assert_eq!(finish(running).evictions, [0; 3]);

@@ -1,5 +1,5 @@
-//! The parts of the load generator, with the tests that stand in their files. (`cargo test` builds examples, but does not
-//! test them, unless it is told to; then it does not build them.)
+//! The parts of the load generator, with the tests that stand in their files. (`cargo test` builds examples, but does
+//! not test them, unless it is told to; then it does not build them.)
 
 #![cfg(target_os = "linux")]
 #![allow(dead_code, reason = "main is missing, which uses it")]

@@ -1,8 +1,8 @@
-//! The log-collection agent of `examples/log_agent`: what it acknowledges is on disk, what it receives is not lost, and a
-//! disk that fails in any way costs time and nothing else.
+//! The log-collection agent of `examples/log_agent`: what it acknowledges is on disk, what it receives is not lost, and
+//! a disk that fails in any way costs time and nothing else.
 //!
-//! Most of it runs in this process, over a disk that fails on purpose. The unit tests of the example's own files run here
-//! as well, because examples have none of their own.
+//! Most of it runs in this process, over a disk that fails on purpose. The unit tests of the example's own files run
+//! here as well, because examples have none of their own.
 
 #![cfg(unix)]
 

@@ -3,8 +3,8 @@
 //!
 //!     cargo test --test mutants -- --ignored --nocapture
 //!
-//! copies the crate, plants one bug after the other in the copy, and runs the simulation over it. A bug that survives is
-//! a hole in the checks. Takes some minutes; `SLUICEGATE_MUTANT=text` picks those whose name has that text in it.
+//! copies the crate, plants one bug after the other in the copy, and runs the simulation over it. A bug that survives
+//! is a hole in the checks. Takes some minutes; `SLUICEGATE_MUTANT=text` picks those whose name has that text in it.
 
 mod mutants {
     pub mod foreign;
@@ -416,8 +416,8 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 /// The first line in which the simulation of the copy complains; `None` if it is content.
 fn complaint(crate_copy: &Path) -> Option<String> {
-    // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see, nor what
-    // becomes of the threads.
+    // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see, nor
+    // what becomes of the threads.
     let tests = "sim sim_regressions asked_to_close slow_peers server_config processors large_answers \
                  waiting panics unasked http1_limits fairness broken_sockets stalled read_out grace";
     let of_a_test = |test| complaint_of(&["--test", test], crate_copy);

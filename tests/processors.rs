@@ -326,7 +326,8 @@ fn a_processor_that_fails_brings_all_down() {
     send(&mut peers[0], b"?");
     until(&running, "a reply is owed", |numbers| numbers.owed == 1);
     assert_eq!(busy.processors()[0].owed, 1, "the first gets the first connection");
-    // The second has nobody who is busy, and ends at once, in a panic: the first must not wait for the end of its grace.
+    // The second has nobody who is busy, and ends at once, in a panic: the first must not wait for the end of its
+    // grace.
     let start = Instant::now();
     running.stopper().shutdown(LONG, Finish::Answer);
     let error = running.join().expect_err("one panicked");
@@ -337,8 +338,8 @@ fn a_processor_that_fails_brings_all_down() {
 
 type Promises = Arc<Mutex<Vec<Deferred<LengthPrefixed>>>>;
 
-/// Keeps its replies; at the message `cross`, when the other server has come to that, too, it gives those that the other
-/// one has kept.
+/// Keeps its replies; at the message `cross`, when the other server has come to that, too, it gives those that the
+/// other one has kept.
 fn crossing(kept: &Promises, others: &Promises, both: &Arc<Barrier>) -> Running<LengthPrefixed> {
     let (kept, others, both) = (Arc::clone(kept), Arc::clone(others), Arc::clone(both));
     let user = move |message: Lent<'_>, reply: Answer<'_>| {

@@ -70,8 +70,8 @@ fn liveness_room_for_a_reply_goes_on_to_the_next_who_waits() -> Result<(), Broke
     Ok(())
 }
 
-/// One medium block was set aside for the rests of what is read, one for messages that their user keeps: with a count of
-/// one, whoever needed one for a longer message waited for ever.
+/// One medium block was set aside for the rests of what is read, one for messages that their user keeps: with a count
+/// of one, whoever needed one for a longer message waited for ever.
 #[test]
 fn liveness_the_block_set_aside_for_rests_is_given_to_whoever_waits() -> Result<(), Broken> {
     let mut config = Config::default();
@@ -86,7 +86,8 @@ fn liveness_the_block_set_aside_for_rests_is_given_to_whoever_waits() -> Result<
     Ok(())
 }
 
-/// A connection that stood in line for room for a reply was resumed by a reply of its own, and then stood in the line twice.
+/// A connection that stood in line for room for a reply was resumed by a reply of its own, and then stood in the line
+/// twice.
 #[test]
 fn memory_a_connection_has_one_place_in_the_line_for_replies() -> Result<(), Broken> {
     let mut config = Config::default();
@@ -120,8 +121,8 @@ fn keeping_user(kept: &Kept) -> impl FnMut(Message<'_, LengthPrefixed>, Reply<'_
     }
 }
 
-/// The only large block that could come free was held by a connection that waited for a spare, behind one that waited for
-/// that very block.
+/// The only large block that could come free was held by a connection that waited for a spare, behind one that waited
+/// for that very block.
 #[test]
 fn liveness_who_waits_for_a_spare_does_not_stand_behind_who_waits_for_its_block() -> Result<(), Broken> {
     let mut config = Config::default();
@@ -200,8 +201,8 @@ fn without_timers(tiers: [(usize, usize); 3]) -> Config {
     config
 }
 
-/// All blocks were kept by the user. The first that comes home goes to whoever waits, at once, and not when it is time to
-/// look for somebody to evict.
+/// All blocks were kept by the user. The first that comes home goes to whoever waits, at once, and not when it is time
+/// to look for somebody to evict.
 #[test]
 fn liveness_a_block_that_comes_home_wakes_who_waits() -> Result<(), Broken> {
     let mut config = without_timers([(32, 1), (300, 1), (1500, 1)]);
@@ -302,8 +303,9 @@ fn liveness_who_waits_for_the_server_only_keeps_its_block() -> Result<(), Broken
     Ok(())
 }
 
-/// A peer closed its side while a reply was owed to it, and then did not read the answer. What the user was told did not
-/// depend on how much of the answer was cut off: "the peer closed its side, and everything it was owed was delivered".
+/// A peer closed its side while a reply was owed to it, and then did not read the answer. What the user was told did
+/// not depend on how much of the answer was cut off: "the peer closed its side, and everything it was owed was
+/// delivered".
 #[test]
 fn ends_once_a_reason_that_promises_delivery_gives_way_to_what_cut_the_answer_short() -> Result<(), Broken> {
     let mut config = Config::default();
@@ -330,8 +332,8 @@ fn ends_once_a_reason_that_promises_delivery_gives_way_to_what_cut_the_answer_sh
     Ok(())
 }
 
-/// The peer had closed its side while it was owed a reply, which did not come in time either: the end that waited for it was
-/// told so, and taken no further until that reply was settled after all.
+/// The peer had closed its side while it was owed a reply, which did not come in time either: the end that waited for
+/// it was told so, and taken no further until that reply was settled after all.
 #[test]
 fn liveness_a_reply_that_does_not_come_holds_no_end_up() -> Result<(), Broken> {
     let promises = Promises::default();
@@ -347,8 +349,8 @@ fn liveness_a_reply_that_does_not_come_holds_no_end_up() -> Result<(), Broken> {
     Ok(())
 }
 
-/// An empty line between requests is no beginning of one: a client that had sent one behind its request, and nothing more,
-/// was told that it was too slow.
+/// An empty line between requests is no beginning of one: a client that had sent one behind its request, and nothing
+/// more, was told that it was too slow.
 #[test]
 fn clocks_an_empty_line_between_requests_is_no_message() -> Result<(), Broken> {
     let post =
@@ -373,8 +375,8 @@ fn clocks_an_empty_line_between_requests_is_no_message() -> Result<(), Broken> {
     Ok(())
 }
 
-/// The server goes down when a processor can't sleep. Nobody told the accepter and the other processors, so it never came
-/// to an end, and tried to sleep again and again.
+/// The server goes down when a processor can't sleep. Nobody told the accepter and the other processors, so it never
+/// came to an end, and tried to sleep again and again.
 #[test]
 fn shutdown_a_selector_that_fails_is_the_end_of_the_whole_server() -> Result<(), Broken> {
     for processors in [1, 3] {
@@ -397,8 +399,8 @@ fn shutdown_a_selector_that_fails_is_the_end_of_the_whole_server() -> Result<(),
     Ok(())
 }
 
-/// A timer that comes out while its connection waits for its next turn finds no deadline that runs. It must not be the last
-/// one: whoever has had that turn is looked at again.
+/// A timer that comes out while its connection waits for its next turn finds no deadline that runs. It must not be the
+/// last one: whoever has had that turn is looked at again.
 #[test]
 fn clocks_a_deadline_that_passes_between_two_turns_is_not_lost() -> Result<(), Broken> {
     let mut config = without_timers([(32, 4), (300, 4), (1500, 4)]);
@@ -458,8 +460,8 @@ fn liveness_the_workers_reserve_is_repaid_as_the_processors_is() -> Result<(), B
     Ok(())
 }
 
-/// Messages of a little more than 4 KiB, one behind the other. The rest of the first was read into a small block, as far as
-/// that went: into the second, whose rest was read into the same block, and so on, a read for each message.
+/// Messages of a little more than 4 KiB, one behind the other. The rest of the first was read into a small block, as
+/// far as that went: into the second, whose rest was read into the same block, and so on, a read for each message.
 #[test]
 fn behind_the_rest_of_a_message_many_are_read_at_once() -> Result<(), Broken> {
     for length in [100, 4096, 5000, 30_000] {

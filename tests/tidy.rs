@@ -1,7 +1,7 @@
 //! Tidiness as a test: layers, sizes, words, and documents that tell the truth.
 //!
-//! This file holds the rules and applies them to the repository; the checkers, each with tests of what it refuses, are in
-//! `tests/tidy/`.
+//! This file holds the rules and applies them to the repository; the checkers, each with tests of what it refuses, are
+//! in `tests/tidy/`.
 
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ const ROWS: &[Row] = &[
 ];
 
 const LINES_MAX: usize = 500;
+const COLUMNS_MAX: usize = 120;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Words that stand only in the product code of the files behind them.
@@ -135,6 +136,12 @@ fn the_protocols_do_not_know_each_other() {
 fn no_file_is_too_long() {
     let tests = sources("tests");
     assert_tidy(shown().iter().chain(&tests).filter_map(|source| sizes::long_file(source, LINES_MAX)).collect());
+}
+
+#[test]
+fn no_line_is_too_wide() {
+    let others = ["tests", "fuzz"].into_iter().flat_map(sources).collect::<Vec<_>>();
+    assert_tidy(shown().iter().chain(&others).flat_map(|source| sizes::wide_lines(source, COLUMNS_MAX)).collect());
 }
 
 #[test]

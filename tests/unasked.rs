@@ -159,8 +159,8 @@ fn ends_once_what_is_on_its_way_to_who_goes_is_not_charged_to_its_successor() ->
     Ok(())
 }
 
-/// Behind three pieces that are not copied an unasked message has one block left: what no block holds never fits, and the
-/// caller is not told to try again.
+/// Behind three pieces that are not copied an unasked message has one block left: what no block holds never fits, and
+/// the caller is not told to try again.
 #[test]
 fn a_message_that_can_never_fit_is_an_error_and_not_a_full_outbox() -> Result<(), Broken> {
     let mut config = Config::default();

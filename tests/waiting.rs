@@ -230,8 +230,8 @@ fn liveness_who_waits_for_a_block_is_heard_after_those_before_it() -> Result<(),
     Ok(())
 }
 
-/// Some wait for a ticket and some for a block, and whoever has got the one may have to wait for the other. What comes home is
-/// for those who came first, wherever they wait.
+/// Some wait for a ticket and some for a block, and whoever has got the one may have to wait for the other. What comes
+/// home is for those who came first, wherever they wait.
 #[test]
 fn liveness_who_waits_for_two_things_is_heard_after_those_before_it() -> Result<(), Broken> {
     let shortages = [(6, 6, 2), (8, 7, 2), (8, 8, 2), (3, 6, 3), (6, 7, 3), (8, 9, 3), (7, 10, 3), (6, 12, 1)];
@@ -258,8 +258,8 @@ fn liveness_who_waits_for_two_things_is_heard_after_those_before_it() -> Result<
     Ok(())
 }
 
-/// All small blocks are held by connections that wait for the server, so that nobody gives one up; then the medium ones are
-/// free. Whoever waits to be read needs no small one.
+/// All small blocks are held by connections that wait for the server, so that nobody gives one up; then the medium ones
+/// are free. Whoever waits to be read needs no small one.
 #[test]
 fn liveness_who_waits_to_be_read_is_read_when_larger_blocks_come_home() -> Result<(), Broken> {
     let mut config = config();
@@ -317,8 +317,8 @@ fn liveness_once_all_who_waited_were_heard_turns_are_as_long_as_ever() -> Result
     Ok(())
 }
 
-/// All small blocks hold halves of messages. Whoever only connects needs none of them, and neither takes one nor stands in
-/// line; whoever says something does.
+/// All small blocks hold halves of messages. Whoever only connects needs none of them, and neither takes one nor stands
+/// in line; whoever says something does.
 #[test]
 fn liveness_a_newcomer_who_is_silent_takes_nobodys_block() -> Result<(), Broken> {
     let mut config = config();

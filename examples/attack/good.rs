@@ -1,9 +1,9 @@
 //! The good clients: small requests at a steady rate, and how long each took.
 //!
 //! Each client has a schedule and keeps to it whatever the server does (an open loop). A request that is due while the
-//! one before is unanswered counts from when it was due, so a stall of the server is seen by all requests that it held up
-//! (no coordinated omission). If it is this thread that is late, its request counts from when it was sent: the server
-//! can't help that.
+//! one before is unanswered counts from when it was due, so a stall of the server is seen by all requests that it held
+//! up (no coordinated omission). If it is this thread that is late, its request counts from when it was sent: the
+//! server can't help that.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A round is: 64 good connections alone (calm), the attack beside them, what the attack leaves behind, the server at
-//! rest. The attackers are a process of their own at nice 10. Everything is on this machine, bounded in number and time,
-//! and ends by itself. The last lines name each target that was missed, and then the exit code is 1.
+//! rest. The attackers are a process of their own at nice 10. Everything is on this machine, bounded in number and
+//! time, and ends by itself. The last lines name each target that was missed, and then the exit code is 1.
 //!
 //! | file | what it does |
 //! |---|---|

@@ -24,8 +24,8 @@ const STACK: usize = 64 << 10;
 pub const HELP: &str = "SIGINT (Ctrl-C) or SIGTERM ends it once its connections have finished what they have begun; \
                         a second signal ends it at once.\nRUST_LOG=debug logs more.";
 
-/// Stays until the server has ended: after SIGINT or SIGTERM, once its connections have finished what they have begun; or
-/// because it failed.
+/// Stays until the server has ended: after SIGINT or SIGTERM, once its connections have finished what they have begun;
+/// or because it failed.
 pub fn serve_until_signal<P: Protocol>(running: Running<P>, grace: Duration) -> io::Result<()> {
     let stopper = running.stopper();
     on_signal(move || stopper.shutdown(grace, Finish::Answer))?;

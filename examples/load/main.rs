@@ -8,11 +8,11 @@
 //! ```
 //!
 //! In a closed loop (no `--rate`) a request is sent when an answer has come: what is measured is how much the server
-//! can do. In an open loop each request has its time, and its latency counts from then on, also if it had to wait for the
-//! answers before it; a stall is seen by every request that it held up (no coordinated omission).
+//! can do. In an open loop each request has its time, and its latency counts from then on, also if it had to wait for
+//! the answers before it; a stall is seen by every request that it held up (no coordinated omission).
 //!
-//! One thread, one poll. Requests are formatted once, read and written by the batch, and answers whose head is that of the
-//! answer before are not parsed again, so that this program is not the limit; the last line says so if it was.
+//! One thread, one poll. Requests are formatted once, read and written by the batch, and answers whose head is that of
+//! the answer before are not parsed again, so that this program is not the limit; the last line says so if it was.
 //!
 //! | file | what it does |
 //! |---|---|

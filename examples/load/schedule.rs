@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// A steady rate, dealt to the connections in turn: the connection `c` of `n` sends the requests `c`, `c + n`, `c + 2n`.
+/// A steady rate, dealt to the connections in turn: the connection `c` of `n` sends the requests `c`, `c + n`,
+/// `c + 2n`.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
     start: Instant,

@@ -60,11 +60,13 @@ pub struct Args {
     /// Tell each sender, as a u64 big-endian, how many of its records are safe on disk
     #[arg(long)]
     ack: bool,
-    /// When to force records to disk: never, interval:MS, or batch (after each write) [default: interval:500, with --ack batch]
+    /// When to force records to disk: never, interval:MS, or batch (after each write) [default: interval:500, with
+    /// --ack batch]
     #[arg(long, value_name = "WHEN", value_parser = Fsync::parse)]
     fsync: Option<Fsync>,
-    /// The most bytes that the segments and their indexes may take together, such as 10G. Segments are finished early enough that
-    /// all open ones take half of it. With --compress, a segment that is being packed is there twice meanwhile
+    /// The most bytes that the segments and their indexes may take together, such as 10G. Segments are finished early
+    /// enough that all open ones take half of it. With --compress, a segment that is being packed is there twice
+    /// meanwhile
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     disk_max: Option<u64>,
     /// What happens then, and when the disk is full: senders wait, or the oldest segments are deleted
@@ -73,8 +75,8 @@ pub struct Args {
     /// How finished segments are packed
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Compress::None)]
     compress: Compress,
-    /// Check that each record is JSON, in UTF-8; those that are not are counted, and set aside in segments of their own, bad_*.
-    /// With --ack they count for their sender as all others do, and as late: when they are safe there
+    /// Check that each record is JSON, in UTF-8; those that are not are counted, and set aside in segments of their
+    /// own, bad_*. With --ack they count for their sender as all others do, and as late: when they are safe there
     #[arg(long)]
     json: bool,
     /// Seconds that a connection may say nothing between two records; 0 is for ever
@@ -89,8 +91,8 @@ pub struct Args {
     /// Seconds that the agent has to read what was sent, and to write it, when it goes down
     #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs(), value_parser = clap::value_parser!(u64).range(..=SECS_MAX))]
     grace: u64,
-    /// Serve numbers for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9101; for whoever can connect to see. A connection
-    /// has a second to send its request, and is closed after the answer
+    /// Serve numbers for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9101; for whoever can connect to see. A
+    /// connection has a second to send its request, and is closed after the answer
     #[arg(long, value_name = "ADDR", value_parser = host_and_port)]
     metrics: Option<String>,
 }

@@ -45,8 +45,8 @@ fn main() -> ExitCode {
     })
 }
 
-/// A write beyond the limit of file sizes (`ulimit -f`) ends a program that does not say otherwise. With any handler of that
-/// signal the write fails, and the writers know what to do about it.
+/// A write beyond the limit of file sizes (`ulimit -f`) ends a program that does not say otherwise. With any handler of
+/// that signal the write fails, and the writers know what to do about it.
 fn let_large_files_fail() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }

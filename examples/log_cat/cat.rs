@@ -120,8 +120,8 @@ fn print_all(directory: &Path, filter: &Filter, out: &mut impl Write) -> io::Res
 
 fn print_on(directory: &Path, filter: &Filter, out: &mut impl Write) -> io::Result<()> {
     let mut faults = Faults::default();
-    // Those that are being written, and those that were shown to their end. A segment may appear behind one with a higher
-    // number, as several writers make them; so it is known by its name, for as long as it is there.
+    // Those that are being written, and those that were shown to their end. A segment may appear behind one with a
+    // higher number, as several writers make them; so it is known by its name, for as long as it is there.
     let mut growing: BTreeMap<Place, Look> = BTreeMap::new();
     let mut shown: BTreeSet<Place> = BTreeSet::new();
     loop {

@@ -22,8 +22,8 @@ pub const LOOK: Duration = Duration::from_millis(100);
 /// An agent that runs has locked this file.
 const LOCK_FILE: &str = "log_agent.lock";
 
-/// What is said of a segment that was read without its index. It stays a fault: nothing says whether those are the records
-/// that were received.
+/// What is said of a segment that was read without its index. It stays a fault: nothing says whether those are the
+/// records that were received.
 const BY_LINES: &str =
     "its index is missing: its lines were read as records, as the next log_agent that starts here does";
 

@@ -29,10 +29,10 @@ use store::utc::parse_time;
 ///
 /// A record that has newlines or binary bytes in it is printed as it is, with a newline behind it if it has none.
 /// A segment that is packed or deleted meanwhile is no fault. Exits with 1 if a record is not what was received or is
-/// missing, and says in which segment. A segment whose index has no mark at its end is one that is being written; so that is
-/// a fault of a packed one, and of every one if no log_agent has locked the directory. Then a segment that is not packed and
-/// whose index is missing is read by its lines, which is said, and a fault, too: nobody can check them. The directory stays as
-/// it is.
+/// missing, and says in which segment. A segment whose index has no mark at its end is one that is being written; so
+/// that is a fault of a packed one, and of every one if no log_agent has locked the directory. Then a segment that is
+/// not packed and whose index is missing is read by its lines, which is said, and a fault, too: nobody can check them.
+/// The directory stays as it is.
 #[derive(Parser)]
 #[command(name = "log_cat", version)]
 struct Args {
@@ -44,8 +44,8 @@ struct Args {
     /// Only records received before that
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<u64>,
-    /// Only records of the connection with this number. Numbers begin anew when the agent starts; 12.7 is the 7th connection
-    /// since the start whose first segment was number 12
+    /// Only records of the connection with this number. Numbers begin anew when the agent starts; 12.7 is the 7th
+    /// connection since the start whose first segment was number 12
     #[arg(long, value_name = "N", value_parser = Connection::parse)]
     connection: Option<Connection>,
     /// Go on as records come, until a signal

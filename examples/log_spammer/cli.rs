@@ -9,9 +9,9 @@ use crate::record::HEADER_BYTES;
 
 /// Sends log records to a log_agent, and says how many it took.
 ///
-/// A signal ends it as --seconds does: what was begun is sent, as long as the agent takes some of it every five seconds. A
-/// second signal ends it at once. Exits with 1 if a connection failed, if with --ack the agent closed before it acknowledged everything, or if
-/// --verify has found a record that is missing, twice, or out of order.
+/// A signal ends it as --seconds does: what was begun is sent, as long as the agent takes some of it every five
+/// seconds. A second signal ends it at once. Exits with 1 if a connection failed, if with --ack the agent closed before
+/// it acknowledged everything, or if --verify has found a record that is missing, twice, or out of order.
 #[derive(Debug, Parser)]
 #[command(name = "log_spammer", version)]
 pub struct Args {

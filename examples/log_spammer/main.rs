@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cargo run --release --example log_spammer -- 127.0.0.1 9100 4 0 --seconds 5
-//! cargo run --release --example log_spammer -- 127.0.0.1 9100 8 20000 --size 100..400 --count 100000 --ack --verify ./logs
+//! cargo run --release --example log_spammer -- 127.0.0.1 9100 8 20000 --size 100..400 --count 100000 --ack \
+//!     --verify ./logs
 //! ```
 
 mod cli;
@@ -69,7 +70,8 @@ fn spam(args: &Args) -> io::Result<()> {
     }
 }
 
-/// Sends from all threads, and says how each has ended. An error if not all of them could be started: then none has sent.
+/// Sends from all threads, and says how each has ended. An error if not all of them could be started: then none has
+/// sent.
 fn send(
     args: &Args,
     run: u32,

@@ -92,8 +92,8 @@ fn compare(stream: &[u8]) -> Reading {
     ours
 }
 
-/// Chunk extensions: milo 0.9 has a subtraction there that can overflow, and panics where that is checked. Here they are
-/// passed over, whatever is in them, so there is nothing to compare.
+/// Chunk extensions: milo 0.9 has a subtraction there that can overflow, and panics where that is checked. Here they
+/// are passed over, whatever is in them, so there is nothing to compare.
 fn may_have_extensions(stream: &[u8]) -> bool {
     let chunked = stream.windows(7).position(|window| window.eq_ignore_ascii_case(b"chunked"));
     chunked.is_some_and(|at| stream[at..].contains(&b';'))

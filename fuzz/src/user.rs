@@ -38,7 +38,8 @@ impl<P: Wire> Desk<P> {
         self.lock().ready = ready;
     }
 
-    /// Lets one thing go: gives the answer that was promised, drops the message that was kept. False if nothing is held.
+    /// Lets one thing go: gives the answer that was promised, drops the message that was kept. False if nothing is
+    /// held.
     pub fn release(&self, which: usize) -> bool {
         let released = {
             let mut inner = self.lock();

@@ -192,8 +192,8 @@ fn one_peers_error_is_not_the_listeners() {
     assert!(!is_of_one_peer(&io::Error::from_raw_os_error(24)), "no descriptor is free");
 }
 
-/// Who lowers the limit of descriptors lowers that of its whole process, so such a test runs itself in another one. True
-/// there.
+/// Who lowers the limit of descriptors lowers that of its whole process, so such a test runs itself in another one.
+/// True there.
 #[cfg(target_os = "linux")]
 fn is_alone(name: &str) -> bool {
     const CHILD: &str = "SLUICEGATE_TEST_ALONE";

@@ -14,8 +14,8 @@ pub enum Awaited {
     Peer,
     /// Room for one more connection.
     Room,
-    /// The same, when the server goes down already: being told so is no reason to wait no more, unless the grace is over sooner
-    /// than at this moment.
+    /// The same, when the server goes down already: being told so is no reason to wait no more, unless the grace is
+    /// over sooner than at this moment.
     RoomAtTheEnd(Instant),
     /// Fewer connections than these: their descriptors are free again.
     FewerThan(usize),

@@ -95,8 +95,8 @@ impl Inbound {
     }
 }
 
-/// One block of each tier set aside for [`Message::into_owned`](crate::Message::into_owned): with the spare in hand, the
-/// copy cannot fail.
+/// One block of each tier set aside for [`Message::into_owned`](crate::Message::into_owned): with the spare in hand,
+/// the copy cannot fail.
 #[derive(Debug, Default)]
 pub struct Spares {
     blocks: [Option<Block>; TIERS],

@@ -71,8 +71,8 @@ impl Source {
         }
     }
 
-    /// True if blocks for `wanted` bytes, of which the answer may take `segments_left` at most, can be found at all: now,
-    /// or when others have given theirs back.
+    /// True if blocks for `wanted` bytes, of which the answer may take `segments_left` at most, can be found at all:
+    /// now, or when others have given theirs back.
     pub(super) fn could_hold(&self, wanted: usize, segments_left: usize) -> bool {
         match &self.from {
             From::Shared { pool, reserve: None, .. } => wanted <= largest(pool).saturating_mul(segments_left),
@@ -87,8 +87,8 @@ impl Source {
         matches!(&self.from, From::Own { warm: None, .. }) && block.tier() == SMALL
     }
 
-    /// Brings a segment's block home. The processor keeps one small block at hand, in which the next answer begins: this
-    /// one, if it `may_keep` one.
+    /// Brings a segment's block home. The processor keeps one small block at hand, in which the next answer begins:
+    /// this one, if it `may_keep` one.
     pub(super) fn recycle(&mut self, segment: Segment, may_keep: bool) {
         let Segment::Block { mut block, .. } = segment else { return };
         if let From::Own { pool, warm, .. } = &mut self.from {

@@ -9,14 +9,15 @@ use crate::wake::WakeFlag;
 /// The line of those who wait for a block.
 ///
 /// No processor's thread ever stands here, of whatever server. That of the pool only says that it wants to be told
-/// ([`tell_processor`](Self::tell_processor)) and goes on with other connections. Encoders on other threads stand in the
-/// line, and only the first of them may lease. What one answer needs is bounded, so the first always finishes, and the next
-/// follows.
+/// ([`tell_processor`](Self::tell_processor)) and goes on with other connections. Encoders on other threads stand in
+/// the line, and only the first of them may lease. What one answer needs is bounded, so the first always finishes, and
+/// the next follows.
 #[derive(Debug)]
 pub struct Line {
     processor_wants: AtomicBool,
     encoders: AtomicU32,
-    /// Counts each time that the first encoder found nothing: the processor sees by it whether a wait is still the same.
+    /// Counts each time that the first encoder found nothing: the processor sees by it whether a wait is still the
+    /// same.
     waits: AtomicU64,
     waiting: AtomicBool,
     state: Mutex<State>,

@@ -21,8 +21,8 @@ pub(crate) const ANSWER_SEGMENTS: usize = 16;
 /// How many segments an answer may have that waits in a queue between threads: it has its place there in advance.
 pub(crate) const QUEUED_SEGMENTS: usize = 4;
 
-/// From a quarter of a medium block on, usually 32 KiB, bytes are cheaper to write from where they lie than to gather: for
-/// 16 KiB no difference could be measured.
+/// From a quarter of a medium block on, usually 32 KiB, bytes are cheaper to write from where they lie than to gather:
+/// for 16 KiB no difference could be measured.
 const LARGE_DIVISOR: usize = 4;
 
 /// The writing end of a connection, as an [`Encode`](crate::Encode) sees it.
@@ -100,8 +100,8 @@ impl Outbound {
         Self::new(Source::shared(pool, reserve), reply_max, QUEUED_SEGMENTS, clock)
     }
 
-    /// An outbound with room of its own, outside of any server: to try an [`Encode`](crate::Encode) in a test. An answer
-    /// may copy 16 MiB; what does not fit is ignored. Its clock stands at `Sun, 06 Nov 1994 08:49:37 GMT`.
+    /// An outbound with room of its own, outside of any server: to try an [`Encode`](crate::Encode) in a test. An
+    /// answer may copy 16 MiB; what does not fit is ignored. Its clock stands at `Sun, 06 Nov 1994 08:49:37 GMT`.
     ///
     /// ```
     /// use sluicegate::Outbound;
@@ -171,8 +171,8 @@ impl Outbound {
         }
     }
 
-    /// Room for `len` bytes in one piece, to be written in place. `None` if the answer cannot have that: [`put`](Self::put)
-    /// finds room in several pieces, or says what is wrong.
+    /// Room for `len` bytes in one piece, to be written in place. `None` if the answer cannot have that:
+    /// [`put`](Self::put) finds room in several pieces, or says what is wrong.
     #[inline]
     pub(crate) fn room_for(&mut self, len: usize) -> Option<Room<'_>> {
         if !self.ensure_room(len) {
@@ -182,8 +182,8 @@ impl Outbound {
         Some(Room { block: last_block(segments)?, copied: &mut answer.copied, bytes })
     }
 
-    /// The same, and the `Date` line to be copied there: from where it lies, because a line that passes through the stack is
-    /// written there in small pieces and read in large ones, for which the CPU stalls.
+    /// The same, and the `Date` line to be copied there: from where it lies, because a line that passes through the
+    /// stack is written there in small pieces and read in large ones, for which the CPU stalls.
     #[inline]
     pub(crate) fn room_and_date_line(&mut self, len: usize) -> Option<(Room<'_>, &[u8; DATE_LINE])> {
         if !self.ensure_room(len) {
@@ -311,8 +311,9 @@ impl Outbound {
         }
     }
 
-    /// Exchanges the last block of an answer that has all its segments for one that also holds `more` bytes, or `rest` if
-    /// there is such a block: nobody has a place for one segment more. The reserve holds whatever an answer may have.
+    /// Exchanges the last block of an answer that has all its segments for one that also holds `more` bytes, or `rest`
+    /// if there is such a block: nobody has a place for one segment more. The reserve holds whatever an answer may
+    /// have.
     #[cold]
     fn exchange_tail(&mut self, more: usize, rest: usize) -> Result<(), (usize, usize)> {
         let largest = largest(self.source.shared_pool()).min(self.reply_max);

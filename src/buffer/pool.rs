@@ -52,8 +52,8 @@ impl SharedPool {
         self.tiers.iter().position(|tier| tier.capacity() >= bytes)
     }
 
-    /// The tiers from which a block for `wanted` bytes may come, the best first: those that hold them, smallest first; then
-    /// smaller ones, as long as there may be so many segments.
+    /// The tiers from which a block for `wanted` bytes may come, the best first: those that hold them, smallest first;
+    /// then smaller ones, as long as there may be so many segments.
     pub(super) fn tiers_for(&self, wanted: usize, segments_left: usize) -> impl Iterator<Item = usize> + use<> {
         let fitting = self.tier_for(wanted).unwrap_or(TIERS - 1);
         let affordable =
@@ -63,8 +63,8 @@ impl SharedPool {
 
     /// LAW home: true when every block is free, except those that messages of the user's hold.
     pub fn all_home(&self) -> bool {
-        // A message that is dropped in between counts its block out of use first, and then as kept no more: whoever looked
-        // in that order would see a block in use that nobody keeps.
+        // A message that is dropped in between counts its block out of use first, and then as kept no more: whoever
+        // looked in that order would see a block in use that nobody keeps.
         self.tiers.iter().all(|tier| {
             let kept = tier.kept();
             tier.in_use() <= kept
@@ -84,8 +84,8 @@ impl SharedPool {
     }
 }
 
-/// The processor's end of a pool: the shared tiers, and in front of each a short list of free blocks of its own, last in
-/// first out, so that the next lease finds its memory in the cache.
+/// The processor's end of a pool: the shared tiers, and in front of each a short list of free blocks of its own, last
+/// in first out, so that the next lease finds its memory in the cache.
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<SharedPool>,
@@ -108,8 +108,8 @@ impl Pool {
         }
     }
 
-    /// Takes a block for `wanted` bytes: of the smallest tier that holds them and has one; else of a smaller one, as long as
-    /// the message may be cut into `segments_left` pieces.
+    /// Takes a block for `wanted` bytes: of the smallest tier that holds them and has one; else of a smaller one, as
+    /// long as the message may be cut into `segments_left` pieces.
     pub(super) fn lease_for(&mut self, wanted: usize, segments_left: usize) -> Option<Block> {
         let mut tiers = self.shared.tiers_for(wanted, segments_left);
         tiers.find_map(|tier| self.lease(tier))

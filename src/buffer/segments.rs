@@ -264,8 +264,8 @@ impl Segments {
         true
     }
 
-    /// The tier of a block for the next piece of `left` bytes: the smallest that holds all of it, or else the largest one
-    /// that cuts it into few.
+    /// The tier of a block for the next piece of `left` bytes: the smallest that holds all of it, or else the largest
+    /// one that cuts it into few.
     fn tier_for_piece(&self, left: usize, pool: &Pool) -> Option<usize> {
         let tiers = pool.shared().tiers();
         let fitting = pool.shared().tier_for(left).unwrap_or(TIERS);

@@ -92,8 +92,8 @@ impl Tier {
         }
     }
 
-    /// The way home, from a block's `Drop`, on any thread: its memory goes to the shared list, and whoever stands in line is
-    /// told.
+    /// The way home, from a block's `Drop`, on any thread: its memory goes to the shared list, and whoever stands in
+    /// line is told.
     pub(super) fn put_free(&self, bytes: Box<[u8]>) {
         let full = self.free.push(bytes);
         debug_assert!(full.is_ok(), "more blocks came home than were made");

@@ -143,8 +143,8 @@ impl Deadlines {
         }
     }
 
-    /// While the server goes down: since when it is read out, not counting what it waited for the server. From now on, if
-    /// nobody has asked before.
+    /// While the server goes down: since when it is read out, not counting what it waited for the server. From now on,
+    /// if nobody has asked before.
     pub(crate) fn begin_read_out(&mut self, now: Instant) -> Instant {
         *self.read_out_since.get_or_insert(now)
     }
@@ -214,8 +214,8 @@ impl Deadlines {
         self.received as usize
     }
 
-    /// True if a deadline may have come nearer since [`armed`](Self::armed): there is one of a kind that there was not then.
-    /// All others have only moved on since. `owes`: replies are owed.
+    /// True if a deadline may have come nearer since [`armed`](Self::armed): there is one of a kind that there was not
+    /// then. All others have only moved on since. `owes`: replies are owed.
     #[inline]
     pub(crate) fn needs_arming(&self, owes: bool, ending: bool) -> bool {
         self.kinds(owes, ending) & !self.armed != 0

@@ -43,7 +43,8 @@ pub(crate) struct Connection<K, P> {
     /// Its place among the holders of its block's tier.
     pub(crate) holder: Option<HolderAt>,
     pub(crate) paused: Paused,
-    /// The number of its wait in a line; 0 if it is in none. An entry in a line is valid for the wait that it was made for.
+    /// The number of its wait in a line; 0 if it is in none. An entry in a line is valid for the wait that it was made
+    /// for.
     pub(crate) wait: u64,
     /// Its place in any line, until its next message is handed over; [`NO_PLACE`] if it has not had to wait for that.
     pub(crate) place: u64,
@@ -55,7 +56,8 @@ pub(crate) struct Connection<K, P> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HolderAt {
     tier: u8,
-    /// Counted from one: to stand nowhere takes no memory of its own then, and there is one of these for each connection.
+    /// Counted from one: to stand nowhere takes no memory of its own then, and there is one of these for each
+    /// connection.
     place: NonZeroU32,
 }
 
@@ -158,9 +160,9 @@ impl<K, P: Protocol> Connection<K, P> {
         self.flags.undecoded || self.flags.readable
     }
 
-    /// True if the peer sends nothing more, and everything that it has sent was read. Either its end was read, or it has said
-    /// so itself: the last read was short, so nothing is left, and a client that has asked for the end of its connection
-    /// must not send anything behind (RFC 9112 section 9.6).
+    /// True if the peer sends nothing more, and everything that it has sent was read. Either its end was read, or it
+    /// has said so itself: the last read was short, so nothing is left, and a client that has asked for the end of its
+    /// connection must not send anything behind (RFC 9112 section 9.6).
     pub(crate) fn has_heard_all(&self) -> bool {
         self.flags.end_read || (self.flags.said_last && !self.flags.readable)
     }

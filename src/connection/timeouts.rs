@@ -25,8 +25,8 @@ pub struct Timeouts {
     pub linger: Duration,
     /// Bytes that are dropped while lingering, at most.
     pub linger_bytes: usize,
-    /// How long others wait for a block before it is taken from the connection that received least in that time; and how
-    /// long answers may stand still once three quarters of the memory for them are in use. Must not be zero.
+    /// How long others wait for a block before it is taken from the connection that received least in that time; and
+    /// how long answers may stand still once three quarters of the memory for them are in use. Must not be zero.
     pub famine: Duration,
 }
 

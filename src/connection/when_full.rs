@@ -6,6 +6,7 @@ pub enum WhenFull {
     /// Its messages wait; TCP makes its peer wait, too.
     #[default]
     PauseReads,
-    /// It is closed. One that only has more than its share, because others hold the memory for answers, waits all the same.
+    /// It is closed. One that only has more than its share, because others hold the memory for answers, waits all the
+    /// same.
     Close,
 }

@@ -20,8 +20,8 @@ pub struct BatchPool<const HEAD: usize, const TAG: usize> {
 }
 
 impl<const HEAD: usize, const TAG: usize> BatchPool<HEAD, TAG> {
-    /// A pool of `count` blocks of `size` bytes each. Nothing is allocated yet. More than 4 GiB can't be asked for and is
-    /// lowered to it.
+    /// A pool of `count` blocks of `size` bytes each. Nothing is allocated yet. More than 4 GiB can't be asked for and
+    /// is lowered to it.
     pub fn new(size: usize, count: usize) -> Self {
         let size = size.min(u32::MAX as usize - HEADROOM);
         // Nobody waits in line here: whoever finds no block asks again when a batch was worked off.
@@ -59,11 +59,11 @@ impl<const HEAD: usize, const TAG: usize> BatchPool<HEAD, TAG> {
 
 /// A block with many records: their bytes one behind the other from its front, and what is known of them from its back.
 ///
-/// Records that came in one go are a run. What holds for all of them (whose, since when) is said once, in `HEAD` bytes, and
-/// what differs (how long, a checksum) in `TAG` bytes for each; both are the user's to encode. So a record costs its bytes
-/// and its tag, a run eight bytes and its head, and nothing an allocation of its own. The bytes of all records lie together
-/// and leave in one write. A batch is an owned value: it moves to another thread, and its block goes home when it is dropped
-/// there.
+/// Records that came in one go are a run. What holds for all of them (whose, since when) is said once, in `HEAD` bytes,
+/// and what differs (how long, a checksum) in `TAG` bytes for each; both are the user's to encode. So a record costs
+/// its bytes and its tag, a run eight bytes and its head, and nothing an allocation of its own. The bytes of all
+/// records lie together and leave in one write. A batch is an owned value: it moves to another thread, and its block
+/// goes home when it is dropped there.
 ///
 /// ```
 /// use sluicegate::flow::BatchPool;
@@ -164,8 +164,8 @@ impl<const HEAD: usize, const TAG: usize> Batch<HEAD, TAG> {
         COUNTS + HEAD
     };
 
-    /// Appends what `write` pushes, as a run under `head`; if the newest run has the same head, to that. An empty batch has
-    /// room for a record as long as its pool's `size`.
+    /// Appends what `write` pushes, as a run under `head`; if the newest run has the same head, to that. An empty batch
+    /// has room for a record as long as its pool's `size`.
     #[inline]
     pub fn append<R>(&mut self, head: [u8; HEAD], write: impl FnOnce(&mut RunAppender<'_, TAG>) -> R) -> R {
         let goes_on = self.records > 0 && self.head() == head;

@@ -16,8 +16,8 @@ pub struct Level {
 /// Where a [`Gate`] closes, and where it opens again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GateLimits {
-    /// Neither of the two is exceeded as long as each item enters an open gate, none is over `largest`, and one of that size
-    /// has its place at all.
+    /// Neither of the two is exceeded as long as each item enters an open gate, none is over `largest`, and one of that
+    /// size has its place at all.
     pub high: Level,
     /// A closed gate opens when both are at or below this.
     pub low: Level,
@@ -40,8 +40,8 @@ impl GateLimits {
 
 /// Counts what one thread lets in and others let out, and closes one largest item below the limit.
 ///
-/// A gate with one mark would open for each item that leaves, and the peers would be paused and resumed as often. Between
-/// the two marks it stays as it is.
+/// A gate with one mark would open for each item that leaves, and the peers would be paused and resumed as often.
+/// Between the two marks it stays as it is.
 ///
 /// The half that lets in is owned by one thread, the processor's, and counts without a locked instruction. The other,
 /// [`GateExit`], is for any thread. Nothing is clamped: an item that leaves and never entered would show.
@@ -101,8 +101,8 @@ impl Shared {
 }
 
 impl Gate {
-    /// An open gate with nothing behind it. Limits that leave no place for even one item make a gate that is closed after
-    /// each item and opens when it has gone.
+    /// An open gate with nothing behind it. Limits that leave no place for even one item make a gate that is closed
+    /// after each item and opens when it has gone.
     pub fn new(limits: GateLimits) -> Self {
         Self { limits, entered: Level::default(), shared: Arc::default() }
     }
@@ -118,8 +118,8 @@ impl Gate {
         !self.shared.closed.load(SeqCst)
     }
 
-    /// Counts one item of `bytes` as in, before it is handed on to whoever counts it as out. Closes the gate if that was the
-    /// last that has its place.
+    /// Counts one item of `bytes` as in, before it is handed on to whoever counts it as out. Closes the gate if that
+    /// was the last that has its place.
     #[inline]
     pub fn enter(&mut self, bytes: usize) {
         self.enter_all(Level { items: 1, bytes: bytes as u64 });
@@ -137,8 +137,8 @@ impl Gate {
     }
 
     /// So much may come in without another question: as many items, with as many bytes together, find the gate open one
-    /// behind the other. It can only become more, as long as nothing comes in. A gate may be open and have no room left by
-    /// this count: it takes one item of any size, and then closes.
+    /// behind the other. It can only become more, as long as nothing comes in. A gate may be open and have no room left
+    /// by this count: it takes one item of any size, and then closes.
     #[inline]
     pub fn room(&self) -> Level {
         let (Level { items, bytes }, GateLimits { high, largest, .. }) = (self.level(), self.limits);
@@ -154,8 +154,8 @@ impl Gate {
         difference(self.entered, self.shared.left())
     }
 
-    /// Says how much has come in, closes, **then** looks once more at what has left: whoever leaves after that look finds
-    /// the gate closed, and opens it.
+    /// Says how much has come in, closes, **then** looks once more at what has left: whoever leaves after that look
+    /// finds the gate closed, and opens it.
     fn close(&self) {
         self.shared.entered_items.store(self.entered.items, SeqCst);
         self.shared.entered_bytes.store(self.entered.bytes, SeqCst);

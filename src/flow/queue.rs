@@ -8,8 +8,8 @@ use crate::sync::{Condvar, Mutex};
 
 /// First in, first out, with so many places and no more.
 ///
-/// The lock is held for a push or a pop only. A thread that puts is told at once when the queue is full, and gets its item
-/// back: waiting, dropping or refusing is its own to say.
+/// The lock is held for a push or a pop only. A thread that puts is told at once when the queue is full, and gets its
+/// item back: waiting, dropping or refusing is its own to say.
 ///
 /// ```
 /// use sluicegate::flow::{Queue, Taken};

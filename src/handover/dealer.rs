@@ -8,8 +8,8 @@ use super::{Accepted, Handover};
 
 /// The hand-over queues of all processors, as the accepter sees them, and the bound of all connections together.
 ///
-/// Each connection goes to the processor with the fewest, those in its queue included; among equals they take turns. One
-/// that does not keep up, so that its queue is full, is passed over.
+/// Each connection goes to the processor with the fewest, those in its queue included; among equals they take turns.
+/// One that does not keep up, so that its queue is full, is passed over.
 ///
 /// The processors share nothing here: each counts its own connections, and the accepter adds them up. While it does so
 /// they can only become fewer, because nobody else lets any in. So the sum is never too small, and the bound is kept.

@@ -72,11 +72,12 @@ impl<P: Protocol> Jobs<P> {
         None
     }
 
-    /// Wakes a sleeping thread for each of so many new jobs that nobody has taken yet: on a core that they share, the first
-    /// thread may have done all before this goes on.
+    /// Wakes a sleeping thread for each of so many new jobs that nobody has taken yet: on a core that they share, the
+    /// first thread may have done all before this goes on.
     pub(super) fn announce(&self, jobs: usize) {
         for _ in 0..jobs {
-            // To wake is one atomic load while every thread is busy: none sleeps then, and each looks here before it does.
+            // To wake is one atomic load while every thread is busy: none sleeps then, and each looks here before it
+            // does.
             if self.state.lock().waiting.is_empty() || !self.arrived.notify_one() {
                 return;
             }

@@ -29,8 +29,8 @@ const BURST: usize = 32;
 const THREADS_MAX: usize = 1 << 16;
 const QUEUE_MAX: usize = 1 << 28;
 
-/// How many threads run the user's closure, and how many messages may wait for them: for each processor, where there are
-/// several.
+/// How many threads run the user's closure, and how many messages may wait for them: for each processor, where there
+/// are several.
 ///
 /// ```
 /// use sluicegate::Workers;
@@ -48,8 +48,8 @@ pub struct Workers {
     pub queue: usize,
     /// Bytes of stack for each thread, by default 2 MiB. They count in the memory ceiling.
     pub stack_size: usize,
-    /// How long the end of the server waits for threads that are still in the user's closure, or in the end of what that holds,
-    /// by default 5 s. Those that need longer are left behind, and the log says how many.
+    /// How long the end of the server waits for threads that are still in the user's closure, or in the end of what
+    /// that holds, by default 5 s. Those that need longer are left behind, and the log says how many.
     pub join_timeout: Duration,
 }
 
@@ -100,8 +100,9 @@ impl Workers {
 /// with the next one. What the closure shares must therefore bear to be left in the middle, as after any caught panic.
 ///
 /// Threads that sleep are woken at the end of a cycle for all of its messages, or sooner if these are many. A processor
-/// that has an `Offload` inside passes `started`, `ready` and `cycle_end` on, each time. If it never passes `cycle_end` on,
-/// threads are woken for each message, which costs more; if it does so now and then, messages are left lying meanwhile.
+/// that has an `Offload` inside passes `started`, `ready` and `cycle_end` on, each time. If it never passes `cycle_end`
+/// on, threads are woken for each message, which costs more; if it does so now and then, messages are left lying
+/// meanwhile.
 ///
 /// When it is dropped, messages that no thread has begun are given up unanswered, and each thread finishes the one it
 /// is at; [`Workers::join_timeout`] bounds how long the drop waits for that.
@@ -188,8 +189,8 @@ impl<P: Protocol> MessageProcessor<P> for Offload<P> {
         }
     }
 
-    /// Waking a thread costs more than a short job, and a thread that shares the processor's core takes it away at once,
-    /// job by job. So those of a cycle are announced together.
+    /// Waking a thread costs more than a short job, and a thread that shares the processor's core takes it away at
+    /// once, job by job. So those of a cycle are announced together.
     fn cycle_end(&mut self, _: Instant) -> Option<Instant> {
         self.hears_cycle_ends = true;
         self.announce();

@@ -42,9 +42,10 @@ impl<P: Protocol> Deferred<P> {
 
     /// Answers, if there is room for the answer now: never waits, on any thread.
     ///
-    /// An answer takes an outbound block of its own, however short it is, until the processor has delivered it. So one cycle
-    /// has room for about as many as there are blocks. The others are tried again in the next one, which comes at once where
-    /// something was sent, and otherwise when a peer takes what fills a block. The item is gone: it has to be made again.
+    /// An answer takes an outbound block of its own, however short it is, until the processor has delivered it. So one
+    /// cycle has room for about as many as there are blocks. The others are tried again in the next one, which comes at
+    /// once where something was sent, and otherwise when a peer takes what fills a block. The item is gone: it has to
+    /// be made again.
     ///
     /// # Errors
     /// The reply, which is owed still: every outbound block is in use.

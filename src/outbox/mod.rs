@@ -72,7 +72,8 @@ pub(crate) struct Unasked {
 pub(crate) struct OutboxLimits {
     /// Connections in the processor's table.
     pub(crate) connections_max: usize,
-    /// Deferred replies that may be owed at once, over all connections of the processor. Each has its place in the queue in advance.
+    /// Deferred replies that may be owed at once, over all connections of the processor. Each has its place in the
+    /// queue in advance.
     pub(crate) owed_total_max: usize,
     /// Unasked messages that may wait for the processor.
     pub(crate) unasked_max: usize,
@@ -152,8 +153,8 @@ impl Outbox {
         ProcessorThread::is_current()
     }
 
-    /// An outbound for a deferred reply: waits for room, except on a processor's thread, whichever server's: these alone make
-    /// room.
+    /// An outbound for a deferred reply: waits for room, except on a processor's thread, whichever server's: these
+    /// alone make room.
     fn outbound_of_reply(&self) -> Outbound {
         let reserve = (!self.on_processor_thread()).then(|| Arc::clone(&self.workers_reserve));
         self.outbound(reserve)

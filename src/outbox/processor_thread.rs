@@ -10,9 +10,9 @@ thread_local! {
     static PROCESSORS_HERE: Cell<usize> = Cell::default();
 }
 
-/// The mark of a processor's thread: one of those of the process that never wait for room. Each would keep those waiting
-/// that wait for it, and two that answer each other's connections would wait for one another, whether they belong to one
-/// server or to two. So it is the thread that knows, and not the server.
+/// The mark of a processor's thread: one of those of the process that never wait for room. Each would keep those
+/// waiting that wait for it, and two that answer each other's connections would wait for one another, whether they
+/// belong to one server or to two. So it is the thread that knows, and not the server.
 #[derive(Debug)]
 pub(crate) struct ProcessorThread(ThreadId);
 
@@ -31,8 +31,8 @@ impl ProcessorThread {
 
 impl Drop for ProcessorThread {
     fn drop(&mut self) {
-        // A simulation may end on another thread than it began on: that one has nothing to take back, and the first stays
-        // marked and never waits for room again.
+        // A simulation may end on another thread than it began on: that one has nothing to take back, and the first
+        // stays marked and never waits for room again.
         if self.0 == thread::current().id() {
             PROCESSORS_HERE.with(|processors| processors.set(processors.get() - 1));
         }

@@ -64,8 +64,8 @@ impl<P: Protocol> Desk<P> {
         self.out.begin();
     }
 
-    /// A reply for the message that was [begun](Self::begin). What becomes of it is in `outcome` afterwards. `socket`: where
-    /// a large answer may go at once, because nothing else waits to go there before what is on this desk.
+    /// A reply for the message that was [begun](Self::begin). What becomes of it is in `outcome` afterwards. `socket`:
+    /// where a large answer may go at once, because nothing else waits to go there before what is on this desk.
     pub(crate) fn reply<'a>(
         &'a mut self,
         connection: ConnectionId,
@@ -147,8 +147,8 @@ impl<P: Protocol> Reply<'_, P> {
     }
 }
 
-/// Ends an answer with bytes that lie elsewhere. From the first byte that leaves, nothing can fail any more: what the socket
-/// does not take has its place already.
+/// Ends an answer with bytes that lie elsewhere. From the first byte that leaves, nothing can fail any more: what the
+/// socket does not take has its place already.
 #[inline(never)]
 fn write_through(after: After, tail: &[u8], out: &mut Outbound, socket: &mut (dyn Write + Send)) -> Outcome {
     let mut broken = None;

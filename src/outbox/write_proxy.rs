@@ -93,22 +93,22 @@ impl<P: Protocol> WriteProxy<P> {
     }
 
     /// Says that the message processor may be ready again, or each of them where there are several: connections that
-    /// were paused because [`ready`](crate::MessageProcessor::ready) said no ask once more. Costs one atomic load for each
-    /// processor while nobody waits.
+    /// were paused because [`ready`](crate::MessageProcessor::ready) said no ask once more. Costs one atomic load for
+    /// each processor while nobody waits.
     pub fn resume(&self) {
         self.outboxes.iter().for_each(|outbox| outbox.resume());
     }
 
-    /// Asks the processor that this proxy was given to for a cycle: [`cycle_end`](crate::MessageProcessor::cycle_end) runs
-    /// soon, and takes what another thread has left for it. Leave it first, then call this. Costs two atomic accesses
-    /// while the processor is awake.
+    /// Asks the processor that this proxy was given to for a cycle: [`cycle_end`](crate::MessageProcessor::cycle_end)
+    /// runs soon, and takes what another thread has left for it. Leave it first, then call this. Costs two atomic
+    /// accesses while the processor is awake.
     pub fn wake(&self) {
         self.home.call();
     }
 
-    /// Bytes that were sent to `connection` and that its peer's kernel has not taken yet; none once it has ended. Exact on
-    /// the thread of the connection's processor. With zero, what is sent next does not wait behind anything: who has only
-    /// the newest to tell sends then.
+    /// Bytes that were sent to `connection` and that its peer's kernel has not taken yet; none once it has ended. Exact
+    /// on the thread of the connection's processor. With zero, what is sent next does not wait behind anything: who has
+    /// only the newest to tell sends then.
     pub fn undelivered(&self, connection: ConnectionId) -> u64 {
         self.outboxes.of(connection).map_or(0, |outbox| outbox.undelivered_of(connection))
     }

@@ -61,8 +61,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.desk.out.reserve_whole() && self.segments.room() > ANSWER_SEGMENTS
     }
 
-    /// Moves what lies in a reserve into blocks that came home, so that the reserve is whole again. Both reserves are last
-    /// resorts of the same pool: the outbound one, of which the processor holds its end.
+    /// Moves what lies in a reserve into blocks that came home, so that the reserve is whole again. Both reserves are
+    /// last resorts of the same pool: the outbound one, of which the processor holds its end.
     fn repay_reserves(&mut self) {
         let Self { answer_room, table, segments, desk, .. } = self;
         let Some(pool) = desk.out.pool() else { return };
@@ -72,8 +72,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         });
     }
 
-    /// True if a block is free for what lies in a reserve. Asked before sleeping: it may have come home after the lines were
-    /// served, when nobody listened.
+    /// True if a block is free for what lies in a reserve. Asked before sleeping: it may have come home after the lines
+    /// were served, when nobody listened.
     pub(super) fn could_repay(&self) -> bool {
         let Some(pool) = self.desk.out.look_at_pool() else { return false };
         let mut queues = self.answer_room.reserve_at.iter().filter_map(|slot| Some(&self.table.at(*slot)?.undelivered));
@@ -87,8 +87,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         !self.waiters.is_empty(LineFor::AnswerRoom) || outbox.pool.line().blocked_wait().is_some() || lacks_segments()
     }
 
-    /// True if somebody waits for a reserve that lies in a peer's queue: a connection for the processor's, or an encoder for
-    /// the workers'. The encoder may be of no use for a block that holds what lies there: it needs a larger one.
+    /// True if somebody waits for a reserve that lies in a peer's queue: a connection for the processor's, or an
+    /// encoder for the workers'. The encoder may be of no use for a block that holds what lies there: it needs a larger
+    /// one.
     pub(super) fn repayment_is_awaited(&self) -> bool {
         !self.answer_room.reserve_at.is_empty() && self.waits_for_outbound()
     }

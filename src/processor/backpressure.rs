@@ -201,9 +201,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 }
 
-/// True if it is the server that takes nothing: it is short of memory, or its user is not ready. A reply that is owed is the
-/// usual way of a message: whoever asks again behind each would be read out for ever. A connection stands in one line at
-/// most, so it is paused for one of these at a time.
+/// True if it is the server that takes nothing: it is short of memory, or its user is not ready. A reply that is owed
+/// is the usual way of a message: whoever asks again behind each would be read out for ever. A connection stands in one
+/// line at most, so it is paused for one of these at a time.
 fn is_shortage(reason: PauseReason) -> bool {
     matches!(reason, PauseReason::NoBlocks | PauseReason::NotReady)
 }

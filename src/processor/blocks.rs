@@ -1,7 +1,8 @@
 //! Which inbound blocks a connection may have.
 //!
-//! The processor is the only one who leases from the inbound pool, so what it finds free stays free until it takes it. A
-//! partial message leaves the last block of a tier to the missing spare: a message that its user wants to keep comes first.
+//! The processor is the only one who leases from the inbound pool, so what it finds free stays free until it takes it.
+//! A partial message leaves the last block of a tier to the missing spare: a message that its user wants to keep comes
+//! first.
 
 use super::lines::{LineFor, Wants};
 use super::{Phase, Processor, Selector};
@@ -37,9 +38,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         None
     }
 
-    /// That a newcomer has something to say is only assumed. As long as it would cost somebody's block, or a place in line,
-    /// the assumption is dropped, and this is true: the selector, which watches it from the end of this turn on, will say so if
-    /// it has.
+    /// That a newcomer has something to say is only assumed. As long as it would cost somebody's block, or a place in
+    /// line, the assumption is dropped, and this is true: the selector, which watches it from the end of this turn on,
+    /// will say so if it has.
     fn leave_to_selector(&mut self, slot: u32) -> bool {
         let is_free = self.waiters.are_none() && self.could_rest(SMALL) && self.could_spare(SMALL);
         // One that is opened while the server goes down must be read before that counts it as idle.
@@ -65,8 +66,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.table.at(slot).is_some_and(|connection| large(connection) && between(connection))
     }
 
-    /// A block for a message as long as the connection's last: a free one, for which nobody waits. And only if less than is
-    /// expected finds its place, too: whatever the scratch holds, of which `window` may be used.
+    /// A block for a message as long as the connection's last: a free one, for which nobody waits. And only if less
+    /// than is expected finds its place, too: whatever the scratch holds, of which `window` may be used.
     pub(super) fn block_like_last(&mut self, slot: u32, window: usize) -> Option<Block> {
         let length = self.table.at(slot)?.last_length as usize;
         let tier = self.links.inbound.tier_for(length).filter(|tier| self.waiters.is_empty(LineFor::Block(*tier)))?;
@@ -78,8 +79,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         Some(block)
     }
 
-    /// Sees to it that a block for an unfinished rest is at hand. A small one is not waited for: somebody else may be evicted
-    /// for it.
+    /// Sees to it that a block for an unfinished rest is at hand. A small one is not waited for: somebody else may be
+    /// evicted for it.
     pub(super) fn ensure_rest(&mut self, slot: u32, tier: usize) -> bool {
         while !self.rests.has(tier) {
             match self.lease_partial(tier) {
@@ -109,8 +110,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.inbound.available(tier) > spare_missing { self.inbound.lease(tier) } else { None }
     }
 
-    /// A block for a message that outgrew its own. The one that was set aside for rests is for partial messages, too: it is
-    /// not kept from those who wait.
+    /// A block for a message that outgrew its own. The one that was set aside for rests is for partial messages, too:
+    /// it is not kept from those who wait.
     pub(super) fn block_for_promotion(&mut self, tier: usize) -> Option<Block> {
         self.lease_partial(tier).or_else(|| self.rests.take(tier))
     }
@@ -133,8 +134,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         false
     }
 
-    /// Sees to it that a spare for so many bytes is at hand, for which nobody has waited for longer. Somebody else may be
-    /// evicted for a small one.
+    /// Sees to it that a spare for so many bytes is at hand, for which nobody has waited for longer. Somebody else may
+    /// be evicted for a small one.
     pub(super) fn ensure_spare(&mut self, slot: u32, bytes: usize) -> bool {
         let smallest = self.links.inbound.tier_for(bytes).unwrap_or(LARGE);
         for tier in smallest..TIERS {

@@ -11,8 +11,8 @@ use crate::protocol::{Peer, Protocol, Refusal};
 use crate::reason::{CloseKind, DropReason, PauseReason};
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Begins the end of a connection with last words in the protocol's own language. One that ends already in good order
-    /// does so no more when a reply that it was owed does not come.
+    /// Begins the end of a connection with last words in the protocol's own language. One that ends already in good
+    /// order does so no more when a reply that it was owed does not come.
     pub(super) fn refuse(&mut self, slot: u32, reason: CloseReason, refusal: Refusal) {
         let ending = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut());
         match ending.filter(|ending| ending.stage == Stage::Owed && ending.reason.says_all_was_delivered()) {
@@ -105,7 +105,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// A turn of a connection that ends: reads and drops, so that the peer can read its last answer. Closing a socket
     /// with unread bytes would reset it, and the reset destroys what the peer has not read yet (RFC 9112 section 9.6).
-    /// LAW one peer: no more than `budget` bytes, and what is left comes again after the others. Returns how many it read.
+    /// LAW one peer: no more than `budget` bytes, and what is left comes again after the others. Returns how many it
+    /// read.
     pub(super) fn linger_turn(&mut self, slot: u32, budget: usize) -> usize {
         let mut read = 0;
         while let Some(Stage::Lingering { dropped }) = self.stage(slot) {

@@ -45,7 +45,8 @@ impl Crowd {
     /// Counts up to `connections_max` addresses, if they have a limit.
     pub(crate) fn new(admission: &Admission, connections_max: usize) -> Arc<Self> {
         let Admission { per_address_max, refuse_above, .. } = *admission;
-        // Twice as large as it needs: so it is cleaned where it is when too many places were used once, and never grows.
+        // Twice as large as it needs: so it is cleaned where it is when too many places were used once, and never
+        // grows.
         let counts = HashMap::with_capacity(if per_address_max == 0 { 0 } else { 2 * connections_max });
         Arc::new(Self { counts: Mutex::new(counts), per_address_max, open: AtomicUsize::new(0), refuse_above })
     }
@@ -64,8 +65,8 @@ impl Crowd {
         self.counts.lock().len()
     }
 
-    /// Counts a connection, also one that is too many: it counts until it is closed. But what is too much of one address
-    /// counts there alone, or one address could have all others refused.
+    /// Counts a connection, also one that is too many: it counts until it is closed. But what is too much of one
+    /// address counts there alone, or one address could have all others refused.
     pub(super) fn add(&self, address: IpAddr) -> Result<(), Excess> {
         if !self.add_address(address) {
             return Err(Excess::OfAddress);

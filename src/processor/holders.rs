@@ -9,15 +9,15 @@ use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 use crate::reason::{DropReason, PauseReason};
 
-/// The holders of one tier's blocks. Their number is bounded by the number of blocks, the spare included: there is a place
-/// for each from the start.
+/// The holders of one tier's blocks. Their number is bounded by the number of blocks, the spare included: there is a
+/// place for each from the start.
 #[derive(Debug)]
 pub(crate) struct Holders {
     entries: Vec<Holder>,
 }
 
-/// A connection with an unfinished message. Bytes are counted by the quarter of the famine time, for this one and the three
-/// before.
+/// A connection with an unfinished message. Bytes are counted by the quarter of the famine time, for this one and the
+/// three before.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Holder {
     slot: u32,
@@ -139,8 +139,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.add_holder(Holder::new(slot, bytes, quarter));
     }
 
-    /// The connection has a larger block now. What it received before counts no more for that than it did: those who stall
-    /// would pass for those who send.
+    /// The connection has a larger block now. What it received before counts no more for that than it did: those who
+    /// stall would pass for those who send.
     pub(super) fn note_promoted(&mut self, slot: u32) {
         if let Some(holder) = self.forget_holder(slot) {
             self.add_holder(holder);
@@ -186,9 +186,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 }
 
-/// A connection that waits for the server is not evicted for it: neither one that is held up, nor one that may run again and
-/// has not had its turn. One that waits in line for a larger block still gives a small one up: otherwise whoever claims large
-/// messages could hold all small blocks, and those are never waited for.
+/// A connection that waits for the server is not evicted for it: neither one that is held up, nor one that may run
+/// again and has not had its turn. One that waits in line for a larger block still gives a small one up: otherwise
+/// whoever claims large messages could hold all small blocks, and those are never waited for.
 fn is_evictable<K, P>(tier: usize, connection: &Connection<K, P>) -> bool {
     let (mut paused, undecoded) = (connection.paused, connection.flags.undecoded);
     let has_its_turn_soon = undecoded && paused.is_empty();

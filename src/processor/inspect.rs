@@ -27,7 +27,8 @@ pub(crate) struct Overview {
     pub(crate) segments: usize,
     /// Inbound blocks that the processor itself has set aside, by tier.
     pub(crate) set_aside: [usize; TIERS],
-    /// Outbound blocks in the connections' queues and with the processor itself, by tier; the reserves behind the pool's.
+    /// Outbound blocks in the connections' queues and with the processor itself, by tier; the reserves behind the
+    /// pool's.
     pub(crate) outbound_blocks: [usize; TIERS + 1],
     /// LAW memory: what each room takes, in bytes or places, and what was counted for it at start.
     pub(crate) memory_rows: Vec<(&'static str, u64, u64)>,

@@ -44,9 +44,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.look_once_more(slot);
     }
 
-    /// Has the selector watch the connection, if it does not do so yet. Each connection has a turn in the cycle in which
-    /// it is opened, and whoever is still there at the end of it is watched from then on. So one that is answered and
-    /// closed in its first turn costs no registration.
+    /// Has the selector watch the connection, if it does not do so yet. Each connection has a turn in the cycle in
+    /// which it is opened, and whoever is still there at the end of it is watched from then on. So one that is answered
+    /// and closed in its first turn costs no registration.
     pub(super) fn watch(&mut self, slot: u32) {
         let Some(connection) = self.table.at_mut(slot).filter(|connection| !connection.flags.watched) else { return };
         match self.selector.register_read(&mut connection.socket, slot) {
@@ -178,7 +178,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// One reply less is owed: the connection may go on, or go on ending.
     fn reply_settled(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
-        // Held up by what it is owed itself. One that waits for room among all connections keeps its place in that line.
+        // Held up by what it is owed itself. One that waits for room among all connections keeps its place in that
+        // line.
         if P::IN_ORDER || connection.owed.count() + 1 == self.settings.owed_max {
             self.unpause(slot, PauseReason::Owed);
         }

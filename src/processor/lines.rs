@@ -10,8 +10,8 @@ use crate::reason::PauseReason;
 /// Names a line by what is waited for in it. Each connection stands in one at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineFor {
-    /// The spare of a tier, or a larger one. Apart from the blocks: whoever gets a spare hands its message over and gives
-    /// its own block back, which those in the other line may be waiting for.
+    /// The spare of a tier, or a larger one. Apart from the blocks: whoever gets a spare hands its message over and
+    /// gives its own block back, which those in the other line may be waiting for.
     Spare(usize),
     /// Blocks of a tier.
     Block(usize),
@@ -152,8 +152,8 @@ impl Waiters {
         self.front(line).filter(|front| front.wait <= self.due)
     }
 
-    /// True if it has not waited before this cycle's turn of those who wait, in this line or another: its place says since
-    /// when it has.
+    /// True if it has not waited before this cycle's turn of those who wait, in this line or another: its place says
+    /// since when it has.
     pub(super) fn is_late(&self, waiter: &Waiter) -> bool {
         waiter.place > self.due && waiter.wants != Wants::Promotion
     }

@@ -201,9 +201,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         drop(user);
         drop((desk, segments, table, spares, rests));
         links.outbox.discard();
-        // Outbound, other threads of the user's may be writing still; inbound, nobody else leases. With several processors
-        // their users may keep messages for each other: then all are home when all have ended, and whoever waits for
-        // that looks.
+        // Outbound, other threads of the user's may be writing still; inbound, nobody else leases. With several
+        // processors their users may keep messages for each other: then all are home when all have ended, and whoever
+        // waits for that looks.
         let alone = links.outboxes.iter().len() == 1;
         debug_assert!(!alone || links.inbound.all_home(), "LAW home is broken: {:?}", links.inbound);
     }

@@ -60,13 +60,14 @@ enum Got {
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Gives each connection that has something to read or decode one turn, and then some of those who used theirs up
-    /// another one, `going_on` of them at most: in a later cycle. However many want much, whoever wants little waits for a
-    /// part of their turns only (as FQ-CoDel serves new flows before old ones, RFC 8290 section 4.2).
+    /// another one, `going_on` of them at most: in a later cycle. However many want much, whoever wants little waits
+    /// for a part of their turns only (as FQ-CoDel serves new flows before old ones, RFC 8290 section 4.2).
     pub(super) fn read_from_sockets(&mut self, going_on: usize) {
         let Turn { messages, bytes } = self.settings.turn;
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop() else { break };
-            // Who is known to want much goes on behind the others: a turn that may read nothing pauses it, and queues it there.
+            // Who is known to want much goes on behind the others: a turn that may read nothing pauses it, and queues
+            // it there.
             let first = Budget::first(self.settings.turn);
             let bytes = if self.expects_much(slot) { 0 } else { first.bytes };
             self.turn(slot, Budget { bytes, ..first });
@@ -176,8 +177,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         step
     }
 
-    /// Reads into a block that holds a message like the last one. The block stays only if more has come than the scratch
-    /// holds: what is expected earns nothing.
+    /// Reads into a block that holds a message like the last one. The block stays only if more has come than the
+    /// scratch holds: what is expected earns nothing.
     fn read_like_last(&mut self, slot: u32, mut block: Block, budget: &mut Budget) -> Step {
         // A message as long as the turn and its framing are one read.
         let window = block.capacity().min(budget.bytes.saturating_add(HEADROOM));
@@ -216,9 +217,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let mut inbound = mem::take(&mut connection.inbound);
         let (needs, had) = (connection.needs as usize, inbound.buffered());
         let room = inbound.room_mut(needs);
-        // No further than to the end of a message that the scratch could hold: behind it the connection is read into the
-        // scratch again, many messages at once. Otherwise the beginning of the next would keep it in a block in which
-        // there is room for one.
+        // No further than to the end of a message that the scratch could hold: behind it the connection is read into
+        // the scratch again, many messages at once. Otherwise the beginning of the next would keep it in a block in
+        // which there is room for one.
         let most = if (had + 1..=self.scratch.len()).contains(&needs) { needs - had } else { room.len() };
         let window = room.len().min(most).min(budget.bytes.max(1));
         let got = self.read(slot, &mut room[..window], budget);

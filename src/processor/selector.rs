@@ -32,13 +32,13 @@ pub enum Told {
 /// # Contract
 /// - Read readiness is **edge-triggered**: it is reported once for what has arrived, and again for whatever arrives
 ///   later. The processor keeps the flag itself.
-/// - A read that returns fewer bytes than it asked for means that nothing more had arrived; whatever arrives later raises a
-///   new edge. The end of the stream is different: it may be behind a short read without an edge of its own, and
-///   `read_closed` says so beforehand.
+/// - A read that returns fewer bytes than it asked for means that nothing more had arrived; whatever arrives later
+///   raises a new edge. The end of the stream is different: it may be behind a short read without an edge of its own,
+///   and `read_closed` says so beforehand.
 /// - [`set_write`](Self::set_write) with `on` reports `writable` if the socket can take bytes at that moment, not only
 ///   when it changes.
-/// - A socket can be read, written and closed before it is [registered](Self::register_read), and what arrived before is
-///   reported then.
+/// - A socket can be read, written and closed before it is [registered](Self::register_read), and what arrived before
+///   is reported then.
 /// - After [`deregister`](Self::deregister) nothing is reported for the slot any more.
 /// - All methods are called on the processor thread.
 ///

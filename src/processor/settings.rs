@@ -24,8 +24,8 @@ impl Default for Turn {
 /// Where output stops input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watermarks {
-    /// With so many undelivered bytes a connection is not decoded. What it is owed then comes on top: one answer, or, where
-    /// order does not matter, up to [`Config::owed_max`](crate::Config::owed_max) that were deferred.
+    /// With so many undelivered bytes a connection is not decoded. What it is owed then comes on top: one answer, or,
+    /// where order does not matter, up to [`Config::owed_max`](crate::Config::owed_max) that were deferred.
     pub high: usize,
     /// With no more than this it is decoded again.
     pub low: usize,
@@ -40,11 +40,11 @@ impl Default for Watermarks {
 /// Who is served at all. Off by default: newcomers wait in the kernel's backlog.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Admission {
-    /// Connections of one IP address at once, over all processors; one more is refused. Zero: no limit. All clients behind
-    /// one proxy or translated address count together.
+    /// Connections of one IP address at once, over all processors; one more is refused. Zero: no limit. All clients
+    /// behind one proxy or translated address count together.
     pub per_address_max: usize,
-    /// Connections, over all processors, from which on newcomers are refused at once (HTTP: 503) instead of served. Zero: none is refused; at
-    /// `connections_max` they wait in the backlog.
+    /// Connections, over all processors, from which on newcomers are refused at once (HTTP: 503) instead of served.
+    /// Zero: none is refused; at `connections_max` they wait in the backlog.
     pub refuse_above: usize,
     /// What a refusal for want of room tells its peer to wait (HTTP: `Retry-After`). `None`: nothing.
     pub retry_after: Option<Duration>,
@@ -76,7 +76,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The least `segments_max` with which anybody is served: messages are handed over while more than those of one answer
-    /// are free.
+    /// The least `segments_max` with which anybody is served: messages are handed over while more than those of one
+    /// answer are free.
     pub(crate) const SEGMENTS_LEAST: usize = ANSWER_SEGMENTS + 1;
 }

@@ -14,8 +14,8 @@ use crate::protocol::Protocol;
 /// With [`Finish::ReadOut`] a connection is read until nothing has come for so long: behind a window that was full, the
 /// peer's kernel holds more of what was sent, and sends it when it hears of room.
 const QUIET: Duration = Duration::from_millis(50);
-/// But no longer than this: a peer that goes on sending would hold the server up. What a kernel holds has come by then, if
-/// the server let it. So the time stands still while the connection waits for a block or for the user.
+/// But no longer than this: a peer that goes on sending would hold the server up. What a kernel holds has come by then,
+/// if the server let it. So the time stands still while the connection waits for a block or for the user.
 const READ_OUT_MOST: Duration = Duration::from_secs(1);
 
 /// Where the server stands.
@@ -42,8 +42,8 @@ impl Phase {
     }
 }
 
-/// Sends encoders in line away, whatever ends the processor: also a panic that nobody caught. The end of the user's processor
-/// may wait for them, and nobody brings blocks home for them any more.
+/// Sends encoders in line away, whatever ends the processor: also a panic that nobody caught. The end of the user's
+/// processor may wait for them, and nobody brings blocks home for them any more.
 pub(super) struct Dismissal(Arc<Line>);
 
 impl Dismissal {
@@ -69,8 +69,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// The processor can't sleep any more, nor hear of what its sockets have: the whole server goes down, and no grace is
-    /// of any use. It fails in each cycle from now on, until the accepter has ended.
+    /// The processor can't sleep any more, nor hear of what its sockets have: the whole server goes down, and no grace
+    /// is of any use. It fails in each cycle from now on, until the accepter has ended.
     pub(super) fn selector_failed(&mut self, error: io::Error) {
         if self.failure.is_none() {
             log::error!("the selector failed, the server goes down: {error}");

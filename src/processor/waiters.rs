@@ -1,8 +1,9 @@
 //! Who waits in line, and how they are served: in order, and one by one.
 //!
-//! Nobody overtakes. Whoever comes while somebody waits stands behind; whoever is served has its turn at once, before the
-//! others of the cycle could take what it was served with, and hands one message over. So a connection is served after as
-//! many messages as there are connections before it; where it waits for a block to be read into, after as many reads.
+//! Nobody overtakes. Whoever comes while somebody waits stands behind; whoever is served has its turn at once, before
+//! the others of the cycle could take what it was served with, and hands one message over. So a connection is served
+//! after as many messages as there are connections before it; where it waits for a block to be read into, after as many
+//! reads.
 
 use std::time::Instant;
 
@@ -33,8 +34,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.waiters.front(line).is_some_and(|front| front.place < connection.place)
     }
 
-    /// Pauses the connection in a line. Those who left that otherwise (their connection ended) are cleared away before it
-    /// could outgrow its bound of one place for each connection.
+    /// Pauses the connection in a line. Those who left that otherwise (their connection ended) are cleared away before
+    /// it could outgrow its bound of one place for each connection.
     pub(super) fn stand_in_line(&mut self, slot: u32, line: LineFor, wants: Wants) {
         let reason = line.reason();
         self.pause(slot, reason);
@@ -64,8 +65,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         None
     }
 
-    /// Ends a wait with a turn of its own, also for one that is expected to want much: in a later turn what it was served
-    /// with may be gone.
+    /// Ends a wait with a turn of its own, also for one that is expected to want much: in a later turn what it was
+    /// served with may be gone.
     pub(super) fn serve(&mut self, slot: u32, reason: PauseReason) {
         if !self.clear_pause(slot, reason) {
             return;
@@ -76,10 +77,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Everybody was served who had waited, and there is more: whoever has come to stand behind them since, with one message
-    /// handed over or none, goes on like all who have used up their turn. Otherwise those who always have more to say
-    /// would stand behind each other for ever, and have a turn of one message each. Whoever has come from another line, and
-    /// has waited there, stays.
+    /// Everybody was served who had waited, and there is more: whoever has come to stand behind them since, with one
+    /// message handed over or none, goes on like all who have used up their turn. Otherwise those who always have more
+    /// to say would stand behind each other for ever, and have a turn of one message each. Whoever has come from
+    /// another line, and has waited there, stays.
     pub(super) fn dissolve(&mut self, line: LineFor) {
         while let Some(front) = self.waiters.front(line).filter(|front| self.waiters.is_late(front)) {
             self.waiters.leave(line);

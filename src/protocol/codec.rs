@@ -14,8 +14,8 @@ use crate::encode_error::EncodeError;
 /// counted, and costs one connection at most.
 ///
 /// # Example
-/// Lines of at most 100 bytes, and a test of them that needs no socket. `examples/custom_protocol.rs` is the same with a
-/// server around it. What peers and networks do to it beyond that, a simulation shows (feature `sim`, module `sim`).
+/// Lines of at most 100 bytes, and a test of them that needs no socket. `examples/custom_protocol.rs` is the same with
+/// a server around it. What peers and networks do to it beyond that, a simulation shows (feature `sim`, module `sim`).
 ///
 /// ```
 /// use sluicegate::{After, Decode, Encode, EncodeError, Outbound, Protocol, ProtocolError};
@@ -105,8 +105,8 @@ pub trait Protocol: Clone + Send + 'static {
     /// What a reply to this message must know.
     fn exchange(layout: &Self::Layout) -> Self::Exchange;
 
-    /// True if the peer has said with this message that it will send nothing after it (HTTP: `Connection: close`). Once it
-    /// has its answer its connection is then closed without waiting for its end, which saves some of the cost of a
+    /// True if the peer has said with this message that it will send nothing after it (HTTP: `Connection: close`). Once
+    /// it has its answer its connection is then closed without waiting for its end, which saves some of the cost of a
     /// connection for each message. If it sends something all the same, it may lose the answer to a reset.
     fn is_last(layout: &Self::Layout) -> bool {
         let _ = layout;
@@ -141,8 +141,8 @@ pub trait Encode<T>: Protocol {
     /// connection is refused as [`Refusal::Unanswered`].
     fn encode(exchange: Self::Exchange, item: T, out: &mut Outbound) -> Result<After, EncodeError>;
 
-    /// Writes all but the last bytes of the same answer, and returns those: the processor thread lends them to the socket
-    /// where they lie, and copies only what that does not take. Worth it for a tail that [`Outbound::is_large`].
+    /// Writes all but the last bytes of the same answer, and returns those: the processor thread lends them to the
+    /// socket where they lie, and copies only what that does not take. Worth it for a tail that [`Outbound::is_large`].
     ///
     /// `None`, before anything was written: the answer is to be written by [`encode`](Self::encode), as the default has
     /// it. That is also how an error is told.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 /// Why a stream is not acceptable. Carries what the protocol needs to say so to the peer.
 ///
-/// It is kept as long as its connection takes to end, so its text is bounded: of one that stands in the program there is
-/// nothing to keep; one that was made, out of what the peer has sent perhaps, is cut after
+/// It is kept as long as its connection takes to end, so its text is bounded: of one that stands in the program there
+/// is nothing to keep; one that was made, out of what the peer has sent perhaps, is cut after
 /// [`TEXT_MAX`](Self::TEXT_MAX) bytes, and a copy shares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProtocolError {

@@ -49,8 +49,8 @@ impl<P: Protocol> Builder<P> {
         self
     }
 
-    /// Sets [`Config::processors`]. With more than one, start the server with what makes their message processors, such as
-    /// [`Server::serve_with`].
+    /// Sets [`Config::processors`]. With more than one, start the server with what makes their message processors, such
+    /// as [`Server::serve_with`].
     pub fn processors(self, processors: usize) -> Self {
         self.configure(|config| config.processors = processors)
     }
@@ -105,8 +105,8 @@ impl<P: Protocol> Builder<P> {
     ///
     /// # Errors
     /// `InvalidInput` with a [`ConfigError`](crate::ConfigError) when the settings can't be used, the memory ceiling is
-    /// over `memory_max`, or the system has no memory for the tables that are made at start. Otherwise the address can't be
-    /// bound: the error names it and says why.
+    /// over `memory_max`, or the system has no memory for the tables that are made at start. Otherwise the address
+    /// can't be bound: the error names it and says why.
     pub fn bind(self, addresses: impl ToSocketAddrs + fmt::Debug) -> io::Result<Server<P>> {
         let ceiling = self.check()?;
         let backlog = i32::try_from(self.config.backlog).unwrap_or(i32::MAX);
@@ -114,8 +114,8 @@ impl<P: Protocol> Builder<P> {
         self.finish(listener, ceiling)
     }
 
-    /// Takes a listener that was bound elsewhere (socket activation, tests), makes it non-blocking and sets `TCP_NODELAY`
-    /// and `SO_OOBINLINE`.
+    /// Takes a listener that was bound elsewhere (socket activation, tests), makes it non-blocking and sets
+    /// `TCP_NODELAY` and `SO_OOBINLINE`.
     ///
     /// # Errors
     /// As [`bind`](Self::bind), and when the listener can't be set up.

@@ -65,8 +65,8 @@ pub struct Config {
     /// Peers that may wait in the kernel before they are accepted. The kernel may lower it (`net.core.somaxconn`).
     /// Has no effect on a listener that was made elsewhere. Default 4096.
     pub backlog: usize,
-    /// The blocks for messages that are not whole yet, smallest tier first. The largest must hold the protocol's longest
-    /// message. Default 1024 of 4 KiB, 128 of 128 KiB, 16 of 1 MiB.
+    /// The blocks for messages that are not whole yet, smallest tier first. The largest must hold the protocol's
+    /// longest message. Default 1024 of 4 KiB, 128 of 128 KiB, 16 of 1 MiB.
     pub inbound: [TierConfig; TIERS],
     /// The blocks for answers that were not delivered yet, smallest tier first. Default as [`inbound`](Self::inbound).
     pub outbound: [TierConfig; TIERS],
@@ -132,8 +132,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks that the settings can be used, with each other and with a protocol whose longest message has `message_max`
-    /// bytes ([`Protocol::message_max`](crate::Protocol::message_max)). The server does this by itself.
+    /// Checks that the settings can be used, with each other and with a protocol whose longest message has
+    /// `message_max` bytes ([`Protocol::message_max`](crate::Protocol::message_max)). The server does this by itself.
     ///
     /// # Errors
     /// The first setting that can't be used; what is wrong with it, and what to do.
@@ -220,8 +220,8 @@ impl Config {
         not_zero("timeouts.famine", famine.is_zero(), "whoever waits for a block would evict the others at once")
     }
 
-    /// The inbound tiers as the processor needs them: with one block more each, the spares. A message that its user wants
-    /// to keep, and that shares its block with others, is copied into one.
+    /// The inbound tiers as the processor needs them: with one block more each, the spares. A message that its user
+    /// wants to keep, and that shares its block with others, is copied into one.
     pub(crate) fn inbound_with_spares(&self) -> [TierConfig; TIERS] {
         self.inbound.map(|TierConfig { size, count }| TierConfig { size, count: count + 1 })
     }

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// An error with what was tried in front of it. `Debug` reads like `Display`, because that is what a `main` that returns
-/// it prints.
+/// An error with what was tried in front of it. `Debug` reads like `Display`, because that is what a `main` that
+/// returns it prints.
 struct Explained {
     text: String,
     source: io::Error,

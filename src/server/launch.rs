@@ -122,8 +122,8 @@ fn spawn<T: Send + 'static>(
     builder.spawn(body).map_err(|error| explain(format!("cannot start the thread {name}"), error))
 }
 
-/// Whatever ends a processor thread, also a panic: all others end too. After a shutdown was requested, others may need the
-/// rest of the grace: then only a panic ends them.
+/// Whatever ends a processor thread, also a panic: all others end too. After a shutdown was requested, others may need
+/// the rest of the grace: then only a panic ends them.
 struct ProcessorDeparture(Arc<Control>);
 
 impl Drop for ProcessorDeparture {

@@ -1,7 +1,7 @@
 //! The limit of open descriptors: raised at start, and said if it is too low.
 
-/// What the server and its surroundings need besides one descriptor for each connection: listener, polls, wakers, standard
-/// streams, log files, and some for the user.
+/// What the server and its surroundings need besides one descriptor for each connection: listener, polls, wakers,
+/// standard streams, log files, and some for the user.
 const OTHER_DESCRIPTORS: u64 = 64;
 
 /// Those of one more processor: its poll and its waker.

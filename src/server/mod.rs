@@ -40,12 +40,12 @@ pub(crate) use shared::{Shared, Station};
 
 /// A server that is bound and counted, and not started yet.
 ///
-/// Peers can connect already and wait in the kernel's backlog. [`serve`](Self::serve) and [`run`](Self::run) start it and
-/// stay until its end; [`start`](Self::start) returns a [`Running`].
+/// Peers can connect already and wait in the kernel's backlog. [`serve`](Self::serve) and [`run`](Self::run) start it
+/// and stay until its end; [`start`](Self::start) returns a [`Running`].
 ///
 /// With [more than one processor](Builder::processors) each needs a message processor of its own:
-/// [`serve_with`](Self::serve_with), [`run_with`](Self::run_with) and [`start_with`](Self::start_with) make them, and work
-/// with one as well.
+/// [`serve_with`](Self::serve_with), [`run_with`](Self::run_with) and [`start_with`](Self::start_with) make them, and
+/// work with one as well.
 #[must_use = "a server answers nobody until it is started"]
 pub struct Server<P: Protocol> {
     listener: TcpListener,
@@ -89,8 +89,8 @@ impl<P: Protocol> Server<P> {
         &self.ceiling
     }
 
-    /// Adds a row to the memory ceiling: what the program's own threads and its message processor take at most, which the
-    /// server cannot know. So there is one sum for all that runs in the process.
+    /// Adds a row to the memory ceiling: what the program's own threads and its message processor take at most, which
+    /// the server cannot know. So there is one sum for all that runs in the process.
     ///
     /// # Errors
     /// The ceiling is over [`Config::memory_max`] with it.
@@ -99,9 +99,9 @@ impl<P: Protocol> Server<P> {
         self.ceiling.check(self.config.memory_max)
     }
 
-    /// Adds all that another server of the same process takes, as one row. The other one does not print a ceiling of its
-    /// own then. Workers that it is [started on](Self::start_on) later are not in it: [count them in](Self::count_in), too,
-    /// with [`Workers::memory`].
+    /// Adds all that another server of the same process takes, as one row. The other one does not print a ceiling of
+    /// its own then. Workers that it is [started on](Self::start_on) later are not in it: [count them
+    /// in](Self::count_in), too, with [`Workers::memory`].
     ///
     /// # Errors
     /// As [`count_in`](Self::count_in).
@@ -179,8 +179,8 @@ impl<P: Protocol> Server<P> {
         self.start_with(make)?.join().map(drop)
     }
 
-    /// Handles each message with `work` on a pool of `workers`, where it may block. Stays until the server has ended. Each
-    /// processor has a pool of its own.
+    /// Handles each message with `work` on a pool of `workers`, where it may block. Stays until the server has ended.
+    /// Each processor has a pool of its own.
     ///
     /// # Errors
     /// As [`start_on`](Self::start_on), and as [`Running::join`].
@@ -210,8 +210,8 @@ impl<P: Protocol> Server<P> {
         launch::launch(self, pools)
     }
 
-    /// Starts the accepter's and the processor's thread, and returns. Raises the process's soft limit of open descriptors,
-    /// and logs the memory ceiling.
+    /// Starts the accepter's and the processor's thread, and returns. Raises the process's soft limit of open
+    /// descriptors, and logs the memory ceiling.
     ///
     /// # Errors
     /// The process may not open more descriptors, or start more threads; or there is [more than one
@@ -222,8 +222,8 @@ impl<P: Protocol> Server<P> {
     }
 
     /// Starts the accepter's thread and that of each processor, and returns. `make` is called here, once for each, with
-    /// the processor's number from 0; [`ConnectionId::processor`](crate::ConnectionId::processor) says it again. What the
-    /// message processors are to share, they have to share by themselves, behind an `Arc`.
+    /// the processor's number from 0; [`ConnectionId::processor`](crate::ConnectionId::processor) says it again. What
+    /// the message processors are to share, they have to share by themselves, behind an `Arc`.
     ///
     /// # Errors
     /// The process may not open more descriptors, or start more threads.

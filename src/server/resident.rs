@@ -7,8 +7,8 @@ use std::hint::black_box;
 
 use super::units::Bytes;
 
-/// What the program may grow by after its start without any peer's doing: code and tables that are touched for the first
-/// time, the allocator's own.
+/// What the program may grow by after its start without any peer's doing: code and tables that are touched for the
+/// first time, the allocator's own.
 pub(super) const PROGRAM_GROWTH: u64 = 8 << 20;
 /// The resident memory of a small program, where the operating system does not say.
 const PROGRAM_ESTIMATE: u64 = 8 << 20;
@@ -21,7 +21,8 @@ pub(super) fn resident_at_start() -> (u64, &'static str) {
     }
 }
 
-/// `VmRSS:     1736 kB`, in bytes. Other than `statm` it does not count in pages, whose size would have to be asked for.
+/// `VmRSS:     1736 kB`, in bytes. Other than `statm` it does not count in pages, whose size would have to be asked
+/// for.
 fn resident_in(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -173,9 +173,9 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Asks the server to stop accepting, to let connections finish for at most `grace` from now on and then to close those
-    /// that are left. Returns at once. The first request counts; a later one can only have the grace end sooner. A grace of
-    /// more than a year is a year.
+    /// Asks the server to stop accepting, to let connections finish for at most `grace` from now on and then to close
+    /// those that are left. Returns at once. The first request counts; a later one can only have the grace end sooner.
+    /// A grace of more than a year is a year.
     pub fn shutdown(&self, grace: Duration, finish: Finish) {
         self.control.request(request(grace, finish));
     }
@@ -199,8 +199,8 @@ impl Meter {
         sum
     }
 
-    /// The numbers of each processor, by [its number](crate::ConnectionId::processor). What the accepter counts is counted
-    /// with the processor that got the connection.
+    /// The numbers of each processor, by [its number](crate::ConnectionId::processor). What the accepter counts is
+    /// counted with the processor that got the connection.
     pub fn processors(&self) -> Vec<Snapshot> {
         self.shared.stations.iter().map(Station::snapshot).collect()
     }

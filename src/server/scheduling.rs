@@ -7,13 +7,13 @@ pub(super) fn shares_a_core(processors: usize) -> bool {
     thread::available_parallelism().is_ok_and(|cores| cores.get() <= processors)
 }
 
-/// Asks that the calling thread, when it wakes, does not take the core from a thread that works on it, but waits for that to
-/// sleep or to use its slice up (`SCHED_BATCH`, sched(7)). A thread that has another policy than the usual one keeps it, and
-/// each its nice value. A refusal changes nothing. Elsewhere than on Linux there is nothing like it.
+/// Asks that the calling thread, when it wakes, does not take the core from a thread that works on it, but waits for
+/// that to sleep or to use its slice up (`SCHED_BATCH`, sched(7)). A thread that has another policy than the usual one
+/// keeps it, and each its nice value. A refusal changes nothing. Elsewhere than on Linux there is nothing like it.
 ///
 /// For the accepter: on a core that it shares it would come between a processor and each of its connections, and the
-/// switches cost up to two fifths of a connection's time (`benches/NOTES.md`). Who waits to be accepted meanwhile is in the kernel's backlog, and comes with others
-/// in one go.
+/// switches cost up to two fifths of a connection's time (`benches/NOTES.md`). Who waits to be accepted meanwhile is in
+/// the kernel's backlog, and comes with others in one go.
 pub(super) fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(why) = linux::be_batch() {

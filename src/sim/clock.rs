@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-/// Some moment for the simulated clock to count from. An `Instant` can't be made out of nothing; which one it is changes
-/// nothing in a simulation, because only differences are ever looked at.
+/// Some moment for the simulated clock to count from. An `Instant` can't be made out of nothing; which one it is
+/// changes nothing in a simulation, because only differences are ever looked at.
 pub(super) fn start() -> Instant {
     Instant::now()
 }

@@ -1,8 +1,8 @@
 //! One simulated connection: both directions, both ends, as the kernel between them would see it.
 //!
 //! Pure state: time and chance come from the caller. Modelled on what Linux does, down to the traps: an end of stream
-//! that hides behind a short read, a reset that is reported once and then looks like an end, a socket whose closing with
-//! unread bytes destroys what it wrote last.
+//! that hides behind a short read, a reset that is reported once and then looks like an end, a socket whose closing
+//! with unread bytes destroys what it wrote last.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;

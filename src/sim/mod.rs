@@ -2,9 +2,9 @@
 //!
 //! The processor is the real one, with its real memory, timers and queues. What is simulated is what it stands in: the
 //! network, the peers at the other end, the clock, and other threads. Everything that these may do to a server happens
-//! here in one thread, thousands of times faster than outside: bytes that come in any pieces, ends of stream in the wrong
-//! moment, resets, peers that do not read, sleeps that are too long, clocks that jump. All of it is drawn from a seed.
-//! What failed once fails again, in the same way, as often as it takes to understand it.
+//! here in one thread, thousands of times faster than outside: bytes that come in any pieces, ends of stream in the
+//! wrong moment, resets, peers that do not read, sleeps that are too long, clocks that jump. All of it is drawn from a
+//! seed. What failed once fails again, in the same way, as often as it takes to understand it.
 //!
 //! After each cycle the simulation checks the server's own laws, so a test needs to check only what its own
 //! [`MessageProcessor`](crate::MessageProcessor) promises.
@@ -43,8 +43,8 @@
 //! # Finding a bug
 //!
 //! A counter for each connection, with a bug that no test on a quiet network finds: it knows connections by their slot,
-//! and slots are used again. The crowd is drawn, the simulation is run for one seed after the other, and one of them has
-//! a peer that comes after another has gone.
+//! and slots are used again. The crowd is drawn, the simulation is run for one seed after the other, and one of them
+//! has a peer that comes after another has gone.
 //!
 //! ```
 //! use std::collections::HashMap;
@@ -87,13 +87,14 @@
 //! assert!(found.is_some(), "a slot was used again");
 //! ```
 //!
-//! Print the seed of a failure, and let an environment variable run that seed alone: then a failure on another machine is
-//! one command away from being understood here.
+//! Print the seed of a failure, and let an environment variable run that seed alone: then a failure on another machine
+//! is one command away from being understood here.
 //!
 //! # Who does what
 //!
 //! - [`Simulation`] is the server: [`step`](Simulation::step) runs one cycle, [`run_for`](Simulation::run_for) many.
-//! - [`SimPeer`] is a client. [`Weather`] says what the network does to its bytes, [`Reading`] how it takes its answers.
+//! - [`SimPeer`] is a client. [`Weather`] says what the network does to its bytes, [`Reading`] how it takes its
+//!   answers.
 //! - [`Network`] is the world with its clock. [`Network::after`] arranges what happens later, also in the middle of a
 //!   cycle.
 //! - [`SimListener`] lets peers come later; [`SimWorkers`] are other threads of yours that answer deferred replies, and

@@ -152,8 +152,8 @@ impl Network {
         (SimPeer::new(self.clone(), index), SimSocket::new(self.clone(), index))
     }
 
-    /// Arranges that `act` is called after `delay` (at least a microsecond), as if by another thread: also in the middle
-    /// of a cycle.
+    /// Arranges that `act` is called after `delay` (at least a microsecond), as if by another thread: also in the
+    /// middle of a cycle.
     pub fn after(&self, delay: Duration, act: impl FnOnce() + Send + 'static) {
         // An action that arranges itself again must not stop the clock.
         let delay = delay.max(Duration::from_micros(1));
@@ -201,8 +201,8 @@ impl Network {
         self.lock().beds.resize_with(processors, Bed::default);
     }
 
-    /// Asks `left` whenever the processor with this number goes on sleeping: it must not while others have left work for
-    /// it.
+    /// Asks `left` whenever the processor with this number goes on sleeping: it must not while others have left work
+    /// for it.
     pub(super) fn watch_sleep(&self, number: usize, left: impl Fn() -> bool + Send + 'static) {
         self.lock().beds[number].left = Probe(Some(Box::new(left)));
     }

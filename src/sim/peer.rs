@@ -129,8 +129,8 @@ impl SimPeer {
         self.network.lock().links[self.index].take_received()
     }
 
-    /// How the server ended the connection, once the peer has seen it. Before a [`Finished`](End::Finished) the peer has
-    /// read everything that the server wrote.
+    /// How the server ended the connection, once the peer has seen it. Before a [`Finished`](End::Finished) the peer
+    /// has read everything that the server wrote.
     pub fn end(&self) -> Option<End> {
         self.network.lock().links[self.index].end()
     }

@@ -166,7 +166,8 @@ impl<P: Protocol, M: MessageProcessor<P>> Seat<P, M> {
         if let Some(broken) = self.sightings.lock().broken.take() {
             return Err(broken);
         }
-        // In debug builds the processor asserts it itself, but before the last thing of its cycle, which may close connections.
+        // In debug builds the processor asserts it itself, but before the last thing of its cycle, which may close
+        // connections.
         self.processor.inspect_ledger().map_err(|what| ("ledger", what))?;
         let sightings = self.sightings.lock();
         let network = network.lock();

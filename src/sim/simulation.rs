@@ -27,8 +27,8 @@ const PASSED_OVER_MAX: u32 = 4;
 /// [`step`](Self::step) runs one cycle and then checks every law of the server's. What breaks a law comes back as
 /// [`Broken`], with the seed that does it again.
 ///
-/// Several processors ([`Config::processors`], [`new_with`](Self::new_with)) have their cycles one after the other, in an
-/// order that is drawn from the seed: also the moment in which one falls asleep. Time passes only while all sleep.
+/// Several processors ([`Config::processors`], [`new_with`](Self::new_with)) have their cycles one after the other, in
+/// an order that is drawn from the seed: also the moment in which one falls asleep. Time passes only while all sleep.
 pub struct Simulation<P: Protocol, M: MessageProcessor<P>> {
     seed: u64,
     config: Config,
@@ -80,7 +80,8 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         })
     }
 
-    /// The same with as many processors as `config` says. `make` makes a message processor for each, by its number from 0.
+    /// The same with as many processors as `config` says. `make` makes a message processor for each, by its number
+    /// from 0.
     ///
     /// # Errors
     /// A real server would not start with this `config` either.
@@ -278,8 +279,8 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         let (start, jumps) = (self.network.elapsed(), self.network.counts().jumps);
         while self.running && self.step()? {}
         let took = self.network.elapsed() - start;
-        // A processor looks at its clock once a cycle; a call of a socket in between takes its time, and so do the cycles of
-        // the others.
+        // A processor looks at its clock once a cycle; a call of a socket in between takes its time, and so do the
+        // cycles of the others.
         let late = Duration::from_millis(100) * self.seats.len() as u32 + self.network.oversleep_max();
         if took > grace + late && self.network.counts().jumps == jumps {
             return Err(self.broken(("shutdown", format!("it took {took:?}, the grace was {grace:?}"))));

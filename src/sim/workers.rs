@@ -16,10 +16,10 @@ const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 /// Other threads of the user's: they answer deferred replies as a worker would, and wait where a worker would wait.
 ///
-/// What is arranged with [`Network::after`] counts as done on the processor thread, which never waits for room: an answer
-/// without room is lost, and its connection closes. Here the answers stand in one line, as encoders on other threads do:
-/// the first waits until its answer is sure to find room, the others wait behind it. A clone is another handle to the
-/// same line.
+/// What is arranged with [`Network::after`] counts as done on the processor thread, which never waits for room: an
+/// answer without room is lost, and its connection closes. Here the answers stand in one line, as encoders on other
+/// threads do: the first waits until its answer is sure to find room, the others wait behind it. A clone is another
+/// handle to the same line.
 #[derive(Clone)]
 pub struct SimWorkers {
     network: Network,

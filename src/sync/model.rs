@@ -7,10 +7,10 @@ use atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// Atomics whose sequentially consistent accesses have one order.
 ///
-/// loom gives a sequentially consistent load no store that is older than another sequentially consistent one, as far as it
-/// knows which is older. It knows that of read-modify-writes only, and takes the first value for a weaker store. So here
-/// such a store is a swap, which is what most processors make of it, and the first value is stored twice. Every weaker
-/// access is loom's own, and may see old values.
+/// loom gives a sequentially consistent load no store that is older than another sequentially consistent one, as far as
+/// it knows which is older. It knows that of read-modify-writes only, and takes the first value for a weaker store. So
+/// here such a store is a swap, which is what most processors make of it, and the first value is stored twice. Every
+/// weaker access is loom's own, and may see old values.
 pub mod atomic {
     pub use std::sync::atomic::Ordering;
 

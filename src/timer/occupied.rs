@@ -29,7 +29,8 @@ impl Occupied {
     /// How many buckets the first that is not empty lies behind `from`, round the wheel.
     pub(super) fn first_from(&self, from: usize) -> Option<usize> {
         let (word, bit) = (from / 64, from % 64);
-        // In the word of `from` the upper bits are the nearest; the lower ones are the farthest, behind those of all other words.
+        // In the word of `from` the upper bits are the nearest; the lower ones are the farthest, behind those of all
+        // other words.
         let nearest = self.words[word] & (!0 << bit);
         if nearest != 0 {
             return Some(nearest.trailing_zeros() as usize - bit);

@@ -168,8 +168,8 @@ impl Ended {
         assert!(ended.stderr.contains(named), "{named} is not named: {ended:#?}");
     }
 
-    /// It was asked to end and did, in order: code 0, nothing on stdout but where it listened, a farewell in the log, and
-    /// no panic.
+    /// It was asked to end and did, in order: code 0, nothing on stdout but where it listened, a farewell in the log,
+    /// and no panic.
     #[track_caller]
     pub fn in_order(self, farewell: &str) {
         let ended = self.with_code(0);

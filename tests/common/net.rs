@@ -1,7 +1,7 @@
 //! Real sockets on the loopback: servers on any free port, peers that never wait for ever, and events to wait for.
 //!
-//! Nothing here sleeps. A test waits for an answer, for the end of a stream, for a channel, or for a number of the server
-//! to become what it has to be; [`LONG`] only bounds how long a broken server can hold a test up.
+//! Nothing here sleeps. A test waits for an answer, for the end of a stream, for a channel, or for a number of the
+//! server to become what it has to be; [`LONG`] only bounds how long a broken server can hold a test up.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 

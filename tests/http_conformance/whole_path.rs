@@ -1,4 +1,5 @@
-//! A case on its whole way: from the bytes of a client, through a whole server in a simulated world, to what comes back.
+//! A case on its whole way: from the bytes of a client, through a whole server in a simulated world, to what comes
+//! back.
 
 use std::time::Duration;
 

@@ -91,8 +91,8 @@ pub fn newest(said: &[u8]) -> u64 {
     numbers.last().copied().unwrap_or(0)
 }
 
-/// Sends as long as the connection lives, up to `most` records, and reads acknowledgements until it ends; `acked` gets each.
-/// Returns how many records it has tried to send.
+/// Sends as long as the connection lives, up to `most` records, and reads acknowledgements until it ends; `acked` gets
+/// each. Returns how many records it has tried to send.
 pub fn send_until_broken(
     address: SocketAddr,
     run: u32,

@@ -17,8 +17,8 @@ use crate::simulated::unhurried;
 
 const CAP: usize = 100;
 
-/// How much of a hundred records of `size` bytes from each of three peers comes in, with a writer that takes nothing. And
-/// how many messages that was.
+/// How much of a hundred records of `size` bytes from each of three peers comes in, with a writer that takes nothing.
+/// And how many messages that was.
 fn what_comes_in(seed: u64, high: Level, size: usize, batches: (usize, usize)) -> (Level, u64) {
     let sent = frame(&vec![b'x'; size]).repeat(100);
     what_comes_of(&sent, false, seed, high, batches)
@@ -81,7 +81,8 @@ fn without_a_batch_nothing_comes_in_and_nothing_that_came_is_left_over() {
             let most = Level { items: 1000, bytes: 1 << 20 };
             let (came, _) = what_comes_in(seed, most, size, (batch_bytes, 4));
             assert_eq!(came.bytes, came.items * (size as u64 + 1));
-            // Each with a newline and a tag; with a head of its own, if it comes alone. The last batch may be nearly empty.
+            // Each with a newline and a tag; with a head of its own, if it comes alone. The last batch may be nearly
+            // empty.
             let each = size + 1 + 8 + 29;
             let least = 3 * (batch_bytes / each).clamp(1, 75) as u64;
             assert!((least..=300).contains(&came.items), "{came:?} of {size} bytes, batches of {batch_bytes}");

@@ -159,7 +159,8 @@ fn a_record_over_the_real_limit_is_a_disk_that_does_not_take_it() {
     says_once_what_it_has_lost(agent);
 }
 
-/// What is not known before it is written: the kernel sends a signal with it, which ends a program that does not expect it.
+/// What is not known before it is written: the kernel sends a signal with it, which ends a program that does not expect
+/// it.
 #[test]
 fn a_real_write_over_the_limit_fails_and_does_not_end_the_agent() {
     let folder = Folder::new();

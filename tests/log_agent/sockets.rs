@@ -320,7 +320,8 @@ fn numbers_are_served_and_everything_is_in_one_ceiling() {
     stop(agent).expect("everything was written");
 }
 
-/// Whoever holds connections for numbers without asking, with half a request, or without reading, holds nobody up for long.
+/// Whoever holds connections for numbers without asking, with half a request, or without reading, holds nobody up for
+/// long.
 #[test]
 fn idle_connections_do_not_keep_numbers_from_who_asks() {
     let folder = Folder::new();

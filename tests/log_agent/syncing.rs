@@ -156,7 +156,8 @@ fn without_the_promise_a_failed_sync_begins_a_new_segment() {
 fn a_segment_that_cannot_be_written_is_closed_and_a_new_one_begins() {
     let records = some(0, 60);
     for policy in [Fsync::Batch, Fsync::Never, Fsync::Interval(Duration::from_millis(500))] {
-        // The header, index and records of the first group, index and records of the second; some of each on a new segment.
+        // The header, index and records of the first group, index and records of the second; some of each on a new
+        // segment.
         for well in 0..8 {
             let mut rig = Rig::new(Setup { policy, rotate_bytes: 900, ..Setup::default() });
             rig.faults.break_write(well);

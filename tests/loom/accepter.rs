@@ -32,8 +32,8 @@ impl Accepter {
         self.watch.wake.awake();
     }
 
-    /// `Accepter::run` and `accept_some`, as far as `backlog` peers go: accepts while there is room, sleeps when there is
-    /// none, and says at the end that nobody will come any more.
+    /// `Accepter::run` and `accept_some`, as far as `backlog` peers go: accepts while there is room, sleeps when there
+    /// is none, and says at the end that nobody will come any more.
     fn accept(&self, backlog: usize) {
         let mut next = 0;
         while next < backlog && !self.watch.control.is_requested() {

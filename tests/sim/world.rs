@@ -307,7 +307,8 @@ pub struct Expectations {
 }
 
 impl Record {
-    /// LAW one peer: whoever did nothing wrong is not closed but for want of memory, or for a rule that it did not know.
+    /// LAW one peer: whoever did nothing wrong is not closed but for want of memory, or for a rule that it did not
+    /// know.
     fn judge_manners(&self, expected: Expectations) -> Result<(), String> {
         let excused = match self.closed {
             None => true,
@@ -327,8 +328,8 @@ impl Record {
     /// before the end.
     fn judge_end(&self, expected: Expectations) -> Result<(), String> {
         let in_order = self.closed.is_some_and(|kind| IN_ORDER.contains(&kind));
-        // Whoever reads too slowly may be closed in the middle of its end as well. Then the reason why the end began stands,
-        // but for those that promise that everything was delivered.
+        // Whoever reads too slowly may be closed in the middle of its end as well. Then the reason why the end began
+        // stands, but for those that promise that everything was delivered.
         let promised = matches!(self.closed, Some(CloseKind::PeerClosed | CloseKind::Finished));
         if self.closes_full && !promised {
             return Ok(());
@@ -430,8 +431,8 @@ impl<P: Wire> World<P> {
         }
     }
 
-    /// The requests of a peer, as the user gets them: in order, each once, every byte of it. `promised`: `ready` said yes
-    /// and no message has come since.
+    /// The requests of a peer, as the user gets them: in order, each once, every byte of it. `promised`: `ready` said
+    /// yes and no message has come since.
     pub fn note_processed(
         &mut self,
         address: SocketAddr,
@@ -468,8 +469,8 @@ impl<P: Wire> World<P> {
         }
     }
 
-    /// Anybody, with what is needed to write to it unasked: its number, its connection, and which message that would be.
-    /// The last is true when it has gone, and the message is for nobody.
+    /// Anybody, with what is needed to write to it unasked: its number, its connection, and which message that would
+    /// be. The last is true when it has gone, and the message is for nobody.
     pub fn anybody(&self, random: &mut Random) -> Option<(usize, ConnectionId, usize, bool)> {
         let index = random.below(self.records.len());
         let record = self.records.get(index)?;

@@ -74,8 +74,8 @@ pub fn between_siblings(parent: &str, siblings: &[&str], sources: &[Source]) -> 
     complaints
 }
 
-/// Every path from the root of the crate in the product code, with its line: `crate::..`, and `super::..` and `self::..`
-/// translated; each branch of a group is a path.
+/// Every path from the root of the crate in the product code, with its line: `crate::..`, and `super::..` and
+/// `self::..` translated; each branch of a group is a path.
 fn references(source: &Source) -> Vec<(usize, Vec<String>)> {
     let code = source.product.as_str();
     let module: Vec<String> = source.module().iter().map(|part| (*part).to_owned()).collect();

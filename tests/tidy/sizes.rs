@@ -1,4 +1,4 @@
-//! How long files and functions are, and that each file says what it is.
+//! How long files and functions are, and how wide lines; and that each file says what it is.
 
 use super::source::{Source, identifiers, item_end, line_of};
 
@@ -27,6 +27,25 @@ pub fn long_functions(source: &Source, lines_max: usize) -> Vec<String> {
     .collect()
 }
 
+/// Complains of lines of more than `columns_max` characters, unless it is a literal that makes them so: the formatter
+/// breaks code, but neither comments nor literals.
+pub fn wide_lines(source: &Source, columns_max: usize) -> Vec<String> {
+    let lines = (1..).zip(source.text.lines().zip(source.code.lines()));
+    let wide = lines.filter_map(|(number, (text, code))| {
+        // A comment is what is blanked out up to the end of the line, and begins like one.
+        let code = code.trim_end();
+        let (before, behind) = text.split_at(code.len());
+        let ends_in_comment = behind.trim_start().starts_with("//");
+        let has_literal = before != code || !(behind.trim().is_empty() || ends_in_comment);
+        let columns = text.chars().count();
+        let excused = has_literal && !ends_in_comment;
+        (columns > columns_max && !excused).then_some((number, columns))
+    });
+    let complaint =
+        |(number, columns)| format!("{}:{number}: {columns} columns, the limit is {columns_max}: wrap it", source.path);
+    wide.map(complaint).collect()
+}
+
 /// Complains of a file that does not begin by saying what it is.
 pub fn no_introduction(source: &Source) -> Option<String> {
     let first = source.text.lines().next().unwrap_or("");
@@ -47,6 +66,29 @@ fn a_long_function_is_refused() {
     let source = Source::new("src/a.rs", text);
     assert_eq!(long_functions(&source, 6), Vec::<String>::new());
     assert_eq!(long_functions(&source, 5), ["src/a.rs:5: fn long has 6 lines, the limit is 5"]);
+}
+
+#[test]
+fn a_wide_line_is_refused_unless_a_literal_makes_it_so() {
+    let refused = |text: &str| wide_lines(&Source::new("src/a.rs", text), 20);
+    for text in [
+        "//! Twenty columns.1",
+        "/// Zwanzig Buchstäb",
+        "let text = \"a literal\";",
+        "\"two \\\n    lines, both of them wide\"",
+    ] {
+        assert_eq!(refused(text), Vec::<String>::new(), "{text:?}");
+    }
+    for text in [
+        "//! Twenty-one columns",
+        "    // A comment: \"quoted\".",
+        "let a = 1; // Why it is.",
+        "(\"a\", 'b'); // Why it is.",
+        "let longer = a_name(of_some);",
+    ] {
+        assert_eq!(refused(text).len(), 1, "{text:?}");
+    }
+    assert_eq!(refused("\n/// Zwanzig Buchstäbe."), ["src/a.rs:2: 22 columns, the limit is 20: wrap it"]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! log_agent beside rsyslog, syslog-ng and a bare epoll loop, in one run: records per second, processor time per record,
-//! peak memory.
+//! log_agent beside rsyslog, syslog-ng and a bare epoll loop, in one run: records per second, processor time per
+//! record, peak memory.
 //!
-//! `run.sh` starts it. Rounds are interleaved: each system has its turn before any has its second, so that what else goes
-//! on in the machine meets all of them. A rate is believed only when all records were counted on disk.
+//! `run.sh` starts it. Rounds are interleaved: each system has its turn before any has its second, so that what else
+//! goes on in the machine meets all of them. A rate is believed only when all records were counted on disk.
 //!
 //! Exits with 0 if every case of log_agent was measured in every round, with 1 if one failed, with 2 if asked for what
 //! makes no sense. What peers fail at is told, too, but is theirs.

@@ -24,8 +24,8 @@ impl Numbers {
         least.zip(self.most()).map_or(String::new(), |(least, most)| format!("{least:.decimals$}-{most:.decimals$}"))
     }
 
-    /// The ratio in each round that both have, so that what disturbs the machine for a while disturbs both. Where the other
-    /// has one round only, that is compared with all.
+    /// The ratio in each round that both have, so that what disturbs the machine for a while disturbs both. Where the
+    /// other has one round only, that is compared with all.
     pub fn ratio_to(&self, other: &Self) -> Self {
         let again = if other.0.len() == 1 { self.0.len() } else { 1 };
         let others = other.0.repeat(again);

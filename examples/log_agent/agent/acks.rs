@@ -21,9 +21,9 @@ impl Encode<Durable> for Framing {
 /// All connections that are owed acknowledgements.
 ///
 /// Two ways lead to a sender. While records of its are under way, the newest number goes unasked, and only if nothing
-/// waits before it: a sender that does not read has one number waiting, not thousands. And as long as some of its records
-/// are not durable a reply is owed to it, which keeps its connection open, also when the sender has said its last word or
-/// the agent goes down. That reply is the last number.
+/// waits before it: a sender that does not read has one number waiting, not thousands. And as long as some of its
+/// records are not durable a reply is owed to it, which keeps its connection open, also when the sender has said its
+/// last word or the agent goes down. That reply is the last number.
 pub struct Acks {
     senders: Vec<Sender>,
     /// Slots with a number to be told.
@@ -84,8 +84,8 @@ impl Acks {
         }
     }
 
-    /// Takes what writers have told, and passes on what can be passed on. In each cycle: a sender that has read what it was
-    /// told has made a cycle by it.
+    /// Takes what writers have told, and passes on what can be passed on. In each cycle: a sender that has read what it
+    /// was told has made a cycle by it.
     pub fn tell(&mut self) {
         let Self { senders, waiting, link, numbers, proxy } = self;
         link.take_news(|connection, durable| {

@@ -21,8 +21,8 @@ const LINGER: Duration = Duration::from_millis(5);
 /// Where batches for one writer are left.
 pub type BatchQueue = Arc<Queue<LogBatch>>;
 
-/// Runs on the processor thread and never waits. What a writer can't take yet stays in its batch; when there are no more
-/// batches, connections wait, undecoded.
+/// Runs on the processor thread and never waits. What a writer can't take yet stays in its batch; when there are no
+/// more batches, connections wait, undecoded.
 pub struct Collector {
     gate: Gate,
     /// What the gate has room for, where the decoder sees it.
@@ -74,8 +74,8 @@ impl Collector {
         self.spare.is_some()
     }
 
-    /// Puts the records of a message into batches: into the one that grows, and what does not fit into the spare, which has
-    /// room for all of them. False if something was left over.
+    /// Puts the records of a message into batches: into the one that grows, and what does not fit into the spare, which
+    /// has room for all of them. False if something was left over.
     fn store(&mut self, connection: ConnectionId, mut payloads: Payloads<'_>) -> bool {
         let received_micros = *self.received_micros.get_or_insert_with(unix_micros);
         let head = Head { slot: connection.slot(), generation: connection.generation(), received_micros, bad: false };
@@ -137,8 +137,8 @@ impl Collector {
 
     /// Hands over what has waited long enough. Returns when the next has.
     ///
-    /// A writer that works gets full batches only: what arrives meanwhile is gathered, and shares one write, or one sync,
-    /// the next time.
+    /// A writer that works gets full batches only: what arrives meanwhile is gathered, and shares one write, or one
+    /// sync, the next time.
     fn hand_over_due(&mut self, now: Instant) -> Option<Instant> {
         let urgent = !self.gate.is_open() || !self.has_spare();
         let linger = if self.acks.is_some() { Duration::ZERO } else { LINGER };
@@ -247,7 +247,8 @@ fn count(came: &mut Level, (records, bytes): (usize, usize)) {
     came.bytes += bytes as u64;
 }
 
-/// JSON is UTF-8 (RFC 8259 section 8.1). The parser does not look at that where it keeps nothing, so it is looked at before.
+/// JSON is UTF-8 (RFC 8259 section 8.1). The parser does not look at that where it keeps nothing, so it is looked at
+/// before.
 fn is_json(payload: &[u8]) -> bool {
     str::from_utf8(payload).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }

@@ -71,8 +71,8 @@ struct Unpackable {
 }
 
 impl Unpackable {
-    /// Numbers that are remembered. Of more, the smallest stands for all before it: a segment that has been written while
-    /// so many others could not be packed waits for the next start.
+    /// Numbers that are remembered. Of more, the smallest stands for all before it: a segment that has been written
+    /// while so many others could not be packed waits for the next start.
     const MOST: usize = 1024;
 
     fn add(&mut self, number: u64) {

@@ -1,4 +1,5 @@
-//! The seam to the operating system: what the writers need of a disk. Tests put another one there, which fails on purpose.
+//! The seam to the operating system: what the writers need of a disk. Tests put another one there, which fails on
+//! purpose.
 
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
@@ -27,9 +28,11 @@ pub trait Disk: Send + Sync {
 
 /// A file that is being written at its end.
 pub trait DiskFile: Send {
-    /// Writes some bytes from the front of `slices`, at least one; how many. After an error it is open what was written.
+    /// Writes some bytes from the front of `slices`, at least one; how many. After an error it is open what was
+    /// written.
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
-    /// Tells the disk that it may begin with what was written there: the next sync then waits for less. Promises nothing.
+    /// Tells the disk that it may begin with what was written there: the next sync then waits for less. Promises
+    /// nothing.
     fn begin_writeback(&mut self, range: Range<u64>) {
         let _ = range;
     }
@@ -106,8 +109,8 @@ impl DiskFile for RealFile {
         self.0.write_vectored(slices)
     }
 
-    /// Linux begins to write what it is told that nobody needs in memory any more (posix_fadvise(2)). It may also forget
-    /// pages that are on disk already, which nobody misses: segments are read later, if at all.
+    /// Linux begins to write what it is told that nobody needs in memory any more (posix_fadvise(2)). It may also
+    /// forget pages that are on disk already, which nobody misses: segments are read later, if at all.
     #[cfg(target_os = "linux")]
     fn begin_writeback(&mut self, range: Range<u64>) {
         let length = NonZeroU64::new(range.end - range.start);

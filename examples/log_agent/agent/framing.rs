@@ -1,8 +1,8 @@
 //! The wire: a `u32` in network order, then so many bytes; and a message is a run of such records.
 //!
-//! What the server does around a message costs several times what a short record does. So all whole records that lie in the
-//! bytes at hand are one message, as many as there is room for: at the gate, and in one batch. How a stream is split
-//! changes where runs end, and neither the records nor their order.
+//! What the server does around a message costs several times what a short record does. So all whole records that lie in
+//! the bytes at hand are one message, as many as there is room for: at the gate, and in one batch. How a stream is
+//! split changes where runs end, and neither the records nor their order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,9 +14,9 @@ use super::tag::{RUN_HEAD, TAG_BYTES};
 
 /// Bytes of the length before each record.
 pub const PREFIX: usize = size_of::<u32>();
-/// The most bytes of a run of more than one record. No more than what is read at once (`plan`): after a larger message the
-/// server reads into a block, which is meant for large records. Half of that, because no other size that was measured was
-/// faster (`benches/log_agent/RESULTS.md`).
+/// The most bytes of a run of more than one record. No more than what is read at once (`plan`): after a larger message
+/// the server reads into a block, which is meant for large records. Half of that, because no other size that was
+/// measured was faster (`benches/log_agent/RESULTS.md`).
 const RUN_BYTES: usize = 64 << 10;
 
 /// How much may come in, for the decoder to know: said before each message, when the collector is asked whether it is
@@ -48,8 +48,9 @@ pub struct Framing {
 }
 
 impl Framing {
-    /// Records of up to `cap` bytes. A run of more than one is never larger than what `room` says, nor than a batch; not even
-    /// with `json`, when each record may need a head of its own there, because good and bad ones are kept apart.
+    /// Records of up to `cap` bytes. A run of more than one is never larger than what `room` says, nor than a batch;
+    /// not even with `json`, when each record may need a head of its own there, because good and bad ones are kept
+    /// apart.
     pub fn new(cap: usize, batch_bytes: usize, json: bool, room: &Arc<Room>) -> Self {
         let beside = TAG_BYTES + if json { RUN_HEAD } else { 0 };
         Self { cap: cap as u32, run_most: RUN_BYTES.min(batch_bytes), beside, room: Arc::clone(room) }

@@ -6,7 +6,8 @@ use std::time::Duration;
 /// When records are forced to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fsync {
-    /// The kernel decides. A crash of the agent loses nothing that was written; one of the machine, the last half minute.
+    /// The kernel decides. A crash of the agent loses nothing that was written; one of the machine, the last half
+    /// minute.
     Never,
     /// So long after the first record that is not, at most.
     Interval(Duration),

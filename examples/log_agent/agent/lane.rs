@@ -35,16 +35,17 @@ pub struct Lane {
     kind: Kind,
     policy: Fsync,
     segment: Option<Segment>,
-    /// A write or a sync of it has failed. What is torn or not durable has to be cut off before anything else is written.
+    /// A write or a sync of it has failed. What is torn or not durable has to be cut off before anything else is
+    /// written.
     condemned: Option<Segment>,
     /// Everything before this is written.
     next: Cursor,
     /// Everything before this is written for good, as the policy has it.
     safe: Cursor,
     runs: Runs,
-    /// The most bytes that are appended at once, unless a single record has more: less than usual after a whole new file
-    /// was too small for what was to be its beginning. It grows again with each append that succeeds, because such a
-    /// limit may be raised at any time.
+    /// The most bytes that are appended at once, unless a single record has more: less than usual after a whole new
+    /// file was too small for what was to be its beginning. It grows again with each append that succeeds, because such
+    /// a limit may be raised at any time.
     append_most: u64,
 }
 
@@ -141,8 +142,8 @@ impl Lane {
         }
     }
 
-    /// Something is broken, and maybe only where this segment lies: it gets nothing more. What is not safe in it is written
-    /// to a new one.
+    /// Something is broken, and maybe only where this segment lies: it gets nothing more. What is not safe in it is
+    /// written to a new one.
     fn write_failed(&mut self, error: &io::Error) {
         let Some(segment) = self.segment.take() else { return };
         log::error!("{error}; a new segment begins");
@@ -181,8 +182,8 @@ impl Lane {
     }
 
     /// After a failed sync the kernel may have forgotten what it had, and a second sync may succeed without it. So this
-    /// segment gets nothing more. What is still held is written to a new one; before that it is cut off here, or it might be
-    /// there twice.
+    /// segment gets nothing more. What is still held is written to a new one; before that it is cut off here, or it
+    /// might be there twice.
     fn sync_failed(&mut self, directory: &Directory, error: io::Error) -> io::Result<()> {
         directory.numbers.syncs_failed.add(1);
         let Some(segment) = self.segment.take() else { return Err(error) };
@@ -216,8 +217,8 @@ impl Lane {
         Ok(())
     }
 
-    /// True if the segment has been deleted, or its index: what is behind `safe` is written to the next. Without an index
-    /// the segment gets nothing more, and keeps what is safe in it.
+    /// True if the segment has been deleted, or its index: what is behind `safe` is written to the next. Without an
+    /// index the segment gets nothing more, and keeps what is safe in it.
     fn notice_deleted(&mut self, directory: &Directory, safe: Option<Extent>) -> io::Result<bool> {
         let Some(deleted) = self.segment.as_ref().map_or(Ok(None), Segment::deleted)? else { return Ok(false) };
         let Some(mut segment) = self.segment.take() else { return Ok(false) };
@@ -262,8 +263,8 @@ impl Lane {
     }
 }
 
-/// The records of `kind` from `start` on that go into a segment which has `from` bytes and may have `most`: their bytes as
-/// few slices, their index as `runs`. None, if the next one does not fit.
+/// The records of `kind` from `start` on that go into a segment which has `from` bytes and may have `most`: their bytes
+/// as few slices, their index as `runs`. None, if the next one does not fit.
 fn gather<'g>(
     runs: &mut Runs,
     group: &'g VecDeque<LogBatch>,
@@ -313,7 +314,8 @@ struct Limits {
 }
 
 impl<'g> Gathered<'g> {
-    /// Takes what is left of `run`, or as many of its records as find room, and goes on behind them. True if nothing is left.
+    /// Takes what is left of `run`, or as many of its records as find room, and goes on behind them. True if nothing is
+    /// left.
     fn take(&mut self, run: &LogRun<'_>, head: &Head, runs: &mut Runs, from: u64, limits: Limits) -> bool {
         let Limits { most, start } = limits;
         let origin = Origin { connection: head.generation, start, received_micros: head.received_micros };

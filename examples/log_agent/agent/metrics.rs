@@ -75,8 +75,8 @@ pub fn bind(address: &str) -> io::Result<Server<Http1>> {
     Server::builder(Http1::default()).configure(configure).bind(address)
 }
 
-/// A place is held for a second or two, whatever is done with it: so whoever asks for numbers finds one soon, also behind
-/// hundreds of connections that ask for nothing.
+/// A place is held for a second or two, whatever is done with it: so whoever asks for numbers finds one soon, also
+/// behind hundreds of connections that ask for nothing.
 fn configure(config: &mut Config) {
     config.connections_max = CONNECTIONS_MAX;
     config.backlog = CONNECTIONS_MAX;

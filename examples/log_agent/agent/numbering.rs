@@ -28,8 +28,8 @@ impl Numbering {
     pub fn next(&mut self, disk: &dyn Disk, kind: Kind, now: u64) -> io::Result<SegmentName> {
         let number = self.number + 1;
         let grows = number.to_string().len() > self.number.to_string().len().max(4);
-        // A clock that was set back does not change the order of names. Nor does a number with one digit more, which would
-        // sort before the others of its second.
+        // A clock that was set back does not change the order of names. Nor does a number with one digit more, which
+        // would sort before the others of its second.
         let opened = now.max(self.opened + u64::from(grows));
         let state = format!("number {number}\nopened {opened}\n");
         disk.replace(STATE_FILE, state.as_bytes())?;

@@ -23,8 +23,8 @@ const BATCH_EXTRA: usize = 64 << 10;
 /// Batches for each writer: one is being filled, one waits, one is being written, and one is spare.
 const BATCHES_LEAST: usize = 4;
 
-/// What is read at once, at most: no more than a block of the middle size holds, so that what is not decoded yet finds its
-/// place. With a small `--cap` that is less.
+/// What is read at once, at most: no more than a block of the middle size holds, so that what is not decoded yet finds
+/// its place. With a small `--cap` that is less.
 const SCRATCH: usize = 128 << 10;
 
 /// What happens when there is no space.

@@ -1,10 +1,10 @@
 //! What a crash has left: torn records are cut off, and each segment is finished.
 //!
 //! An index is written before its records. So after a crash of the agent the last entries may be without their records,
-//! and the last record may be torn: both are cut off. What else is wrong (a damaged, shortened or missing index, or that of
-//! another segment) is no crash of the agent. Then nothing that is there is thrown away: records without an entry that can
-//! be believed are found again by their newlines (`store::rebuild`), and belong to connection 0. A segment that has bytes and not
-//! one whole record stays, with an index that says so.
+//! and the last record may be torn: both are cut off. What else is wrong (a damaged, shortened or missing index, or
+//! that of another segment) is no crash of the agent. Then nothing that is there is thrown away: records without an
+//! entry that can be believed are found again by their newlines (`store::rebuild`), and belong to connection 0. A
+//! segment that has bytes and not one whole record stays, with an index that says so.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -67,7 +67,8 @@ pub fn recover_lines(directory: &Path, line_max: usize) -> io::Result<Recovered>
     Ok(recovered)
 }
 
-/// Files that were being made when the agent ended: packed segments, indexes. And plain segments that are packed already.
+/// Files that were being made when the agent ended: packed segments, indexes. And plain segments that are packed
+/// already.
 fn remove_leftovers(directory: &Path) -> io::Result<()> {
     for file in fs::read_dir(directory)? {
         let file = file?;

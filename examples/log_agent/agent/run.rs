@@ -118,11 +118,12 @@ impl Agent {
         }
     }
 
-    /// Waits until the agent has ended: because its end was begun, because its server failed, or because a writer panicked.
+    /// Waits until the agent has ended: because its end was begun, because its server failed, or because a writer
+    /// panicked.
     ///
     /// # Errors
-    /// The server failed, a writer panicked, or the disk did not take everything; then the error says how many records were
-    /// lost.
+    /// The server failed, a writer panicked, or the disk did not take everything; then the error says how many records
+    /// were lost.
     pub fn join(self) -> io::Result<()> {
         let snapshot = self.server.join();
         let until = *self.until.get_or_init(|| Instant::now() + self.grace);
@@ -153,8 +154,8 @@ impl Agent {
     }
 }
 
-/// An address as its two parts, because one text has no place for an interface's name (`fe80::1%eth0`). An error names it
-/// as one text, as people write it.
+/// An address as its two parts, because one text has no place for an interface's name (`fe80::1%eth0`). An error names
+/// it as one text, as people write it.
 struct HostPort<'a>(&'a str, u16);
 
 impl ToSocketAddrs for HostPort<'_> {

@@ -41,8 +41,8 @@ pub enum Deleted {
 /// Bytes of the mark at the end of an index. They are promised to each segment from its beginning.
 const MARK_BYTES: u64 = HEAD_BYTES as u64;
 
-/// With syncs, the disk begins with each piece of so many bytes while the next is copied: without that all of a group would
-/// be written by the sync, while the writer waits, and the copying would wait for the disk in turn.
+/// With syncs, the disk begins with each piece of so many bytes while the next is copied: without that all of a group
+/// would be written by the sync, while the writer waits, and the copying would wait for the disk in turn.
 const PIECE: usize = 1 << 20;
 /// For less it is not told: the sync comes soon.
 const PIECE_LEAST: usize = 64 << 10;
@@ -97,8 +97,8 @@ impl Segment {
                 Ok(Self { name, since, data, index, written, synced, torn: None, durable })
             }
             Err(error) => {
-                // Whichever of them exists; what can't be removed is empty, and recovery removes it. What was there before
-                // is somebody else's.
+                // Whichever of them exists; what can't be removed is empty, and recovery removes it. What was there
+                // before is somebody else's.
                 if io::Error::kind(&error) != io::ErrorKind::AlreadyExists {
                     let _ = directory.disk.remove(&data_name);
                     let _ = directory.disk.remove(&index_name);
@@ -114,8 +114,8 @@ impl Segment {
         self.written
     }
 
-    /// Appends `records` whole records, `slices`, with their runs of the `index`. All of them or none: what a failed append
-    /// has left is cut off by the next.
+    /// Appends `records` whole records, `slices`, with their runs of the `index`. All of them or none: what a failed
+    /// append has left is cut off by the next.
     ///
     /// The index comes first: after a crash no whole record is without its entry, so what is cut off was torn.
     ///
@@ -136,7 +136,8 @@ impl Segment {
         directory.space.take(all)?;
         self.torn = Some(all);
         if let Err(error) = self.write(slices, index) {
-            // Now, if it can be: who looks for room then counts what is there, and not what is torn. Else the next does it.
+            // Now, if it can be: who looks for room then counts what is there, and not what is torn. Else the next does
+            // it.
             let _ = self.mend(directory);
             return Err(error);
         }
@@ -277,8 +278,8 @@ impl Segment {
         self.give_up(directory);
     }
 
-    /// Somebody has deleted its data while it was being written. An index without data goes, too; data that is there under
-    /// that name is not what was written here, and somebody else's.
+    /// Somebody has deleted its data while it was being written. An index without data goes, too; data that is there
+    /// under that name is not what was written here, and somebody else's.
     pub fn forget(self, directory: &Directory) {
         log::warn!("{} was deleted while it was being written; a new segment begins", self.name);
         directory.numbers.segments_deleted.add(1);

@@ -7,7 +7,8 @@ use crate::store::index::{ENTRY_BYTES, Entry};
 
 /// Bytes of an encoded [`Head`].
 const HEAD_BYTES: usize = 21;
-/// Bytes of a record's tag: it is its entry in the index, made where the record is copied and its bytes are in the cache.
+/// Bytes of a record's tag: it is its entry in the index, made where the record is copied and its bytes are in the
+/// cache.
 pub const TAG_BYTES: usize = ENTRY_BYTES;
 
 /// Bytes of a batch that each run takes besides its records and their tags.

@@ -1,7 +1,7 @@
 //! A group of batches onto the disk, and what happens when the disk does not want it.
 //!
-//! A writer has no thread and no clock of its own: it is told what time it is, and says when it wants to be asked again.
-//! `writers` makes threads of it, a simulation plays them.
+//! A writer has no thread and no clock of its own: it is told what time it is, and says when it wants to be asked
+//! again. `writers` makes threads of it, a simulation plays them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -51,8 +51,8 @@ struct Trouble {
 }
 
 impl Writer {
-    /// A writer for at most `batches` batches at once, which are made room for now. With `set_aside` it has a second lane
-    /// for bad records.
+    /// A writer for at most `batches` batches at once, which are made room for now. With `set_aside` it has a second
+    /// lane for bad records.
     pub fn new(
         number: usize,
         policy: Fsync,
@@ -72,8 +72,9 @@ impl Writer {
         self.group.push_back(batch);
     }
 
-    /// True if it does not want to be let to work yet. A sync is shared by all that has arrived. What is only written is
-    /// written little by little: so blocks are free again soon, and those which are used next are still in the cache.
+    /// True if it does not want to be let to work yet. A sync is shared by all that has arrived. What is only written
+    /// is written little by little: so blocks are free again soon, and those which are used next are still in the
+    /// cache.
     pub fn takes_more(&self) -> bool {
         let bytes: usize = self.group.iter().map(|batch| batch.bytes().len()).sum();
         self.policy == Fsync::Batch || bytes < GROUP_BYTES
@@ -139,8 +140,8 @@ impl Writer {
         Ok(())
     }
 
-    /// There is no finished segment to be deleted for want of room: finishes its own, and the other writers theirs. True if
-    /// there is one now.
+    /// There is no finished segment to be deleted for want of room: finishes its own, and the other writers theirs.
+    /// True if there is one now.
     fn finish_open(&mut self) -> bool {
         if !self.directory.drops_oldest() {
             return false;

@@ -28,8 +28,8 @@ pub fn each_segment(directory: &Path, mut each: impl FnMut(Listed)) -> io::Resul
 
 /// All segments of one kind, by number. One that is there both plain and packed is listed once, as the plain one.
 ///
-/// A file that is renamed or removed while a directory is read may not be seen at all. The index stays when its segment is
-/// packed, so a segment of which only the index was seen is looked for by its name.
+/// A file that is renamed or removed while a directory is read may not be seen at all. The index stays when its segment
+/// is packed, so a segment of which only the index was seen is looked for by its name.
 pub fn segments(directory: &Path, kind: Kind) -> io::Result<Vec<Listed>> {
     let mut seen = Vec::new();
     for file in fs::read_dir(directory)? {
@@ -49,8 +49,8 @@ pub fn segments(directory: &Path, kind: Kind) -> io::Result<Vec<Listed>> {
     Ok(listed.collect())
 }
 
-/// As what a segment may lie there that was `packing` a moment ago. In this order none is missed: it is packed before the
-/// plain one goes.
+/// As what a segment may lie there that was `packing` a moment ago. In this order none is missed: it is packed before
+/// the plain one goes.
 pub fn packings(packing: Packing) -> impl Iterator<Item = Packing> {
     let packed = [Packing::Gzip, Packing::Zstd].into_iter().filter(move |_| packing == Packing::Plain);
     iter::once(packing).chain(packed)

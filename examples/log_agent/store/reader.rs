@@ -93,8 +93,8 @@ impl SegmentReader {
         Self { runs, entries, data, position: 0, payload, pending, packing, line_end: 0, told: 0, passed: 0 }
     }
 
-    /// Opens a plain segment that has no index. One is made anew, in `scratch`, an empty file that can be read, too: the same
-    /// that recovery makes.
+    /// Opens a plain segment that has no index. One is made anew, in `scratch`, an empty file that can be read, too:
+    /// the same that recovery makes.
     pub fn open_by_lines(directory: &Path, segment: Listed, mut scratch: File) -> io::Result<Self> {
         let mut data = File::open(directory.join(segment.name.data(Packing::Plain)))?;
         let (bytes, micros) = (data.metadata()?.len(), segment.name.opened * 1_000_000);

@@ -1,6 +1,7 @@
 //! The index of a segment, made anew: from what can be believed of the old one, and from newlines.
 //!
-//! However long a record or a line is, it is looked at piece by piece: recovery has to be within the memory ceiling, too.
+//! However long a record or a line is, it is looked at piece by piece: recovery has to be within the memory ceiling,
+//! too.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
@@ -112,8 +113,8 @@ impl<'d> Rebuild<'d> {
         self.end(false)
     }
 
-    /// The index says nothing more. What is behind the last certain record is torn, or damaged, or of another segment whose
-    /// files were mixed up with these; `overshot`: the next entry has more bytes than are left.
+    /// The index says nothing more. What is behind the last certain record is torn, or damaged, or of another segment
+    /// whose files were mixed up with these; `overshot`: the next entry has more bytes than are left.
     fn end(&mut self, overshot: bool) -> io::Result<()> {
         if self.at.bytes > self.good.bytes {
             let certain = self.good.records - self.good.found - self.good.damaged;
@@ -228,7 +229,8 @@ impl<'d> Rebuild<'d> {
         Ok(())
     }
 
-    /// Makes entries for the lines up to `end`. A last one without a newline is torn, unless there is a record behind it.
+    /// Makes entries for the lines up to `end`. A last one without a newline is torn, unless there is a record behind
+    /// it.
     fn find_lines(&mut self, end: u64, record_behind: bool) -> io::Result<()> {
         while self.at.bytes < end {
             let most = self.line_max.min(end - self.at.bytes);

@@ -83,8 +83,8 @@ impl<R: Read> RunReader<R> {
         self.finished
     }
 
-    /// The entries of the run that was read last, in order, with the payloads' places that follow from their lengths. They
-    /// end at an entry that cannot be one.
+    /// The entries of the run that was read last, in order, with the payloads' places that follow from their lengths.
+    /// They end at an entry that cannot be one.
     pub fn take_entries(&mut self, head: Head) -> Entries {
         Entries { head, bytes: std::mem::take(&mut self.entries), at: 0, offset: u64::from(head.offset) }
     }

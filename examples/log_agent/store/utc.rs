@@ -16,8 +16,8 @@ pub struct Utc {
 impl Utc {
     /// The second that is `unix` seconds after the beginning of 1970.
     pub fn of_unix(unix: u64) -> Self {
-        // Years begin in March here, so that the day that comes and goes is the last one of its year; eras have 400 years.
-        // After Howard Hinnant, "chrono-compatible low-level date algorithms".
+        // Years begin in March here, so that the day that comes and goes is the last one of its year; eras have 400
+        // years. After Howard Hinnant, "chrono-compatible low-level date algorithms".
         let days = unix / DAY + 719_468;
         let (era, day_of_era) = (days / 146_097, days % 146_097);
         let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

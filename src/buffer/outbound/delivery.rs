@@ -34,11 +34,11 @@ impl Outbound {
         self.answer.failure.take().map_or(Ok(0), Err)
     }
 
-    /// Ends the answer with `tail`, which lies elsewhere, and has `write` try to send all that there is. Only what that does
-    /// not take is copied, into room that was found before it: an answer of which a byte has left cannot fail.
+    /// Ends the answer with `tail`, which lies elsewhere, and has `write` try to send all that there is. Only what that
+    /// does not take is copied, into room that was found before it: an answer of which a byte has left cannot fail.
     ///
-    /// Returns the length of the answer and how many bytes have left, of it and those before; or, before anything has, why
-    /// it does not fit. After an error, [`roll_back`](Self::roll_back).
+    /// Returns the length of the answer and how many bytes have left, of it and those before; or, before anything has,
+    /// why it does not fit. After an error, [`roll_back`](Self::roll_back).
     pub(crate) fn put_through(
         &mut self,
         tail: &[u8],
@@ -131,8 +131,8 @@ impl Outbound {
         pairs.map(|(slice, segment)| *slice = IoSlice::new(segment.bytes())).count()
     }
 
-    /// Empties it: everything has left. If that was one small block, as it usually is, the next answer begins in it, where it
-    /// is: then there is a segment, and nothing in it.
+    /// Empties it: everything has left. If that was one small block, as it usually is, the next answer begins in it,
+    /// where it is: then there is a segment, and nothing in it.
     #[inline]
     pub(crate) fn all_delivered(&mut self) {
         self.bytes = 0;
@@ -195,7 +195,8 @@ impl Outbound {
         self.source.is_warm() || !self.segments.is_empty()
     }
 
-    /// Brings a delivered segment home the short way. The next answer begins in a block that is here already, or in this.
+    /// Brings a delivered segment home the short way. The next answer begins in a block that is here already, or in
+    /// this.
     pub(crate) fn recycle(&mut self, segment: Segment) {
         self.source.recycle(segment, self.segments.is_empty());
     }

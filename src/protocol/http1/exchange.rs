@@ -3,8 +3,8 @@
 use std::fmt;
 
 /// What an answer must know of its request. Small, and free of the request's bytes: it waits where the answer is made.
-// Bits of one number, which goes through every message from its layout to its answer: four booleans would be taken apart
-// and put together again on the way.
+// Bits of one number, which goes through every message from its layout to its answer: four booleans would be taken
+// apart and put together again on the way.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Exchange(u32);
 

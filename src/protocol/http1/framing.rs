@@ -78,8 +78,9 @@ pub(super) fn of_request(version10: bool, fields: &BodyFields<'_>, limits: &Limi
         if codings.malformed || codings.chunked > 1 || codings.after_chunked {
             return Err(malformed("Transfer-Encoding is not a list of codings that ends with one chunked"));
         }
-        // Section 6.1: a coding that is not understood is answered with 501. So is one that no chunked follows, although
-        // section 6.3 has 400 for a body without an end: where no coding is known, that is what the peer has to hear.
+        // Section 6.1: a coding that is not understood is answered with 501. So is one that no chunked follows,
+        // although section 6.3 has 400 for a body without an end: where no coding is known, that is what the peer has
+        // to hear.
         if codings.unknown {
             return Err(ProtocolError::with_status(501, "transfer coding other than chunked"));
         }

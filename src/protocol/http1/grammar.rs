@@ -7,11 +7,11 @@ use std::net::Ipv6Addr;
 pub(super) enum Class {
     /// See [`is_token_byte`].
     Token = 1,
-    /// What may stand in a request target (RFC 3986 section 2), and the braces, brackets, bars, carets and grave accents
-    /// that browsers leave unencoded in queries.
+    /// What may stand in a request target (RFC 3986 section 2), and the braces, brackets, bars, carets and grave
+    /// accents that browsers leave unencoded in queries.
     ///
-    /// Not among them: `#` (a fragment is never sent, RFC 9112 section 3.2), `\` (some read it as `/`), quotes and angle
-    /// brackets, controls, and everything beyond ASCII.
+    /// Not among them: `#` (a fragment is never sent, RFC 9112 section 3.2), `\` (some read it as `/`), quotes and
+    /// angle brackets, controls, and everything beyond ASCII.
     Target = 2,
     /// See [`is_field_byte`].
     Field = 4,

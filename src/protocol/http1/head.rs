@@ -39,8 +39,8 @@ fn judge(head: &[u8], search: &HeadSearch, facts: &Facts<'_>, limits: &Limits) -
         return Err(malformed("CONNECT or TRACE with a body"));
     }
     let connect = method == b"CONNECT";
-    // A client may send the tunnel's bytes before it has an answer (RFC 9110 section 9.3.6). There will be no tunnel, so they
-    // must not be read as a request.
+    // A client may send the tunnel's bytes before it has an answer (RFC 9110 section 9.3.6). There will be no tunnel,
+    // so they must not be read as a request.
     let keep_alive = facts.keep_alive(line.version10) && !connect;
     let exchange = Exchange::UNKNOWN
         .with_head(method == b"HEAD")

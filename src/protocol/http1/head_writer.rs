@@ -1,14 +1,16 @@
-//! The head of an answer, and what follows it, while it is put together: in one piece of memory, mostly where it leaves from.
+//! The head of an answer, and what follows it, while it is put together: in one piece of memory, mostly where it leaves
+//! from.
 
 use super::status;
 use crate::clock::DATE_LINE;
 
-/// What the server's own lines can take: the longest status line, `Date`, `Content-Length`, `Connection`, and the empty line.
+/// What the server's own lines can take: the longest status line, `Date`, `Content-Length`, `Connection`, and the empty
+/// line.
 pub(super) const HEAD_MOST: usize = 192;
 
-/// The head of an answer, and what follows it, appended piece by piece. Most pieces have a length that the compiler knows, so
-/// that copying them takes no call; and it is no more than what is left of the memory, handed from piece to piece, so that
-/// the compiler can keep it in registers.
+/// The head of an answer, and what follows it, appended piece by piece. Most pieces have a length that the compiler
+/// knows, so that copying them takes no call; and it is no more than what is left of the memory, handed from piece to
+/// piece, so that the compiler can keep it in registers.
 pub(super) struct HeadWriter<'m>(&'m mut [u8]);
 
 impl<'m> HeadWriter<'m> {

@@ -1,15 +1,15 @@
 //! The fields of recent usual requests, so that the same are not read again.
 //!
-//! A client that keeps its connection sends mostly the same fields with each request: who it is, what it takes, which host
-//! it asks. What they say depends on their bytes alone. To see that the bytes are the same again takes one comparison; to
-//! read them, a look at each name and each value.
+//! A client that keeps its connection sends mostly the same fields with each request: who it is, what it takes, which
+//! host it asks. What they say depends on their bytes alone. To see that the bytes are the same again takes one
+//! comparison; to read them, a look at each name and each value.
 //!
 //! They are kept by threads, not by connections: an idle connection holds no memory for them. There are few places, and
-//! each connection has one of them, which it shares with others. Mostly these are clients of the same kind, and send the
-//! same; who sends other fields each time costs those few their memory, and nobody else.
+//! each connection has one of them, which it shares with others. Mostly these are clients of the same kind, and send
+//! the same; who sends other fields each time costs those few their memory, and nobody else.
 //!
-//! So bytes of one client are compared with those of another, and among them may be secrets. How long that takes depends on
-//! lengths alone: nobody can find out by guesses how much of one is right.
+//! So bytes of one client are compared with those of another, and among them may be secrets. How long that takes
+//! depends on lengths alone: nobody can find out by guesses how much of one is right.
 
 use std::cell::RefCell;
 

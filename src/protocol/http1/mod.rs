@@ -1,10 +1,10 @@
 //! HTTP/1.1 and HTTP/1.0 (RFC 9110, RFC 9112), without a socket.
 //!
-//! A request's way through the files: `usual` reads what is whole and plain at once, `usual_fields` its fields, unless they are
-//! among the `known_fields`; for all others [`Http1`] is the state between two calls, `search` finds the end of the head, `head` validates it, `framing` says where the body ends,
-//! `chunked` joins chunks. `grammar` and `words` are what they read with. What comes out is a [`Layout`], which
-//! [`RequestView`] lays over the bytes. A [`Response`] goes the way back, with what it
-//! must know of its request, the [`Exchange`].
+//! A request's way through the files: `usual` reads what is whole and plain at once, `usual_fields` its fields, unless
+//! they are among the `known_fields`; for all others [`Http1`] is the state between two calls, `search` finds the end
+//! of the head, `head` validates it, `framing` says where the body ends, `chunked` joins chunks. `grammar` and `words`
+//! are what they read with. What comes out is a [`Layout`], which [`RequestView`] lays over the bytes. A [`Response`]
+//! goes the way back, with what it must know of its request, the [`Exchange`].
 //!
 //! Where the RFCs leave a choice, what two readers could read in two ways is refused: this server may stand behind a
 //! proxy that chose differently, and the difference is what request smuggling lives on.
@@ -104,8 +104,8 @@ impl Http1 {
         Ok(skipped)
     }
 
-    /// Decodes what is not usual, or not whole. Not inlined: what it keeps on the stack is more than a page, and the usual
-    /// request should not have to look for that.
+    /// Decodes what is not usual, or not whole. Not inlined: what it keeps on the stack is more than a page, and the
+    /// usual request should not have to look for that.
     #[inline(never)]
     fn decode_any(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
         // No request begins with CR, so looking at the first byte is enough to know whether empty lines are in front.

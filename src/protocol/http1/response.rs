@@ -322,7 +322,8 @@ impl Response<'_> {
         Some((own.after(), body))
     }
 
-    /// Writes the head piece by piece. `follow`: how many bytes will stand behind it, in the same block if there is one.
+    /// Writes the head piece by piece. `follow`: how many bytes will stand behind it, in the same block if there is
+    /// one.
     #[inline(never)]
     fn write_head(&self, exchange: Exchange, out: &mut Outbound, follow: usize) {
         let mut memory = [0; HEAD_MOST];
@@ -392,7 +393,8 @@ fn unusual_framing(response: &Response<'_>, exchange: Exchange) -> (bool, Option
     (!(exchange.is_head() || is_tunnel || response.bodiless), content_length)
 }
 
-/// What Connection says; mostly nothing. Upgrade is for the next recipient alone, so it has to be named (RFC 9110 section 7.8).
+/// What Connection says; mostly nothing. Upgrade is for the next recipient alone, so it has to be named (RFC 9110
+/// section 7.8).
 #[inline]
 fn connection_line(keep_open: bool, version10: bool, upgrade: bool) -> &'static [u8] {
     match (keep_open, version10, upgrade) {

@@ -227,8 +227,8 @@ impl FieldSearch {
             self.line_start = line_feed as u32 + 1;
             self.searched = self.line_start;
         }
-        // The same byte is too much whether its line has ended or not; and the end would have to be here by now, so one more
-        // is not waited for, for which there may be no room.
+        // The same byte is too much whether its line has ended or not; and the end would have to be here by now, so one
+        // more is not waited for, for which there may be no room.
         if section.len() >= len_max {
             return Err(fields_too_long(limits));
         }

@@ -17,8 +17,8 @@ pub(super) struct Section {
 }
 
 impl Section {
-    /// Reads the section at the front of `bytes`: at most `fields_max` lines and the empty one, each with CR LF. `None`: it is
-    /// not usual, or not all there.
+    /// Reads the section at the front of `bytes`: at most `fields_max` lines and the empty one, each with CR LF.
+    /// `None`: it is not usual, or not all there.
     #[inline]
     pub(super) fn read(bytes: &[u8], fields_max: u32) -> Option<Self> {
         let mut fields = Fields::default();

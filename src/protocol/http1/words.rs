@@ -1,8 +1,8 @@
 //! Looking at eight bytes with one question.
 //!
-//! The bytes are one number, the first of them its lowest eight bits. A question answers with a number, too, in which the
-//! high bit of a byte is set where the answer is yes. These questions subtract, and a borrow goes from one byte into the
-//! next: so their answer is right up to the first yes, and that is all that is asked.
+//! The bytes are one number, the first of them its lowest eight bits. A question answers with a number, too, in which
+//! the high bit of a byte is set where the answer is yes. These questions subtract, and a borrow goes from one byte
+//! into the next: so their answer is right up to the first yes, and that is all that is asked.
 
 const EACH: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH: u64 = EACH << 7;
@@ -35,7 +35,8 @@ pub(super) fn leading_target(bytes: &[u8]) -> usize {
     first(bytes, not_target).min(bytes.len())
 }
 
-/// True if both are the same. How long that takes depends on their lengths alone: there is no end at the first difference.
+/// True if both are the same. How long that takes depends on their lengths alone: there is no end at the first
+/// difference.
 #[inline]
 pub(super) fn are_same(one: &[u8], other: &[u8]) -> bool {
     let differ = |one: &[u8; WORD], other: &[u8; WORD]| u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other);

@@ -1,5 +1,5 @@
-//! Sends the HTTP cases to nginx and to hyper's server, records what they do, and fails when a difference to this server
-//! has no reason: `cargo run --manifest-path tests/peers/Cargo.toml`.
+//! Sends the HTTP cases to nginx and to hyper's server, records what they do, and fails when a difference to this
+//! server has no reason: `cargo run --manifest-path tests/peers/Cargo.toml`.
 //!
 //! Writes `tests/data/http1/peers/outcomes.txt`. The outcomes here are those of docs/http-conformance.md, which a test
 //! of the main crate keeps true; the reasons are `tests/data/http1/peers/differences.txt`.

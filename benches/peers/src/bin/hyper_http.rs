@@ -1,7 +1,7 @@
 //! hyper on tokio's current_thread runtime; with `--worker`, each answer comes from a worker thread.
 //!
-//! `pipeline_flush` gathers the answers to pipelined requests, and copies large bodies for that. axum leaves it off: the two
-//! show what it gives and takes.
+//! `pipeline_flush` gathers the answers to pipelined requests, and copies large bodies for that. axum leaves it off:
+//! the two show what it gives and takes.
 
 use std::convert::Infallible;
 use std::io;

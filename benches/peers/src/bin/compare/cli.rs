@@ -10,8 +10,8 @@ use crate::works::{self, Work};
 
 /// Measures sluicegate beside bare loops and other servers.
 ///
-/// Exits with 0 if everything was measured, with 1 if something failed, with 2 if asked for what makes no sense. A try that
-/// failed and went well when it was made again is told, and is no failure.
+/// Exits with 0 if everything was measured, with 1 if something failed, with 2 if asked for what makes no sense. A try
+/// that failed and went well when it was made again is told, and is no failure.
 #[derive(Debug, Parser)]
 #[command(name = "compare", after_help = names())]
 pub struct Args {

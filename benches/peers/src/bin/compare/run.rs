@@ -35,8 +35,8 @@ pub struct Sample {
     pub load_waited: f64,
 }
 
-/// Measures until it is calm enough, and until it goes well: some servers fail at times, and not because of the work. What
-/// failed stays in `tries`.
+/// Measures until it is calm enough, and until it goes well: some servers fail at times, and not because of the work.
+/// What failed stays in `tries`.
 pub fn measure(args: &Args, start: Start, work: &Work, tries: &mut Tries) -> io::Result<Sample> {
     calmest(args.calm, tries, || measure_once(args, start, work))
 }

@@ -18,8 +18,8 @@ use crate::works::Work;
 
 /// A shorter run is taken from a longer one, and with it what connecting needs.
 const SECONDS: [f64; 2] = [0.25, 1.25];
-/// How much longer for each connection, and at most: how a connection ends is not the same each time, and is to be little
-/// beside the answers.
+/// How much longer for each connection, and at most: how a connection ends is not the same each time, and is to be
+/// little beside the answers.
 const MORE: [f64; 2] = [0.001, 4.0];
 /// How long a server may take to see that its peers are gone.
 const PATIENCE: Duration = Duration::from_secs(2);

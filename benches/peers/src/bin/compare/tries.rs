@@ -54,8 +54,8 @@ impl Cell {
     }
 }
 
-/// What stands below the table of these rows: a sentence for each server that something went wrong with, and where, as its row
-/// is called.
+/// What stands below the table of these rows: a sentence for each server that something went wrong with, and where, as
+/// its row is called.
 pub fn below<'r>(rows: impl IntoIterator<Item = (String, &'r Row)>) -> Vec<String> {
     let told = |name: &str, cell: &Cell| Some(format!("{}{name}: {}.", cell.server.name, cell.troubles()?));
     rows.into_iter().flat_map(|(name, row)| row.cells.iter().filter_map(move |cell| told(&name, cell))).collect()
