@@ -1,6 +1,6 @@
-//! The unfinished bytes of one connection, and the spares from which messages are copied.
+//! The unfinished bytes of one connection.
 
-use super::{Block, Pool, TIERS};
+use super::Block;
 
 /// Bytes that arrived and that no message has consumed yet; empty, and without a block, between messages.
 #[derive(Debug, Default)]
@@ -92,59 +92,5 @@ impl Inbound {
         let smaller = self.release();
         self.adopt(larger);
         smaller
-    }
-}
-
-/// One block of each tier set aside for [`Message::into_owned`](crate::Message::into_owned): with the spare in hand,
-/// the copy cannot fail.
-#[derive(Debug, Default)]
-pub struct Spares {
-    blocks: [Option<Block>; TIERS],
-}
-
-impl Spares {
-    /// Makes sure that the spare of `tier` is there; false if no block is free for it.
-    #[inline]
-    pub fn refill(&mut self, tier: usize, pool: &mut Pool) -> bool {
-        if self.blocks[tier].is_none() {
-            self.blocks[tier] = pool.lease(tier);
-        }
-        self.blocks[tier].is_some()
-    }
-
-    /// True if the spare of `tier` is there.
-    #[inline]
-    pub fn has(&self, tier: usize) -> bool {
-        self.blocks[tier].is_some()
-    }
-
-    /// Takes the spare of `tier`.
-    pub fn take(&mut self, tier: usize) -> Option<Block> {
-        self.blocks[tier].take()
-    }
-
-    /// Sets `block` aside if the spare of its tier is missing; returns it otherwise.
-    pub fn accept(&mut self, block: Block) -> Option<Block> {
-        let place = &mut self.blocks[block.tier()];
-        match place {
-            None => {
-                *place = Some(block);
-                None
-            }
-            Some(_) => Some(block),
-        }
-    }
-
-    /// Copies `bytes` into the spare that was set aside for them.
-    ///
-    /// # Panics
-    /// When no spare that holds `bytes` is there: the processor lends no message without it.
-    pub(crate) fn copy(&mut self, bytes: &[u8]) -> Block {
-        let fits = |block: &Block| block.capacity() >= bytes.len();
-        let place = self.blocks.iter_mut().find(|place| place.as_ref().is_some_and(fits));
-        let mut block = place.and_then(Option::take).expect("a shared message is lent only with its spare at hand");
-        block.truncate(0);
-        block.push(bytes);
-        block
     }
 }

@@ -11,6 +11,7 @@ mod line;
 mod outbound;
 mod pool;
 mod segments;
+mod set_aside;
 mod tier;
 
 pub use block::Block;
@@ -19,8 +20,9 @@ pub use outbound::{Outbound, Prefix};
 pub use pool::{HEADROOM, Pool, SharedPool, TIERS};
 pub use tier::{Tier, TierConfig};
 
-pub(crate) use inbound::{Inbound, Spares};
+pub(crate) use inbound::Inbound;
 pub(crate) use lease::{RESERVE, reserve};
 pub(crate) use outbound::{ANSWER_SEGMENTS, QUEUED_SEGMENTS, SLICES};
 pub(crate) use pool::{LARGE, MEDIUM, SMALL};
 pub(crate) use segments::{COPY_BELOW, Segment, Segments, Undelivered};
+pub(crate) use set_aside::SetAside;

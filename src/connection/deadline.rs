@@ -231,7 +231,7 @@ impl Deadlines {
         self.armed = 0;
     }
 
-    /// Which kinds of deadlines there are.
+    /// Which kinds of deadlines there are: the one place that says when each runs.
     #[inline]
     fn kinds(&self, owes: bool, ending: bool) -> u8 {
         let bit = |is: bool, kind: u8| if is { kind } else { 0 };
@@ -245,16 +245,18 @@ impl Deadlines {
 
     /// The next deadline and what is over then.
     pub(crate) fn next(&self, timeouts: &Timeouts, pending: Pending) -> Option<(Instant, Expiry)> {
-        let on = |since: Option<Instant>, limit: Duration, expiry| {
-            since.filter(|_| !limit.is_zero()).map(|since| (since + limit, expiry))
+        let kinds = self.kinds(pending.owed_since.is_some(), pending.ending);
+        let due = |kind: u8, since: Option<Instant>, limit: Duration, expiry| {
+            since.filter(|_| kinds & kind != 0).map(|since| (since + limit, expiry))
         };
-        let linger = self.lingers.then(|| (self.active + timeouts.linger, Expiry::Linger));
-        let write = on(self.output.map(|output| output.moved), timeouts.write_stall, Expiry::WriteStall);
-        let reply = on(pending.owed_since, timeouts.reply, Expiry::Reply);
-        let running = self.paused.is_none() && !pending.ending;
-        let message = on(self.message.filter(|_| running), self.message_limit(timeouts), Expiry::Message);
-        let is_idle = running && self.message.is_none() && self.output.is_none() && pending.owed_since.is_none();
-        let idle = on(is_idle.then_some(self.active), timeouts.idle, Expiry::Idle);
+        // A limit of zero is none, except for lingering.
+        let on = |kind, since, limit: Duration, expiry| due(kind, since, limit, expiry).filter(|_| !limit.is_zero());
+        let linger = due(kind::LINGER, Some(self.active), timeouts.linger, Expiry::Linger);
+        let moved = self.output.map(|output| output.moved);
+        let write = on(kind::OUTPUT, moved, timeouts.write_stall, Expiry::WriteStall);
+        let reply = on(kind::REPLY, pending.owed_since, timeouts.reply, Expiry::Reply);
+        let message = on(kind::MESSAGE, self.message, self.message_limit(timeouts), Expiry::Message);
+        let idle = on(kind::IDLE, Some(self.active), timeouts.idle, Expiry::Idle);
         [linger, write, reply, message, idle].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 

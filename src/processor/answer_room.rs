@@ -35,11 +35,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     pub(super) fn relieve_outbound(&mut self) {
         self.repay_reserves();
-        let line = self.links.outbox.pool.line();
+        let line = self.links.outbound.line();
         if line.has_encoders() {
             self.desk.out.pool().into_iter().for_each(|pool| pool.release_own());
         }
-        let encoder = self.links.outbox.pool.line().blocked_wait();
+        let encoder = self.links.outbound.line().blocked_wait();
         if encoder.is_some() && encoder != self.answer_room.encoder_wait {
             self.links.metrics.encoder_waits.add(1);
         }
@@ -84,7 +84,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn waits_for_outbound(&self) -> bool {
         let outbox = &self.links.outbox;
         let lacks_segments = || !self.can_take_outbound() && outbox.has_work();
-        !self.waiters.is_empty(LineFor::AnswerRoom) || outbox.pool.line().blocked_wait().is_some() || lacks_segments()
+        !self.waiters.is_empty(LineFor::AnswerRoom)
+            || self.links.outbound.line().blocked_wait().is_some()
+            || lacks_segments()
     }
 
     /// True if somebody waits for a reserve that lies in a peer's queue: a connection for the processor's, or an
@@ -96,7 +98,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// True if an encoder on another thread waits that was not seen yet.
     pub(super) fn encoder_waits_unseen(&self) -> bool {
-        let encoder = self.links.outbox.pool.line().blocked_wait();
+        let encoder = self.links.outbound.line().blocked_wait();
         encoder.is_some() && encoder != self.answer_room.encoder_wait
     }
 }

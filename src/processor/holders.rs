@@ -41,7 +41,8 @@ pub(super) struct Quarters {
 
 impl Quarters {
     pub(super) fn new(now: Instant, famine: Duration) -> Self {
-        let micros = (famine / QUARTERS as u32).max(QUARTER_LEAST).as_micros() as u64;
+        let micros = (famine / QUARTERS as u32).max(QUARTER_LEAST).as_micros();
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
         Self { number: 0, ends: now + Duration::from_micros(micros), micros }
     }
 

@@ -31,7 +31,8 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::buffer::{Outbound, Pool, Segments, SharedPool, Spares, TIERS, Tier};
+use crate::buffer::{Outbound, Pool, Segments, SetAside, SharedPool, TIERS, Tier};
+use crate::clock::WallClock;
 use crate::connection::{Connection, Ending, Table};
 use crate::control::Control;
 use crate::handover::Handover;
@@ -40,6 +41,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{Desk, Outbox, Outboxes, Owed, ProcessorThread, WriteProxy};
 use crate::protocol::{Protocol, ProtocolError};
 use crate::timer::Wheel;
+use crate::wake::WakeFlag;
 
 use answer_room::AnswerRoom;
 pub(crate) use crowd::Crowd;
@@ -79,8 +81,14 @@ pub(crate) struct Links<K> {
     pub(crate) crowd: Arc<Crowd>,
     /// The inbound pool, with one block a tier more than configured: the spares.
     pub(crate) inbound: Arc<SharedPool>,
+    /// The outbound pool, from which all threads lease that write to this processor's connections.
+    pub(crate) outbound: Arc<SharedPool>,
     /// The processor's own reserve for answers.
     pub(crate) reserve: Arc<Tier>,
+    /// By which others wake the processor.
+    pub(crate) wake: Arc<WakeFlag>,
+    /// What the processor sets, and encoders on all threads read.
+    pub(crate) clock: Arc<WallClock>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -96,9 +104,9 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     segments: Segments,
     inbound: Pool,
     /// For messages that are copied when their user wants to keep them.
-    spares: Spares,
+    spares: SetAside,
     /// For the rest of what was read into the scratch.
-    rests: Spares,
+    rests: SetAside,
     scratch: Box<[u8]>,
     wheel: Wheel,
     /// Slots with something to read or decode.
@@ -130,11 +138,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(crate) fn new(mut selector: S, prototype: P, user: M, settings: Settings, links: Links<S::Socket>) -> Self {
         let now = selector.now();
         let max = settings.connections_max;
-        let shared = Arc::clone(&links.outbox.pool);
-        let share = |tier: usize| OWN_OUTBOUND[tier].min(shared.tiers()[tier].count() / OWN_OUTBOUND_DIVISOR);
-        let own_outbound = array::from_fn(share);
-        let outbound = Pool::new(shared, own_outbound);
-        let clock = Arc::clone(&links.outbox.clock);
+        let share = |tier: usize| OWN_OUTBOUND[tier].min(links.outbound.tiers()[tier].count() / OWN_OUTBOUND_DIVISOR);
+        let outbound = Pool::new(Arc::clone(&links.outbound), array::from_fn(share));
+        let clock = Arc::clone(&links.clock);
         let out = Outbound::of_processor(outbound, Arc::clone(&links.reserve), settings.reply_max, clock);
         let proxy = WriteProxy::new(links.outboxes.clone(), Arc::clone(&links.outbox));
         Self {
@@ -144,8 +150,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             desk: Desk::new(out, Owed::new(settings.owed_total_max), proxy, now),
             segments: Segments::new(settings.segments_max),
             inbound: Pool::new(Arc::clone(&links.inbound), OWN_INBOUND),
-            spares: Spares::default(),
-            rests: Spares::default(),
+            spares: SetAside::default(),
+            rests: SetAside::default(),
             scratch: vec![0; settings.scratch].into_boxed_slice(),
             wheel: Wheel::new(now, max),
             run: SlotQueue::new(max),
@@ -183,7 +189,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// It could not sleep: its selector is broken. The server has gone down for that.
     pub(crate) fn run(mut self) -> io::Result<()> {
         // A panic drops what is made here before it drops the user's processor.
-        let dismissal = Dismissal::of(&self.links.outbox.pool);
+        let dismissal = Dismissal::of(&self.links.outbound);
         self.start();
         while self.cycle() {}
         let failure = self.failure.take();
@@ -243,7 +249,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(crate) fn fall_asleep(&mut self) -> Option<Duration> {
         let mut limit = self.sleep_limit();
         if limit != Some(Duration::ZERO) {
-            self.links.outbox.wake.fall_asleep();
+            self.links.wake.fall_asleep();
             self.listen_for_blocks();
             // Whoever left work before this flag was set did not wake us.
             if self.left_by_others() {
@@ -257,7 +263,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn sleep(&mut self, limit: Option<Duration>) {
         let mut ready = mem::take(&mut self.ready);
         let mut told = self.select(limit, &mut ready);
-        self.links.outbox.wake.awake();
+        self.links.wake.awake();
         self.links.outbox.answer_call();
         self.now = self.selector.now();
         self.desk.now = self.now;
@@ -322,7 +328,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let second = self.now.saturating_duration_since(self.started).as_secs();
         self.next_second = self.started + Duration::from_secs(second + 1);
         let unix_seconds = self.selector.unix_seconds();
-        self.links.outbox.clock.set(unix_seconds);
+        self.links.clock.set(unix_seconds);
     }
 
     fn end_cycle(&mut self) {

@@ -61,7 +61,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// What all who do not read at once may share: what is free of the outbound pool, but for the slack.
     pub(super) fn outbound_to_share(&self) -> usize {
-        let pool = &self.links.outbox.pool;
+        let pool = &self.links.outbound;
         pool.free_bytes().saturating_sub(pool.bytes() / SLACK_DIVISOR)
     }
 
@@ -83,7 +83,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// How long output may stand still: in proportion to what is left of the slack.
     fn patience(&self) -> Duration {
-        let pool = &self.links.outbox.pool;
+        let pool = &self.links.outbound;
         let left = pool.free_bytes() * LEAST_PATIENCE_DIVISOR as usize * SLACK_DIVISOR / pool.bytes();
         self.settings.timeouts.famine / LEAST_PATIENCE_DIVISOR * (left as u32).clamp(1, LEAST_PATIENCE_DIVISOR)
     }

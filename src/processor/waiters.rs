@@ -115,7 +115,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.links.inbound.line().tell_processor();
         }
         if !self.waiters.is_empty(LineFor::AnswerRoom) || self.repayment_is_awaited() {
-            self.links.outbox.pool.line().tell_processor();
+            self.links.outbound.line().tell_processor();
         }
     }
 

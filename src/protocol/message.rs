@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::buffer::{Block, Inbound, Spares};
+use crate::buffer::{Block, Inbound, SetAside};
 use crate::id::ConnectionId;
 use crate::protocol::Protocol;
 
@@ -30,7 +30,7 @@ pub struct Message<'a, P: Protocol> {
 #[repr(u8)]
 enum Bytes<'a> {
     /// In memory that others use too; a copy goes into a spare.
-    Shared { peer: &'a Peer, bytes: &'a [u8], spares: &'a mut Spares },
+    Shared { peer: &'a Peer, bytes: &'a [u8], spares: &'a mut SetAside },
     /// Alone in the block of its connection, which can be moved.
     Whole { peer: &'a Peer, inbound: &'a mut Inbound },
     /// In a block of its own.
@@ -40,7 +40,7 @@ enum Bytes<'a> {
 impl<'a, P: Protocol> Message<'a, P> {
     /// A message that shares its memory. The spare that holds `bytes` has to be in `spares`.
     #[inline]
-    pub(crate) fn shared(peer: &'a Peer, layout: P::Layout, bytes: &'a [u8], spares: &'a mut Spares) -> Self {
+    pub(crate) fn shared(peer: &'a Peer, layout: P::Layout, bytes: &'a [u8], spares: &'a mut SetAside) -> Self {
         Self { layout, bytes: Bytes::Shared { peer, bytes, spares } }
     }
 

@@ -77,7 +77,10 @@ impl<K> Shared<K> {
             outboxes: self.outboxes.clone(),
             crowd: Arc::clone(&self.crowd),
             inbound: Arc::clone(inbound),
+            outbound: Arc::clone(&outbox.pool),
             reserve: Arc::clone(reserve),
+            wake: Arc::clone(&outbox.wake),
+            clock: Arc::clone(&outbox.clock),
             metrics: Arc::clone(metrics),
         }
     }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::super::*;
 use crate::EncodeError;
-use crate::buffer::{Line, Outbound, Pool, SharedPool, Spares, TierConfig, reserve};
+use crate::buffer::{Line, Outbound, Pool, SetAside, SharedPool, TierConfig, reserve};
 use crate::clock::WallClock;
 use crate::id::ConnectionId;
 use crate::metrics::Metrics;
@@ -56,7 +56,7 @@ pub(super) struct Server {
     pub(super) outbox: Arc<Outbox>,
     pub(super) inbound: Pool,
     pub(super) outbound: Arc<SharedPool>,
-    pub(super) spares: Spares,
+    pub(super) spares: SetAside,
     pub(super) desk: Desk<Plain>,
     pub(super) woken: Receiver<()>,
     /// How each ticket that was taken back was settled.
@@ -89,7 +89,7 @@ impl Server {
         let out = Outbound::of_processor(own, reserve(256, outbound.line()), 256, clock);
         let proxy = WriteProxy::new(Outboxes::new([Arc::clone(&outbox)]), Arc::clone(&outbox));
         let desk = Desk::new(out, Owed::new(OWED_MAX), proxy, Instant::now());
-        let (spares, settled, _thread) = (Spares::default(), Vec::new(), ProcessorThread::mark());
+        let (spares, settled, _thread) = (SetAside::default(), Vec::new(), ProcessorThread::mark());
         Self { outbox, inbound, outbound, spares, desk, woken, settled, _thread }
     }
 

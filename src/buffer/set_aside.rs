@@ -1,0 +1,57 @@
+//! Blocks that are set aside, so that what needs one cannot fail.
+
+use super::{Block, Pool, TIERS};
+
+/// One block of each tier, set aside: with it at hand, what needs one cannot fail. The processor has two of these: the
+/// spares, for [`Message::into_owned`](crate::Message::into_owned), and those for the rest of what was read.
+#[derive(Debug, Default)]
+pub struct SetAside {
+    blocks: [Option<Block>; TIERS],
+}
+
+impl SetAside {
+    /// Makes sure that the block of `tier` is there; false if none is free.
+    #[inline]
+    pub fn refill(&mut self, tier: usize, pool: &mut Pool) -> bool {
+        if self.blocks[tier].is_none() {
+            self.blocks[tier] = pool.lease(tier);
+        }
+        self.blocks[tier].is_some()
+    }
+
+    /// True if the block of `tier` is there.
+    #[inline]
+    pub fn has(&self, tier: usize) -> bool {
+        self.blocks[tier].is_some()
+    }
+
+    /// Takes the block of `tier`.
+    pub fn take(&mut self, tier: usize) -> Option<Block> {
+        self.blocks[tier].take()
+    }
+
+    /// Sets `block` aside if that of its tier is missing; returns it otherwise.
+    pub fn accept(&mut self, block: Block) -> Option<Block> {
+        let place = &mut self.blocks[block.tier()];
+        match place {
+            None => {
+                *place = Some(block);
+                None
+            }
+            Some(_) => Some(block),
+        }
+    }
+
+    /// Copies `bytes` into the block that was set aside for them.
+    ///
+    /// # Panics
+    /// When no block that holds `bytes` is there: the processor lends no message without its spare.
+    pub(crate) fn copy(&mut self, bytes: &[u8]) -> Block {
+        let fits = |block: &Block| block.capacity() >= bytes.len();
+        let place = self.blocks.iter_mut().find(|place| place.as_ref().is_some_and(fits));
+        let mut block = place.and_then(Option::take).expect("a shared message is lent only with its spare at hand");
+        block.truncate(0);
+        block.push(bytes);
+        block
+    }
+}
