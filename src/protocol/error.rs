@@ -21,6 +21,18 @@ enum Text {
     Made(Arc<str>),
 }
 
+impl Text {
+    /// Not inlined: decoders have this in them, and should be as short as what they usually do.
+    #[cold]
+    #[inline(never)]
+    fn of(text: Cow<'static, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => Self::Static(text),
+            Cow::Owned(text) => Self::Made(cut(&text, ProtocolError::TEXT_MAX).into()),
+        }
+    }
+}
+
 impl ProtocolError {
     /// How many bytes of a text that was made are kept.
     pub const TEXT_MAX: usize = 120;
@@ -35,11 +47,7 @@ impl ProtocolError {
 
     /// The same with a status for protocols that have such (HTTP: 400, 413, 431, ...).
     pub fn with_status(status: u16, what: impl Into<Cow<'static, str>>) -> Self {
-        let what = match what.into() {
-            Cow::Borrowed(text) => Text::Static(text),
-            Cow::Owned(text) => Text::Made(cut(&text, Self::TEXT_MAX).into()),
-        };
-        Self { status, what }
+        Self { status, what: Text::of(what.into()) }
     }
 
     /// The protocol's own status; 0 when it has none.
