@@ -85,3 +85,24 @@ fn a_cycle_takes_little_from_those_who_were_refused() -> Result<(), Broken> {
     refused.iter().for_each(|peer| assert_eq!(peer.end(), Some(End::Finished)));
     Ok(())
 }
+
+/// A connection ended while it waited to go on, and a newcomer got its slot: the place that was left among those who go
+/// on gave the newcomer a second turn, in the cycle of its first.
+#[test]
+fn one_peer_a_newcomer_does_not_inherit_the_turn_of_who_had_its_slot() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.turn.messages = 1;
+    let echo = |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| reply.send(message.payload());
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| echo).expect("the settings fit");
+    let at_once = Weather { delay_max: Duration::ZERO, ..Weather::calm() };
+    let messages = frame(b"now").repeat(5);
+    let first = simulation.connect(at_once).expect("there is room");
+    first.send_ahead(&messages);
+    simulation.step()?;
+    first.reset();
+    let second = simulation.connect(at_once).expect("there is room");
+    second.send_ahead(&messages);
+    simulation.run_for(Duration::from_secs(1))?;
+    assert_eq!((simulation.open(), second.take_received() == messages), (1, true), "{}", simulation.describe());
+    Ok(())
+}

@@ -37,6 +37,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return self.links.handover.ended();
         };
         let slot = self.table.insert(|id| Connection::new(Peer { connection: id, address }, socket, protocol, now));
+        if let Some(connection) = self.table.at_mut(slot) {
+            connection.flags.inherits_place = self.go_on.contains(slot);
+        }
         self.links.metrics.open.add(1);
         self.tell_opened(slot);
         self.refuse_if_crowded(slot, address.ip());

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 /// Slots in order of their turns, each at most once.
 ///
-/// The queue knows slots, not connections: if a connection ends and its slot is used again, the newcomer takes the
-/// place that is there. So the queue is never longer than the connection table, whatever comes and goes.
+/// The queue knows slots, not connections: if a connection ends and its slot is used again, the place that is there is
+/// the newcomer's, who may not be entitled to it yet (`inherits_place` of its flags). So the queue is never longer than
+/// the connection table, whatever comes and goes.
 #[derive(Debug)]
 pub(super) struct SlotQueue {
     queue: VecDeque<u32>,

@@ -101,6 +101,12 @@ pub const MUTANTS: &[Mutant] = &[
         to: "false && layout.exchange.is_connect()",
     },
     Mutant {
+        name: "one peer: a newcomer has the turn of who had its slot",
+        file: "src/processor/read.rs",
+        from: "if self.place_was_left(slot) {",
+        to: "if false {",
+    },
+    Mutant {
         name: "shutdown: the grace begins when the processor hears of it",
         file: "src/processor/shutdown.rs",
         from: "let Some(newer) = self.links.control.shutdown() else { return };",
