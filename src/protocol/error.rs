@@ -6,39 +6,25 @@ use std::sync::Arc;
 
 /// Why a stream is not acceptable. Carries what the protocol needs to say so to the peer.
 ///
-/// It is kept as long as its connection takes to end, so its text is bounded: of one that stands in the program there
-/// is nothing to keep; one that was made, out of what the peer has sent perhaps, is cut after
-/// [`TEXT_MAX`](Self::TEXT_MAX) bytes, and a copy shares it.
+/// It is kept as long as its connection takes to end, so its text is bounded: one that stands in the program takes
+/// nothing; one that was made, out of what the peer has sent perhaps, is cut after [`TEXT_MAX`](Self::TEXT_MAX) bytes. A
+/// copy shares it.
+// Behind a pointer, so that it makes what a decoder returns no larger.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProtocolError {
+pub struct ProtocolError(Arc<Wrong>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Wrong {
     status: u16,
-    what: Text,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Text {
-    Static(&'static str),
-    Made(Arc<str>),
-}
-
-impl Text {
-    /// Not inlined: decoders have this in them, and should be as short as what they usually do.
-    #[cold]
-    #[inline(never)]
-    fn of(text: Cow<'static, str>) -> Self {
-        match text {
-            Cow::Borrowed(text) => Self::Static(text),
-            Cow::Owned(text) => Self::Made(cut(&text, ProtocolError::TEXT_MAX).into()),
-        }
-    }
+    what: Cow<'static, str>,
 }
 
 impl ProtocolError {
     /// How many bytes of a text that was made are kept.
     pub const TEXT_MAX: usize = 120;
 
-    /// The most that a text takes besides the error, as the allocator hands it out.
-    pub(crate) const MEMORY: usize = 2 * size_of::<usize>() + Self::TEXT_MAX + 16;
+    /// The most that one takes, as the allocator hands it out: two counters before it, and the text.
+    pub(crate) const MEMORY: usize = 2 * size_of::<usize>() + size_of::<Wrong>() + 16 + Self::TEXT_MAX + 16;
 
     /// An error with a text for the log. The text should name the limit and the value that broke it.
     pub fn new(what: impl Into<Cow<'static, str>>) -> Self {
@@ -47,22 +33,30 @@ impl ProtocolError {
 
     /// The same with a status for protocols that have such (HTTP: 400, 413, 431, ...).
     pub fn with_status(status: u16, what: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, what: Text::of(what.into()) }
+        Self::of(status, what.into())
+    }
+
+    /// Not inlined: decoders have this in them, and should be as short as what they usually do.
+    #[cold]
+    #[inline(never)]
+    fn of(status: u16, what: Cow<'static, str>) -> Self {
+        let what = match what {
+            Cow::Borrowed(text) => Cow::Borrowed(text),
+            Cow::Owned(text) => Cow::Owned(cut(&text, Self::TEXT_MAX).to_owned()),
+        };
+        Self(Arc::new(Wrong { status, what }))
     }
 
     /// The protocol's own status; 0 when it has none.
     pub fn status(&self) -> u16 {
-        self.status
+        self.0.status
     }
 }
 
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match &self.what {
-            Text::Static(text) => text,
-            Text::Made(text) => &**text,
-        };
-        match self.status {
+        let Wrong { status, what } = &*self.0;
+        match *status {
             0 => f.write_str(what),
             status => write!(f, "{status}: {what}"),
         }
