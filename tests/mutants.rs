@@ -440,7 +440,8 @@ fn complaint_of(target: &[&str], crate_copy: &Path) -> Option<String> {
     let text = String::from_utf8_lossy(&text);
     assert!(!text.contains("could not compile"), "the mutant does not compile:\n{text}");
     let telling = |line: &&str| line.starts_with("seed ") && line.contains(": ") || line.starts_with("Error: ");
-    Some(text.lines().find(telling).unwrap_or("it failed").to_owned())
+    let failed = |line: &&str| line.ends_with("... FAILED");
+    Some(text.lines().find(telling).or(text.lines().find(failed)).unwrap_or("it failed").to_owned())
 }
 
 /// The laws by their names: the first column of their table.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 /// Why a stream is not acceptable. Carries what the protocol needs to say so to the peer.
 ///
 /// It is kept as long as its connection takes to end, so its text is bounded: one that stands in the program takes
-/// nothing; one that was made, out of what the peer has sent perhaps, is cut after [`TEXT_MAX`](Self::TEXT_MAX) bytes. A
-/// copy shares it.
+/// nothing; one that was made, out of what the peer has sent perhaps, is cut after [`TEXT_MAX`](Self::TEXT_MAX) bytes.
+/// A copy shares it.
 // Behind a pointer, so that it makes what a decoder returns no larger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProtocolError(Arc<Wrong>);
