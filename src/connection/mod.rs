@@ -86,8 +86,6 @@ pub(crate) struct Flags {
     pub(crate) end_read: bool,
     /// The peer has said that it will send nothing more, and nothing more has been read.
     pub(crate) said_last: bool,
-    /// Whoever had its slot before has left a place among those who go on. That is no turn of this one's.
-    pub(crate) inherits_place: bool,
     /// The selector watches the socket; from the end of its first turn on.
     pub(crate) watched: bool,
     /// The selector watches for room in the socket: it pushed back.

@@ -37,9 +37,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return self.links.handover.ended();
         };
         let slot = self.table.insert(|id| Connection::new(Peer { connection: id, address }, socket, protocol, now));
-        if let Some(connection) = self.table.at_mut(slot) {
-            connection.flags.inherits_place = self.go_on.contains(slot);
-        }
+        // LAW one peer: whoever had the slot before may have left a place there, which would be a second turn.
+        self.go_on.remove(slot);
         self.links.metrics.open.add(1);
         self.tell_opened(slot);
         self.refuse_if_crowded(slot, address.ip());

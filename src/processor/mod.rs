@@ -262,6 +262,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// The only place where the processor sleeps.
     fn sleep(&mut self, limit: Option<Duration>) {
         let mut ready = mem::take(&mut self.ready);
+        let due = self.next_expiry();
         let mut told = self.select(limit, &mut ready);
         self.links.wake.awake();
         self.links.outbox.answer_call();
@@ -269,10 +270,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.desk.now = self.now;
         self.set_wall_clock();
         // Whose bytes are here already is neither idle nor late: all are heard before anybody's time is over, or the
-        // server's. As many batches as there can be connections, so that this ends whatever peers do.
-        for _ in 0..=self.settings.connections_max / EVENTS {
+        // server's. So if one is, it is looked once more at what has come until now: a signal may have ended the sleep
+        // before it looked, and who was stopped did not see what came meanwhile. As many batches as there can be
+        // connections, so that this ends whatever peers do.
+        let mut looks_again = due.is_some_and(|due| due <= self.now);
+        for _ in 0..self.settings.connections_max / EVENTS + 2 {
             ready.drain(..).for_each(|readiness| self.note_readiness(readiness));
-            if told == Told::All {
+            if told == Told::All && !mem::take(&mut looks_again) {
                 break;
             }
             told = self.select(Some(Duration::ZERO), &mut ready);
@@ -293,9 +297,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !self.run.is_empty() || !self.go_on.is_empty() || !self.to_write.is_empty() {
             return Some(Duration::ZERO);
         }
-        let others = [self.user_due, self.famine_due(), self.phase.until(self.now)];
-        let due = others.into_iter().fold(self.wheel.next_due(), earlier);
+        let due = [self.user_due, self.famine_due()].into_iter().fold(self.next_expiry(), earlier);
         due.map(|due| due.saturating_duration_since(self.now))
+    }
+
+    /// When the time of the next connection is over, or that of the server.
+    fn next_expiry(&mut self) -> Option<Instant> {
+        earlier(self.wheel.next_due(), self.phase.until(self.now))
     }
 
     /// True if another thread has left something that a cycle would take.

@@ -75,21 +75,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let mut cost = 0;
         for _ in 0..going_on {
             let Some(slot) = self.go_on.pop() else { break };
-            if self.place_was_left(slot) {
-                // LAW one peer: it may have had its turn in this cycle.
-                self.enqueue_run(slot);
-                continue;
-            }
             cost += self.turn(slot, Budget { messages, bytes });
             if cost >= GOING_ON {
                 break;
             }
         }
-    }
-
-    /// True, once, if the place among those who go on was left by whoever had that slot before.
-    fn place_was_left(&mut self, slot: u32) -> bool {
-        self.table.at_mut(slot).is_some_and(|connection| mem::take(&mut connection.flags.inherits_place))
     }
 
     /// A turn of the connection in `slot`. Returns what it cost.

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 /// Slots in order of their turns, each at most once.
 ///
-/// The queue knows slots, not connections: if a connection ends and its slot is used again, the place that is there is
-/// the newcomer's, who may not be entitled to it yet (`inherits_place` of its flags). So the queue is never longer than
-/// the connection table, whatever comes and goes.
+/// The queue knows slots, not connections: if a connection ends and its slot is used again, its place is still there.
+/// So the queue is never longer than the connection table, whatever comes and goes; and who opens a connection takes
+/// that place out where it would be a turn too many.
 #[derive(Debug)]
 pub(super) struct SlotQueue {
     queue: VecDeque<u32>,
@@ -48,6 +48,14 @@ impl SlotQueue {
         Some(slot)
     }
 
+    /// Takes `slot` out, wherever its place is. Asks each place only if it is there.
+    pub(super) fn remove(&mut self, slot: u32) {
+        if self.contains(slot) {
+            self.queued[slot as usize / 64] &= !(1 << (slot % 64));
+            self.queue.retain(|queued| *queued != slot);
+        }
+    }
+
     /// True if `slot` has its place.
     #[inline]
     pub(super) fn contains(&self, slot: u32) -> bool {
@@ -81,6 +89,10 @@ mod tests {
         assert_eq!([queue.pop(), queue.pop()], [Some(99), Some(0)]);
         queue.push(99);
         assert!(queue.contains(99) && !queue.contains(0));
-        assert_eq!([queue.pop(), queue.pop(), queue.pop()], [Some(64), Some(99), None]);
+        queue.push(1);
+        queue.remove(99);
+        queue.remove(0);
+        assert_eq!([queue.pop(), queue.pop(), queue.pop()], [Some(64), Some(1), None]);
+        assert!(!queue.contains(99) && queue.is_empty());
     }
 }

@@ -33,6 +33,8 @@ pub struct NetworkCounts {
     pub lost_by_close: u64,
     /// Times that the clock jumped.
     pub jumps: u64,
+    /// Times that the server was frozen in its sleep.
+    pub freezes: u64,
     /// Calls of the selector that failed.
     pub selector_failures: u64,
     /// Reads that came back with bytes.
@@ -82,6 +84,8 @@ pub(super) struct State {
     pub(super) happened: u64,
     /// A sleep lasts at most this much longer than asked for.
     pub(super) oversleep_max: Duration,
+    /// For how long the server is to be frozen in its next sleep.
+    pub(super) freeze: Option<Duration>,
     /// What the server did and a real selector would have punished.
     pub(super) misuse: Option<String>,
     /// A law that was broken outside of the processor's cycle, and how.
@@ -133,6 +137,7 @@ impl Network {
             beds: vec![Bed::default()],
             happened: 0,
             oversleep_max: Duration::ZERO,
+            freeze: None,
             misuse: None,
             broken: None,
             schedule: Schedule::default(),
@@ -178,6 +183,21 @@ impl Network {
         let mut state = self.lock();
         state.now += forward;
         state.counts.jumps += 1;
+    }
+
+    /// Freezes the server for so long in its next sleep, as a signal or a debugger would: the sleep ends without
+    /// telling of what has come meanwhile. Where several processors take turns, the clock jumps.
+    pub fn freeze(&self, length: Duration) {
+        self.lock().freeze = Some(length);
+    }
+
+    /// The server sleeps: if it is to be frozen now, that is over, and true.
+    pub(super) fn pass_freeze(&self) -> bool {
+        let Some(length) = self.lock().freeze.take() else { return false };
+        self.jump(length);
+        self.lock().counts.freezes += 1;
+        self.run_due();
+        true
     }
 
     /// Lets each sleep of the server's last up to `max` longer than it asked for.

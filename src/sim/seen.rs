@@ -91,6 +91,7 @@ impl Seen {
             ("spurious readiness", network.spurious),
             ("interruptions", network.interruptions),
             ("clock jumps", network.jumps),
+            ("frozen sleeps", network.freezes),
             ("selector failures", network.selector_failures),
         ];
         named.into_iter().for_each(|(name, count)| self.add(format_args!("network {name}"), count));

@@ -102,9 +102,9 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "one peer: a newcomer has the turn of who had its slot",
-        file: "src/processor/read.rs",
-        from: "if self.place_was_left(slot) {",
-        to: "if false {",
+        file: "src/processor/intake.rs",
+        from: "        self.go_on.remove(slot);\n",
+        to: "",
     },
     Mutant {
         name: "shutdown: the grace begins when the processor hears of it",

@@ -147,6 +147,10 @@ impl<P: Wire> Director<P> {
             let (network, jump) = (self.network.clone(), random.duration(3 * SECOND));
             self.network.after(random.duration(SHOW), move || network.jump(jump));
         }
+        if random.chance(200) {
+            let (network, frozen) = (self.network.clone(), random.duration(10 * SECOND));
+            self.network.after(random.duration(SHOW), move || network.freeze(frozen));
+        }
     }
 
     /// A peer comes, or tries again while there is no room.
