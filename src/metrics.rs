@@ -166,6 +166,9 @@ metrics! {
         open,
         /// Connections that were closed before they reached their processor.
         accepted_unserved,
+        /// Connections that the server still held up, or had not finished to decode, when the grace of its shutdown was
+        /// over.
+        cut_off,
         /// Whole messages that were decoded and handed to the user's processor.
         messages_in,
         /// Answers and unasked messages whose bytes were queued for their peer.

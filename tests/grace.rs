@@ -3,10 +3,23 @@
 use std::time::Duration;
 
 use sluicegate::sim::{Broken, Report, Simulation, Weather};
-use sluicegate::{CloseKind, Config, Finish, LengthPrefixed, Message, Reply};
+use sluicegate::{CloseKind, Config, Finish, LengthPrefixed, Message, MessageProcessor, Reply};
 
 const SECOND: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(60);
+
+/// Is never ready for a message.
+struct Unready;
+
+impl MessageProcessor<LengthPrefixed> for Unready {
+    fn process(&mut self, _: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+        reply.none();
+    }
+
+    fn ready(&mut self) -> bool {
+        false
+    }
+}
 
 fn user(message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
     reply.send(message.payload());
@@ -48,6 +61,24 @@ fn a_second_grace_counts_if_it_is_over_sooner() -> Result<(), Broken> {
             let took = end(busy, 30 * SECOND, second * SECOND)?;
             assert_eq!(took, ends * SECOND, "{second} seconds more after 30, busy: {busy}");
         }
+    }
+    Ok(())
+}
+
+/// Whom the server itself has kept from finishing is counted; who says nothing is not.
+#[test]
+fn whom_the_server_cuts_off_is_counted() -> Result<(), Broken> {
+    for finish in [Finish::Answer, Finish::ReadOut] {
+        let mut simulation =
+            Simulation::new(1, Config::default(), LengthPrefixed::default(), |_, _| Unready).expect("the settings fit");
+        let peers: Vec<_> = (0..4).filter_map(|_| simulation.connect(Weather::calm())).collect();
+        simulation.run_for(SECOND)?;
+        // Three wait for the user, before it is known whether what they have said is whole.
+        peers[..2].iter().for_each(|peer| assert!(peer.send(b"\0\0\0\x05hello")));
+        assert!(peers[2].send(b"\0\0\0\x05hel"));
+        simulation.run_for(SECOND)?;
+        let Report { metrics, .. } = simulation.shutdown(2 * SECOND, finish)?;
+        assert_eq!((metrics.accepted, metrics.cut_off), (4, 3), "{finish:?}");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Processor, Selector};
 use crate::buffer::{Line, SharedPool};
-use crate::connection::CloseReason;
+use crate::connection::{CloseReason, Connection};
 use crate::control::{Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
@@ -157,14 +157,26 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.table.is_empty() && self.links.handover.is_over()
     }
 
+    /// The grace is over: says who could not finish for want of the server.
+    fn count_cut_off(&self) {
+        let held_up = |connection: &&Connection<S::Socket, P>| {
+            let waits = connection.flags.undecoded || connection.paused.by_server();
+            connection.ending.is_none() && waits
+        };
+        let count = self.table.iter().filter(held_up).count();
+        if count > 0 {
+            let name = &self.settings.name;
+            log::warn!("the grace is over: {name} cuts off {count} connections whose messages still waited for it");
+            self.links.metrics.cut_off.add(count);
+        }
+    }
+
     /// Ends the drain when nothing is left, or when the grace is over.
     pub(super) fn advance_shutdown(&mut self) {
         let Phase::Draining { request, .. } = self.phase else { return };
         self.look_who_is_quiet();
         if self.now >= request.until() {
-            if !self.table.is_empty() {
-                log::debug!("the grace is over");
-            }
+            self.count_cut_off();
             self.table.slots().for_each(|slot| self.close_now(slot, CloseReason::Shutdown));
             while self.links.handover.take().is_some() {
                 self.links.metrics.accepted_unserved.add(1);

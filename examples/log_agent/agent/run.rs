@@ -12,7 +12,7 @@ use std::vec;
 use rustix::fs::{FlockOperation, flock};
 use sluicegate::flow::Queue;
 use sluicegate::http1::Http1;
-use sluicegate::{Finish, Message, Reply, Running, Server};
+use sluicegate::{Finish, Message, Reply, Running, Server, Snapshot};
 
 use super::acks::Acks;
 use super::collector::{BatchQueue, Collector};
@@ -135,7 +135,7 @@ impl Agent {
         if let Some(metrics) = self.metrics {
             metrics.shutdown(Duration::ZERO, Finish::Answer)?;
         }
-        let connections = snapshot?.accepted;
+        let Snapshot { accepted: connections, cut_off, .. } = snapshot?;
         let Numbers { records_in, records_written, bytes_written, .. } = &*self.numbers;
         let [taken, written, bytes] = [records_in, records_written, bytes_written].map(|number| number.value());
         log::info!("goodbye; connections: {connections}, records in: {taken}, written: {written} ({bytes} bytes)");
@@ -146,7 +146,10 @@ impl Agent {
                 let what = format!("writer {writer} panicked; {held} records were received and may not be written");
                 Err(io::Error::other(what))
             }
-            Ended { lost: 0, .. } => Ok(()),
+            Ended { lost: 0, .. } if cut_off == 0 => Ok(()),
+            Ended { lost: 0, .. } => Err(io::Error::other(format!(
+                "{cut_off} senders were cut off when --grace was over: not all that they had sent was read"
+            ))),
             Ended { lost, .. } => Err(io::Error::other(format!(
                 "{lost} records were received and not written, because the disk did not take them within --grace"
             ))),
