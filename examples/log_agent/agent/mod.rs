@@ -28,6 +28,7 @@
 pub mod acks;
 pub mod collector;
 pub mod compress;
+pub mod descriptors;
 pub mod directory;
 pub mod disk;
 pub mod framing;

@@ -17,6 +17,7 @@ use sluicegate::{Finish, Message, Reply, Running, Server, Snapshot};
 use super::acks::Acks;
 use super::collector::{BatchQueue, Collector};
 use super::compress::Compressor;
+use super::descriptors;
 use super::directory::{Directory, Rotation, Rules, unix_seconds};
 use super::disk::{Disk, RealDisk};
 use super::framing::{Framing, Room};
@@ -58,6 +59,8 @@ impl Agent {
 
     /// The same, over another disk.
     pub fn start_on(plan: &Plan, disk: Box<dyn Disk>) -> io::Result<Self> {
+        let connections_max = descriptors::connections(plan.connections_max, plan.writers);
+        let plan = &Plan { connections_max, ..plan.clone() };
         let lock = lock(&plan.directory)?;
         let (host, port) = &plan.address;
         let room = Arc::default();
