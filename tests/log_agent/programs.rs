@@ -205,6 +205,30 @@ fn the_spammer_sends_and_proves_it() {
 }
 
 #[test]
+fn what_was_set_aside_is_proved_and_printed() {
+    let folder = Folder::new();
+    let (agent, address) = serve(&folder, &["--ack", "--json", "--writers", "2"]);
+    let port = address.port().to_string();
+    let flags = "2 0 --size 26..400 --count 2000 --ack --verify";
+    let args: Vec<_> = ["127.0.0.1", &port].into_iter().chain(flags.split(' ')).chain([folder.text()]).collect();
+    let ended = Example::run("log_spammer", &args).with_code(0);
+    assert!(ended.stdout.contains("verified: all 2000 acknowledged records"), "{ended:#?}");
+    let follower = Example::start("log_cat", &[folder.text(), "--bad", "--follow"]);
+    let mut peer = connect(address);
+    peer.write_all(&[frame(b"{}"), frame(b"no JSON")].concat()).expect("taken");
+    follower.says("no JSON");
+    finish(peer);
+    agent.goes_down("TERM");
+    agent.ends().with_code(0);
+
+    let cat = |flags: &[&str]| Example::run("log_cat", &[&[folder.text()], flags].concat());
+    assert_eq!(cat(&[]).with_code(0).stdout, "{}\n");
+    assert_eq!(cat(&["--bad"]).with_code(0).stdout.lines().count(), 2001);
+    assert_eq!(cat(&["--bad", "--connection", "3"]).with_code(0).stdout, "no JSON\n");
+    cat(&["--bad", "--verify"]).misused("--verify");
+}
+
+#[test]
 fn log_cat_prints_what_was_received() {
     let folder = Folder::new();
     let (agent, address) = serve(&folder, &["--rotate-mb", "1"]);
