@@ -149,6 +149,21 @@ fn wrong_values_name_their_flag_and_exit_2() {
 }
 
 #[test]
+fn few_records_may_wait_without_further_flags() {
+    for most in ["100", "1"] {
+        let folder = Folder::new();
+        let (agent, address) = serve(&folder, &["--qcap", most]);
+        let mut peer = connect(address);
+        peer.write_all(&frames(1, 0, 0..1000, SIZES)).expect("taken");
+        finish(peer);
+        agent.goes_down("TERM");
+        agent.ends().with_code(0);
+        assert_eq!(read_len(&folder), 1000, "--qcap {most}");
+    }
+    Example::run("log_agent", &["127.0.0.1", "0", "--qcap", "100", "--low", "100"]).misused("--low");
+}
+
+#[test]
 fn an_address_that_cannot_be_bound_is_named_with_its_flag() {
     let folder = Folder::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
