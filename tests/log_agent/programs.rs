@@ -220,6 +220,18 @@ fn the_spammer_sends_and_proves_it() {
 }
 
 #[test]
+fn the_spammer_keeps_its_rate_from_the_start() {
+    let folder = Folder::new();
+    let (_agent, address) = serve(&folder, &[]);
+    let port = address.port().to_string();
+    let ended = Example::run("log_spammer", &["127.0.0.1", &port, "50", "10", "--seconds", "0.5"]).with_code(0);
+    let sent =
+        ended.stdout.split_once("sent ").and_then(|(_, sent)| sent.split_once(" records, ")).expect("it says so");
+    let sent: u64 = sent.0.parse().expect("a number");
+    assert!((1..=6).contains(&sent), "a record at once, and ten a second: {ended:#?}");
+}
+
+#[test]
 fn what_was_set_aside_is_proved_and_printed() {
     let folder = Folder::new();
     let (agent, address) = serve(&folder, &["--ack", "--json", "--writers", "2"]);
