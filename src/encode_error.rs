@@ -20,9 +20,9 @@ pub enum EncodeError {
         /// The server's `reply_max`.
         limit: usize,
     },
-    /// An unasked message ends with more copied bytes than the pieces hold that it has left. It has its place in the
-    /// queue to the processor for four; each long static or shared part is one, and copied bytes are as many as it
-    /// takes blocks.
+    /// An unasked message, or an answer that may not wait, ends with more copied bytes than the pieces hold that it has
+    /// left. It has its place in the queue to the processor for four; each long static or shared part is one, and
+    /// copied bytes are as many as it takes blocks.
     TooManyPieces {
         /// How many bytes were still to be placed.
         wanted: usize,

@@ -106,14 +106,20 @@ fn what_can_never_be_sent_settles_the_reply_all_the_same() -> Result<(), Broken>
     let user = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
         promised.lock().push(reply.defer());
     };
-    let mut simulation =
-        Simulation::new(1, config(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
-    let peer = simulation.connect(Weather::calm()).expect("there is room");
-    assert!(peer.send(&frame(b"too much")));
-    simulation.run_for(SECOND)?;
-    let owed = promises.lock().pop().expect("it was asked");
-    assert!(owed.try_send(Framed(|out| out.put(&[b'x'; 1025]))).is_ok(), "there is nothing to be tried again");
-    simulation.run_for(10 * SECOND)?;
-    assert_eq!((simulation.metrics().open, peer.received()), (0, 0), "refused without a word");
+    let mut config = config();
+    config.reply_max = 6000;
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+    // More than an answer may have; and more than all blocks hold that an answer may have.
+    for (length, answered) in [(1500, 1), (6001, 0), (5900, 0)] {
+        let peer = simulation.connect(Weather::calm()).expect("there is room");
+        assert!(peer.send(&frame(b"too much")));
+        simulation.run_for(SECOND)?;
+        let owed = promises.lock().pop().expect("it was asked");
+        let answer = Framed(|out| out.put(&vec![b'x'; length]));
+        assert!(owed.try_send(answer).is_ok(), "{length} bytes: there is nothing to be tried again");
+        simulation.run_for(10 * SECOND)?;
+        let expected = answered * (length + 4);
+        assert_eq!((peer.end().is_some(), peer.received()), (answered == 0, expected), "{length} bytes");
+    }
     Ok(())
 }

@@ -44,6 +44,7 @@ fn http_in_a_closed_loop() {
             "--size 16K --depth 4",
             "--size 256K --connections 4",
             "--reconnect --connections 8",
+            "--reconnect --connections 2 --idle 130",
         ],
     );
 }

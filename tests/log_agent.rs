@@ -19,6 +19,9 @@ mod agent;
 mod store;
 
 #[allow(dead_code, reason = "the same")]
+#[path = "../examples/log_spammer/pace.rs"]
+mod pace;
+#[allow(dead_code, reason = "the same")]
 #[path = "../examples/log_spammer/record.rs"]
 mod record;
 #[path = "../examples/log_spammer/verify.rs"]

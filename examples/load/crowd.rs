@@ -91,8 +91,10 @@ impl<'a> Crowd<'a> {
         // Where each request has a connection of its own, one shows that the server is there.
         let active = if plan.reconnect { 1 } else { plan.connections };
         let count = plan.idle + active;
-        let mut sockets =
-            dial::dial_all(plan, count, &shared.requests, &mut shared.expected, &|| progress.interrupted())?;
+        // What asks idle ones for their first answer must not ask for their end.
+        let greeting = Requests::new(&Plan { reconnect: false, ..plan.clone() });
+        let mut sockets = dial::dial_all(plan, count, &greeting, &mut shared.expected, &|| progress.interrupted())?;
+        drop(greeting);
         let mut idle = sockets.split_off(active);
         let poll = Poll::new()?;
         let clients: Vec<_> = (0..plan.connections).map(Client::new).collect();

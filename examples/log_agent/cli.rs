@@ -48,9 +48,9 @@ pub struct Args {
     /// Records that may wait for the disk; with so many waiting, senders wait
     #[arg(long, value_name = "RECORDS", default_value_t = 65536, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     qcap: u64,
-    /// With at most so many records left, senders go on
-    #[arg(long, value_name = "RECORDS", default_value_t = 16384)]
-    low: u64,
+    /// With at most so many records left, senders go on [default: 16384, or a quarter of --qcap where that is less]
+    #[arg(long, value_name = "RECORDS")]
+    low: Option<u64>,
     /// Bytes that may wait for the disk, such as 64M; most of the memory
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
     qcap_bytes: u64,
@@ -117,8 +117,9 @@ impl Args {
         if !(1..=CAP_MAX).contains(&self.cap) {
             usage_error("--cap", self.cap, &format!("from 1 to {CAP_MAX} bytes"));
         }
-        if self.low >= self.qcap {
-            usage_error("--low", self.low, &format!("lower it below --qcap, which is {}", self.qcap));
+        let low = self.low.unwrap_or(Plan::usual_low(self.qcap));
+        if low >= self.qcap {
+            usage_error("--low", low, &format!("lower it below --qcap, which is {}", self.qcap));
         }
         if self.qcap_bytes < self.cap {
             usage_error("--qcap-bytes", self.qcap_bytes, &format!("raise it to --cap, {}, at least", self.cap));
@@ -138,7 +139,7 @@ impl Args {
             rotate_age: (self.rotate_secs > 0).then(|| Duration::from_secs(self.rotate_secs)),
             cap: self.cap as usize,
             records_high: self.qcap,
-            records_low: self.low,
+            records_low: low,
             bytes_high: self.qcap_bytes,
             writers: self.writers as usize,
             ack: self.ack,

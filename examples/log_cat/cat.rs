@@ -90,12 +90,12 @@ impl Faults {
     }
 }
 
-/// Prints what is there; with `follow` also what comes.
-pub fn cat(directory: &Path, filter: &Filter, follow: bool) -> io::Result<()> {
+/// Prints what is there of one kind; with `follow` also what comes.
+pub fn cat(directory: &Path, kind: Kind, filter: &Filter, follow: bool) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let printed = match follow {
-        true => print_on(directory, filter, &mut out),
-        false => print_all(directory, filter, &mut out),
+        true => print_on(directory, kind, filter, &mut out),
+        false => print_all(directory, kind, filter, &mut out),
     };
     match printed {
         // Whoever reads has enough: `| head`.
@@ -104,9 +104,9 @@ pub fn cat(directory: &Path, filter: &Filter, follow: bool) -> io::Result<()> {
     }
 }
 
-fn print_all(directory: &Path, filter: &Filter, out: &mut impl Write) -> io::Result<()> {
+fn print_all(directory: &Path, kind: Kind, filter: &Filter, out: &mut impl Write) -> io::Result<()> {
     let mut faults = Faults::default();
-    for segment in segments(directory, Kind::Log)? {
+    for segment in segments(directory, kind)? {
         let Some(mut look) = Look::open(directory, segment) else { continue };
         if !print(&mut look, filter, out)? {
             look.end_for_good(directory);
@@ -118,14 +118,14 @@ fn print_all(directory: &Path, filter: &Filter, out: &mut impl Write) -> io::Res
     faults.result()
 }
 
-fn print_on(directory: &Path, filter: &Filter, out: &mut impl Write) -> io::Result<()> {
+fn print_on(directory: &Path, kind: Kind, filter: &Filter, out: &mut impl Write) -> io::Result<()> {
     let mut faults = Faults::default();
     // Those that are being written, and those that were shown to their end. A segment may appear behind one with a
     // higher number, as several writers make them; so it is known by its name, for as long as it is there.
     let mut growing: BTreeMap<Place, Look> = BTreeMap::new();
     let mut shown: BTreeSet<Place> = BTreeSet::new();
     loop {
-        let listed = segments(directory, Kind::Log)?;
+        let listed = segments(directory, kind)?;
         let places: BTreeSet<_> = listed.iter().map(|segment| place(*segment)).collect();
         let gone: Vec<_> = growing.keys().filter(|place| !places.contains(place)).copied().collect();
         for segment in listed {

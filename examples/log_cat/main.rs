@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example log_cat -- ./logs --since 2026-11-21T09:30:00 --connection 7
 //! cargo run --release --example log_cat -- ./logs --follow
+//! cargo run --release --example log_cat -- ./logs --bad
 //! cargo run --release --example log_cat -- ./logs --verify
 //! ```
 
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cat::{Connection, Filter};
+use store::name::Kind;
 use store::utc::parse_time;
 
 /// Prints the records in a directory of log_agent's, a line each, segment by segment in the order of their numbers.
@@ -48,6 +50,10 @@ struct Args {
     /// connection since the start whose first segment was number 12
     #[arg(long, value_name = "N", value_parser = Connection::parse)]
     connection: Option<Connection>,
+    /// Instead of the records that are good, those that log_agent --json has set aside, in segments bad_*. (--verify
+    /// checks both)
+    #[arg(long, conflicts_with = "verify")]
+    bad: bool,
     /// Go on as records come, until a signal
     #[arg(long, conflicts_with = "verify")]
     follow: bool,
@@ -57,13 +63,14 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let Args { dir, since, until, connection, follow, verify } = Args::parse();
+    let Args { dir, since, until, connection, bad, follow, verify } = Args::parse();
+    let kind = if bad { Kind::Bad } else { Kind::Log };
     let filter = Filter { since, until, connection };
     common::run("warn", || {
         readable(&dir)?;
         match verify {
             true => verify::verify(&dir, &filter),
-            false => cat::cat(&dir, &filter, follow),
+            false => cat::cat(&dir, kind, &filter, follow),
         }
     })
 }

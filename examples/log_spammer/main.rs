@@ -11,6 +11,7 @@ mod cli;
 mod common;
 #[path = "../common/interrupt.rs"]
 mod interrupt;
+mod pace;
 mod progress;
 mod record;
 mod sender;
@@ -32,6 +33,7 @@ use clap::Parser;
 
 use cli::Args;
 use interrupt::interrupted;
+use pace::Pace;
 use progress::{Progress, summary};
 use sender::Orders;
 use tally::{Sum, Tally};
@@ -114,7 +116,7 @@ fn orders(args: &Args, run: u32, thread: u16, began: Instant) -> Orders {
         run,
         thread,
         sizes: args.size,
-        rate: (args.pps > 0).then(|| args.pps as f64 / threads as f64),
+        pace: (args.pps > 0).then(|| Pace::new(args.pps, thread, args.threads)),
         // The first threads send what can't be shared out.
         count: args.count.map(|count| count / threads + u64::from(u64::from(thread) < count % threads)),
         until: args.seconds.map(|seconds| began + Duration::from_secs_f64(seconds)),

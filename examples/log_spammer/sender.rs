@@ -7,13 +7,12 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::pace::Pace;
 use crate::record::Name;
 use crate::tally::Tally;
 
 /// Bytes that are sent at once, when there is no pace to keep.
 const BUFFER: usize = 64 << 10;
-/// Between two sendings at a pace.
-const TICK: Duration = Duration::from_millis(2);
 /// Longer than the agent takes for anything but a full disk.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long the agent may take nothing, or say nothing, once the end has come: a signal, or the time that was given.
@@ -28,8 +27,8 @@ pub struct Orders {
     pub run: u32,
     pub thread: u16,
     pub sizes: (u32, u32),
-    /// Records a second; `None` is as fast as possible.
-    pub rate: Option<f64>,
+    /// `None` is as fast as possible.
+    pub pace: Option<Pace>,
     pub count: Option<u64>,
     pub until: Option<Instant>,
     pub ack: bool,
@@ -76,7 +75,7 @@ pub fn run(orders: &Orders, tally: &Tally, stop: &AtomicBool) -> io::Result<()> 
 }
 
 fn send_all(stream: &TcpStream, orders: &Orders, tally: &Tally, stop: &AtomicBool) -> io::Result<()> {
-    let Orders { run, thread, sizes, rate, count, until, .. } = orders.clone();
+    let Orders { run, thread, sizes, pace, count, until, .. } = orders.clone();
     let began = Instant::now();
     let mut number = 0;
     let mut buffer = Vec::with_capacity(BUFFER + sizes.1 as usize + 8);
@@ -85,7 +84,7 @@ fn send_all(stream: &TcpStream, orders: &Orders, tally: &Tally, stop: &AtomicBoo
         if until.is_some_and(|until| now >= until) {
             break;
         }
-        let due = rate.map_or(u64::MAX, |rate| (((now - began).as_secs_f64() * rate) as u64).saturating_add(1));
+        let due = pace.map_or(u64::MAX, |pace| pace.due(now - began));
         let first = number;
         buffer.clear();
         while number < due.min(count.unwrap_or(u64::MAX)) && buffer.len() < BUFFER {
@@ -96,7 +95,8 @@ fn send_all(stream: &TcpStream, orders: &Orders, tally: &Tally, stop: &AtomicBoo
             number += 1;
         }
         if number == first {
-            thread::sleep(TICK);
+            let pause = pace.map_or(Duration::ZERO, |pace| pace.pause(number, now - began));
+            thread::sleep(until.map_or(pause, |until| pause.min(until - now)));
             continue;
         }
         tally.offered.store(number, Release);

@@ -30,7 +30,9 @@ impl Found {
 pub fn look(directory: &Path, run: u32, threads: u16, sizes: (u32, u32)) -> io::Result<Found> {
     let mut found = Found { records: vec![0; usize::from(threads)], ..Found::default() };
     let mut expected = Vec::new();
-    for segment in segments(directory, Kind::Log)? {
+    // An agent with --json sets aside what is no JSON, and none of these is.
+    let [good, bad] = [segments(directory, Kind::Log)?, segments(directory, Kind::Bad)?];
+    for segment in good.into_iter().chain(bad) {
         let mut reader = match SegmentReader::open(directory, segment) {
             Ok(reader) => reader,
             // It was deleted, or is being made: what was in it is missing, or still comes.

@@ -75,7 +75,7 @@ impl Source {
     /// now, or when others have given theirs back.
     pub(super) fn could_hold(&self, wanted: usize, segments_left: usize) -> bool {
         match &self.from {
-            From::Shared { pool, reserve: None, .. } => wanted <= largest(pool).saturating_mul(segments_left),
+            From::Shared { pool, reserve: None, .. } => wanted <= most_in(pool, segments_left),
             // Its reserve holds whatever an answer may have.
             From::Own { .. } | From::Shared { .. } => true,
         }
@@ -147,6 +147,17 @@ impl Drop for Source {
             pool.line().leave();
         }
     }
+}
+
+/// How many bytes so many blocks of the pool hold at most: the largest of those that there are.
+pub(super) fn most_in(pool: &SharedPool, blocks: usize) -> usize {
+    let mut left = blocks;
+    let largest_first = pool.tiers().iter().rev();
+    largest_first.fold(0, |bytes: usize, tier| {
+        let taken = left.min(tier.count());
+        left -= taken;
+        bytes.saturating_add(taken.saturating_mul(tier.capacity()))
+    })
 }
 
 /// What the largest blocks of a pool hold.

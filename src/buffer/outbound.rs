@@ -8,7 +8,7 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 
-use super::lease::{Source, largest};
+use super::lease::{Source, largest, most_in};
 use super::segments::{COPY_BELOW, Segment};
 use super::{Block, MEDIUM, Pool, SharedPool, Tier};
 use crate::clock::{DATE_LINE, DateText, WallClock};
@@ -302,10 +302,13 @@ impl Outbound {
     /// Why there are no `left` blocks for `more` bytes: they are in use, or there are none that large.
     #[cold]
     fn lacks_room(&self, more: usize, left: usize) -> EncodeError {
-        match self.source.could_hold(more, left) {
+        // What it has already does not come back before it has ended: all of it together has to fit.
+        let own = self.segments[self.answer.first_segment..].iter();
+        let blocks = left + own.filter(|segment| matches!(segment, Segment::Block { .. })).count();
+        match self.source.could_hold(self.answer.copied + more, blocks) {
             true => EncodeError::NoRoom { wanted: more },
             false => {
-                let limit = largest(self.source.shared_pool()).saturating_mul(left);
+                let limit = most_in(self.source.shared_pool(), blocks).saturating_sub(self.answer.copied);
                 EncodeError::TooManyPieces { wanted: more, limit }
             }
         }

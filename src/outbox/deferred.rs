@@ -11,8 +11,9 @@ use crate::protocol::{Encode, Protocol};
 
 /// A reply that is owed: it may wait, and move to another thread, until the answer is known.
 ///
-/// It settles exactly once: by [`send`](Self::send), or unanswered when it is dropped (HTTP: 500). If its connection
-/// has closed meanwhile, the answer reaches nobody, also if the place was taken by a new connection.
+/// It settles exactly once: by [`send`](Self::send) or [`try_send`](Self::try_send), or unanswered when it is dropped
+/// (HTTP: 500). If its connection has closed meanwhile, the answer reaches nobody, also if the place was taken by a new
+/// connection.
 #[must_use = "a deferred reply that is dropped unsent refuses the connection"]
 pub struct Deferred<P: Protocol> {
     outbox: Arc<Outbox>,
@@ -42,13 +43,17 @@ impl<P: Protocol> Deferred<P> {
 
     /// Answers, if there is room for the answer now: never waits, on any thread.
     ///
-    /// An answer takes an outbound block of its own, however short it is, until the processor has delivered it. So one
-    /// cycle has room for about as many as there are blocks. The others are tried again in the next one, which comes at
-    /// once where something was sent, and otherwise when a peer takes what fills a block. The item is gone: it has to
-    /// be made again.
+    /// An answer takes an outbound block of its own, however short it is, until the processor of its connection has
+    /// delivered it. So one cycle has room for about as many as there are blocks. The others are tried again in that
+    /// processor's next cycle, which comes at once where something was sent, and otherwise when a peer takes what fills
+    /// a block; a thread other than that processor's has to come back by itself. The item is gone: it has to be made
+    /// again.
+    ///
+    /// `Ok` means that the reply is settled: sent, or, if the item can't be encoded or never fits the blocks that there
+    /// are, refused as by [`send`](Self::send).
     ///
     /// # Errors
-    /// The reply, which is owed still: every outbound block is in use.
+    /// The reply, which is owed still: there is no outbound block for it now.
     pub fn try_send<T>(mut self, item: T) -> Result<(), Self>
     where
         P: Encode<T>,

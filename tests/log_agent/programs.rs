@@ -149,6 +149,21 @@ fn wrong_values_name_their_flag_and_exit_2() {
 }
 
 #[test]
+fn few_records_may_wait_without_further_flags() {
+    for most in ["100", "1"] {
+        let folder = Folder::new();
+        let (agent, address) = serve(&folder, &["--qcap", most]);
+        let mut peer = connect(address);
+        peer.write_all(&frames(1, 0, 0..1000, SIZES)).expect("taken");
+        finish(peer);
+        agent.goes_down("TERM");
+        agent.ends().with_code(0);
+        assert_eq!(read_len(&folder), 1000, "--qcap {most}");
+    }
+    Example::run("log_agent", &["127.0.0.1", "0", "--qcap", "100", "--low", "100"]).misused("--low");
+}
+
+#[test]
 fn an_address_that_cannot_be_bound_is_named_with_its_flag() {
     let folder = Folder::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -202,6 +217,42 @@ fn the_spammer_sends_and_proves_it() {
     spam("127.0.0.1").failed_with("does log_agent run there?");
     Example::run("log_spammer", &["127.0.0.1", "1", "1", "5", "--verify", folder.text(), "--size", "5"])
         .misused("--size");
+}
+
+#[test]
+fn the_spammer_keeps_its_rate_from_the_start() {
+    let folder = Folder::new();
+    let (_agent, address) = serve(&folder, &[]);
+    let port = address.port().to_string();
+    let ended = Example::run("log_spammer", &["127.0.0.1", &port, "50", "10", "--seconds", "0.5"]).with_code(0);
+    let sent =
+        ended.stdout.split_once("sent ").and_then(|(_, sent)| sent.split_once(" records, ")).expect("it says so");
+    let sent: u64 = sent.0.parse().expect("a number");
+    assert!((1..=6).contains(&sent), "a record at once, and ten a second: {ended:#?}");
+}
+
+#[test]
+fn what_was_set_aside_is_proved_and_printed() {
+    let folder = Folder::new();
+    let (agent, address) = serve(&folder, &["--ack", "--json", "--writers", "2"]);
+    let port = address.port().to_string();
+    let flags = "2 0 --size 26..400 --count 2000 --ack --verify";
+    let args: Vec<_> = ["127.0.0.1", &port].into_iter().chain(flags.split(' ')).chain([folder.text()]).collect();
+    let ended = Example::run("log_spammer", &args).with_code(0);
+    assert!(ended.stdout.contains("verified: all 2000 acknowledged records"), "{ended:#?}");
+    let follower = Example::start("log_cat", &[folder.text(), "--bad", "--follow"]);
+    let mut peer = connect(address);
+    peer.write_all(&[frame(b"{}"), frame(b"no JSON")].concat()).expect("taken");
+    follower.says("no JSON");
+    finish(peer);
+    agent.goes_down("TERM");
+    agent.ends().with_code(0);
+
+    let cat = |flags: &[&str]| Example::run("log_cat", &[&[folder.text()], flags].concat());
+    assert_eq!(cat(&[]).with_code(0).stdout, "{}\n");
+    assert_eq!(cat(&["--bad"]).with_code(0).stdout.lines().count(), 2001);
+    assert_eq!(cat(&["--bad", "--connection", "3"]).with_code(0).stdout, "no JSON\n");
+    cat(&["--bad", "--verify"]).misused("--verify");
 }
 
 #[test]

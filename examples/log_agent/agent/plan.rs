@@ -22,6 +22,8 @@ use super::writers;
 const BATCH_EXTRA: usize = 64 << 10;
 /// Batches for each writer: one is being filled, one waits, one is being written, and one is spare.
 const BATCHES_LEAST: usize = 4;
+/// With so many records left senders go on, unless a flag says otherwise.
+const LOW: u64 = 16384;
 
 /// What is read at once, at most: no more than a block of the middle size holds, so that what is not decoded yet finds
 /// its place. With a small `--cap` that is less.
@@ -81,6 +83,11 @@ impl Plan {
     /// What `--disk-max` has to be at least: each segment that can be open at once holds the longest record.
     pub fn disk_least(cap: u64, writers: u64, json: bool) -> u64 {
         alone_bytes(cap) * writers * if json { 2 } else { 1 }
+    }
+
+    /// With how many records left senders go on, if no flag says so: fewer than may wait, and none only if that is one.
+    pub fn usual_low(qcap: u64) -> u64 {
+        (qcap / 4).clamp(1, LOW).min(qcap - 1)
     }
 
     /// When a segment is finished. Those that are open leave half of `--disk-max` to others: only finished ones can be
@@ -172,4 +179,15 @@ fn inbound(cap: usize) -> [TierConfig; 3] {
     let sizes = if cap <= 128 << 10 { [4 << 10, 32 << 10, 128 << 10] } else { [4 << 10, 128 << 10, cap] };
     // Many senders may stop in the middle of a record, and few of them in a large one.
     std::array::from_fn(|tier| TierConfig { size: sizes[tier], count: [4096, 128, 16][tier] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Plan;
+
+    #[test]
+    fn senders_go_on_with_a_quarter_of_what_may_wait_or_sooner() {
+        let usual = [1, 2, 3, 8, 100, 65535, 65536, 1 << 32].map(Plan::usual_low);
+        assert_eq!(usual, [0, 1, 1, 2, 25, 16383, 16384, 16384]);
+    }
 }
