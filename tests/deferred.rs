@@ -110,7 +110,7 @@ fn what_can_never_be_sent_settles_the_reply_all_the_same() -> Result<(), Broken>
     config.reply_max = 6000;
     let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| user).expect("the settings fit");
     // More than an answer may have; and more than all blocks hold that an answer may have.
-    for (length, answered) in [(1500, 1), (6001, 0), (5900, 0)] {
+    for (length, answered) in [(1500, 1), (6001, 0), (4400, 0)] {
         let peer = simulation.connect(Weather::calm()).expect("there is room");
         assert!(peer.send(&frame(b"too much")));
         simulation.run_for(SECOND)?;

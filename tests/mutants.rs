@@ -246,7 +246,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ledger: delivered bytes stay on the shared gauge",
         file: "src/processor/write.rs",
-        from: "links.outbox.count_delivered(slot, bytes);\n        links.metrics.bytes_out",
+        from: "links.outbox.count_off(slot, bytes);\n        links.metrics.bytes_out",
         to: "links.metrics.bytes_out",
     },
     Mutant {

@@ -208,7 +208,7 @@ impl Outbox {
     }
 
     /// Counts bytes off that were delivered or dropped.
-    pub(crate) fn count_delivered(&self, slot: u32, bytes: usize) {
+    pub(crate) fn count_off(&self, slot: u32, bytes: usize) {
         self.undelivered[slot as usize].sub(bytes);
     }
 

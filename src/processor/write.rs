@@ -95,7 +95,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             // The connection ended in between, with everything it was to be given.
             links.metrics.bytes_outbound.sub(lost);
             links.metrics.bytes_dropped[crate::reason::DropReason::Undelivered as usize].add(lost);
-            links.outbox.count_delivered(slot, lost);
+            links.outbox.count_off(slot, lost);
         }
     }
 
@@ -145,7 +145,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = table.at_mut(slot) else { return };
         segments.advance(&mut connection.undelivered, bytes, |segment| desk.out.recycle(segment));
         connection.deadlines.output_moves(*now, bytes);
-        links.outbox.count_delivered(slot, bytes);
+        links.outbox.count_off(slot, bytes);
         links.metrics.bytes_out.add(bytes);
         links.metrics.bytes_outbound.sub(bytes);
         self.release_if_low(slot);
