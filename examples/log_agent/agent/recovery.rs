@@ -116,6 +116,9 @@ fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recover
         return Ok(());
     }
     recovered.unfinished += 1;
+    if bytes == 0 {
+        return remove_segment(&data_path, &index_path);
+    }
     if finished.is_none()
         && let Some(index) = &index
         && let Some(cut) = Cut::find(&data, bytes, index)?
@@ -143,17 +146,21 @@ fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recover
     if records == 0 && bytes > 0 {
         log::warn!("{name}: none of its {bytes} bytes are a whole record; they stay as they are");
     } else if records == 0 {
-        fs::remove_file(&data_path)?;
         fs::remove_file(&new_path)?;
-        return fs::remove_file(&index_path).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        });
+        return remove_segment(&data_path, &index_path);
     }
     data.set_len(good)?;
     data.sync_data()?;
     fs::rename(&new_path, &index_path)?;
     File::open(directory)?.sync_all()
+}
+
+fn remove_segment(data: &Path, index: &Path) -> io::Result<()> {
+    fs::remove_file(data)?;
+    fs::remove_file(index).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })
 }
 
 fn say_cut(name: SegmentName, cut: u64, records: u64) {
