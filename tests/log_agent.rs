@@ -39,6 +39,8 @@ mod full;
 mod gating;
 #[path = "log_agent/limited.rs"]
 mod limited;
+#[path = "log_agent/locking.rs"]
+mod locking;
 #[path = "log_agent/logs.rs"]
 mod logs;
 #[path = "log_agent/naming.rs"]

@@ -1,5 +1,6 @@
 //! A limit on the size of files (`ulimit -f`): segments end before it, and nothing is lost.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::thread;
@@ -161,6 +162,18 @@ fn a_record_over_the_real_limit_is_a_disk_that_does_not_take_it() {
 
 /// What is not known before it is written: the kernel sends a signal with it, which ends a program that does not expect
 /// it.
+#[test]
+fn an_empty_segment_goes_also_where_nothing_can_be_written() {
+    let folder = Folder::new();
+    for file in ["log_20261121_093000_0042.log", "log_20261121_093000_0042.idx"] {
+        fs::write(folder.path().join(file), "").expect("written");
+    }
+    let (agent, _) = limited(&folder, 0, &[]);
+    assert_eq!(folder.files(".log").len() + folder.files(".idx").len(), 0);
+    agent.goes_down("TERM");
+    agent.ends().with_code(0);
+}
+
 #[test]
 fn a_real_write_over_the_limit_fails_and_does_not_end_the_agent() {
     let folder = Folder::new();

@@ -227,6 +227,7 @@ fn a_segment_whose_index_is_missing_is_read_by_its_lines_and_that_is_said() {
     let folder = two_segments();
     fs::remove_file(folder.path().join(format!("{FIRST}.idx"))).expect("removed");
     append(&folder.path().join(format!("{FIRST}.log")), b"torn");
+    fs::remove_file(folder.path().join("log_agent.lock")).expect("removed");
     let before = contents(&folder);
     let lock = File::create(folder.path().join("log_agent.lock")).expect("made");
     flock(&lock, FlockOperation::NonBlockingLockExclusive).expect("locked");

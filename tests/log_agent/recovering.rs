@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::agent::fsync::Fsync;
@@ -37,6 +38,26 @@ fn a_whole_segment_is_finished_as_it_is() {
     let again = recover(folder.path()).expect("recovered");
     assert_eq!((again.unfinished, again.number), (0, 1), "it is finished now");
     assert_eq!(again.bytes, folder.size(&folder.files(".log")[0]) + folder.size(&folder.files(".idx")[0]));
+}
+
+#[test]
+fn what_is_only_torn_is_cut_in_place_because_the_disk_may_be_full() {
+    // A record that lacks a byte; and all records, with a run that lacks its end behind them.
+    for torn in [true, false] {
+        let folder = crashed(&some(0, 20));
+        let [data, index] = [".log", ".idx"].map(|suffix| path(&folder, suffix));
+        let file = fs::OpenOptions::new().append(true).open(if torn { &data } else { &index }).expect("opened");
+        match torn {
+            true => file.set_len(folder.size(&folder.files(".log")[0]) - 1).expect("torn"),
+            false => (&file).write_all(&fs::read(&index).expect("read")[HEAD_BYTES..][..50]).expect("written"),
+        }
+        let before = fs::metadata(&index).expect("it is there").ino();
+        let recovered = recover(folder.path()).expect("recovered");
+        assert_eq!((recovered.unfinished, recovered.records_found, recovered.records_damaged), (1, 0, 0));
+        assert_eq!(fs::metadata(&index).expect("it is there").ino(), before, "no other file");
+        assert_payloads(&folder, &some(0, if torn { 19 } else { 20 }));
+        assert_eq!(recover(folder.path()).expect("recovered").unfinished, 0, "it is finished now");
+    }
 }
 
 #[test]

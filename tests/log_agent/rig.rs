@@ -8,6 +8,7 @@ use sluicegate::flow::{Gate, GateLimits, Level};
 use crate::agent::directory::{Directory, Rotation, Rules};
 use crate::agent::fsync::Fsync;
 use crate::agent::link::Link;
+use crate::agent::lock::Lock;
 use crate::agent::numbers::Numbers;
 use crate::agent::plan::WhenFull;
 use crate::agent::recovery::recover;
@@ -67,7 +68,8 @@ impl Rig {
         let faults = Faults::default();
         let numbers = Arc::new(Numbers::default());
         let rotation = Rotation { bytes: rotate_bytes, age: rotate_age };
-        let rules = Rules { rotation, disk_max, when_full, clock: Box::new(move || unix) };
+        let lock = Lock::take(folder.path()).expect("nobody else is here");
+        let rules = Rules { rotation, disk_max, when_full, clock: Box::new(move || unix), lock };
         let recovered = recover(folder.path()).expect("recovered");
         let disk = Box::new(FaultyDisk::new(folder.path(), &faults));
         let directory = Directory::new(folder.path(), disk, &recovered, rules, numbers);

@@ -14,6 +14,7 @@ use crate::agent::directory::{Directory, Rotation, Rules};
 use crate::agent::framing::{Framing, Room};
 use crate::agent::fsync::Fsync;
 use crate::agent::link::Link;
+use crate::agent::lock::Lock;
 use crate::agent::numbers::Numbers;
 use crate::agent::plan::WhenFull;
 use crate::agent::recovery::recover;
@@ -82,7 +83,9 @@ fn simulate(seed: u64) {
     let faults = Faults::default();
     let numbers = Arc::new(Numbers::default());
     let rotation = Rotation { bytes: 5000, age: None };
-    let rules = Rules { rotation, disk_max: None, when_full: WhenFull::Pause, clock: Box::new(|| 1_000_000_000) };
+    let lock = Lock::take(folder.path()).expect("nobody else is here");
+    let clock = Box::new(|| 1_000_000_000);
+    let rules = Rules { rotation, disk_max: None, when_full: WhenFull::Pause, clock, lock };
     let recovered = recover(folder.path()).expect("recovered");
     let disk = Box::new(FaultyDisk::new(folder.path(), &faults));
     let directory = Arc::new(Directory::new(folder.path(), disk, &recovered, rules, Arc::clone(&numbers)));

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use sluicegate::flow::Queue;
 
 use super::disk::Disk;
+use super::lock::Lock;
 use super::numbering::Numbering;
 use super::numbers::Numbers;
 use super::plan::WhenFull;
@@ -43,6 +44,7 @@ pub struct Directory {
     deleting: Mutex<()>,
     wanted: AtomicU64,
     clock: Clock,
+    lock: Lock,
     /// Rings for whoever packs finished segments.
     finished: Arc<Queue<()>>,
 }
@@ -53,6 +55,7 @@ pub struct Rules {
     pub disk_max: Option<u64>,
     pub when_full: WhenFull,
     pub clock: Clock,
+    pub lock: Lock,
 }
 
 /// Unix seconds, for names of segments.
@@ -74,12 +77,15 @@ impl Directory {
             deleting: Mutex::new(()),
             wanted: AtomicU64::new(0),
             clock: rules.clock,
+            lock: rules.lock,
             finished: Arc::new(Queue::new(1)),
         }
     }
 
-    /// The name of the next segment, which counts as being written from now on.
+    /// The name of the next segment, which counts as being written from now on. There is none while another agent is
+    /// here: it would recover that segment while it is being written.
     pub fn next_name(&self, kind: Kind) -> io::Result<SegmentName> {
+        self.lock.keep()?;
         self.numbering.lock().next(&*self.disk, kind, (self.clock)())
     }
 
@@ -100,8 +106,10 @@ impl Directory {
         Arc::clone(&self.finished)
     }
 
-    /// The segment with the smallest number that nobody writes and that `wanted` says yes to.
+    /// The segment with the smallest number that nobody writes and that `wanted` says yes to. While another agent is
+    /// here nobody knows which those are.
     pub fn oldest_finished(&self, wanted: impl Fn(Listed) -> bool) -> io::Result<Option<Listed>> {
+        self.lock.keep()?;
         let mut oldest: Option<Listed> = None;
         each_segment(&self.path, |segment| {
             let older = oldest.is_none_or(|oldest| segment.name.number < oldest.name.number);

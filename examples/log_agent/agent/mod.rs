@@ -19,6 +19,7 @@
 //! | `segment` | the one that is being written, and how it is cut |
 //! | `fsync` | when records are forced to disk |
 //! | `directory` | what all writers share about the directory |
+//! | `lock` | that no other agent writes there |
 //! | `numbering`, `space` | names of segments, and how much there may be |
 //! | `disk` | the seam to the operating system |
 //! | `recovery` | what a crash has left |
@@ -35,6 +36,7 @@ pub mod framing;
 pub mod fsync;
 pub mod lane;
 pub mod link;
+pub mod lock;
 pub mod metrics;
 pub mod numbering;
 pub mod numbers;

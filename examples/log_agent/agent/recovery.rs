@@ -1,18 +1,22 @@
 //! What a crash has left: torn records are cut off, and each segment is finished.
 //!
 //! An index is written before its records. So after a crash of the agent the last entries may be without their records,
-//! and the last record may be torn: both are cut off. What else is wrong (a damaged, shortened or missing index, or
-//! that of another segment) is no crash of the agent. Then nothing that is there is thrown away: records without an
-//! entry that can be believed are found again by their newlines (`store::rebuild`), and belong to connection 0. A
-//! segment that has bytes and not one whole record stays, with an index that says so.
+//! and the last record may be torn: both are cut off, in place, because the disk may be full. What else is wrong (a
+//! damaged, shortened or missing index, or that of another segment) is no crash of the agent. Then nothing that is
+//! there is thrown away: records without an entry that can be believed are found again by their newlines
+//! (`store::rebuild`), and belong to connection 0. A segment that has bytes and not one whole record stays, with an
+//! index that says so.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::compress;
 use super::directory::bytes_of;
+use super::disk::is_full;
 use super::numbering::{STATE_FILE, parse_state};
+use crate::store::cut::Cut;
 use crate::store::index::{ENTRY_BYTES, HEAD_BYTES, Head, PAYLOAD_MAX};
 use crate::store::listing::{Listed, each_segment};
 use crate::store::name::{Packing, SegmentName};
@@ -112,6 +116,18 @@ fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recover
         return Ok(());
     }
     recovered.unfinished += 1;
+    if bytes == 0 {
+        return remove_segment(&data_path, &index_path);
+    }
+    if finished.is_none()
+        && let Some(index) = &index
+        && let Some(cut) = Cut::find(&data, bytes, index)?
+    {
+        say_cut(name, bytes - cut.bytes, cut.records);
+        recovered.bytes_cut += bytes - cut.bytes;
+        return cut_in_place(&data, &index_path, &cut);
+    }
+    let index = index.map(|mut index| index.rewind().map(|()| index)).transpose()?;
     let new_path = directory.join(format!("{}{}", name.index(), compress::UNFINISHED));
     let mut rebuild = Rebuild::new(&data, bytes, File::create(&new_path)?, name.opened * 1_000_000, line_max)?;
     rebuild.walk(index, finished.is_some())?;
@@ -120,9 +136,7 @@ fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recover
     recovered.records_found += found;
     recovered.records_damaged += damaged;
     recovered.bytes_cut += cut;
-    if cut > 0 {
-        log::warn!("{name}: {cut} bytes of torn records were cut off; it has {records} records");
-    }
+    say_cut(name, cut, records);
     if found > 0 {
         log::warn!("{name}: {found} records had no sound entry in its index, and were found again by their newlines");
     }
@@ -132,17 +146,47 @@ fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recover
     if records == 0 && bytes > 0 {
         log::warn!("{name}: none of its {bytes} bytes are a whole record; they stay as they are");
     } else if records == 0 {
-        fs::remove_file(&data_path)?;
         fs::remove_file(&new_path)?;
-        return fs::remove_file(&index_path).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        });
+        return remove_segment(&data_path, &index_path);
     }
     data.set_len(good)?;
     data.sync_data()?;
     fs::rename(&new_path, &index_path)?;
     File::open(directory)?.sync_all()
+}
+
+fn remove_segment(data: &Path, index: &Path) -> io::Result<()> {
+    fs::remove_file(data)?;
+    fs::remove_file(index).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })
+}
+
+fn say_cut(name: SegmentName, cut: u64, records: u64) {
+    if cut > 0 {
+        log::warn!("{name}: {cut} bytes of torn records were cut off; it has {records} records");
+    }
+}
+
+/// Ends both files where the good part does. That takes no space, but for the mark: without it the segment is as good,
+/// and the next start looks at it once more.
+fn cut_in_place(data: &File, index_path: &Path, cut: &Cut) -> io::Result<()> {
+    data.set_len(cut.bytes)?;
+    data.sync_data()?;
+    let index = OpenOptions::new().write(true).open(index_path)?;
+    let end = cut.index_bytes + cut.run.len() as u64;
+    index.write_all_at(&cut.run, cut.index_bytes)?;
+    index.set_len(end)?;
+    let mark = Head::end_mark(cut.bytes as u32, cut.records).encode();
+    match index.write_all_at(&mark, end) {
+        Err(error) if is_full(&error) => {
+            index.set_len(end)?;
+            log::warn!("{}: the mark at its end was not written: {error}", index_path.display());
+        }
+        marked => marked?,
+    }
+    index.sync_data()
 }
 
 /// With how many bytes the segment was finished, if the mark at the end of its index says that it was.

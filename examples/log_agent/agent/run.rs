@@ -1,15 +1,12 @@
 //! The whole agent: from a plan to two servers and their threads, and to their end in order.
 
 use std::fmt;
-use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::vec;
 
-use rustix::fs::{FlockOperation, flock};
 use sluicegate::flow::Queue;
 use sluicegate::http1::Http1;
 use sluicegate::{Finish, Message, Reply, Running, Server, Snapshot};
@@ -22,6 +19,7 @@ use super::directory::{Directory, Rotation, Rules, unix_seconds};
 use super::disk::{Disk, RealDisk};
 use super::framing::{Framing, Room};
 use super::link::Link;
+use super::lock::Lock;
 use super::metrics::{self, Sources};
 use super::numbers::Numbers;
 use super::plan::Plan;
@@ -30,8 +28,6 @@ use super::tag::LogPool;
 use super::writer::Writer;
 use super::writers::{Ended, Writers};
 
-/// Held by the one agent that writes to a directory.
-const LOCK_FILE: &str = "log_agent.lock";
 /// What writers still have when the grace is over: one try.
 const LAST_TRY: Duration = Duration::from_millis(500);
 
@@ -46,13 +42,11 @@ pub struct Agent {
     grace: Duration,
     /// When the grace is over, once it has begun.
     until: Arc<OnceLock<Instant>>,
-    _lock: File,
 }
 
 impl Agent {
     /// Starts everything: recovers the directory first, and takes records once that is done.
     pub fn start(plan: &Plan) -> io::Result<Self> {
-        fs::create_dir_all(&plan.directory).map_err(|error| explain("make", &plan.directory, &error))?;
         let disk = Box::new(RealDisk::new(&plan.directory));
         Self::start_on(plan, disk)
     }
@@ -61,7 +55,7 @@ impl Agent {
     pub fn start_on(plan: &Plan, disk: Box<dyn Disk>) -> io::Result<Self> {
         let connections_max = descriptors::connections(plan.connections_max, plan.writers);
         let plan = &Plan { connections_max, ..plan.clone() };
-        let lock = lock(&plan.directory)?;
+        let lock = Lock::take(&plan.directory)?;
         let (host, port) = &plan.address;
         let room = Arc::default();
         let builder = Server::builder(plan.protocol(&room)).configure(|config| plan.configure(config));
@@ -84,6 +78,7 @@ impl Agent {
             disk_max: plan.disk_max,
             when_full: plan.when_full,
             clock: Box::new(unix_seconds),
+            lock,
         };
         let directory = Arc::new(Directory::new(&plan.directory, disk, &recovered, rules, Arc::clone(&numbers)));
         let parts = Parts::of(plan, room, &directory, &numbers);
@@ -99,7 +94,7 @@ impl Agent {
             move |request: Message<'_, Http1>, reply: Reply<'_, Http1>| metrics::answer(&sources, &request, reply);
         let metrics = metrics.map(|server| server.start(answer)).transpose()?;
         let until = Arc::default();
-        Ok(Self { server, metrics, writers, link, compressor, numbers, grace: plan.grace, until, _lock: lock })
+        Ok(Self { server, metrics, writers, link, compressor, numbers, grace: plan.grace, until })
     }
 
     /// The server that takes records.
@@ -227,23 +222,4 @@ fn say_recovered(recovered: &Recovered) {
              bytes of torn records were cut off"
         );
     }
-}
-
-/// Two agents in one directory would recover each other's segments.
-fn lock(directory: &Path) -> io::Result<File> {
-    let path = directory.join(LOCK_FILE);
-    let file = File::create(&path).map_err(|error| explain("write to", directory, &error))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-        rustix::io::Errno::WOULDBLOCK => {
-            let what = format!("{} is in use by another log_agent: give each a --dir of its own", directory.display());
-            io::Error::new(io::ErrorKind::WouldBlock, what)
-        }
-        error => explain("lock", &path, &error.into()),
-    })?;
-    Ok(file)
-}
-
-fn explain(what: &str, path: &Path, error: &io::Error) -> io::Error {
-    let text = format!("cannot {what} {}: {error}; is it writable, and --dir what you mean?", path.display());
-    io::Error::new(error.kind(), text)
 }

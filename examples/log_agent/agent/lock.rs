@@ -1,0 +1,86 @@
+//! The lock on a directory: two agents in one would recover each other's segments.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, flock};
+
+/// Locked by the one agent that writes to a directory.
+const LOCK_FILE: &str = "log_agent.lock";
+/// How often it may be deleted while it is taken.
+const TRIES: usize = 5;
+
+/// Held by the one agent that writes to a directory.
+#[derive(Debug)]
+pub struct Lock {
+    directory: PathBuf,
+    /// `None` while another agent was faster to take it anew.
+    file: Mutex<Option<File>>,
+}
+
+impl Lock {
+    /// Takes the lock on `directory`, which is made if it is not there.
+    pub fn take(directory: &Path) -> io::Result<Self> {
+        let file = Mutex::new(Some(take(directory)?));
+        Ok(Self { directory: directory.to_owned(), file })
+    }
+
+    /// Makes sure that it is held. Operators empty the directory of an agent that runs, or remove it, and the lock goes
+    /// with the rest: then it is made and taken anew.
+    ///
+    /// # Errors
+    /// Another agent has taken it since then, or it cannot be made.
+    pub fn keep(&self) -> io::Result<()> {
+        let mut held = self.file.lock();
+        if let Some(file) = &*held
+            && is_named(file, &self.directory)?
+        {
+            return Ok(());
+        }
+        // Nobody can find it any more.
+        *held = None;
+        *held = Some(take(&self.directory)?);
+        log::warn!("{} was deleted, and is locked anew", self.directory.join(LOCK_FILE).display());
+        Ok(())
+    }
+}
+
+fn take(directory: &Path) -> io::Result<File> {
+    fs::create_dir_all(directory).map_err(|error| explain("make", directory, &error))?;
+    let path = directory.join(LOCK_FILE);
+    for _ in 0..TRIES {
+        let file = File::create(&path).map_err(|error| explain("write to", directory, &error))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => {
+                let directory = directory.display();
+                let what = format!("{directory} is in use by another log_agent: give each a --dir of its own");
+                io::Error::new(io::ErrorKind::WouldBlock, what)
+            }
+            error => explain("lock", &path, &error.into()),
+        })?;
+        // Else it was deleted in between, and somebody may have locked the next one of that name.
+        if is_named(&file, directory)? {
+            return Ok(file);
+        }
+    }
+    Err(explain("lock", &path, &io::Error::other("it is deleted again and again")))
+}
+
+/// True if that file is the one that others find in `directory`.
+fn is_named(file: &File, directory: &Path) -> io::Result<bool> {
+    let path = directory.join(LOCK_FILE);
+    let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match fs::metadata(&path) {
+        Ok(found) => Ok(place(found) == place(file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(explain("look at", &path, &error)),
+    }
+}
+
+fn explain(what: &str, path: &Path, error: &io::Error) -> io::Error {
+    let text = format!("cannot {what} {}: {error}; is it writable, and --dir what you mean?", path.display());
+    io::Error::new(error.kind(), text)
+}

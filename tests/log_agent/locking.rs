@@ -1,0 +1,56 @@
+//! The lock on a directory, also if an operator deletes it with the rest.
+
+use std::fs;
+use std::io::ErrorKind;
+
+use crate::agent::lock::Lock;
+use crate::rig::{Rig, Setup, some};
+
+const LOCK_FILE: &str = "log_agent.lock";
+
+#[test]
+fn a_directory_that_was_emptied_is_locked_anew_with_the_next_segment() {
+    for all in [true, false] {
+        let mut rig = Rig::new(Setup::default());
+        rig.give(0, &["before"]);
+        rig.work();
+        match all {
+            true => fs::remove_dir_all(rig.folder.path()).expect("deleted"),
+            false => rig.folder.files("").iter().for_each(|file| {
+                fs::remove_file(rig.folder.path().join(file)).expect("deleted");
+            }),
+        }
+        rig.give(0, &["behind"]);
+        rig.work();
+        let error = Lock::take(rig.folder.path()).expect_err("no second agent");
+        assert!(error.kind() == ErrorKind::WouldBlock && error.to_string().contains("is in use by another"), "{error}");
+        rig.assert_records(&["behind"]);
+        drop(rig.writer);
+        drop(rig.directory);
+        Lock::take(rig.folder.path()).expect("the next agent");
+    }
+}
+
+#[test]
+fn while_another_agent_is_there_no_segment_begins_and_none_is_looked_for() {
+    let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
+    rig.give(0, &some(0, 20));
+    rig.work();
+    let before = rig.folder.files("");
+    fs::remove_file(rig.folder.path().join(LOCK_FILE)).expect("deleted");
+    let other = Lock::take(rig.folder.path()).expect("nobody can know");
+    let error = rig.directory.oldest_finished(|_| true).expect_err("they may be the other's");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    rig.give(0, &some(20, 20));
+    for _ in 0..3 {
+        rig.now = rig.writer.advance(rig.now).expect("it tries again");
+    }
+    assert_eq!((rig.numbers.troubles.value(), rig.numbers.troubled.value()), (1, 1));
+    assert_eq!((rig.writer.held(), rig.durable(0)), (20, Some(20)), "held, and not acknowledged");
+    assert_eq!(rig.folder.files(""), before);
+    drop(other);
+    rig.work();
+    assert_eq!((rig.numbers.troubled.value(), rig.durable(0)), (0, Some(40)));
+    rig.assert_records(&some(0, 40));
+    Lock::take(rig.folder.path()).expect_err("it is held again");
+}
