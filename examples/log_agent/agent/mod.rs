@@ -37,6 +37,7 @@ pub mod link;
 pub mod metrics;
 pub mod numbering;
 pub mod numbers;
+pub mod oldest;
 pub mod plan;
 pub mod recovery;
 pub mod run;
