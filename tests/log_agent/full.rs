@@ -142,6 +142,7 @@ fn one_listing_is_for_many_segments_that_are_dropped() {
     while rig.numbers.segments_dropped.value() < 300 {
         rig.give(0, &["y".repeat(90)]);
         assert_eq!(rig.work(), 1, "nobody waits");
+        assert!(MOST - rig.directory.space.used() < 500, "no more than needed");
         assert_eq!(rig.folder.files(".log")[0], segments[rig.numbers.segments_dropped.value() as usize], "in order");
     }
     let there = bytes_of(rig.folder.path()).expect("counted");

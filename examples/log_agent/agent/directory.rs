@@ -21,6 +21,9 @@ use crate::store::listing::{Listed, each_segment};
 use crate::store::name::{Kind, Packing, SegmentName};
 use crate::store::runs::{Piece, RunReader};
 
+/// Segments that are deleted before the writer looks what time it is.
+const DROPPED_AT_ONCE: usize = 64;
+
 /// When a segment is finished.
 #[derive(Debug, Clone, Copy)]
 pub struct Rotation {
@@ -113,9 +116,9 @@ impl Directory {
         Ok(oldest)
     }
 
-    /// The disk or `--disk-max` is full: deletes the oldest segment if that is what was asked for. Counts anew, because
-    /// somebody else may have deleted some; where segments are deleted here, one count is for many of them. True if it
-    /// makes sense to try again at once.
+    /// The disk or `--disk-max` is full: deletes the oldest segments if that is what was asked for. Counts anew,
+    /// because somebody else may have deleted some; where segments are deleted here, one count is for many of them.
+    /// True if it makes sense to try again at once.
     pub fn make_room(&self) -> bool {
         let before = self.space.used();
         // One at a time. Whoever had to wait may find that there is room now.
@@ -127,14 +130,26 @@ impl Directory {
             self.recount();
             return self.space.used() < before;
         }
-        if let Some(name) = self.next_to_drop(&oldest) {
-            return self.drop_segment(name, &mut oldest);
+        if self.next_to_drop(&oldest).is_none() {
+            self.look(&mut oldest);
+            if self.space.used() < before {
+                return true;
+            }
         }
-        self.look(&mut oldest);
-        if self.space.used() < before {
-            return true;
+        // Where it is not known how much is lacking, one is tried.
+        let enough = before.saturating_sub(self.space.lacking());
+        let mut dropped = false;
+        for _ in 0..DROPPED_AT_ONCE {
+            let Some(name) = self.next_to_drop(&oldest) else { break };
+            if !self.drop_segment(name, &mut oldest) {
+                break;
+            }
+            dropped = true;
+            if self.space.used() <= enough || self.space.lacking() == 0 {
+                break;
+            }
         }
-        self.next_to_drop(&oldest).is_some_and(|name| self.drop_segment(name, &mut oldest))
+        dropped
     }
 
     /// Held by whoever deletes files, or gives them another name, until the bytes are booked: in between, a count would

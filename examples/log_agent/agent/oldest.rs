@@ -1,15 +1,15 @@
 //! The oldest segments of a directory, from one listing for many deletions: to list it anew for each would take longer
 //! than all else, where there are many small segments.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::store::name::{Kind, SegmentName};
 
 /// Names that are remembered.
-const MOST: usize = 1024;
+const MOST: usize = 8192;
 /// What they take, in bytes, with the tree around them.
-pub const MEMORY: u64 = 128 << 10;
+pub const MEMORY: u64 = 512 << 10;
 
 /// How long a listing holds at least. Others delete files, too, and what they have deleted is found by the next.
 const HOLDS: Duration = Duration::from_secs(1);
@@ -20,14 +20,14 @@ const HOLDS_TIMES: u32 = 10;
 #[derive(Default)]
 pub struct Oldest {
     /// By number. Who was open when they were listed may be finished now, and is among them.
-    names: BTreeMap<(u64, u64, bool), SegmentName>,
+    names: BTreeSet<(u64, u64, bool)>,
     stale_at: Option<Instant>,
 }
 
 impl Oldest {
     /// One that was listed. Of too many those with the smallest numbers stay.
     pub fn add(&mut self, name: SegmentName) {
-        self.names.insert(key(name), name);
+        self.names.insert(key(name));
         if self.names.len() > MOST {
             self.names.pop_last();
         }
@@ -46,7 +46,11 @@ impl Oldest {
     /// The one with the smallest number that is finished, unless the directory has to be listed for it.
     pub fn first(&self, now: Instant, is_open: impl Fn(SegmentName) -> bool) -> Option<SegmentName> {
         self.stale_at.filter(|stale_at| now < *stale_at)?;
-        self.names.values().copied().find(|name| !is_open(*name))
+        let mut names = self.names.iter().map(|&(number, opened, bad)| {
+            let kind = if bad { Kind::Bad } else { Kind::Log };
+            SegmentName { kind, opened, number }
+        });
+        names.find(|name| !is_open(*name))
     }
 
     /// It was deleted.
