@@ -80,6 +80,7 @@ struct Script {
     panics: Option<&'static str>,
     writes: u64,
     synced: u64,
+    listed: u64,
     /// What the disk was told to begin with.
     begun: Vec<Range<u64>>,
 }
@@ -141,6 +142,11 @@ impl Faults {
         self.0.lock().begun.clone()
     }
 
+    /// Times that all files were listed.
+    pub fn listings(&self) -> u64 {
+        self.0.lock().listed
+    }
+
     /// Times that a file was synced.
     pub fn syncs(&self) -> u64 {
         self.0.lock().synced
@@ -177,6 +183,11 @@ impl Disk for FaultyDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.real.remove(name)
+    }
+
+    fn files(&self, each: &mut dyn FnMut(&str, u64)) -> io::Result<()> {
+        self.faults.0.lock().listed += 1;
+        self.real.files(each)
     }
 
     fn sync_names(&self) -> io::Result<()> {

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::agent::directory::bytes_of;
 use crate::agent::fsync::Fsync;
 use crate::agent::plan::{Plan, WhenFull};
 use crate::agent::segment::alone_bytes;
+use crate::agent::writers::Deadline;
 use crate::clients::{acking, finish, frames, newest, start, stop};
 use crate::disks::Folder;
 use crate::logs;
@@ -116,6 +118,73 @@ fn the_oldest_segment_goes_if_that_was_asked_for() {
         assert_eq!(rig.numbers.records_dropped.value() as usize, 60 - last.len(), "the others are counted");
         assert!(rig.numbers.segments_dropped.value() > 0 && rig.durable(0) == Some(60));
     }
+}
+
+/// A rig whose directory is full of `most` bytes of small segments.
+fn full_of_small_segments(most: u64) -> Rig {
+    let when_full = WhenFull::DropOldestSegment;
+    let mut rig = Rig::new(Setup { rotate_bytes: 100, disk_max: Some(most), when_full, ..Setup::default() });
+    while rig.directory.space.used() + 500 < most {
+        rig.give(0, &["x".repeat(90)]);
+        rig.work();
+    }
+    assert_eq!(rig.numbers.segments_dropped.value(), 0);
+    rig
+}
+
+#[test]
+fn one_listing_is_for_many_segments_that_are_dropped() {
+    const MOST: u64 = 100_000;
+    let mut rig = full_of_small_segments(MOST);
+    let segments = rig.folder.files(".log");
+    assert!(segments.len() > 400, "{}", segments.len());
+    let (began, listings) = (Instant::now(), rig.faults.listings());
+    while rig.numbers.segments_dropped.value() < 300 {
+        rig.give(0, &["y".repeat(90)]);
+        assert_eq!(rig.work(), 1, "nobody waits");
+        assert!(MOST - rig.directory.space.used() < 500, "no more than needed");
+        assert_eq!(rig.folder.files(".log")[0], segments[rig.numbers.segments_dropped.value() as usize], "in order");
+    }
+    let there = bytes_of(rig.folder.path()).expect("counted");
+    assert!(there <= rig.directory.space.used() && rig.directory.space.used() <= MOST, "{there}: none is forgotten");
+    // A listing holds for a second.
+    let most = 2 + began.elapsed().as_secs();
+    let listings = rig.faults.listings() - listings;
+    assert!(listings <= most, "{listings} listings");
+}
+
+#[test]
+fn room_that_somebody_makes_of_the_oldest_segments_is_found_before_more_are_dropped() {
+    let mut rig = full_of_small_segments(100_000);
+    rig.give(0, &vec!["y".repeat(90); 10]);
+    rig.work();
+    let dropped = rig.numbers.segments_dropped.value();
+    assert!(dropped > 0);
+    for suffix in [".log", ".idx"] {
+        for file in &rig.folder.files(suffix)[..100] {
+            fs::remove_file(rig.folder.path().join(file)).expect("an operator makes room");
+        }
+    }
+    for _ in 0..80 {
+        rig.give(0, &["y".repeat(90)]);
+        rig.work();
+    }
+    assert_eq!(rig.numbers.segments_dropped.value(), dropped);
+}
+
+#[test]
+fn a_writer_whose_time_is_over_makes_no_more_room() {
+    let mut rig = full_of_small_segments(20_000);
+    let deadline: Arc<Deadline> = Arc::default();
+    rig.writer.end_by(Arc::clone(&deadline));
+    rig.give(0, &vec!["y".repeat(90); 10]);
+    rig.work();
+    let dropped = rig.numbers.segments_dropped.value();
+    assert!(dropped > 0, "it is not over yet");
+    deadline.set(Instant::now());
+    rig.give(0, &vec!["z".repeat(90); 10]);
+    rig.writer.advance(rig.now).expect("it would try again");
+    assert_eq!((rig.writer.close(), rig.numbers.segments_dropped.value()), (10, dropped));
 }
 
 #[test]
@@ -251,16 +320,17 @@ fn a_dropped_segment_whose_records_cannot_be_counted_is_said_to_be_one() {
 #[test]
 fn a_directory_that_cannot_be_listed_is_named() {
     logs::keep();
-    // Not even for the beginning of a segment.
-    let setup = Setup { disk_max: Some(50), when_full: WhenFull::DropOldestSegment, ..Setup::default() };
-    let mut rig = Rig::new(setup);
-    rig.give(0, &["one"]);
-    fs::remove_dir_all(rig.folder.path()).expect("deleted");
-    fs::write(rig.folder.path(), "no folder").expect("written");
-    rig.writer.advance(rig.now).expect("it tries again");
-    fs::remove_file(rig.folder.path()).expect("it is there");
-    let folder = rig.folder.text();
-    for what in ["cannot count what the segments take: ", "cannot look for the oldest segment, to make room: "] {
-        assert!(!logs::with(&[what, folder]).is_empty(), "{what}");
+    for (when_full, what) in [
+        (WhenFull::Pause, "cannot count what the segments take: "),
+        (WhenFull::DropOldestSegment, "cannot look for the oldest segment, to make room: "),
+    ] {
+        // Not even for the beginning of a segment.
+        let mut rig = Rig::new(Setup { disk_max: Some(50), when_full, ..Setup::default() });
+        rig.give(0, &["one"]);
+        fs::remove_dir_all(rig.folder.path()).expect("deleted");
+        fs::write(rig.folder.path(), "no folder").expect("written");
+        rig.writer.advance(rig.now).expect("it tries again");
+        fs::remove_file(rig.folder.path()).expect("it is there");
+        assert!(!logs::with(&[what, rig.folder.text()]).is_empty(), "{what}");
     }
 }

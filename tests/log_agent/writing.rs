@@ -1,10 +1,13 @@
 //! Records into segments: exactly, in order, and never over the size of a segment.
 
 use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::agent::compress::Compressor;
+use crate::agent::compress::{Compressor, pack};
 use crate::agent::directory::bytes_of;
 use crate::agent::fsync::Fsync;
 use crate::agent::plan::Packer;
@@ -238,4 +241,23 @@ fn the_compressor_leaves_a_segment_without_an_index_and_goes_on() {
     assert_eq!(rig.writer.close(), 0);
     recover(rig.folder.path()).expect("recovered");
     assert_payloads(&rig.folder, &some(0, 20));
+}
+
+#[test]
+fn a_segment_that_is_deleted_before_it_is_packed_is_passed_over() {
+    let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
+    rig.give(0, &some(0, 20));
+    rig.work();
+    let oldest = rig.directory.oldest_finished(|_| true).expect("listed").expect("some are finished");
+    let path = rig.folder.path().join(&rig.folder.files(".log")[0]);
+    fs::remove_file(&path).expect("deleted");
+    let stop = AtomicBool::new(false);
+    for packer in [Packer::Gzip, Packer::Zstd] {
+        assert!(pack(&rig.directory, oldest, packer, &stop).expect("no error"), "it goes on with the next");
+    }
+    // A name that stays would be found again and again.
+    symlink("nowhere", &path).expect("a name that is free");
+    let error = pack(&rig.directory, oldest, Packer::Zstd, &stop).expect_err("it cannot be read");
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert!(rig.numbers.segments_compressed.value() == 0 && rig.folder.files(".tmp").is_empty());
 }

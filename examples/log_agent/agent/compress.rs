@@ -124,7 +124,8 @@ fn has_index(directory: &Directory, segment: Listed) -> bool {
     directory.path.join(segment.name.index()).exists()
 }
 
-/// Packs one segment; false if it was stopped before the end. Whatever happens, one whole copy of it is there.
+/// Packs one segment; false if it was stopped before the end. Whatever happens, one whole copy of it is there, unless
+/// it is deleted meanwhile: then nothing is packed, and the next may be.
 pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &AtomicBool) -> io::Result<bool> {
     let packing = match packer {
         Packer::Gzip => Packing::Gzip,
@@ -133,7 +134,14 @@ pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &Atomi
     let [plain, packed] = [segment.name.data(Packing::Plain), segment.name.data(packing)];
     let [plain, packed] = [plain, packed].map(|name| directory.path.join(name));
     let new = packed.with_file_name(format!("{}{UNFINISHED}", segment.name.data(packing)));
-    let from = File::open(&plain)?;
+    let from = match File::open(&plain) {
+        // A name that is still there would be found again and again.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&plain).is_err() => {
+            log::debug!("{} was deleted before it was packed", segment.name);
+            return Ok(true);
+        }
+        opened => opened?,
+    };
     let plain_bytes = from.metadata()?.len();
     let to = BufWriter::with_capacity(CHUNK, File::create(&new)?);
     let done = match packer {

@@ -5,21 +5,25 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use sluicegate::flow::Queue;
 
-use super::disk::Disk;
+use super::disk::{Disk, each_file};
 use super::lock::Lock;
 use super::numbering::Numbering;
 use super::numbers::Numbers;
+use super::oldest::Oldest;
 use super::plan::WhenFull;
 use super::recovery::Recovered;
 use super::space::Space;
 use crate::store::listing::{Listed, each_segment};
 use crate::store::name::{Kind, Packing, SegmentName};
 use crate::store::runs::{Piece, RunReader};
+
+/// Segments that are deleted before the writer looks what time it is.
+const DROPPED_AT_ONCE: usize = 64;
 
 /// When a segment is finished.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +45,7 @@ pub struct Directory {
     pub numbers: Arc<Numbers>,
     when_full: WhenFull,
     numbering: Mutex<Numbering>,
-    deleting: Mutex<()>,
+    deleting: Mutex<Oldest>,
     wanted: AtomicU64,
     clock: Clock,
     lock: Lock,
@@ -74,7 +78,7 @@ impl Directory {
             numbers,
             when_full: rules.when_full,
             numbering: Mutex::new(Numbering::after(recovered.number, recovered.opened)),
-            deleting: Mutex::new(()),
+            deleting: Mutex::default(),
             wanted: AtomicU64::new(0),
             clock: rules.clock,
             lock: rules.lock,
@@ -120,36 +124,93 @@ impl Directory {
         Ok(oldest)
     }
 
-    /// The disk or `--disk-max` is full: deletes the oldest segment if that is what was asked for, and counts anew if
-    /// somebody else has deleted some. True if it makes sense to try again at once.
+    /// The disk or `--disk-max` is full: deletes the oldest segments if that is what was asked for. Counts anew,
+    /// because somebody else may have deleted some; where segments are deleted here, one count is for many of them.
+    /// True if it makes sense to try again at once.
     pub fn make_room(&self) -> bool {
         let before = self.space.used();
         // One at a time. Whoever had to wait may find that there is room now.
-        let _deleting = self.deletes();
+        let mut oldest = self.deletes();
         if self.space.used() < before {
             return true;
         }
-        self.recount();
-        if self.space.used() < before {
-            return true;
+        if !self.drops_oldest() {
+            self.recount();
+            return self.space.used() < before;
         }
-        self.drops_oldest() && self.drop_oldest()
+        if self.next_to_drop(&oldest).is_none() {
+            self.look(&mut oldest);
+            if self.space.used() < before {
+                return true;
+            }
+        }
+        // Where it is not known how much is lacking, one is tried.
+        let enough = before.saturating_sub(self.space.lacking());
+        let mut dropped = false;
+        for _ in 0..DROPPED_AT_ONCE {
+            let Some(name) = self.next_to_drop(&oldest) else { break };
+            if !self.drop_segment(name, &mut oldest) {
+                break;
+            }
+            dropped = true;
+            if self.space.used() <= enough || self.space.lacking() == 0 {
+                break;
+            }
+        }
+        dropped
     }
 
     /// Held by whoever deletes files, or gives them another name, until the bytes are booked: in between, a count would
     /// find one and not the other.
-    pub fn deletes(&self) -> MutexGuard<'_, ()> {
+    pub fn deletes(&self) -> MutexGuard<'_, Oldest> {
         self.deleting.lock()
     }
 
     /// Counts anew. Whoever calls this has announced it ([`deletes`](Self::deletes)).
     pub fn recount(&self) {
-        let since = self.space.begin_count();
-        match bytes_of(&self.path) {
-            Ok(found) => self.space.recount(found, since),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.space.recount(0, since),
-            Err(error) => log::error!("{}: cannot count what the segments take: {error}", self.path.display()),
+        if let Err(error) = self.count(|_| {}) {
+            log::error!("{}: cannot count what the segments take: {error}", self.path.display());
         }
+    }
+
+    /// Counts anew and calls `each` with every segment that is found; with some of them twice, if they are packed.
+    fn count(&self, mut each: impl FnMut(SegmentName)) -> io::Result<()> {
+        let since = self.space.begin_count();
+        let mut found = 0;
+        let counted = self.disk.files(&mut |file, bytes| {
+            let data = SegmentName::parse_data(file);
+            if data.is_some() || SegmentName::parse_index(file).is_some() {
+                found += bytes;
+            }
+            if let Some((name, _)) = data {
+                each(name);
+            }
+        });
+        match counted {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.space.recount(0, since),
+            counted => {
+                counted?;
+                self.space.recount(found, since);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks which segments are the oldest, and counts anew with it.
+    fn look(&self, oldest: &mut Oldest) {
+        oldest.clear();
+        let began = Instant::now();
+        match self.count(|name| oldest.add(name)) {
+            Ok(()) => oldest.listed(began, Instant::now()),
+            Err(error) => {
+                let path = self.path.display();
+                log::error!("{path}: cannot look for the oldest segment, to make room: {error}");
+            }
+        }
+    }
+
+    fn next_to_drop(&self, oldest: &Oldest) -> Option<SegmentName> {
+        oldest.first(Instant::now(), |name| self.is_open(name))
     }
 
     /// Somebody found no finished segment to delete: whoever has one open is to finish it.
@@ -167,16 +228,7 @@ impl Directory {
         self.when_full == WhenFull::DropOldestSegment
     }
 
-    fn drop_oldest(&self) -> bool {
-        let name = match self.oldest_finished(|_| true) {
-            Ok(Some(oldest)) => oldest.name,
-            Ok(None) => return false,
-            Err(error) => {
-                let path = self.path.display();
-                log::error!("{path}: cannot look for the oldest segment, to make room: {error}");
-                return false;
-            }
-        };
+    fn drop_segment(&self, name: SegmentName, oldest: &mut Oldest) -> bool {
         let index = name.index();
         let records = records_in(&self.path.join(&index));
         let mut gone = None;
@@ -190,8 +242,12 @@ impl Directory {
             self.space.give_back(metadata.len());
             gone = Some(data);
         }
-        // Else somebody else was faster.
-        let Some(data) = gone else { return true };
+        let Some(data) = gone else {
+            // Somebody else was faster, and may have deleted more.
+            oldest.clear();
+            return true;
+        };
+        oldest.remove(name);
         let index_bytes = fs::metadata(self.path.join(&index)).map_or(0, |metadata| metadata.len());
         match self.disk.remove(&index) {
             Ok(()) => self.space.give_back(index_bytes),
@@ -232,15 +288,11 @@ fn records_in(index: &Path) -> io::Result<u64> {
 /// Bytes that all segments and indexes of a directory take.
 pub fn bytes_of(path: &Path) -> io::Result<u64> {
     let mut bytes = 0;
-    for file in fs::read_dir(path)? {
-        let file = file?;
-        let name = file.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if SegmentName::parse_data(name).is_some() || SegmentName::parse_index(name).is_some() {
-            // It may be deleted while it is looked at.
-            bytes += file.metadata().map_or(0, |metadata| metadata.len());
+    each_file(path, &mut |file, length| {
+        if SegmentName::parse_data(file).is_some() || SegmentName::parse_index(file).is_some() {
+            bytes += length;
         }
-    }
+    })?;
     Ok(bytes)
 }
 

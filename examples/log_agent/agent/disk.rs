@@ -18,6 +18,8 @@ pub trait Disk: Send + Sync {
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
     /// Deletes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// Calls `each` with the name and the size of every file, in whatever order they are found.
+    fn files(&self, each: &mut dyn FnMut(&str, u64)) -> io::Result<()>;
     /// Makes durable which files there are.
     fn sync_names(&self) -> io::Result<()>;
     /// The most bytes that a file may have at this moment, as far as it is known (`ulimit -f`).
@@ -91,6 +93,10 @@ impl Disk for RealDisk {
         self.explain("delete", name, fs::remove_file(self.directory.join(name)))
     }
 
+    fn files(&self, each: &mut dyn FnMut(&str, u64)) -> io::Result<()> {
+        each_file(&self.directory, each)
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         let sync = File::open(&self.directory).and_then(|directory| directory.sync_all());
         self.explain("sync", "", sync)
@@ -100,6 +106,18 @@ impl Disk for RealDisk {
         // Asked each time: it can be changed from outside (prlimit). Who cannot say it has none.
         rlimit::getrlimit(rlimit::Resource::FSIZE).map_or(u64::MAX, |(soft, _)| soft)
     }
+}
+
+/// Calls `each` with the name and the size of every file of `directory`.
+pub fn each_file(directory: &Path, each: &mut dyn FnMut(&str, u64)) -> io::Result<()> {
+    for file in fs::read_dir(directory)? {
+        let file = file?;
+        if let Some(name) = file.file_name().to_str() {
+            // It may be deleted while it is looked at.
+            each(name, file.metadata().map_or(0, |metadata| metadata.len()));
+        }
+    }
+    Ok(())
 }
 
 struct RealFile(File);

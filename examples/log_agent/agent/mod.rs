@@ -40,6 +40,7 @@ pub mod lock;
 pub mod metrics;
 pub mod numbering;
 pub mod numbers;
+pub mod oldest;
 pub mod plan;
 pub mod recovery;
 pub mod run;

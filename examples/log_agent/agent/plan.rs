@@ -14,6 +14,7 @@ use super::framing::{Framing, Room};
 use super::fsync::Fsync;
 use super::lane::INDEX_BYTES;
 use super::link::Link;
+use super::oldest;
 use super::segment::alone_bytes;
 use super::tag::{LogBatch, LogPool};
 use super::writers;
@@ -157,6 +158,9 @@ impl Plan {
         }
         if self.packer.is_some() {
             server.count_in("compressor", compress::MEMORY, "its stack, buffers and window")?;
+        }
+        if self.when_full == WhenFull::DropOldestSegment {
+            server.count_in("oldest segments", oldest::MEMORY, "their names, to make room")?;
         }
         Ok(())
     }

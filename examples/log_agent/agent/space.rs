@@ -19,6 +19,8 @@ struct Booked {
     promised: u64,
     /// What was promised once and lies there now, since the start.
     landed: u64,
+    /// How much the last promise would have been too much.
+    lacking: u64,
 }
 
 /// What was booked when somebody began to count.
@@ -45,12 +47,19 @@ impl Space {
         let mut booked = self.booked.lock();
         if self.most.is_some_and(|most| booked.used + bytes > most) {
             let (most, used) = (self.most.unwrap_or(0), booked.used);
+            booked.lacking = used + bytes - most;
             let what = format!("--disk-max {most} leaves no room beside {used} bytes");
             return Err(io::Error::new(io::ErrorKind::StorageFull, what));
         }
         booked.used += bytes;
         booked.promised += bytes;
+        booked.lacking = 0;
         Ok(())
+    }
+
+    /// How much the last promise would have been too much; 0 if it was given.
+    pub fn lacking(&self) -> u64 {
+        self.booked.lock().lacking
     }
 
     /// `bytes` that were promised lie there now.
@@ -101,8 +110,10 @@ mod tests {
         space.take(90).expect("exactly");
         let error = space.take(1).expect_err("one too many");
         assert_eq!(error.to_string(), "--disk-max 100 leaves no room beside 100 bytes");
+        assert_eq!((space.take(7).is_err(), space.lacking()), (true, 7));
         space.withdraw(1);
         space.take(1).expect("again");
+        assert_eq!(space.lacking(), 0);
         space.landed(90);
         space.recount(0, space.begin_count());
         assert_eq!(space.used(), 0);

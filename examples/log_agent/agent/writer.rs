@@ -16,6 +16,7 @@ use super::fsync::Fsync;
 use super::lane::Lane;
 use super::link::Link;
 use super::tag::{Head, LogBatch};
+use super::writers::Deadline;
 use crate::store::name::Kind;
 
 /// Between the first failure and the first retry; doubled each time, up to the longest.
@@ -41,6 +42,8 @@ pub struct Writer {
     trouble: Option<Trouble>,
     /// How often finished segments were wanted, as far as it knows.
     wanted: u64,
+    /// Until when it may make room.
+    deadline: Arc<Deadline>,
 }
 
 /// The disk does not take what it is given.
@@ -64,7 +67,13 @@ impl Writer {
         let kinds: &[Kind] = if set_aside { &[Kind::Log, Kind::Bad] } else { &[Kind::Log] };
         let lanes = kinds.iter().map(|kind| Lane::new(*kind, policy)).collect();
         let group = VecDeque::with_capacity(batches);
-        Self { number, policy, directory, link, lanes, group, sync_due: None, trouble: None, wanted: 0 }
+        let deadline = Arc::default();
+        Self { number, policy, directory, link, lanes, group, sync_due: None, trouble: None, wanted: 0, deadline }
+    }
+
+    /// Makes no more room once `deadline` has come.
+    pub fn end_by(&mut self, deadline: Arc<Deadline>) {
+        self.deadline = deadline;
     }
 
     /// Takes a batch, to be written with the next [`advance`](Self::advance).
@@ -108,7 +117,7 @@ impl Writer {
                     return self.due(now);
                 }
                 // Each turn of this has deleted a segment, or found that somebody else has.
-                Err(error) if is_full(&error) && (self.directory.make_room() || self.finish_open()) => {}
+                Err(error) if is_full(&error) && self.make_room() => {}
                 Err(error) => return Some(self.trouble_begins(&error, now)),
             }
         }
@@ -138,6 +147,11 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Many turns may be needed, and the end of the agent does not wait for all of them.
+    fn make_room(&mut self) -> bool {
+        !self.deadline.has_come() && (self.directory.make_room() || self.finish_open())
     }
 
     /// There is no finished segment to be deleted for want of room: finishes its own, and the other writers theirs.

@@ -30,6 +30,11 @@ impl Deadline {
         self.set.notify_all();
     }
 
+    /// True once it is over.
+    pub fn has_come(&self) -> bool {
+        self.at.lock().is_some_and(|at| Instant::now() >= at)
+    }
+
     /// Sleeps until `until`, or until the deadline; false once that has come.
     fn sleep_until(&self, until: Instant) -> bool {
         let mut at = self.at.lock();
@@ -122,8 +127,9 @@ impl Writers {
     /// Starts a thread for each writer.
     pub fn start(writers: Vec<(Writer, BatchQueue)>, link: &Arc<Link>) -> io::Result<Self> {
         let (deadline, alarm): (Arc<Deadline>, Arc<Alarm>) = Default::default();
-        let threads = writers.into_iter().enumerate().map(|(number, (writer, queue))| {
+        let threads = writers.into_iter().enumerate().map(|(number, (mut writer, queue))| {
             let (link, deadline, alarm) = (Arc::clone(link), Arc::clone(&deadline), Arc::clone(&alarm));
+            writer.end_by(Arc::clone(&deadline));
             let builder = thread::Builder::new().name(format!("writer-{number}")).stack_size(STACK);
             builder.spawn(move || {
                 let _guard = Guard { number, queue: &queue, link: &link, alarm: &alarm };
