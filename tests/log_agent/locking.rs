@@ -4,6 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 
 use crate::agent::lock::Lock;
+use crate::agent::plan::WhenFull;
 use crate::rig::{Rig, Setup, some};
 
 const LOCK_FILE: &str = "log_agent.lock";
@@ -33,7 +34,9 @@ fn a_directory_that_was_emptied_is_locked_anew_with_the_next_segment() {
 
 #[test]
 fn while_another_agent_is_there_no_segment_begins_and_none_is_looked_for() {
-    let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
+    let when_full = WhenFull::DropOldestSegment;
+    let setup = Setup { rotate_bytes: 100, disk_max: Some(1 << 20), when_full, ..Setup::default() };
+    let mut rig = Rig::new(setup);
     rig.give(0, &some(0, 20));
     rig.work();
     let before = rig.folder.files("");
@@ -41,6 +44,7 @@ fn while_another_agent_is_there_no_segment_begins_and_none_is_looked_for() {
     let other = Lock::take(rig.folder.path()).expect("nobody can know");
     let error = rig.directory.oldest_finished(|_| true).expect_err("they may be the other's");
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    assert!(!rig.directory.make_room(), "and none is deleted");
     rig.give(0, &some(20, 20));
     for _ in 0..3 {
         rig.now = rig.writer.advance(rig.now).expect("it tries again");

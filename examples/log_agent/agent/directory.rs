@@ -138,6 +138,10 @@ impl Directory {
             self.recount();
             return self.space.used() < before;
         }
+        // While another agent is here nobody knows which segments nobody writes.
+        if self.lock.keep().is_err() {
+            return false;
+        }
         if self.next_to_drop(&oldest).is_none() {
             self.look(&mut oldest);
             if self.space.used() < before {
