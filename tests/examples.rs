@@ -151,7 +151,7 @@ fn too_small_a_memory_max_names_the_row_to_lower() {
     let error = refused(&["--memory-max", "1G", "--workers", "1000"]);
     assert!(error.ends_with("the row \"workers\" takes most, 2.0 GiB"), "{error}");
     // And it can be followed.
-    let (example, _) = Example::serve("http_echo", &["--memory-max", "64m", "--blocks", "512,32,4"]);
+    let (example, _) = Example::serve("http_echo", &["--memory-max", "64m", "--blocks", "512,24,4"]);
     example.signal("TERM");
     example.ends().with_code(0);
 }
