@@ -139,7 +139,8 @@ impl Directory {
             return self.space.used() < before;
         }
         // While another agent is here nobody knows which segments nobody writes.
-        if self.lock.keep().is_err() {
+        if let Err(error) = self.lock.keep() {
+            log::error!("{}: cannot look for the oldest segment, to make room: {error}", self.path.display());
             return false;
         }
         if self.next_to_drop(&oldest).is_none() {
