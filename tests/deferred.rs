@@ -57,15 +57,35 @@ fn frame(payload: &[u8]) -> Vec<u8> {
     [&(payload.len() as u32).to_be_bytes(), payload].concat()
 }
 
+/// Replies that somebody else answers.
+type Promises = Arc<Mutex<Vec<Deferred<LengthPrefixed>>>>;
+
+/// Defers every reply.
+fn promising(promises: &Promises) -> impl MessageProcessor<LengthPrefixed> + use<> {
+    let promises = Arc::clone(promises);
+    move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| promises.lock().push(reply.defer())
+}
+
+fn simulation<M: MessageProcessor<LengthPrefixed>>(config: Config, user: M) -> Simulation<LengthPrefixed, M> {
+    Simulation::new(1, config, LengthPrefixed::default(), |_, _| user).expect("the settings fit")
+}
+
+/// All peers, each of which has asked something.
+fn asking<M: MessageProcessor<LengthPrefixed>>(
+    simulation: &mut Simulation<LengthPrefixed, M>,
+) -> Result<Vec<SimPeer>, Broken> {
+    let peers: Vec<SimPeer> = (0..PEERS).map(|_| simulation.connect(Weather::calm()).expect("there is room")).collect();
+    peers.iter().for_each(|peer| assert!(peer.send(&frame(b"is it?"))));
+    simulation.run_for(SECOND)?;
+    Ok(peers)
+}
+
 #[test]
 fn more_replies_than_there_are_blocks_are_all_sent_one_cycle_after_the_other() -> Result<(), Broken> {
     let tried = Arc::<Mutex<Tried>>::default();
     let user = Committer { owed: Vec::new(), asked: 0, tried: Arc::clone(&tried) };
-    let mut simulation =
-        Simulation::new(1, config(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
-    let peers: Vec<SimPeer> = (0..PEERS).map(|_| simulation.connect(Weather::calm()).expect("there is room")).collect();
-    peers.iter().for_each(|peer| assert!(peer.send(&frame(b"is it?"))));
-    simulation.run_for(SECOND)?;
+    let mut simulation = simulation(config(), user);
+    let peers = asking(&mut simulation)?;
     for (index, peer) in peers.iter().enumerate() {
         assert_eq!(peer.take_received(), frame(b"durable"), "peer {index}");
     }
@@ -78,17 +98,10 @@ fn more_replies_than_there_are_blocks_are_all_sent_one_cycle_after_the_other() -
 /// Whoever does not try has said that the connection ends if there is no room, and is told so: each is counted.
 #[test]
 fn replies_that_are_sent_without_room_close_their_connections_and_are_counted() -> Result<(), Broken> {
-    let promises = Arc::new(Mutex::new(Vec::new()));
-    let promised = Arc::clone(&promises);
-    let user = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
-        promised.lock().push(reply.defer());
-    };
-    let mut simulation =
-        Simulation::new(1, config(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
-    let peers: Vec<SimPeer> = (0..PEERS).map(|_| simulation.connect(Weather::calm()).expect("there is room")).collect();
-    peers.iter().for_each(|peer| assert!(peer.send(&frame(b"is it?"))));
-    simulation.run_for(SECOND)?;
-    promises.lock().drain(..).for_each(|owed: Deferred<LengthPrefixed>| owed.send(b"durable"));
+    let promises = Promises::default();
+    let mut simulation = simulation(config(), promising(&promises));
+    let peers = asking(&mut simulation)?;
+    promises.lock().drain(..).for_each(|owed| owed.send(b"durable"));
     simulation.run_for(10 * SECOND)?;
     let answered = peers.iter().filter(|peer| peer.received() > 0).count() as u64;
     let numbers = simulation.metrics();
@@ -101,14 +114,10 @@ fn replies_that_are_sent_without_room_close_their_connections_and_are_counted() 
 /// An answer that no block ever holds is not tried for ever.
 #[test]
 fn what_can_never_be_sent_settles_the_reply_all_the_same() -> Result<(), Broken> {
-    let promises = Arc::new(Mutex::new(Vec::new()));
-    let promised = Arc::clone(&promises);
-    let user = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
-        promised.lock().push(reply.defer());
-    };
+    let promises = Promises::default();
     let mut config = config();
     config.reply_max = 6000;
-    let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+    let mut simulation = simulation(config, promising(&promises));
     // More than an answer may have; and more than all blocks hold that an answer may have.
     for (length, answered) in [(1500, 1), (6001, 0), (4400, 0)] {
         let peer = simulation.connect(Weather::calm()).expect("there is room");

@@ -82,7 +82,8 @@ pub struct Args {
     /// Seconds that a connection may say nothing between two records; 0 is for ever
     #[arg(long, value_name = "SECS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=SECS_MAX))]
     idle_timeout: u64,
-    /// Connections at once; further senders wait in the kernel's backlog
+    /// Connections at once, or as many as the limit of open descriptors leaves room for beside the files; further
+    /// senders wait in the kernel's backlog
     #[arg(long, value_name = "N", default_value_t = 16384, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     connections_max: u64,
     /// Refuse to start if the memory ceiling is over this, such as 256M
