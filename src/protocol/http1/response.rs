@@ -39,7 +39,7 @@ pub struct Response<'b> {
     /// Empty: there is none.
     content_type: &'static str,
     /// `None`: there are none. To clear room for them takes time.
-    lines: Option<UserFields>,
+    fields: Option<UserFields>,
     body: Body<'b>,
 }
 
@@ -51,7 +51,7 @@ impl<'b> Response<'b> {
     pub fn new(status: u16) -> Self {
         let status = if (200..600).contains(&status) { status } else { 500 };
         let (content_type, body) = ("", Body::default());
-        Self { status, close: false, upgrade: false, bodiless: bodiless(status), content_type, lines: None, body }
+        Self { status, close: false, upgrade: false, bodiless: bodiless(status), content_type, fields: None, body }
     }
 
     /// An answer `200 OK` with this body.
@@ -86,13 +86,13 @@ impl<'b> Response<'b> {
             return Err(InvalidHeader::Owned);
         }
         self.upgrade |= name.eq_ignore_ascii_case("upgrade");
-        self.lines.get_or_insert_default().push(name.as_bytes(), value);
+        self.fields.get_or_insert_default().push(name.as_bytes(), value);
         Ok(self)
     }
 
     /// Appends `Retry-After` (RFC 9110 section 10.2.3).
     pub fn retry_after(mut self, seconds: u64) -> Self {
-        self.lines.get_or_insert_default().push(b"Retry-After", seconds.to_string().as_bytes());
+        self.fields.get_or_insert_default().push(b"Retry-After", seconds.to_string().as_bytes());
         self
     }
 
@@ -120,7 +120,7 @@ impl<'b> Response<'b> {
             "" => 0,
             value => CONTENT_TYPE.len() + value.len() + 2,
         };
-        content_type + self.lines.as_ref().map_or(0, UserFields::len)
+        content_type + self.fields.as_ref().map_or(0, UserFields::len)
     }
 
     /// The same lines, as they go out.
@@ -130,8 +130,8 @@ impl<'b> Response<'b> {
             "" => head,
             value => head.push(CONTENT_TYPE).extend(value.as_bytes()).push(b"\r\n"),
         };
-        match &self.lines {
-            Some(lines) => lines.pieces().into_iter().fold(head, HeadWriter::extend),
+        match &self.fields {
+            Some(fields) => fields.pieces().into_iter().fold(head, HeadWriter::extend),
             None => head,
         }
     }
@@ -141,8 +141,8 @@ impl<'b> Response<'b> {
         if !self.content_type.is_empty() {
             [CONTENT_TYPE, self.content_type.as_bytes(), b"\r\n"].into_iter().for_each(&mut each);
         }
-        if let Some(lines) = &self.lines {
-            lines.pieces().into_iter().for_each(each);
+        if let Some(fields) = &self.fields {
+            fields.pieces().into_iter().for_each(each);
         }
     }
 }
