@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use crate::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// How much there is of something: counted, and in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,7 +85,9 @@ struct Shared {
     /// All that had come in when the gate closed. Nothing comes in while it is closed.
     entered_items: AtomicU64,
     entered_bytes: AtomicU64,
-    closed: AtomicBool,
+    /// How often it was opened and closed: odd while it is closed. Who opens it says which closing is meant, because
+    /// meanwhile somebody else may have opened that, and the gate may be closed again, with more behind it.
+    turns: AtomicU64,
 }
 
 impl Shared {
@@ -94,10 +96,19 @@ impl Shared {
         Level { items: self.left_items.load(SeqCst), bytes: self.left_bytes.load(SeqCst) }
     }
 
-    /// Opens a closed gate; true if this call was the one that did.
-    fn open(&self) -> bool {
-        self.closed.load(SeqCst) && self.closed.swap(false, SeqCst)
+    #[inline]
+    fn is_open(&self) -> bool {
+        is_open(self.turns.load(SeqCst))
     }
+
+    /// Ends the closing that was found as `turn`; true if this call was the one that did.
+    fn open(&self, turn: u64) -> bool {
+        self.turns.compare_exchange(turn, turn.wrapping_add(1), SeqCst, SeqCst).is_ok()
+    }
+}
+
+fn is_open(turn: u64) -> bool {
+    turn.is_multiple_of(2)
 }
 
 impl Gate {
@@ -115,7 +126,7 @@ impl Gate {
     /// True if one more item may come in.
     #[inline]
     pub fn is_open(&self) -> bool {
-        !self.shared.closed.load(SeqCst)
+        self.shared.is_open()
     }
 
     /// Counts one item of `bytes` as in, before it is handed on to whoever counts it as out. Closes the gate if that
@@ -159,9 +170,9 @@ impl Gate {
     fn close(&self) {
         self.shared.entered_items.store(self.entered.items, SeqCst);
         self.shared.entered_bytes.store(self.entered.bytes, SeqCst);
-        self.shared.closed.store(true, SeqCst);
+        let turn = self.shared.turns.fetch_or(1, SeqCst) | 1;
         if self.limits.is_low(self.level()) {
-            self.shared.open();
+            self.shared.open(turn);
         }
     }
 }
@@ -175,17 +186,18 @@ impl GateExit {
         shared.left_bytes.fetch_add(gone.bytes, SeqCst);
         shared.left_items.fetch_add(gone.items, SeqCst);
         // In this order: what had come in was said before the gate was closed.
-        if !shared.closed.load(SeqCst) {
+        let turn = shared.turns.load(SeqCst);
+        if is_open(turn) {
             return false;
         }
         let entered = Level { items: shared.entered_items.load(SeqCst), bytes: shared.entered_bytes.load(SeqCst) };
-        limits.is_low(difference(entered, shared.left())) && shared.open()
+        limits.is_low(difference(entered, shared.left())) && shared.open(turn)
     }
 
     /// True if items may come in.
     #[inline]
     pub fn is_open(&self) -> bool {
-        !self.shared.closed.load(SeqCst)
+        self.shared.is_open()
     }
 
     /// All that ever left.
@@ -287,6 +299,18 @@ mod tests {
         assert_eq!((gate.room(), gate.is_open()), (level(5, 0), false), "950 are within 1000");
         assert!(!exit.leave(level(1, 300)));
         assert_eq!(gate.room(), level(6, 50), "it says what there is room for, also while it is closed");
+    }
+
+    /// Who leaves late has judged by the numbers of a closing that is over.
+    #[test]
+    fn who_has_seen_one_closing_opens_no_later_one() {
+        let (mut gate, exit) = gate(level(2, 1000), level(1, 1000), 1);
+        gate.enter_all(level(2, 2));
+        let seen = exit.shared.turns.load(SeqCst);
+        assert!(exit.leave(level(2, 2)), "this one opens it");
+        gate.enter_all(level(2, 2));
+        assert!(!gate.is_open() && !exit.shared.open(seen) && !gate.is_open(), "the late one does not");
+        assert!(exit.leave(level(1, 1)) && gate.is_open());
     }
 
     #[test]

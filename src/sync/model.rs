@@ -76,6 +76,10 @@ pub mod atomic {
                     self.0.fetch_sub(value, order)
                 }
 
+                pub fn fetch_or(&self, value: $value, order: Ordering) -> $value {
+                    self.0.fetch_or(value, order)
+                }
+
                 pub fn fetch_max(&self, value: $value, order: Ordering) -> $value {
                     self.0.fetch_max(value, order)
                 }
