@@ -81,6 +81,13 @@ impl Source {
         }
     }
 
+    /// True if `block` is what a pool that is whole gives to an answer that asks so, or better.
+    pub(super) fn is_first_choice(&self, block: &Block, wanted: usize, segments_left: usize) -> bool {
+        let pool = self.shared_pool();
+        let first = pool.tiers_for(wanted, segments_left).find(|tier| pool.tiers()[*tier].count() > 0);
+        first.is_none_or(|first| block.capacity() >= pool.tiers()[first].capacity())
+    }
+
     /// True if `block` may stay where the next answer begins: it is small, and no other is kept for that.
     #[inline]
     pub(super) fn keeps(&self, block: &Block) -> bool {

@@ -49,6 +49,8 @@ struct Answer {
     first_byte: usize,
     copied: usize,
     expected: usize,
+    /// One of its blocks is not what it would have got from a pool that is whole.
+    made_do: bool,
     failure: Option<EncodeError>,
 }
 
@@ -289,7 +291,7 @@ impl Outbound {
             left => {
                 // What is only expected must not be the reason why what is there finds no room.
                 let wanted = if self.source.could_hold(rest, left) { rest } else { more };
-                let block = self.source.lease(wanted, left);
+                let block = self.lease(wanted, left);
                 block.map(|block| self.segments.push(Segment::Block { block, start: 0 })).ok_or((more, left))
             }
         };
@@ -299,16 +301,27 @@ impl Outbound {
         self.answer.failure.is_none()
     }
 
+    fn lease(&mut self, wanted: usize, left: usize) -> Option<Block> {
+        let block = self.source.lease(wanted, left)?;
+        self.answer.made_do |= !self.source.is_first_choice(&block, wanted, left);
+        Some(block)
+    }
+
     /// Why there are no `left` blocks for `more` bytes: they are in use, or there are none that large.
     #[cold]
     fn lacks_room(&self, more: usize, left: usize) -> EncodeError {
+        let pool = self.source.shared_pool();
+        // What it has was what there is for it: it would come here again, however many blocks others give back.
+        if !self.answer.made_do && !self.source.could_hold(more, left) {
+            return EncodeError::TooManyPieces { wanted: more, limit: most_in(pool, left) };
+        }
         // What it has already does not come back before it has ended: all of it together has to fit.
         let own = self.segments[self.answer.first_segment..].iter();
         let blocks = left + own.filter(|segment| matches!(segment, Segment::Block { .. })).count();
         match self.source.could_hold(self.answer.copied + more, blocks) {
             true => EncodeError::NoRoom { wanted: more },
             false => {
-                let limit = most_in(self.source.shared_pool(), blocks).saturating_sub(self.answer.copied);
+                let limit = most_in(pool, blocks).saturating_sub(self.answer.copied);
                 EncodeError::TooManyPieces { wanted: more, limit }
             }
         }
@@ -322,7 +335,7 @@ impl Outbound {
         let largest = largest(self.source.shared_pool()).min(self.reply_max);
         let capacity = self.tail().map_or(0, |block| block.capacity());
         let least = (capacity + more).min(self.reply_max);
-        let mut block = self.source.lease((capacity + rest).min(largest).max(least), 1).ok_or((least, 1))?;
+        let mut block = self.lease((capacity + rest).min(largest).max(least), 1).ok_or((least, 1))?;
         let Some(tail) = self.tail() else { return Err((more, 0)) };
         block.push(tail.filled());
         let full = Segment::Block { block: mem::replace(tail, block), start: 0 };

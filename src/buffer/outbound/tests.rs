@@ -117,6 +117,30 @@ fn an_answer_of_a_worker_has_no_more_segments_than_its_place_in_the_queue() {
     }
 }
 
+/// Who is told that there is no room tries again, which must be of some use.
+#[test]
+fn what_no_free_pool_could_hold_either_is_not_called_want_of_room() {
+    let piecemeal = |length: usize| move |out: &mut Outbound| pattern(length).chunks(1000).for_each(|it| out.put(it));
+    let behind_shared = |out: &mut Outbound| {
+        out.put(b"head");
+        (0..2).for_each(|_| out.put_shared(pattern(8000).into()));
+        out.put(&pattern((1 << 20) + 600));
+    };
+    let fails = |write: &dyn Fn(&mut Outbound), others: usize| {
+        let (mut out, pool) = workers_outbound([4, 4, 4], false);
+        out.reply_max = 4 << 20;
+        let _others: Vec<_> = (0..others).map(|_| pool.tiers()[TIERS - 1].lease().expect("it is free")).collect();
+        out.begin();
+        write(&mut out);
+        out.finish().err()
+    };
+    let is_hopeless = |failed| matches!(failed, Some(EncodeError::TooManyPieces { wanted, limit }) if wanted > limit);
+    assert!(is_hopeless(fails(&piecemeal(3 << 20), 0)) && is_hopeless(fails(&behind_shared, 0)));
+    // Large blocks that others have come back.
+    assert!(matches!(fails(&piecemeal(700_000), 4), Some(EncodeError::NoRoom { .. })));
+    assert_eq!(fails(&piecemeal(700_000), 0), None);
+}
+
 /// The prefix of an answer may lie in the block that is exchanged for a larger one.
 #[test]
 fn a_prefix_keeps_its_place_when_the_last_block_of_an_answer_is_exchanged() {
