@@ -10,8 +10,7 @@ use std::net::Shutdown;
 use mio::event::Source;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use rustix::io::writev;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
 /// A peer that has gone is an error, and no signal. Where there is no such flag, Rust's start has seen to that.
 #[cfg(not(target_vendor = "apple"))]
@@ -56,7 +55,8 @@ impl Write for Socket {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(writev(&self.0, slices)?)
+        // As `writev` would, which has no flags.
+        Ok(sendmsg(&self.0, slices, &mut SendAncillaryBuffer::default(), SEND)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -45,10 +45,12 @@ impl Gauge {
         self.0.store(0, SeqCst);
     }
 
-    /// Counts bytes as on their way to the connection, if it has less than `high`.
+    /// Counts bytes as on their way to the connection, if it has less than `high`, and no more than can be counted with
+    /// them.
     pub(super) fn charge(&self, connection: ConnectionId, bytes: usize, high: u64) -> Charge {
         let charged = self.0.fetch_update(SeqCst, SeqCst, |before| {
-            let fits = before & !BYTES == mark(connection) && before & BYTES < high;
+            let (has, more) = (before & BYTES, bytes as u64);
+            let fits = before & !BYTES == mark(connection) && has < high && more <= BYTES - has;
             fits.then_some(before + bytes as u64)
         });
         match charged {
@@ -107,6 +109,17 @@ mod tests {
         assert_eq!((gauge.bytes(), gauge.bytes_of(first), gauge.bytes_of(second)), (5, 0, 5));
         gauge.discharge(second, 5);
         assert_eq!(gauge.bytes(), 0);
+    }
+
+    #[test]
+    fn more_than_can_be_counted_is_not_taken() {
+        let (gauge, high) = (Gauge::new(), u64::MAX);
+        let connection = ConnectionId::new(0, 7, 1);
+        gauge.open(connection);
+        assert_eq!(gauge.charge(connection, BYTES as usize - 1, high), Charge::Taken);
+        assert_eq!(gauge.charge(connection, 2, high), Charge::Full);
+        assert_eq!(gauge.charge(connection, 1, high), Charge::Taken);
+        assert_eq!(gauge.bytes_of(connection), BYTES);
     }
 
     #[test]

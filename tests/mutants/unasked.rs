@@ -6,8 +6,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ends once: what is sent to who has gone is charged to its successor",
         file: "src/outbox/gauge.rs",
-        from: "let fits = before & !BYTES == mark(connection) && before",
-        to: "let fits = before",
+        from: "let fits = before & !BYTES == mark(connection) && has < high",
+        to: "let fits = has < high",
     },
     Mutant {
         name: "outbox: what never fits is to be tried again",
