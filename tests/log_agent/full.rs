@@ -16,7 +16,7 @@ use crate::clients::{acking, finish, frames, newest, start, stop};
 use crate::disks::Folder;
 use crate::logs;
 use crate::net::connect;
-use crate::rig::{Rig, Setup, some};
+use crate::rig::{Rig, Setup, assert_payloads, some};
 
 #[test]
 fn wherever_the_space_ends_every_record_is_written_once() {
@@ -184,7 +184,7 @@ fn a_writer_whose_time_is_over_makes_no_more_room() {
     deadline.set(Instant::now());
     rig.give(0, &vec!["z".repeat(90); 10]);
     rig.writer.advance(rig.now).expect("it would try again");
-    assert_eq!((rig.writer.close(), rig.numbers.segments_dropped.value()), (10, dropped));
+    assert_eq!((rig.writer.close(rig.now), rig.numbers.segments_dropped.value()), (10, dropped));
 }
 
 #[test]
@@ -237,8 +237,80 @@ fn the_longest_record_fits_into_the_least_space() {
     let folder = Folder::new();
     let plan = Plan { writers: 3, json: true, ..acking(&folder) };
     assert_eq!(Plan::disk_least(50, 3, true), 6 * least);
-    assert_eq!(Plan { disk_max: Some(1200), ..plan.clone() }.segment_bytes(), 100, "half of it for six that are open");
-    assert_eq!(plan.segment_bytes(), plan.rotate_bytes);
+    assert_eq!(Plan { disk_max: Some(1200), ..plan.clone() }.rotation().share, 100, "half of it for six that are open");
+    assert_eq!((plan.rotation().bytes, plan.rotation().share), (plan.rotate_bytes, u64::MAX));
+}
+
+#[test]
+fn an_open_segment_takes_its_share_and_no_more_however_small_its_records_are() {
+    const SHARE: u64 = 3000;
+    for policy in [Fsync::Batch, Fsync::Never] {
+        let mut rig = Rig::new(Setup { policy, share: SHARE, disk_max: Some(1 << 20), ..Setup::default() });
+        let records = some(0, 400);
+        for (number, records) in records.chunks(100).enumerate() {
+            // All at once, and each with a run of its own.
+            rig.give(0, &records[..50]);
+            rig.work();
+            for record in &records[50..] {
+                rig.give(number as u32 % 2 + 1, std::slice::from_ref(record));
+                rig.work();
+            }
+        }
+        rig.assert_records(&records);
+        let files = rig.folder.files(".log");
+        for file in &files {
+            let bytes = rig.folder.size(file) + rig.folder.size(&file.replace(".log", ".idx"));
+            assert!(bytes <= SHARE, "{file} takes {bytes}");
+        }
+        assert!(files.len() < 20, "and most of its share: {} segments", files.len());
+    }
+}
+
+#[test]
+fn a_segment_that_is_too_old_is_finished_while_the_disk_is_full() {
+    let age = Duration::from_secs(1);
+    for policy in [Fsync::Batch, Fsync::Never] {
+        let mut rig = Rig::new(Setup { policy, rotate_age: Some(age), ..Setup::default() });
+        rig.give(0, &["one"]);
+        rig.work();
+        rig.faults.space(Some(0));
+        rig.give(0, &["two"]);
+        rig.writer.advance(rig.now).expect("it tries again");
+        rig.now += age;
+        rig.writer.advance(rig.now).expect("it tries again");
+        assert_eq!(rig.numbers.segments_finished.value(), 1, "others may pack or delete it");
+        rig.faults.space(None);
+        rig.now += age * 10;
+        rig.work();
+        rig.assert_records(&["one", "two"]);
+    }
+}
+
+#[test]
+fn the_last_try_does_not_wait_for_its_time() {
+    let mut rig = Rig::new(Setup::default());
+    rig.faults.space(Some(0));
+    rig.give(0, &["one"]);
+    let retry = rig.writer.advance(rig.now).expect("it tries again");
+    rig.faults.space(None);
+    assert!(rig.now < retry);
+    let Rig { writer, folder, numbers, now, .. } = rig;
+    assert_eq!((writer.close(now), numbers.troubled.value()), (0, 0));
+    assert_payloads(&folder, &["one"]);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_dropped_like_a_segment() {
+    let setup = Setup { disk_max: Some(1200), when_full: WhenFull::DropOldestSegment, ..Setup::default() };
+    let mut rig = Rig::new(setup);
+    let link = rig.folder.path().join("log_19700101_000000_0000.log.gz");
+    std::os::unix::fs::symlink("where_there_is_nothing", &link).expect("linked");
+    for records in some(0, 60).chunks(3) {
+        rig.give(0, records);
+        rig.work();
+    }
+    assert!(fs::symlink_metadata(&link).is_err(), "it was the oldest");
+    assert!(rig.numbers.segments_dropped.value() > 1, "and others went after it");
 }
 
 #[test]
@@ -275,7 +347,7 @@ fn many_writers_together_do_not_exceed_disk_max() {
                     rig.give(slot, &some(slot as usize, 20));
                     rig.work();
                 }
-                assert_eq!(rig.writer.close(), 0);
+                assert_eq!(rig.writer.close(rig.now), 0);
             }));
         }
         scope.spawn(|| {

@@ -27,6 +27,7 @@ pub struct Setup {
     pub policy: Fsync,
     pub rotate_bytes: u64,
     pub rotate_age: Option<Duration>,
+    pub share: u64,
     pub disk_max: Option<u64>,
     pub when_full: WhenFull,
     pub json: bool,
@@ -38,6 +39,7 @@ impl Default for Setup {
             policy: Fsync::Batch,
             rotate_bytes: 1 << 20,
             rotate_age: None,
+            share: u64::MAX,
             disk_max: None,
             when_full: WhenFull::Pause,
             json: false,
@@ -64,10 +66,10 @@ impl Rig {
 
     /// In a folder that may have segments already, at `unix` seconds.
     pub fn within(folder: Folder, setup: Setup, unix: u64) -> Self {
-        let Setup { policy, rotate_bytes, rotate_age, disk_max, when_full, json } = setup;
+        let Setup { policy, rotate_bytes, rotate_age, share, disk_max, when_full, json } = setup;
         let faults = Faults::default();
         let numbers = Arc::new(Numbers::default());
-        let rotation = Rotation { bytes: rotate_bytes, age: rotate_age };
+        let rotation = Rotation { bytes: rotate_bytes, share, age: rotate_age };
         let lock = Lock::take(folder.path()).expect("nobody else is here");
         let rules = Rules { rotation, disk_max, when_full, clock: Box::new(move || unix), lock };
         let recovered = recover(folder.path()).expect("recovered");

@@ -82,7 +82,7 @@ fn simulate(seed: u64) {
     let mut random = Random::new(seed);
     let faults = Faults::default();
     let numbers = Arc::new(Numbers::default());
-    let rotation = Rotation { bytes: 5000, age: None };
+    let rotation = Rotation { bytes: 5000, share: u64::MAX, age: None };
     let lock = Lock::take(folder.path()).expect("nobody else is here");
     let clock = Box::new(|| 1_000_000_000);
     let rules = Rules { rotation, disk_max: None, when_full: WhenFull::Pause, clock, lock };
@@ -146,7 +146,7 @@ fn simulate(seed: u64) {
     assert!(*most_waiting.lock() <= RECORDS_HIGH, "the gate holds, seed {seed}");
     simulation.shutdown(Duration::from_secs(5), Finish::ReadOut).expect("the laws hold");
     let writer = slow.lock().writer.take();
-    assert_eq!(writer.expect("it is there").close(), 0);
+    assert_eq!(writer.expect("it is there").close(std::time::Instant::now()), 0);
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn never_is_never_and_an_interval_is_an_interval() {
     let mut rig = Rig::new(Setup { policy: Fsync::Never, rotate_bytes: 50, ..Setup::default() });
     rig.give(0, &some(0, 20));
     rig.work();
-    rig.writer.close();
+    rig.writer.close(rig.now);
     assert_eq!(rig.faults.syncs(), 0);
 
     let time = Duration::from_millis(500);
@@ -35,6 +35,23 @@ fn never_is_never_and_an_interval_is_an_interval() {
     rig.now += time / 2;
     assert_eq!(rig.writer.advance(rig.now), None, "nothing is left to be forced");
     assert_eq!(rig.faults.syncs(), 2);
+}
+
+#[test]
+fn an_interval_goes_on_while_the_disk_takes_no_more() {
+    let time = Duration::from_millis(500);
+    let mut rig = Rig::new(Setup { policy: Fsync::Interval(time), ..Setup::default() });
+    rig.give(0, &["one"]);
+    rig.writer.advance(rig.now);
+    rig.faults.space(Some(0));
+    rig.give(0, &["two"]);
+    let due = rig.now + time;
+    while rig.now < due {
+        rig.now = rig.writer.advance(rig.now).expect("it tries again");
+    }
+    rig.writer.advance(rig.now);
+    assert_eq!(rig.faults.syncs(), 2, "what was written before is durable, with its index");
+    assert!(!rig.writer.is_idle());
 }
 
 #[test]

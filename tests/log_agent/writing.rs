@@ -14,6 +14,7 @@ use crate::agent::plan::Packer;
 use crate::agent::recovery::recover;
 use crate::clients::until;
 use crate::rig::{ODD, Rig, Setup, assert_payloads, some};
+use crate::store::index::HEAD_BYTES;
 use crate::store::name::Kind;
 
 #[test]
@@ -29,7 +30,7 @@ fn every_record_comes_back_as_it_was() {
         lines.starts_with(b"\n\na line\nends\ntwo\nlines\n\0\xff\r\n\n\n\nx\n\n\n"),
         "a newline where it was missing"
     );
-    assert_eq!((rig.durable(3), rig.writer.close()), (Some(8), 0));
+    assert_eq!((rig.durable(3), rig.writer.close(rig.now)), (Some(8), 0));
     assert_eq!(
         rig.folder.size(&rig.folder.files(".idx")[0]),
         (1 + 2 + 1) * 32 + 16 * 8,
@@ -45,7 +46,7 @@ fn a_segment_is_exactly_full_and_not_a_byte_more() {
         let mut rig = Rig::new(Setup { rotate_bytes, ..Setup::default() });
         rig.give(0, &records);
         rig.work();
-        rig.writer.close();
+        rig.writer.close(rig.now);
         let found: Vec<_> = rig.folder.files(".log").iter().map(|file| rig.folder.size(file)).collect();
         assert_eq!(found, sizes);
         rig.folder.files(".idx").iter().for_each(|file| assert!(rig.folder.size(file) > 64));
@@ -189,7 +190,7 @@ fn a_segment_whose_index_is_deleted_keeps_its_records() {
             rig.work();
             assert_eq!((rig.numbers.segments_deleted.value(), rig.durable(0)), (1, Some(31)));
             assert_eq!((rig.folder.files(".log").len(), rig.folder.files(".idx").len()), (2, 1));
-            assert_eq!(rig.writer.close(), 0);
+            assert_eq!(rig.writer.close(rig.now), 0);
             let there = bytes_of(rig.folder.path()).expect("counted");
             assert_eq!(rig.directory.space.used(), there, "no byte is counted that is not there");
             recover(rig.folder.path()).expect("recovered");
@@ -238,8 +239,31 @@ fn the_compressor_leaves_a_segment_without_an_index_and_goes_on() {
     compressor.stop();
     assert_eq!(rig.folder.files(".log"), [segments[0].as_str(), segments[segments.len() - 1].as_str()]);
     assert!(packed > 1 && rig.folder.files(".tmp").is_empty());
-    assert_eq!(rig.writer.close(), 0);
+    assert_eq!(rig.writer.close(rig.now), 0);
     recover(rig.folder.path()).expect("recovered");
+    assert_payloads(&rig.folder, &some(0, 20));
+}
+
+#[test]
+fn the_compressor_leaves_a_segment_that_was_not_finished_to_the_next_start() {
+    let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
+    rig.give(0, &some(0, 20));
+    rig.work();
+    let index = rig.folder.path().join(&rig.folder.files(".idx")[0]);
+    let index = fs::OpenOptions::new().write(true).open(index).expect("it is there");
+    let bytes = index.metadata().expect("open").len();
+    index.set_len(bytes - HEAD_BYTES as u64).expect("its mark is gone");
+    let segments = rig.folder.files(".log");
+    let compressor = || Compressor::start(Arc::clone(&rig.directory), Packer::Zstd).expect("started");
+    let [packed, all] = [2, 1].map(|left| segments.len() as u64 - left);
+    let first = compressor();
+    until("the others are packed", || rig.numbers.segments_compressed.value() == packed);
+    first.stop();
+    assert_eq!(rig.folder.files(".log"), [segments[0].as_str(), segments[segments.len() - 1].as_str()]);
+    assert_eq!(recover(rig.folder.path()).expect("recovered").unfinished, 2, "the open one, too");
+    let second = compressor();
+    until("it is packed, as well", || rig.numbers.segments_compressed.value() == all);
+    second.stop();
     assert_payloads(&rig.folder, &some(0, 20));
 }
 

@@ -13,6 +13,7 @@ use sluicegate::flow::{Queue, Taken};
 use super::directory::Directory;
 use super::disk::is_too_large;
 use super::plan::Packer;
+use super::recovery::finished_bytes;
 use crate::store::listing::Listed;
 use crate::store::name::Packing;
 
@@ -91,9 +92,8 @@ impl Unpackable {
 
 fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool, unpackable: &mut Unpackable) {
     while !stop.load(Relaxed) {
-        // Without its index it is left for the next start, which makes that anew from what is not packed.
         let oldest = directory.oldest_finished(|segment| {
-            let is_plain = segment.packing == Packing::Plain && has_index(directory, segment);
+            let is_plain = segment.packing == Packing::Plain && is_marked(directory, segment).unwrap_or(false);
             is_plain && !unpackable.has(segment.name.number)
         });
         let oldest = match oldest {
@@ -118,6 +118,14 @@ fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool, unpackable
             Err(error) => return log::error!("{} is not packed: {error}", oldest.name),
         }
     }
+}
+
+/// True if its index says that it was finished as it is. Another is left for the next start, which sets it right, but
+/// only as long as it is not packed.
+fn is_marked(directory: &Directory, segment: Listed) -> io::Result<bool> {
+    let index = File::open(directory.path.join(segment.name.index()))?;
+    let plain = fs::metadata(directory.path.join(segment.name.data(Packing::Plain)))?;
+    Ok(finished_bytes(&index)? == Some(plain.len()))
 }
 
 fn has_index(directory: &Directory, segment: Listed) -> bool {

@@ -30,6 +30,9 @@ const DROPPED_AT_ONCE: usize = 64;
 pub struct Rotation {
     /// Before it would be larger. A record that is larger by itself has a segment to itself.
     pub bytes: u64,
+    /// Before it would take more with its index, which small records have more of than of themselves: so much of
+    /// `--disk-max` is its own.
+    pub share: u64,
     /// When it is so old.
     pub age: Option<Duration>,
 }
@@ -239,12 +242,20 @@ impl Directory {
         let mut gone = None;
         // Whole or packed; and both, if the packing could not be ended.
         for data in [Packing::Plain, Packing::Gzip, Packing::Zstd].map(|packing| name.data(packing)) {
-            let Ok(metadata) = fs::metadata(self.path.join(&data)) else { continue };
+            // Of the name itself, as it was counted: a link may lead nowhere.
+            let bytes = match fs::symlink_metadata(self.path.join(&data)) {
+                Ok(metadata) => metadata.len(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    log::error!("no room is made: cannot look at {data}: {error}");
+                    return false;
+                }
+            };
             if let Err(error) = self.disk.remove(&data) {
                 log::error!("no room is made: {error}");
                 return false;
             }
-            self.space.give_back(metadata.len());
+            self.space.give_back(bytes);
             gone = Some(data);
         }
         let Some(data) = gone else {
@@ -253,7 +264,7 @@ impl Directory {
             return true;
         };
         oldest.remove(name);
-        let index_bytes = fs::metadata(self.path.join(&index)).map_or(0, |metadata| metadata.len());
+        let index_bytes = fs::symlink_metadata(self.path.join(&index)).map_or(0, |metadata| metadata.len());
         match self.disk.remove(&index) {
             Ok(()) => self.space.give_back(index_bytes),
             Err(error) => log::warn!("the index of a deleted segment stays: {error}"),

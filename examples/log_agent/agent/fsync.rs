@@ -9,7 +9,8 @@ pub enum Fsync {
     /// The kernel decides. A crash of the agent loses nothing that was written; one of the machine, the last half
     /// minute.
     Never,
-    /// So long after the first record that is not, at most.
+    /// So long after the first record that is not, at most; while the disk takes no more, with one of the tries to
+    /// write on, two seconds later at most.
     Interval(Duration),
     /// After each write, before anything is acknowledged or forgotten.
     Batch,

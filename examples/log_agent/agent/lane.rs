@@ -86,6 +86,13 @@ impl Lane {
                 self.rotate(directory)?;
                 continue;
             }
+            if self.exceeds_share(directory, &run) {
+                match self.has_records() {
+                    true => self.rotate(directory)?,
+                    false => self.append_most = run.bytes / 2,
+                }
+                continue;
+            }
             if self.segment.is_none() {
                 self.segment = Some(Segment::open(directory, self.kind, now, self.policy != Fsync::Never)?);
             }
@@ -101,6 +108,14 @@ impl Lane {
                 }
             }
         }
+    }
+
+    /// True if its segment may not take `run` and what `runs` has of it. A single record is never too much where there
+    /// is nothing else.
+    fn exceeds_share(&mut self, directory: &Directory, run: &Gathered<'_>) -> bool {
+        let had = self.segment.as_ref().map_or(Extent::EMPTY, Segment::written);
+        let is_alone = had.records == 0 && run.records == 1;
+        !is_alone && had.with_mark() + run.bytes + self.runs.bytes().len() as u64 > directory.rotation.share
     }
 
     /// After an append of `records`, together `bytes`, has failed because the file would be larger than one may be

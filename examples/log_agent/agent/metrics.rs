@@ -60,7 +60,7 @@ impl Sources {
 }
 
 /// Connections at once, and as many that wait in the kernel.
-const CONNECTIONS_MAX: usize = 256;
+pub const CONNECTIONS_MAX: usize = 256;
 /// Until the first byte of a connection's request, and from there until all of it has come.
 const REQUEST_WITHIN: Duration = Duration::from_secs(1);
 /// How long a peer may take nothing of its answer.

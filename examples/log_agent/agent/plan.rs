@@ -10,6 +10,7 @@ use sluicegate::{Config, Server, TierConfig};
 
 use super::acks::Acks;
 use super::compress;
+use super::directory::Rotation;
 use super::framing::{Framing, Room};
 use super::fsync::Fsync;
 use super::lane::INDEX_BYTES;
@@ -93,9 +94,10 @@ impl Plan {
 
     /// When a segment is finished. Those that are open leave half of `--disk-max` to others: only finished ones can be
     /// deleted, or packed.
-    pub fn segment_bytes(&self) -> u64 {
+    pub fn rotation(&self) -> Rotation {
         let open = self.writers as u64 * if self.json { 2 } else { 1 };
-        self.disk_max.map_or(self.rotate_bytes, |most| self.rotate_bytes.min(most / (2 * open)))
+        let share = self.disk_max.map_or(u64::MAX, |most| most / (2 * open));
+        Rotation { bytes: self.rotate_bytes.min(share), share, age: self.rotate_age }
     }
 
     pub fn pool(&self) -> LogPool {

@@ -190,7 +190,7 @@ fn cut_in_place(data: &File, index_path: &Path, cut: &Cut) -> io::Result<()> {
 }
 
 /// With how many bytes the segment was finished, if the mark at the end of its index says that it was.
-fn finished_bytes(mut index: &File) -> io::Result<Option<u64>> {
+pub fn finished_bytes(mut index: &File) -> io::Result<Option<u64>> {
     let length = index.metadata()?.len();
     let head_bytes = HEAD_BYTES as u64;
     if length < 2 * head_bytes || length % ENTRY_BYTES as u64 != 0 {

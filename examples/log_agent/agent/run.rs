@@ -15,7 +15,7 @@ use super::acks::Acks;
 use super::collector::{BatchQueue, Collector};
 use super::compress::Compressor;
 use super::descriptors;
-use super::directory::{Directory, Rotation, Rules, unix_seconds};
+use super::directory::{Directory, Rules, unix_seconds};
 use super::disk::{Disk, RealDisk};
 use super::framing::{Framing, Room};
 use super::link::Link;
@@ -53,7 +53,8 @@ impl Agent {
 
     /// The same, over another disk.
     pub fn start_on(plan: &Plan, disk: Box<dyn Disk>) -> io::Result<Self> {
-        let connections_max = descriptors::connections(plan.connections_max, plan.writers);
+        let askers = plan.metrics.as_ref().map_or(0, |_| metrics::CONNECTIONS_MAX);
+        let connections_max = descriptors::connections(plan.connections_max, askers, plan.writers);
         let plan = &Plan { connections_max, ..plan.clone() };
         let lock = Lock::take(&plan.directory)?;
         let (host, port) = &plan.address;
@@ -74,7 +75,7 @@ impl Agent {
         say_recovered(&recovered);
         let numbers = Arc::new(Numbers::default());
         let rules = Rules {
-            rotation: Rotation { bytes: plan.segment_bytes(), age: plan.rotate_age },
+            rotation: plan.rotation(),
             disk_max: plan.disk_max,
             when_full: plan.when_full,
             clock: Box::new(unix_seconds),
@@ -206,7 +207,7 @@ impl Parts {
 
 /// Once, and before anything is written: segments that are smaller than was asked for have a reason.
 fn say_file_most(most: u64, plan: &Plan) {
-    if most < plan.segment_bytes().max(plan.cap as u64 + 1) {
+    if most < plan.rotation().bytes.max(plan.cap as u64 + 1) {
         log::warn!(
             "files may have {most} bytes at most here (ulimit -f): segments end before that, and a longer record waits \
              until that limit is raised"

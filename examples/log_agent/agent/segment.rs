@@ -18,11 +18,16 @@ pub struct Extent {
 
 /// Bytes that a record of `length` bytes takes in a segment of its own, with all that belongs to it.
 pub fn alone_bytes(length: u64) -> u64 {
-    Extent::EMPTY.all_bytes() + length + 1 + Runs::RECORD_MOST as u64 + MARK_BYTES
+    Extent::EMPTY.with_mark() + length + 1 + Runs::RECORD_MOST as u64
 }
 
 impl Extent {
-    const EMPTY: Self = Self { bytes: 0, records: 0, index_bytes: HEAD_BYTES as u64 };
+    pub const EMPTY: Self = Self { bytes: 0, records: 0, index_bytes: HEAD_BYTES as u64 };
+
+    /// What a segment takes that goes so far and is finished.
+    pub fn with_mark(self) -> u64 {
+        self.all_bytes() + MARK_BYTES
+    }
 
     fn all_bytes(self) -> u64 {
         self.bytes + self.index_bytes
@@ -65,7 +70,7 @@ pub struct Segment {
 impl Segment {
     /// Makes the two files. With `durable` they are found again after a crash of the machine, and syncs will come.
     pub fn open(directory: &Directory, kind: Kind, since: Instant, durable: bool) -> io::Result<Self> {
-        let least = Extent::EMPTY.all_bytes() + MARK_BYTES;
+        let least = Extent::EMPTY.with_mark();
         directory.space.take(least)?;
         let opened = Self::make(directory, kind, since, durable);
         match &opened {

@@ -124,23 +124,45 @@ impl Writer {
     }
 
     fn work(&mut self, now: Instant) -> io::Result<()> {
+        let worked = self.write_and_sync(now);
+        if worked.is_ok() {
+            self.release();
+        }
+        // Also where the disk takes no more: what is finished can be packed, or deleted.
+        let rotated = self.rotate_old(now);
+        worked.and(rotated)
+    }
+
+    fn write_and_sync(&mut self, now: Instant) -> io::Result<()> {
         loop {
-            for lane in &mut self.lanes {
-                lane.write(&self.directory, &self.group, now)?;
+            let written = self.lanes.iter_mut().try_for_each(|lane| lane.write(&self.directory, &self.group, now));
+            // What was written before does not wait for what the disk does not take. Where senders are told, all of a
+            // group are told at once.
+            if self.policy == Fsync::Batch {
+                written?;
+            } else if let Err(error) = written {
+                return self.sync_if_due(now).and(Err(error));
             }
-            if !self.is_sync_due(now) {
-                break;
-            }
-            let mut whole = true;
-            for lane in &mut self.lanes {
-                whole &= lane.sync(&self.directory)?;
-            }
-            self.sync_due = None;
-            if whole {
-                break;
+            if self.sync_if_due(now)? {
+                return Ok(());
             }
         }
-        self.release();
+    }
+
+    /// False if something has to be written once more.
+    fn sync_if_due(&mut self, now: Instant) -> io::Result<bool> {
+        if !self.is_sync_due(now) {
+            return Ok(true);
+        }
+        let mut whole = true;
+        for lane in &mut self.lanes {
+            whole &= lane.sync(&self.directory)?;
+        }
+        self.sync_due = None;
+        Ok(whole)
+    }
+
+    fn rotate_old(&mut self, now: Instant) -> io::Result<()> {
         for lane in &mut self.lanes {
             if lane.rotation_due(&self.directory).is_some_and(|due| now >= due) {
                 lane.rotate(&self.directory)?;
@@ -254,7 +276,11 @@ impl Writer {
     }
 
     /// Finishes what is being written; nothing comes any more. Returns how many records it could not write.
-    pub fn close(mut self) -> usize {
+    pub fn close(mut self, now: Instant) -> usize {
+        // Once, without waiting and without making room: there may be room since the last try.
+        if !self.is_idle() && self.work(now).is_ok() {
+            self.trouble_ends(now);
+        }
         for lane in &mut self.lanes {
             if let Err(error) = lane.rotate(&self.directory) {
                 log::error!("writer {}: its last segment was not finished: {error}", self.number);

@@ -185,5 +185,5 @@ fn run(number: usize, mut writer: Writer, queue: &BatchQueue, link: &Link, deadl
     while !writer.is_idle() && deadline.sleep_until(due.unwrap_or_else(Instant::now)) {
         due = writer.advance(Instant::now());
     }
-    writer.close()
+    writer.close(Instant::now())
 }
