@@ -70,7 +70,8 @@ pub(super) fn prepare(listener: &TcpListener) -> io::Result<()> {
     let socket = SockRef::from(listener);
     // Answers leave at once; all of a turn are gathered into one write anyway.
     socket.set_tcp_nodelay(true)?;
-    // Urgent bytes are bytes like all others. Apart from the stream they would raise edges with nothing to read.
+    // Urgent bytes are bytes of the stream. Apart from it they would raise edges with nothing to read. A read still
+    // ends in front of one, so what is sent as urgent may be decoded only when more comes.
     socket.set_out_of_band_inline(true)
 }
 
