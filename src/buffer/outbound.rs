@@ -289,9 +289,10 @@ impl Outbound {
         let placed = match self.segments_max.saturating_sub(self.answer_segments()) {
             0 => self.exchange_tail(more, rest),
             left => {
-                // What is only expected must not be the reason why what is there finds no room.
+                // What is only expected must not be the reason why what is there finds no room: also where the answer
+                // has the blocks itself that could hold it.
                 let wanted = if self.source.could_hold(rest, left) { rest } else { more };
-                let block = self.lease(wanted, left);
+                let block = self.lease(wanted, left).or_else(|| self.lease_less(more, wanted, left));
                 block.map(|block| self.segments.push(Segment::Block { block, start: 0 })).ok_or((more, left))
             }
         };
@@ -304,6 +305,14 @@ impl Outbound {
     fn lease(&mut self, wanted: usize, left: usize) -> Option<Block> {
         let block = self.source.lease(wanted, left)?;
         self.answer.made_do |= !self.source.is_first_choice(&block, wanted, left);
+        Some(block)
+    }
+
+    /// A block for `more` bytes, if there was none for the `wanted` ones.
+    #[cold]
+    fn lease_less(&mut self, more: usize, wanted: usize, left: usize) -> Option<Block> {
+        let block = if more < wanted { self.source.lease(more, left) } else { None }?;
+        self.answer.made_do = true;
         Some(block)
     }
 

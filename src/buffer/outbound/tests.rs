@@ -141,6 +141,16 @@ fn what_no_free_pool_could_hold_either_is_not_called_want_of_room() {
     assert_eq!(fails(&piecemeal(700_000), 0), None);
 }
 
+/// The one large block is there for what is expected, but the answer has it already.
+#[test]
+fn what_is_only_expected_takes_no_room_from_what_is_there() {
+    let (mut out, _) = workers_outbound([4, 4, 1], false);
+    out.reply_max = 1_572_864;
+    let whole = pattern(1_363_148);
+    stage(&mut out, &whole);
+    assert_eq!(out.to_vec(), whole);
+}
+
 /// The prefix of an answer may lie in the block that is exchanged for a larger one.
 #[test]
 fn a_prefix_keeps_its_place_when_the_last_block_of_an_answer_is_exchanged() {
