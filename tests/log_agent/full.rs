@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::agent::directory::bytes_of;
 use crate::agent::fsync::Fsync;
 use crate::agent::plan::{Plan, WhenFull};
+use crate::agent::recovery::recover;
 use crate::agent::segment::alone_bytes;
 use crate::agent::writers::Deadline;
 use crate::clients::{acking, finish, frames, newest, start, stop};
@@ -311,6 +312,15 @@ fn a_link_that_leads_nowhere_is_dropped_like_a_segment() {
     }
     assert!(fs::symlink_metadata(&link).is_err(), "it was the oldest");
     assert!(rig.numbers.segments_dropped.value() > 1, "and others went after it");
+}
+
+#[test]
+fn a_link_that_leads_nowhere_does_not_keep_the_agent_from_starting() {
+    let folder = Folder::new();
+    let link = folder.path().join("log_19700101_000000_0001.log");
+    std::os::unix::fs::symlink("where_there_is_nothing", &link).expect("linked");
+    assert_eq!(recover(folder.path()).expect("it is passed over").number, 1, "and its number is not used again");
+    assert!(fs::symlink_metadata(&link).is_ok(), "whoever has made it may want it");
 }
 
 #[test]

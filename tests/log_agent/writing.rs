@@ -13,6 +13,7 @@ use crate::agent::fsync::Fsync;
 use crate::agent::plan::Packer;
 use crate::agent::recovery::recover;
 use crate::clients::until;
+use crate::disks::Folder;
 use crate::rig::{ODD, Rig, Setup, assert_payloads, some};
 use crate::store::index::HEAD_BYTES;
 use crate::store::name::Kind;
@@ -265,6 +266,24 @@ fn the_compressor_leaves_a_segment_that_was_not_finished_to_the_next_start() {
     until("it is packed, as well", || rig.numbers.segments_compressed.value() == all);
     second.stop();
     assert_payloads(&rig.folder, &some(0, 20));
+}
+
+#[test]
+fn a_packed_link_gives_back_what_was_counted_of_it() {
+    let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
+    rig.give(0, &some(0, 20));
+    rig.work();
+    let elsewhere = Folder::new();
+    let name = rig.folder.files(".log")[0].clone();
+    let [plain, moved] = [rig.folder.path(), elsewhere.path()].map(|path| path.join(&name));
+    fs::rename(&plain, &moved).expect("moved");
+    symlink(&moved, &plain).expect("linked");
+    rig.directory.recount();
+    let oldest = rig.directory.oldest_finished(|_| true).expect("listed").expect("some are finished");
+    assert!(pack(&rig.directory, oldest, Packer::Zstd, &AtomicBool::new(false)).expect("packed"));
+    // What is promised to the open segment does not lie there yet.
+    let (used, there) = (rig.directory.space.used(), bytes_of(rig.folder.path()).expect("counted"));
+    assert_eq!(used - HEAD_BYTES as u64, there);
 }
 
 #[test]

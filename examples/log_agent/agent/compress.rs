@@ -93,8 +93,8 @@ impl Unpackable {
 fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool, unpackable: &mut Unpackable) {
     while !stop.load(Relaxed) {
         let oldest = directory.oldest_finished(|segment| {
-            let is_plain = segment.packing == Packing::Plain && is_marked(directory, segment).unwrap_or(false);
-            is_plain && !unpackable.has(segment.name.number)
+            let is_next = segment.packing == Packing::Plain && !unpackable.has(segment.name.number);
+            is_next && is_marked(directory, segment).unwrap_or(false)
         });
         let oldest = match oldest {
             Ok(Some(oldest)) => oldest,
@@ -179,8 +179,10 @@ pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &Atomi
             fs::rename(&new, &packed)?;
             directory.space.add(packed_bytes);
             directory.disk.sync_names()?;
+            // Of the name itself, as it was counted: it may be a link.
+            let counted = fs::symlink_metadata(&plain)?.len();
             fs::remove_file(&plain)?;
-            directory.space.give_back(plain_bytes);
+            directory.space.give_back(counted);
             directory.numbers.segments_compressed.add(1);
             log::debug!("{}: packed, {plain_bytes} bytes became {packed_bytes}", segment.name);
             Ok(true)

@@ -44,8 +44,8 @@ pub struct Lane {
     safe: Cursor,
     runs: Runs,
     /// The most bytes that are appended at once, unless a single record has more: less than usual after a whole new
-    /// file was too small for what was to be its beginning. It grows again with each append that succeeds, because such
-    /// a limit may be raised at any time.
+    /// file, or the share of a segment, was too small for what was to be its beginning. It grows again with each append
+    /// that succeeds, because the limit of a file may be raised at any time.
     append_most: u64,
 }
 

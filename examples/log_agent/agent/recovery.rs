@@ -104,7 +104,14 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
 fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recovered: &mut Recovered) -> io::Result<()> {
     let data_path = directory.join(name.data(Packing::Plain));
     let index_path = directory.join(name.index());
-    let data = OpenOptions::new().read(true).write(true).open(&data_path)?;
+    let data = match OpenOptions::new().read(true).write(true).open(&data_path) {
+        // Somebody was faster, or it is a link that leads nowhere.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            log::warn!("{name} is not looked at: {} is not there", data_path.display());
+            return Ok(());
+        }
+        opened => opened?,
+    };
     let bytes = data.metadata()?.len();
     let index = match File::open(&index_path) {
         Ok(index) => Some(index),
