@@ -48,6 +48,15 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// Gives it back, also if a process that was just begun still has a copy of the descriptor.
+    fn drop(&mut self) {
+        if let Some(file) = self.file.get_mut() {
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+    }
+}
+
 fn take(directory: &Path) -> io::Result<File> {
     fs::create_dir_all(directory).map_err(|error| explain("make", directory, &error))?;
     let path = directory.join(LOCK_FILE);
@@ -83,4 +92,22 @@ fn is_named(file: &File, directory: &Path) -> io::Result<bool> {
 fn explain(what: &str, path: &Path, error: &io::Error) -> io::Error {
     let text = format!("cannot {what} {}: {error}; is it writable, and --dir what you mean?", path.display());
     io::Error::new(error.kind(), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_its_descriptor_does_not_keep_it() {
+        let directory = std::env::temp_dir().join(format!("log-agent-lock-{}", std::process::id()));
+        let lock = Lock::take(&directory).expect("nobody else is here");
+        // As a process has it between its fork and what it becomes.
+        let copy = lock.file.lock().as_ref().expect("it is taken").try_clone().expect("copied");
+        Lock::take(&directory).expect_err("it is held");
+        drop(lock);
+        Lock::take(&directory).expect("the next agent");
+        drop(copy);
+        fs::remove_dir_all(&directory).expect("removed");
+    }
 }
