@@ -83,7 +83,11 @@ fn timeouts(random: &mut Random, temper: Temper) -> Timeouts {
     let famine = random.pick(&[SECOND / 20, SECOND, 3 * SECOND]);
     if temper.patient {
         let off = random.pick(&[Duration::ZERO, HOUR]);
-        let limits = Timeouts { famine, ..Timeouts::default() };
+        let defaults = Timeouts { famine, ..Timeouts::default() };
+        let limits = match random.chance(500) {
+            true => Timeouts { linger: LONG_LINGER, linger_bytes: usize::MAX, ..defaults },
+            false => defaults,
+        };
         return Timeouts { idle: off, message: off, rate_grace: off, write_stall: off, reply: off, ..limits };
     }
     let [idle, message, write_stall, reply, linger] = [(); 5].map(|()| random.pick(&[SECOND / 5, SECOND, 5 * SECOND]));
@@ -184,6 +188,8 @@ impl<P: Wire> Director<P> {
         let mut malformed = false;
         if !polite && random.chance(200) {
             stream.extend(self.protocol.malformed(&mut random));
+            // What is behind it arrives before the refusal or after it, and nobody reads it.
+            stream.resize(stream.len() + random.pick(&[0, 100, 3000]), b'x');
             malformed = true;
         }
         let index = {
