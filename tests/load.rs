@@ -123,9 +123,13 @@ fn take(peer: &mut TcpStream) {
 
 /// Starts a load of one connection that never ends, and answers its first request.
 fn one_client(flags: &[&str]) -> (Example, TcpStream) {
+    one_client_for("--seconds=1000", flags)
+}
+
+fn one_client_for(seconds: &str, flags: &[&str]) -> (Example, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    let alone = [&*address, "--connections=1", "--seconds=1000", "--warm-up=0"];
+    let alone = [&*address, "--connections=1", seconds, "--warm-up=0"];
     let example = Example::start("load", &[&alone, flags].concat());
     let (mut peer, _) = listener.accept().expect("a client");
     take(&mut peer);
@@ -152,6 +156,57 @@ fn without_an_answer_nothing_was_measured() {
     let ended = example.ends().with_code(1);
     assert!(ended.stdout.contains("latency     none was measured"), "{ended:#?}");
     assert!(ended.stderr.contains("no request was answered"), "{ended:#?}");
+}
+
+#[test]
+fn a_server_that_hangs_in_the_end_does_not_go_unnoticed() {
+    let (example, mut peer) = one_client_for("--seconds=1e-6", &["--timeout=0.3"]);
+    take(&mut peer);
+    let ended = example.ends().with_code(1);
+    assert!(ended.stdout.contains("error       1 x no answer in time"), "{ended:#?}");
+}
+
+#[test]
+fn the_last_answer_is_waited_for_and_nothing_else_is_sent() {
+    let (example, mut peer) = one_client_for("--seconds=1e-6", &["--timeout=100"]);
+    let mut requests = 0;
+    while peer.peek(&mut [0; 1]).expect("a request or the end") > 0 {
+        take(&mut peer);
+        peer.write_all(ANSWER).expect("taken");
+        requests += 1;
+        assert!(requests <= 2, "the first one, and at most one before the time was over");
+    }
+    let ended = example.ends().with_code(0);
+    assert!(ended.stdout.contains("errors      none"), "{ended:#?}");
+}
+
+#[test]
+fn how_long_a_missing_answer_was_waited_for_is_a_latency() {
+    let (example, mut peer) = one_client(&["--timeout=0.2"]);
+    for _ in 0..2 {
+        take(&mut peer);
+        peer.write_all(ANSWER).expect("taken");
+    }
+    take(&mut peer);
+    // Its end shows that it has been waited for.
+    assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
+    example.signal("INT");
+    let ended = example.ends().with_code(1);
+    let most = ended.stdout.split("max ").nth(1).and_then(|text| text.split(" ms").next());
+    let most: f64 = most.and_then(|text| text.parse().ok()).expect("the longest latency");
+    assert!(most >= 200.0, "{ended:#?}");
+}
+
+#[test]
+fn a_server_that_says_it_closes_has_to_close() {
+    let (example, mut peer) = one_client(&["--timeout=0.2"]);
+    take(&mut peer);
+    peer.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").expect("taken");
+    // Its end shows that it has been waited for.
+    assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
+    example.signal("INT");
+    let ended = example.ends().with_code(1);
+    assert!(ended.stdout.contains("error       1 x not closed behind the answer"), "{ended:#?}");
 }
 
 #[test]

@@ -31,10 +31,20 @@ struct Head {
 pub struct Answers {
     /// The beginning of a head.
     kept: Vec<u8>,
-    /// The answer whose body is being received, and how much of it was.
-    body: Option<(Head, usize)>,
+    /// The answer whose body is being received.
+    body: Option<Body>,
     /// The server has said that it closes; nothing may follow.
     closing: bool,
+}
+
+/// An answer whose head is known.
+#[derive(Debug)]
+struct Body {
+    head: Head,
+    /// How much of it was received.
+    at: usize,
+    /// What is wrong with it: what was seen first.
+    trouble: Option<Trouble>,
 }
 
 /// What was in a piece.
@@ -42,14 +52,23 @@ pub struct Answers {
 pub struct Heard {
     /// Answers that ended in it, good or bad.
     pub answers: usize,
-    /// What was wrong with some of them.
-    pub bad: Vec<Trouble>,
+    /// Which of them were bad, from 0 and in their order, and what was wrong with them.
+    pub bad: Vec<(usize, Trouble)>,
 }
 
 impl Expected {
     pub fn new(plan: &Plan) -> Self {
         let echo = (plan.size > 0 || plan.protocol == Protocol::LengthPrefixed).then_some(plan.size);
         Self { protocol: plan.protocol, echo, known: (Vec::new(), Head { status: 0, length: 0, close: false }) }
+    }
+
+    /// What is wrong with an answer that has this head.
+    fn trouble_with(&self, head: Head) -> Option<Trouble> {
+        match self.echo {
+            _ if !(200..300).contains(&head.status) => Some(Trouble::Status(head.status)),
+            Some(length) if length != head.length => Some(Trouble::EchoLength),
+            _ => None,
+        }
     }
 
     /// The head at the beginning of `bytes` and its length, if it is whole.
@@ -121,7 +140,7 @@ impl Answers {
 
     fn feed_whole(&mut self, expected: &mut Expected, mut bytes: &[u8], heard: &mut Heard) -> Result<(), Trouble> {
         loop {
-            let Some((head, at)) = self.body else {
+            let Some(body) = &mut self.body else {
                 if bytes.is_empty() {
                     return Ok(());
                 }
@@ -135,36 +154,23 @@ impl Answers {
                 bytes = &bytes[length..];
                 // Interim answers are no answers.
                 if head.status >= 200 {
-                    self.begin(head, expected, heard);
+                    self.body = Some(Body { head, at: 0, trouble: expected.trouble_with(head) });
+                    self.closing = head.close;
                 }
                 continue;
             };
-            let (piece, rest) = bytes.split_at(bytes.len().min(head.length - at));
-            let is_good = (200..300).contains(&head.status);
-            if let Some(echo) = expected.echo.filter(|echo| is_good && *echo == head.length)
-                && !is_echo(piece, at)
-            {
-                debug_assert!(at < echo || echo == 0);
-                heard.bad.push(Trouble::EchoBytes);
+            let (piece, rest) = bytes.split_at(bytes.len().min(body.head.length - body.at));
+            if expected.echo.is_some() && body.trouble.is_none() && !is_echo(piece, body.at) {
+                body.trouble = Some(Trouble::EchoBytes);
             }
             bytes = rest;
-            let at = at + piece.len();
-            if at < head.length {
-                self.body = Some((head, at));
+            body.at += piece.len();
+            if body.at < body.head.length {
                 return Ok(());
             }
-            self.body = None;
+            heard.bad.extend(body.trouble.map(|trouble| (heard.answers, trouble)));
             heard.answers += 1;
-        }
-    }
-
-    fn begin(&mut self, head: Head, expected: &Expected, heard: &mut Heard) {
-        self.body = Some((head, 0));
-        self.closing = head.close;
-        if !(200..300).contains(&head.status) {
-            heard.bad.push(Trouble::Status(head.status));
-        } else if expected.echo.is_some_and(|echo| echo != head.length) {
-            heard.bad.push(Trouble::EchoLength);
+            self.body = None;
         }
     }
 }
@@ -192,9 +198,16 @@ mod tests {
 
     /// Feeds `bytes` in pieces of `step`.
     fn feed(plan: &Plan, bytes: &[u8], step: usize) -> (Heard, Result<(), Trouble>, bool) {
-        let (mut expected, mut answers, mut heard) = (Expected::new(plan), Answers::default(), Heard::default());
-        let fed = bytes.chunks(step).try_for_each(|piece| answers.feed(&mut expected, piece, &mut heard));
-        (heard, fed, answers.closing())
+        let (mut expected, mut answers, mut all) = (Expected::new(plan), Answers::default(), Heard::default());
+        let fed = bytes.chunks(step).try_for_each(|piece| {
+            // As a client hears it: what is wrong with an answer is told in the piece in which it ends.
+            let mut heard = Heard::default();
+            let fed = answers.feed(&mut expected, piece, &mut heard);
+            all.bad.extend(heard.bad.into_iter().map(|(nth, trouble)| (all.answers + nth, trouble)));
+            all.answers += heard.answers;
+            fed
+        });
+        (all, fed, answers.closing())
     }
 
     /// The same, whatever the pieces.
@@ -202,8 +215,7 @@ mod tests {
         let whole = feed(plan, bytes, bytes.len());
         for step in 1..bytes.len() {
             let split = feed(plan, bytes, step);
-            assert_eq!((split.0.answers, split.1, split.2), (whole.0.answers, whole.1, whole.2), "pieces of {step}");
-            assert_eq!(split.0.bad.is_empty(), whole.0.bad.is_empty(), "pieces of {step}: {:?}", split.0.bad);
+            assert_eq!(split, whole, "pieces of {step}");
         }
         (whole.0.answers, whole.1, whole.2)
     }
@@ -236,8 +248,9 @@ mod tests {
     #[test]
     fn a_status_that_is_no_success_is_counted_by_its_number() {
         let bytes = [http("503 Busy", b"x"), http("200 OK", b"x")].concat();
+        assert_eq!(at_any_split(&plan(Protocol::Http, 0, 1), &bytes), (2, Ok(()), false));
         let heard = feed(&plan(Protocol::Http, 0, 1), &bytes, bytes.len()).0;
-        assert_eq!(heard, Heard { answers: 2, bad: vec![Trouble::Status(503)] });
+        assert_eq!(heard, Heard { answers: 2, bad: vec![(0, Trouble::Status(503))] });
     }
 
     #[test]
@@ -246,12 +259,17 @@ mod tests {
         assert_eq!(at_any_split(&plan, &http("200 OK", &body(100))), (1, Ok(()), false));
         let bad = |bytes: Vec<u8>| feed(&plan, &bytes, bytes.len()).0.bad;
         assert_eq!(bad(http("200 OK", &body(100))), []);
-        assert_eq!(bad(http("200 OK", &body(99))), [Trouble::EchoLength]);
+        assert_eq!(bad(http("200 OK", &body(99))), [(0, Trouble::EchoLength)]);
         for at in [0, 99] {
             let mut body = body(100);
             body[at] ^= 1;
-            assert_eq!(bad(http("200 OK", &body)), [Trouble::EchoBytes]);
+            assert_eq!(bad(http("200 OK", &body)), [(0, Trouble::EchoBytes)]);
         }
+        // One answer is one error, however many pieces it comes in; and which of several is bad is known.
+        let wrong = http("200 OK", &[0; 100]);
+        let whole = feed(&plan, &[&http("200 OK", &body(100))[..], &wrong].concat(), usize::MAX).0;
+        assert_eq!(whole, Heard { answers: 2, bad: vec![(1, Trouble::EchoBytes)] });
+        assert_eq!(feed(&plan, &wrong, 10).0, Heard { answers: 1, bad: vec![(0, Trouble::EchoBytes)] });
     }
 
     #[test]

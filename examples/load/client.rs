@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
+use std::iter;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
@@ -21,6 +22,8 @@ pub struct Shared {
     /// In an open loop.
     pub schedule: Option<Schedule>,
     pub reconnect: bool,
+    /// No more requests are sent: what is under way is waited for.
+    pub over: bool,
     /// Latencies count of requests from then on.
     pub since: Instant,
     pub scratch: Vec<u8>,
@@ -52,7 +55,7 @@ pub struct Client {
     due: u64,
     issued: u64,
     settled: u64,
-    /// Since when its only answer is here, and it waits for the end.
+    /// Since when its last answer is here, and it waits for the end.
     answered: Option<Instant>,
 }
 
@@ -102,8 +105,16 @@ impl Client {
         lost
     }
 
+    /// Since when each of the requests waits that are under way.
+    pub fn waiting_since(&self, shared: &Shared) -> Vec<Instant> {
+        match &shared.schedule {
+            Some(schedule) => (self.settled..self.issued).map(|nth| schedule.intended(self.number, nth)).collect(),
+            None => self.sent.iter().flat_map(|(since, count)| iter::repeat_n(*since, *count as usize)).collect(),
+        }
+    }
+
     /// Requests that were sent and not answered.
-    fn under_way(&self) -> u64 {
+    pub fn under_way(&self) -> u64 {
         self.issued - self.settled
     }
 
@@ -131,7 +142,8 @@ impl Client {
         let Some(schedule) = shared.schedule else { return };
         for nth in self.settled..self.due {
             let intended = schedule.intended(self.number, nth);
-            shared.tally.unanswered(now.saturating_duration_since(intended));
+            shared.tally.waited(now.saturating_duration_since(intended));
+            shared.tally.trouble(Trouble::Unanswered, 1);
         }
         self.settled = self.due;
     }
@@ -226,37 +238,37 @@ impl Client {
         if answers > self.under_way() {
             return Turn::Broken(Trouble::Unasked);
         }
-        for trouble in &heard.bad {
+        for (_, trouble) in &heard.bad {
             shared.tally.trouble(*trouble, 1);
         }
-        let good = answers.saturating_sub(heard.bad.len() as u64);
-        self.settle(shared, answers, good, now);
+        self.settle(shared, &heard, now);
         if let Err(trouble) = fed {
             return Turn::Broken(trouble);
         }
         if answers == 0 {
             return Turn::Over;
         }
-        if shared.reconnect {
-            // Who closes first keeps the port: over HTTP that is the server, as it was asked to.
+        if shared.reconnect || self.answers.closing() {
+            // Who closes first keeps the port: over HTTP that is the server, as it said or was asked to.
             self.answered = Some(now);
             return if self.answers.closing() { Turn::Over } else { Turn::Ended };
         }
-        if shared.schedule.is_none() {
+        if shared.schedule.is_none() && !shared.over {
             self.due += answers;
         }
         self.send(shared, now)
     }
 
-    fn settle(&mut self, shared: &mut Shared, answers: u64, good: u64, now: Instant) {
-        shared.tally.answers_ever += answers;
-        for nth in 0..answers {
+    fn settle(&mut self, shared: &mut Shared, heard: &Heard, now: Instant) {
+        shared.tally.answers_ever += heard.answers as u64;
+        let mut bad = heard.bad.iter().map(|(nth, _)| *nth).peekable();
+        for nth in 0..heard.answers {
             let since = match shared.schedule {
                 Some(schedule) => schedule.intended(self.number, self.settled),
                 None => self.sent_at(),
             };
             self.settled += 1;
-            if nth < good {
+            if bad.next_if_eq(&nth).is_none() {
                 let latency = now.saturating_duration_since(since);
                 shared.tally.answered((since >= shared.since).then_some(latency));
             }

@@ -85,6 +85,7 @@ impl<'a> Crowd<'a> {
             depth: plan.depth as u64,
             schedule: None,
             reconnect: plan.reconnect,
+            over: false,
             since: now,
             scratch: vec![0; SCRATCH],
         };
@@ -119,6 +120,8 @@ impl<'a> Crowd<'a> {
     pub fn run(&mut self, progress: &Progress) -> io::Result<Outcome> {
         let mut events = Events::with_capacity(1024);
         let start = Instant::now();
+        // Not earlier: the time that connections took is no time in which something was due.
+        self.shared.schedule = self.plan.rate.map(|rate| Schedule::new(start, rate, self.plan.connections));
         let mut begin = None;
         let mut look = start;
         loop {
@@ -145,7 +148,7 @@ impl<'a> Crowd<'a> {
             None => self.begin(Instant::now())?,
         };
         let warm_up = begin.at - start;
-        self.end(begin, warm_up, &mut events)
+        self.end(begin, warm_up, &mut events, progress)
     }
 
     /// From now on it counts.
@@ -156,7 +159,13 @@ impl<'a> Crowd<'a> {
         Ok(Begin { at: now, load: Process::look_at_this_thread(), server })
     }
 
-    fn end(&mut self, begin: Begin, warm_up: Duration, events: &mut Events) -> io::Result<Outcome> {
+    fn end(
+        &mut self,
+        begin: Begin,
+        warm_up: Duration,
+        events: &mut Events,
+        progress: &Progress,
+    ) -> io::Result<Outcome> {
         let now = Instant::now();
         let time = now - begin.at;
         let load = Process::look_at_this_thread();
@@ -165,8 +174,10 @@ impl<'a> Crowd<'a> {
             Ok(Use { cpu: after.cpu_since(&before), memory: Memory::of(pid)?, threads: after.threads() })
         });
         let Tally { answers, sent_bytes, received_bytes, .. } = self.shared.tally;
-        if self.shared.schedule.is_some() {
-            self.drain(now + DRAIN, events)?;
+        self.shared.over = true;
+        match self.shared.schedule {
+            Some(_) => self.drain(now + DRAIN, events)?,
+            None => self.wait_for_the_last(events, progress)?,
         }
         let tally = std::mem::replace(&mut self.shared.tally, Tally::new());
         let share = |part: Duration| part.as_secs_f64() / time.as_secs_f64().max(1e-9);
@@ -174,7 +185,17 @@ impl<'a> Crowd<'a> {
         Ok(Outcome { tally, answers, sent_bytes, received_bytes, time, warm_up, load_busy, load_waited, server })
     }
 
-    /// Waits for the answers to what was due; what is missing then counts as long as it has waited.
+    /// In a closed loop: waits for the answers to what is under way, each as long as it may take, and a signal lets it.
+    /// A server that hangs in the last moments would go unnoticed otherwise.
+    fn wait_for_the_last(&mut self, events: &mut Events, progress: &Progress) -> io::Result<()> {
+        while self.clients.iter().any(|client| client.under_way() > 0) && !progress.interrupted() {
+            self.turns(events, LOOK)?;
+            self.look_for_overdue(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// In an open loop: waits for the answers to what was due; what is missing then counts as long as it has waited.
     fn drain(&mut self, until: Instant, events: &mut Events) -> io::Result<()> {
         while self.clients.iter().any(|client| client.open() > 0) && Instant::now() < until {
             self.turns(events, AWAKE)?;
@@ -247,6 +268,10 @@ impl<'a> Crowd<'a> {
     }
 
     fn opened(&mut self, number: usize, socket: io::Result<TcpStream>) {
+        if self.shared.over && self.shared.schedule.is_none() {
+            // It would only begin another request.
+            return;
+        }
         let registered = socket.and_then(|mut socket| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut socket, Token(number), interest)?;
@@ -270,6 +295,11 @@ impl<'a> Crowd<'a> {
     fn look_for_overdue(&mut self, now: Instant) {
         for number in 0..self.clients.len() {
             if let Some(trouble) = self.clients[number].overdue(&self.shared, now, self.plan.timeout) {
+                // How long they have waited belongs to the latencies: without them the worst would be missing.
+                let waiting = self.clients[number].waiting_since(&self.shared).into_iter();
+                for since in waiting.filter(|since| *since >= self.shared.since) {
+                    self.shared.tally.waited(now.saturating_duration_since(since));
+                }
                 self.after(number, Turn::Broken(trouble));
             }
         }

@@ -119,7 +119,7 @@ fn greet(
         }
     }
     match heard.bad.first() {
-        Some(trouble) => Err(io::Error::other(trouble.to_string())),
+        Some((_, trouble)) => Err(io::Error::other(trouble.to_string())),
         None => Ok(()),
     }
 }

@@ -57,8 +57,7 @@ impl Tally {
     }
 
     /// An answer that came too late to count as one, or not at all: how long it was waited for is known.
-    pub fn unanswered(&mut self, waited: Duration) {
-        self.trouble(Trouble::Unanswered, 1);
+    pub fn waited(&mut self, waited: Duration) {
         self.latencies.saturating_record(waited.as_nanos() as u64);
     }
 
