@@ -48,7 +48,7 @@ fn a_server_that_runs_is_attacked_by_its_address_and_process() {
     let small = &SMALL[..3];
     let attack = [small, &[address.as_str(), "--pid", pid.as_str(), "reset-storm", "descriptors"]].concat();
     let ended = Example::run("attack", &attack);
-    assert!(ended.stdout.contains("reset-storm: 200 connections, 0 open at the end"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("reset-storm: 200 of 200 connections, 0 open at the end"), "{}", ended.stdout);
     assert!(ended.stdout.contains("descriptors: left out"), "{}", ended.stdout);
     server.signal("TERM");
     server.ends().with_code(0);

@@ -20,6 +20,27 @@ pub struct Orders {
     pub seed: u64,
 }
 
+/// What became of a family of attackers.
+#[derive(Debug)]
+pub struct Family {
+    /// For people: its name, and what it did.
+    pub text: String,
+    /// True if it came to all its connections. Otherwise the attack was less than it says.
+    pub is_whole: bool,
+}
+
+impl Family {
+    /// Reads what [`Swarm::report`] says of one.
+    fn read(text: &str) -> Self {
+        let counts = text.split_once(": ").and_then(|(_, counts)| counts.split_once(" connections"));
+        let counts = counts.and_then(|(counts, _)| counts.split_once(" of "));
+        let number = |text: &str| text.parse::<u64>().ok();
+        let is_whole =
+            counts.is_some_and(|(opened, wanted)| number(opened).is_some() && number(opened) >= number(wanted));
+        Self { text: text.to_owned(), is_whole }
+    }
+}
+
 /// The attackers, seen from outside.
 pub struct Attackers {
     child: Child,
@@ -45,14 +66,14 @@ impl Attackers {
         self.child.try_wait()
     }
 
-    /// What they say in the end, a line for each family.
-    pub fn report(mut self) -> io::Result<Vec<String>> {
+    /// What became of each family.
+    pub fn report(mut self) -> io::Result<Vec<Family>> {
         let mut text = String::new();
         if let Some(stdout) = &mut self.child.stdout {
             stdout.read_to_string(&mut text)?;
         }
         match self.child.wait()?.success() {
-            true => Ok(text.lines().map(str::to_owned).collect()),
+            true => Ok(text.lines().map(Family::read).collect()),
             false => Err(io::Error::other("the attackers failed")),
         }
     }
@@ -84,4 +105,18 @@ fn end_with_the_parent() -> io::Result<()> {
         process::exit(1);
     };
     thread::Builder::new().name("watch the parent".into()).spawn(watch).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_is_whole_with_all_its_connections() {
+        let is_whole = |text| Family::read(text).is_whole;
+        assert!(is_whole("idle: 5000 of 5000 connections, 1 open at the end"));
+        assert!(is_whole("a: 21 of 20 connections, and those anew"));
+        assert!(!is_whole("idle: 999 of 5000 connections, 999 open at the end"));
+        assert!(!is_whole("idle: no connections"));
+    }
 }

@@ -173,6 +173,9 @@ impl Crowd {
                 return Ok(());
             }
             for client in self.clients.iter_mut().filter(|client| !client.broken) {
+                if matches!(phase, Phase::Silent | Phase::Over) {
+                    client.fall_silent(now, &mut self.outcome.during);
+                }
                 let done = client.send_due(now, phase);
                 note(&mut self.outcome.errors, client, done);
             }
@@ -199,12 +202,19 @@ fn note(errors: &mut Vec<String>, client: &mut Client, done: Result<(), String>)
 }
 
 impl Client {
+    /// Sends nothing more. What is held up still will not be sent, but how long it has waited counts: a stall that
+    /// lasts until the end would be seen by one request of each client otherwise.
+    fn fall_silent(&mut self, now: Instant, during: &mut Latencies) {
+        self.next = now + self.every;
+        for (since, phase) in self.held_up.drain(..) {
+            if self.counts && phase == Phase::During {
+                during.saturating_record(now.saturating_duration_since(since).as_nanos() as u64);
+            }
+        }
+    }
+
     /// Sends what is due, or notes that it was due.
     fn send_due(&mut self, now: Instant, phase: Phase) -> Result<(), String> {
-        if matches!(phase, Phase::Silent | Phase::Over) {
-            self.next = now + self.every;
-            self.held_up.clear();
-        }
         while self.next <= now {
             match self.awaited {
                 Some(_) => self.held_up.push_back((self.next, phase)),
@@ -275,5 +285,33 @@ impl Client {
             Some(line) if !line.is_empty() => format!("answered {}", String::from_utf8_lossy(line)),
             _ => "closed by the server".into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn what_a_stall_holds_up_counts_though_it_lasts_until_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut crowd = Crowd::connect(address, 1, Arc::new(AtomicU8::new(Phase::During as u8))).expect("connected");
+        let start = crowd.clients[0].next;
+        // Nobody answers: the first request is under way, the others are held up.
+        for client in &mut crowd.clients {
+            client.next = start;
+            client.send_due(start, Phase::During).expect("sent");
+            client.send_due(start + 10 * EVERY, Phase::During).expect("held up");
+            client.fall_silent(start + 20 * EVERY, &mut crowd.outcome.during);
+        }
+        let during = &crowd.outcome.during;
+        // Not those of the polite one, which are not measured.
+        assert_eq!(during.len(), 10 * CLIENTS as u64);
+        assert!(Duration::from_nanos(during.min()) >= 10 * EVERY - EVERY / 10, "{}", during.min());
+        assert!(Duration::from_nanos(during.max()) >= 19 * EVERY - EVERY / 10, "{}", during.max());
+        assert!(crowd.clients.iter().all(|client| client.held_up.is_empty()));
     }
 }

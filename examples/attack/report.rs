@@ -15,7 +15,7 @@ const COMPLAINTS: usize = 3;
 pub fn details(attack: &Attack, summary: &Summary, shown: Option<&Round>) -> String {
     let mut lines = vec![format!("{}: {}", attack.name, attack.about)];
     if let Some(round) = shown {
-        lines.extend(round.attackers.iter().map(|line| format!("  attackers   {line}")));
+        lines.extend(round.attackers.iter().map(|family| format!("  attackers   {}", family.text)));
         let (before, after) = (&round.numbers_before, &round.numbers_after);
         for (title, family) in
             [("closed", "closed"), ("evicted", "evictions"), ("paused", "pauses"), ("waited", "block_waits")]

@@ -4,7 +4,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::attackers::{Attackers, Orders};
+use crate::attackers::{Attackers, Family, Orders};
 use crate::attacks::Attack;
 use crate::good::{GoodClients, Latencies, Phase};
 use crate::numbers::{Numbers, Reader, try_normal_request};
@@ -19,7 +19,7 @@ const SAMPLE: Duration = Duration::from_millis(10);
 /// Between two looks at its descriptors and its own numbers.
 const SAMPLE_NUMBERS: Duration = Duration::from_millis(500);
 /// What an attack leaves behind must be gone by then.
-const SETTLE: Duration = Duration::from_secs(6);
+pub const SETTLE: Duration = Duration::from_secs(6);
 /// Attackers that have not ended so long after their time are stuck.
 const OVERTIME: Duration = Duration::from_secs(10);
 
@@ -64,7 +64,7 @@ pub struct Round {
     pub works: Result<(), String>,
     pub numbers_before: Numbers,
     pub numbers_after: Numbers,
-    pub attackers: Vec<String>,
+    pub attackers: Vec<Family>,
     pub complaints: Vec<String>,
 }
 
@@ -115,11 +115,12 @@ impl Watch<'_> {
         loop {
             let found = (process::descriptors(self.target.pid)?, self.reader.read()?);
             let elapsed = start.elapsed();
-            if found.0 <= descriptors && found.1.blocks_are_back(before) {
-                return Ok((Some(elapsed), found.0, found.1));
-            }
+            // A look that took so long itself has seen them too late.
             if elapsed > SETTLE {
                 return Ok((None, found.0, found.1));
+            }
+            if found.0 <= descriptors && found.1.blocks_are_back(before) {
+                return Ok((Some(elapsed), found.0, found.1));
             }
             self.progress.check()?;
             thread::sleep(SAMPLE * 5);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::attacks::Attack;
 use crate::good::Latencies;
-use crate::round::Round;
+use crate::round::{Round, SETTLE};
 
 /// The good clients may wait so much longer than in the calm, or so long in any case.
 const SLOWER: u32 = 5;
@@ -108,18 +108,28 @@ impl Summary {
             let what = format!("filled {:.0} % of the ceiling, at least {:.0} %", filled * 100.0, share * 100.0);
             check(filled >= share, what);
         }
+        let mut families = rounds.iter().flat_map(|round| &round.attackers);
+        if whole && let Some(family) = families.find(|family| !family.is_whole) {
+            let name = family.text.split(':').next().unwrap_or_default();
+            check(false, format!("the attackers {name} came to all their connections (`ulimit -n` may stop them)"));
+        }
         let limit = (self.calm.p99 * SLOWER).max(SLOW);
         let (p99, limit_text) = (milliseconds(self.during.p99), milliseconds(limit));
         check(self.during.p99 <= limit, format!("good clients' p99 {p99} ms, at most {limit_text} ms"));
         check(self.cpu_at_rest < REST, format!("CPU at rest {:.1} %, below 1 %", self.cpu_at_rest * 100.0));
+        // In each round: what the first one leaves behind is there before the second.
+        let leak = rounds.iter().find(|round| round.descriptors_after > round.descriptors_before);
         let [before, _, after] = self.descriptors;
-        check(after <= before, format!("descriptors {after} afterwards, {before} before"));
+        let (before, after) = leak.map_or((before, after), |round| (round.descriptors_before, round.descriptors_after));
+        check(leak.is_none(), format!("descriptors {after} afterwards, {before} before"));
         let [before, _, after] = self.blocks;
         let back = rounds.iter().all(|round| round.blocks_are_back);
         check(back, format!("blocks {after} in use afterwards, {before} before"));
         let errors: Vec<_> = rounds.iter().flat_map(|round| &round.good_errors).collect();
         let first = errors.first().map(|error| format!(", such as: {error}")).unwrap_or_default();
         check(errors.is_empty(), format!("errors of good clients: {}{first}", errors.len()));
+        let settled = self.settled.map_or(format!("more than {SETTLE:?}"), |time| format!("{time:.1?}"));
+        check(self.settled.is_some(), format!("descriptors and blocks were back after {settled}, at most {SETTLE:?}"));
         let failure = rounds.iter().find_map(|round| round.works.as_ref().err());
         let works = failure.map_or("a normal request works afterwards".into(), |error| {
             format!("a normal request works afterwards: {error}")

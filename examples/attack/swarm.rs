@@ -131,8 +131,9 @@ impl Swarm {
         self.crowds.iter().map(|crowd| {
             let Crowd { family, open, opened, refused, ended_by_server, sent, read, .. } = crowd;
             let (sent, read) = (*sent as f64 / f64::from(1 << 20), *read as f64 / f64::from(1 << 20));
+            let wanted = family.total.unwrap_or(family.connections);
             format!(
-                "{}: {opened} connections, {open} open at the end, {ended_by_server} ended by the server, {refused} \
+                "{}: {opened} of {wanted} connections, {open} open at the end, {ended_by_server} ended by the server, {refused} \
                  refused; {sent:.1} MiB sent, {read:.1} MiB read",
                 family.name
             )
