@@ -42,8 +42,8 @@ pub struct Args {
     /// Only check that the servers answer right
     #[arg(long)]
     pub check: bool,
-    /// Where RESULTS.md and the charts go; by default only a whole comparison is written, to benches/, of five rounds of
-    /// half a second at least and with system calls
+    /// Where RESULTS.md and the charts go; by default only a whole comparison is written, to benches/, of five rounds
+    /// of half a second at least and with system calls
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// The load generator: this crate's example `load`
