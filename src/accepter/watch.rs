@@ -1,4 +1,4 @@
-//! When the accepter may sleep: what it waits for, and who wakes it.
+//! When the accepter may sleep: what it waits for, and what wakes it.
 
 use std::sync::Arc;
 use std::time::Instant;

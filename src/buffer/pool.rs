@@ -41,7 +41,7 @@ impl SharedPool {
         &self.tiers
     }
 
-    /// Who waits for a block of this pool.
+    /// Those that wait for a block of this pool.
     pub fn line(&self) -> &Arc<Line> {
         &self.line
     }
@@ -53,7 +53,7 @@ impl SharedPool {
     }
 
     /// The tiers from which a block for `wanted` bytes may come, the best first: those that hold them, smallest first;
-    /// then smaller ones, as long as there may be so many segments.
+    /// then smaller ones, as long as there may be that many segments.
     pub(super) fn tiers_for(&self, wanted: usize, segments_left: usize) -> impl Iterator<Item = usize> + use<> {
         let fitting = self.tier_for(wanted).unwrap_or(TIERS - 1);
         let affordable =

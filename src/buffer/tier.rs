@@ -90,13 +90,13 @@ impl Tier {
     pub(super) fn came_back(&self, kept: bool) {
         self.in_use.fetch_sub(1, Relaxed);
         if kept {
-            // Whoever sees this sees the line above: see `all_home`.
+            // A thread that sees this sees the line above: see `all_home`.
             self.kept.fetch_sub(1, Release);
         }
     }
 
-    /// The way home, from a block's `Drop`, on any thread: its memory goes to the shared list, and whoever stands in
-    /// line is told.
+    /// The way home, from a block's `Drop`, on any thread: its memory goes to the shared list, and those that
+    /// stand in line are told.
     pub(super) fn put_free(&self, bytes: Box<[u8]>) {
         let full = self.free.push(bytes);
         debug_assert!(full.is_ok(), "more blocks came home than were made");

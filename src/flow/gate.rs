@@ -86,8 +86,8 @@ struct Shared {
     /// All that had come in when the gate closed. Nothing comes in while it is closed.
     entered_items: AtomicU64,
     entered_bytes: AtomicU64,
-    /// How often it was opened and closed: odd while it is closed. Who opens it says which closing is meant, because
-    /// meanwhile somebody else may have opened that, and the gate may be closed again, with more behind it.
+    /// How often it was opened and closed: odd while it is closed. A thread that opens it says which closing it means,
+    /// because meanwhile another may have opened that, and the gate may be closed again, with more behind it.
     turns: AtomicU64,
 }
 
@@ -166,8 +166,8 @@ impl Gate {
         difference(self.entered, self.shared.left())
     }
 
-    /// Says how much has come in, closes, **then** looks once more at what has left: whoever leaves after that look
-    /// finds the gate closed, and opens it.
+    /// Says how much has come in, closes, **then** looks once more at what has left: an item that leaves after that
+    /// look finds the gate closed, and opens it.
     fn close(&self) {
         self.shared.entered_items.store(self.entered.items, SeqCst);
         self.shared.entered_bytes.store(self.entered.bytes, SeqCst);

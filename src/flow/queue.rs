@@ -67,7 +67,7 @@ impl<T> Queue<T> {
         state.items.push_back(item);
         state.high_water = state.high_water.max(state.items.len());
         drop(state);
-        // One atomic load while nobody sleeps: whoever takes looks here before it does.
+        // One atomic load while no thread sleeps: one that takes looks here before it sleeps.
         self.arrived.notify_all();
         Ok(())
     }
@@ -88,7 +88,7 @@ impl<T> Queue<T> {
                 _ if waited => return Taken::Nothing,
                 None => self.arrived.wait(&mut state),
                 Some(longest) => {
-                    // Whatever woke it, it has waited: who asks with a limit has something else to do, too.
+                    // Whatever woke it, it has waited: a thread that asks with a limit has something else to do, too.
                     let _ = self.arrived.wait_for(&mut state, longest);
                     waited = true;
                 }

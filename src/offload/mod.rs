@@ -23,9 +23,9 @@ use crate::protocol::{Message, Protocol};
 
 use jobs::{Job, Jobs};
 
-/// So many new jobs are announced before the end of the cycle, too: threads on other cores have begun by then.
+/// This many new jobs are announced before the end of the cycle, so that threads on other cores begin meanwhile.
 const BURST: usize = 32;
-/// So many threads, or places in the queue, are taken for a mistake.
+/// This many threads, or places in the queue, are taken for a mistake.
 const THREADS_MAX: usize = 1 << 16;
 const QUEUE_MAX: usize = 1 << 28;
 

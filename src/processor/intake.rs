@@ -60,7 +60,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Refuses a newcomer where that is configured; otherwise those who are too many wait in the backlog.
+    /// Refuses a newcomer where that is configured; otherwise those that are too many wait in the backlog.
     fn refuse_if_crowded(&mut self, slot: u32, address: IpAddr) {
         let Err(excess) = self.links.crowd.add(address) else { return };
         let admission = &self.settings.admission;
@@ -96,7 +96,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.segments.room() >= QUEUED_SEGMENTS
     }
 
-    /// Takes what workers and proxies have written, and asks the user again if somebody said so.
+    /// Takes what workers and proxies have written, and asks the user again if a thread said so.
     pub(super) fn take_outbound(&mut self) {
         if self.links.outbox.has_work() {
             self.take_answers();

@@ -54,7 +54,7 @@ const OVERDUE_MAX: Duration = Duration::from_millis(50);
 pub(super) struct Laws {
     /// There was work left: the next select must not sleep.
     busy: bool,
-    /// Somebody waited for memory: the next select must not sleep longer than a famine may last.
+    /// A connection waited for memory: the next select must not sleep longer than a famine may last.
     hungry: bool,
     last: Option<Instant>,
     clocks: Vec<Clock>,
@@ -138,7 +138,8 @@ impl Laws {
         }
     }
 
-    /// LAW memory: whoever is paused because too much waits for its peer is not decoded; nor is whoever ends.
+    /// LAW memory: a connection that is paused because too much waits for its peer is not decoded; nor is one that
+    /// ends.
     fn check_pauses(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
         if let Some(id) = self.held_up.iter().find(|id| scene.spoke.contains(id)) {
             return Err(("memory", format!("{id} was paused and was decoded all the same")));
@@ -388,7 +389,7 @@ impl Whole<'_> {
     }
 }
 
-/// LAW home: nothing is in use any more once everybody has gone.
+/// LAW home: nothing is in use any more once all connections have gone.
 pub(super) fn check_home(station: &Station<SimSocket>) -> Result<(), Breach> {
     let Station { inbound, outbox, reserve, .. } = station;
     let away = |pool: &SharedPool| pool.tiers().iter().map(|tier| tier.in_use()).collect::<Vec<_>>();

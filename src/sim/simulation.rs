@@ -203,7 +203,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         }
     }
 
-    /// Who does the next thing: anybody who can, and soon whoever could all the time.
+    /// Which processor has the next turn: any that can, and soon one that could all the time.
     fn next_in_turn(&mut self) -> Option<usize> {
         let able: Vec<_> = (0..self.seats.len()).filter(|number| self.seats[*number].is_able(&self.network)).collect();
         let overdue = able.iter().find(|number| self.seats[**number].passed_over >= PASSED_OVER_MAX);
@@ -228,7 +228,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         Ok(())
     }
 
-    /// The accepter, which has no thread here, ends when the server goes down, whoever has asked for that.
+    /// The accepter, which has no thread here, ends when the server goes down, whatever asked for that.
     fn end_accepting(&self) {
         let dealer = &self.shared.dealer;
         if !dealer.handovers().iter().all(|handover| handover.is_finished()) {
