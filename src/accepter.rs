@@ -35,8 +35,8 @@ const WAKER: Token = Token(1);
 /// twice as many each time that there were more: one is mostly all there is, and to ask for another in vain is not
 /// cheap.
 const TURN: usize = 64;
-/// Connections in a row that failed before they were accepted; after so many something else must be wrong. Less than a
-/// turn.
+/// Connections in a row that failed before they were accepted; after this many something else must be wrong. Less than
+/// a turn.
 const FAILURES_MAX: usize = 32;
 
 /// Where the accepter sleeps: the listener and its poll. Made first, because others need its [`WakeFlag`].

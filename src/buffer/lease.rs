@@ -54,7 +54,7 @@ impl Source {
             From::Shared { pool, reserve, standing } => {
                 let take = || pool.tiers_for(wanted, segments_left).find_map(|tier| pool.tiers()[tier].lease());
                 let line = pool.line();
-                // Whoever is not in the line must not take a block from those who are.
+                // A thread that is not in the line must not take a block from those that are.
                 if !*standing
                     && !line.has_encoders()
                     && let Some(block) = take()

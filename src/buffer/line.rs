@@ -109,7 +109,7 @@ impl Line {
                 announced = true;
                 self.waits.fetch_add(1, SeqCst);
                 self.waiting.store(true, SeqCst);
-                // The processor holds free blocks of its own and is the one who evicts: it has to know.
+                // The processor holds free blocks of its own, and only it evicts: it has to know.
                 self.processor.wake();
             }
             self.changed.wait(&mut state);

@@ -122,7 +122,7 @@ impl Pool {
         if tier < TIERS && self.own[tier].len() < self.own_max[tier] && !self.shared.line.has_encoders() {
             self.own[tier].push(block.at_rest());
         }
-        // Otherwise `Drop` brings it home, which also tells those who wait.
+        // Otherwise `Drop` brings it home, which also tells those that wait.
     }
 
     /// Gives the held back blocks to everyone: someone else waits for one.

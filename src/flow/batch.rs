@@ -29,7 +29,7 @@ impl<const HEAD: usize, const TAG: usize> BatchPool<HEAD, TAG> {
     /// ones now. A `size` of more than 4 GiB is lowered to that.
     pub fn new(size: usize, count: usize) -> Self {
         let size = size.min(SIZE_MAX);
-        // Nobody waits in line here: whoever finds no block asks again when a batch was worked off.
+        // No thread waits in line here: one that finds no block asks again when a batch was worked off.
         let line = Line::new(Arc::new(WakeFlag::never_asleep()));
         Self { tier: Tier::new(TierConfig { size, count }, 0, line) }
     }

@@ -60,7 +60,7 @@ impl GateLimits {
 /// (0..4).for_each(|_| gate.enter(10));
 /// assert!(!gate.is_open());
 /// assert!(!exit.leave(Level { items: 2, bytes: 20 }), "two are left: not low yet");
-/// assert!(exit.leave(Level { items: 1, bytes: 10 }), "this has opened it: tell those who wait");
+/// assert!(exit.leave(Level { items: 1, bytes: 10 }), "this has opened it: tell those that wait");
 /// assert!(gate.is_open());
 /// ```
 #[derive(Debug)]
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(gate.room(), level(6, 50), "it says what there is room for, also while it is closed");
     }
 
-    /// Who leaves late has judged by the numbers of a closing that is over.
+    /// An item that leaves late has judged by the numbers of a closing that is over.
     #[test]
     fn who_has_seen_one_closing_opens_no_later_one() {
         let (mut gate, exit) = gate(level(2, 1000), level(1, 1000), 1);

@@ -31,7 +31,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         match connection.paused.is_empty() {
             true => self.run.push(slot),
-            // Nobody waits for what is read of those who linger: the others come first.
+            // What is read of connections that linger is not waited for: the others come first.
             false if connection.paused.has(PauseReason::Turn) || connection.lingers() => self.go_on.push(slot),
             false if connection.ending.is_some() => self.run.push(slot),
             false => {}
@@ -174,7 +174,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn user_is_ready(&mut self, slot: u32) -> bool {
         if self.is_behind(slot, LineFor::Ready) {
-            // Not asked: a yes would be for whoever waits.
+            // Not asked: a yes would be for those that wait.
             self.stand_in_line(slot, LineFor::Ready, Wants::AskAgain);
             return false;
         }
@@ -190,7 +190,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     #[cold]
     fn user_is_ready_after_all(&mut self, slot: u32) -> bool {
-        // Whoever resumes between the first no and this flag is seen by the second question.
+        // A `resume` between the first no and this flag is seen by the second question.
         self.links.outbox.wait_for_ready();
         if self.ask_user() {
             return true;

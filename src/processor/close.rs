@@ -29,7 +29,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         let dropped = dropped_because(reason.kind());
         connection.ending = Some(Box::new(Ending { reason, refusal, stage: Stage::Owed, gave_up_replies: false }));
-        // Whoever has gone on talking may do so any time.
+        // A peer that has gone on talking may do so any time.
         connection.flags.said_last &= connection.inbound.buffered() == 0;
         self.release_inbound(slot, dropped);
         self.pause(slot, PauseReason::Closing);

@@ -58,7 +58,7 @@ pub(super) struct Laws {
     hungry: bool,
     last: Option<Instant>,
     clocks: Vec<Clock>,
-    /// Who was held up at the end of the last cycle by what no cycle ends before it reads.
+    /// Connections that were held up at the end of the last cycle by what each cycle reads before it ends.
     held_up: Vec<ConnectionId>,
 }
 
@@ -124,7 +124,7 @@ impl Laws {
             return Err(("liveness", format!("the processor spins: {} cycles without any effect", sleep.idle)));
         }
         let left = scene.waiting > 0 || (scene.outbox.has_work() && scene.overview.takes_outbound);
-        // Whoever waits for a reply while none is owed to anybody is to be looked at in the next cycle.
+        // A connection that waits for a reply while none is owed to any is to be looked at in the next cycle.
         let waits_for_nothing = |connection: &Inspected| {
             let waits = connection.stage.is_none() && connection.paused.has(PauseReason::Owed);
             waits && scene.overview.owed == 0
@@ -380,7 +380,7 @@ impl Whole<'_> {
             let most = config.connections_max;
             return Err(("memory", format!("{live} connections of all processors, and the bound is {most}")));
         }
-        // Whoever has no connection is not remembered.
+        // An address without a connection is not remembered.
         if crowd.len() as u64 > metrics.open {
             let what = format!("{} addresses are counted, of {} connections", crowd.len(), metrics.open);
             return Err(("memory", what));

@@ -168,7 +168,7 @@ impl<'a> Facts<'a> {
             if !grammar::is_token(option) {
                 return Err(malformed("Connection is not a list of tokens"));
             }
-            // Who forwards a request removes what Connection names: naming these makes it another request on the way.
+            // A proxy removes what Connection names: naming these makes it another request on the way.
             if is("host") || is("content-length") || is("transfer-encoding") {
                 return Err(malformed("Connection names a field that the request cannot be read without"));
             }

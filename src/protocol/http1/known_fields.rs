@@ -22,7 +22,7 @@ const PLACES: usize = 8;
 const SECTION_MAX: usize = 1 << 10;
 
 thread_local! {
-    // All zeros: whoever decodes nothing never touches them.
+    // All zeros: a thread that decodes nothing never touches them.
     static KNOWN: RefCell<Known> = const { RefCell::new(Known { entries: [Entry::EMPTY; PLACES], dealt: 0 }) };
 }
 
