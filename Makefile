@@ -14,7 +14,7 @@ sim: ## the simulation; SEED=n runs one seed again, SEEDS=n [FROM=n] runs more a
 	$(if $(SEED),SLUICEGATE_SEED=$(SEED)) $(if $(SEEDS),SLUICEGATE_SEEDS=$(SEEDS)) $(if $(FROM),SLUICEGATE_SEEDS_FROM=$(FROM)) \
 		cargo test --release --test sim -- --nocapture
 
-loom: ## the protocols between threads in every order; PREEMPTIONS=n tries more, TEST=name one of them
+loom: ## the protocols between threads, in every order with few preemptions; PREEMPTIONS=n tries more, TEST=name some
 	$(if $(PREEMPTIONS),LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS)) RUSTFLAGS="--cfg loom -C debug-assertions" \
 		cargo test --release --test loom --target-dir target/loom -- --nocapture $(TEST)
 

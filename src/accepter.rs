@@ -35,8 +35,8 @@ const WAKER: Token = Token(1);
 /// twice as many each time that there were more: one is mostly all there is, and to ask for another in vain is not
 /// cheap.
 const TURN: usize = 64;
-/// Connections in a row that failed before they were accepted; after so many something else must be wrong. Less than a
-/// turn.
+/// Connections in a row that failed before they were accepted; after this many something else must be wrong. Less than
+/// a turn.
 const FAILURES_MAX: usize = 32;
 
 /// Where the accepter sleeps: the listener and its poll. Made first, because others need its [`WakeFlag`].
@@ -73,7 +73,7 @@ pub(crate) struct Accepter {
     listener: TcpListener,
     events: Events,
     watch: Watch<Socket>,
-    /// Those of the processors, by number: a connection is counted with whom it is dealt to.
+    /// Those of the processors, by number: a connection is counted with the one that gets it.
     metrics: Box<[Arc<Metrics>]>,
     /// How many peers may wait in the kernel's backlog.
     backlog: usize,
@@ -161,8 +161,8 @@ impl Accepter {
         Outcome::More
     }
 
-    /// The server goes down: whoever is in the backlog was promised a connection. No more than the backlog can hold, or
-    /// peers who keep on coming would hold the shutdown up. Waits while the grace lasts, for room, and for what the
+    /// The server goes down: peers in the backlog were promised a connection. No more than the backlog can hold, or
+    /// peers that keep on coming would hold the shutdown up. Waits while the grace lasts, for room, and for what the
     /// kernel lacks.
     fn accept_rest(&mut self) -> io::Result<()> {
         let mut tried = 0;
@@ -220,7 +220,7 @@ impl Accepter {
         Ok(self.events.iter().any(|event| event.token() == LISTENER && is_peer(event)))
     }
 
-    /// The grace is over, and those who are still in the backlog are reset with the listener. Nobody can tell how many.
+    /// The grace is over, and peers that are still in the backlog are reset with the listener. Nothing says how many.
     fn warn_of_rest(&mut self, why: &str) -> io::Result<()> {
         if self.is_awaited()? {
             log::warn!("the grace is over, and peers in the backlog were not accepted: {why}");

@@ -20,9 +20,9 @@ pub enum EncodeError {
         /// The server's `reply_max`.
         limit: usize,
     },
-    /// An unasked message, or an answer that may not wait, ends with more copied bytes than the pieces hold that it has
-    /// left. It has its place in the queue to the processor for four; each long static or shared part is one, and
-    /// copied bytes are as many as it takes blocks.
+    /// A queued answer that may not wait ([`WriteProxy::send`](crate::WriteProxy::send),
+    /// [`Deferred::try_send`](crate::Deferred::try_send)) has at most four pieces: one for each static or shared part
+    /// of 4 KiB or more, and one for each block of copied bytes. These bytes do not fit what is left.
     TooManyPieces {
         /// How many bytes were still to be placed.
         wanted: usize,

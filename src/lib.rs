@@ -2,9 +2,10 @@
 //!
 //! An accepter thread hands sockets to a processor thread. The processor sleeps in one selector and does everything
 //! else in one cycle of fixed order: it reads, cuts messages out of the bytes, lends each to your [`MessageProcessor`],
-//! and writes the answers. Every byte that a peer can make the server hold has a place that was counted at start; the
-//! sum is printed ([`MemoryCeiling`]) and never exceeded. A full place pushes back through TCP to the peer who fills
-//! it, and nothing that was accepted is lost.
+//! and writes the answers. All memory that peers can make the server hold is counted at start; the sum is logged
+//! ([`MemoryCeiling`]) and never exceeded. When a queue or a pool is full the server stops reading, and TCP makes the
+//! peer that fills it wait. A message that was handed over is never silently forgotten, and whatever is dropped is
+//! counted with its [reason](DropReason).
 //!
 //! # A server
 //!
@@ -23,8 +24,8 @@
 //! Where one processor is not enough, [`Builder::processors`] makes several behind the same accepter, and
 //! [`Server::serve_with`] a closure for each.
 //!
-//! The closure runs on the processor thread and must not block. What takes long goes to [`Workers`], or is answered
-//! later through [`Reply::defer`].
+//! The closure runs on the processor thread and must not block. A closure that blocks runs on [`Workers`]
+//! ([`Server::serve_on`]); an answer that takes long is given later through [`Reply::defer`].
 //!
 //! # The layers
 //!
@@ -33,15 +34,17 @@
 //!
 //! - **Server.** [`Server`] and [`Builder`] check a [`Config`] and start the threads; [`Running`] is the handle to
 //!   them: numbers, shutdown, a [`WriteProxy`].
-//! - **Your code.** [`MessageProcessor`] is the one page to read. A [`Message`] is lent for the length of the call and
-//!   can be made your own; a [`Reply`] answers now, a [`Deferred`] later from any thread, a [`WriteProxy`] unasked.
+//! - **Your code.** [`MessageProcessor`] is the one page to read. A [`Message`] is lent for the length of the call, and
+//!   [`Message::into_owned`] makes it your own; a [`Reply`] answers now, a [`Deferred`] later from any thread, a
+//!   [`WriteProxy`] unasked.
 //! - **Protocols.** [`http1`] and [`LengthPrefixed`] are built in. Both are written against the public traits
 //!   [`Protocol`] and [`Encode`], sans-IO, and so is yours.
 //! - **Memory.** [`Outbound`] is where answers are written; [`TierConfig`] says how many blocks of which size there
 //!   are.
 //! - **Flow.** [`flow`] has what stands between a processor and threads of your own: a gate, a bounded queue, batches.
-//! - **The seam.** [`Selector`] is what the processor needs of the operating system. The simulator (feature `sim`) puts
-//!   another one there, with bytes in any pieces, resets, slow peers and jumps of the clock from a seed.
+//! - **The seam.** [`Selector`] is what the processor needs of the operating system. You cannot plug in your own; it is
+//!   public because the simulator (feature `sim`) implements it, with bytes in any pieces, resets, slow peers and jumps
+//!   of the clock from a seed.
 //!
 //! # Tests of your own
 //!
@@ -49,7 +52,7 @@
 //! [`Outbound::detached`] takes what it encodes. A [`MessageProcessor`] is tested in a simulation, with your protocol,
 //! in one thread and without waiting: the module `sim`, which the feature `sim` turns on.
 //!
-//! ARCHITECTURE.md in the repository tells the whole design.
+//! ARCHITECTURE.md in the repository describes the whole design, and has a glossary.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -11,7 +11,13 @@ use crate::protocol::{Message, Peer, Protocol};
 ///
 /// This is the one page to read. All methods run on the processor thread, so a processor needs no locks of its own and
 /// must not block: what takes long belongs on [`Workers`](crate::Workers), or is answered later through
-/// [`Reply::defer`]. A panic in any of them is caught and logged; the server lives.
+/// [`Reply::defer`].
+///
+/// A panic in any of them is caught, logged and counted, and the server goes on. In [`process`](Self::process) it
+/// refuses the connection (HTTP: 500); in [`ready`](Self::ready) it counts as `true`, in
+/// [`cycle_end`](Self::cycle_end) as `None`, and in [`opened`](Self::opened) or [`when_full`](Self::when_full) as
+/// [`WhenFull::PauseReads`]. A panic in `Drop` is not caught: it comes when the server ends, and
+/// [`Running::join`](crate::Running::join) then returns an error.
 ///
 /// A closure `FnMut(Message<'_, P>, Reply<'_, P>)` is a processor too.
 ///
@@ -28,12 +34,13 @@ use crate::protocol::{Message, Peer, Protocol};
 /// }
 /// ```
 pub trait MessageProcessor<P: Protocol>: Send {
-    /// Handles one message. Say through `reply` what becomes of it: an answer now, later, or none.
+    /// Handles one message. What becomes of it is said through `reply`: an answer now, later, or none.
     ///
     /// A `reply` that is dropped unused refuses the connection (HTTP: 500).
     fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>);
 
-    /// Called once, before the first connection. Keep a clone of `proxy` to write unasked or from other threads.
+    /// Called once, before the first connection. Keep a clone of `proxy` to write without a request or from other
+    /// threads.
     fn started(&mut self, proxy: &WriteProxy<P>) {
         let _ = proxy;
     }
@@ -62,9 +69,9 @@ pub trait MessageProcessor<P: Protocol>: Send {
         true
     }
 
-    /// Runs last in every cycle; `now` is the time of that cycle. Returns when it wants to run again at the latest (a
-    /// batch that lingers, a message every second), or `None`: with whatever happens next. What it asked for before
-    /// does not count any more. A time that has passed has it run again at once.
+    /// Runs last in every cycle; `now` is the time of that cycle. Returns when it has to run again at the latest (to
+    /// send a batch that waits, or a message every second), or `None`: when anything else happens. A new time replaces
+    /// the one before. With a time that has passed it runs again at once.
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
         let _ = now;
         None

@@ -45,7 +45,7 @@ impl Counter {
 }
 
 impl Metrics {
-    /// An answer, or an unasked message, of so many bytes found its connection gone: noticed by any thread.
+    /// An answer, or an unasked message, of this many bytes found its connection gone: noticed by any thread.
     pub(crate) fn count_stale(&self, bytes: usize) {
         self.messages_dropped[DropReason::Stale as usize].add_shared(1);
         self.bytes_dropped[DropReason::Stale as usize].add_shared(bytes);

@@ -45,11 +45,11 @@ counted_enum! {
         User => "user",
         /// The peer broke the protocol.
         Protocol => "protocol",
-        /// Nothing was said for the idle timeout.
+        /// Nothing was said for `timeouts.idle`.
         Idle => "idle",
         /// A message took longer than its deadline.
         TooSlow => "too_slow",
-        /// The peer read nothing for the write timeout.
+        /// The peer took none of its answers for `timeouts.write_stall`.
         WriteStalled => "write_stalled",
         /// A reply that was owed did not come in time.
         ReplyTimeout => "reply_timeout",

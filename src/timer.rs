@@ -98,7 +98,7 @@ impl Wheel {
     /// tick: that is why a loop over [`pop_expired`](Self::pop_expired) ends although it sets what it pops.
     ///
     /// # Panics
-    /// When the wheel was not made for so many slots.
+    /// When the wheel was not made for that many slots.
     pub fn set(&mut self, slot: u32, due: Instant) {
         let index = slot as usize;
         assert!(index < self.slots, "slot {slot} in a wheel of {}", self.slots);

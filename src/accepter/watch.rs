@@ -1,4 +1,4 @@
-//! When the accepter may sleep: what it waits for, and who wakes it.
+//! When the accepter may sleep: what it waits for, and what wakes it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,7 +42,7 @@ impl<K> Watch<K> {
         if !matches!(awaited, Awaited::Peer) {
             self.dealer.wait_for_room();
         }
-        // Asked after both flags are set: from here on, whoever changes the answer also wakes us.
+        // Asked after both flags are set: from here on, a thread that changes the answer also wakes us.
         !self.has_come(awaited)
     }
 

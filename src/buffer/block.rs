@@ -1,4 +1,4 @@
-//! One piece of pooled memory, owned by whoever holds it.
+//! One piece of pooled memory, owned by its holder.
 
 use std::fmt;
 use std::mem;
@@ -17,7 +17,7 @@ pub struct Block {
     held: Held,
 }
 
-/// Who holds a block.
+/// What holds a block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Held {
     InUse,

@@ -1,4 +1,4 @@
-//! From where an encoder gets its blocks: who may wait, and what the last resort is.
+//! From where an encoder gets its blocks: which may wait, and what the last resort is.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ impl Source {
             From::Shared { pool, reserve, standing } => {
                 let take = || pool.tiers_for(wanted, segments_left).find_map(|tier| pool.tiers()[tier].lease());
                 let line = pool.line();
-                // Whoever is not in the line must not take a block from those who are.
+                // A thread that is not in the line must not take a block from those that are.
                 if !*standing
                     && !line.has_encoders()
                     && let Some(block) = take()
@@ -156,7 +156,7 @@ impl Drop for Source {
     }
 }
 
-/// How many bytes so many blocks of the pool hold at most: the largest of those that there are.
+/// How many bytes `blocks` blocks of the pool hold at most: the largest of those that there are.
 pub(super) fn most_in(pool: &SharedPool, blocks: usize) -> usize {
     let mut left = blocks;
     let largest_first = pool.tiers().iter().rev();

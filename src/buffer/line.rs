@@ -1,4 +1,4 @@
-//! Who waits for a block of a pool, and how they hear that one came home.
+//! Threads that wait for a block of a pool, and how they hear that one came home.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use crate::sync::{Condvar, Mutex};
 use crate::wake::WakeFlag;
 
-/// The line of those who wait for a block.
+/// The line of those that wait for a block.
 ///
 /// No processor's thread ever stands here, of whatever server. That of the pool only says that it wants to be told
 /// ([`tell_processor`](Self::tell_processor)) and goes on with other connections. Encoders on other threads stand in
@@ -109,7 +109,7 @@ impl Line {
                 announced = true;
                 self.waits.fetch_add(1, SeqCst);
                 self.waiting.store(true, SeqCst);
-                // The processor holds free blocks of its own and is the one who evicts: it has to know.
+                // The processor holds free blocks of its own, and only it evicts: it has to know.
                 self.processor.wake();
             }
             self.changed.wait(&mut state);

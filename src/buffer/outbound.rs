@@ -139,7 +139,7 @@ impl Outbound {
         self.segments.iter().flat_map(|segment| segment.bytes().iter().copied()).collect()
     }
 
-    /// True if so many bytes at the end of an answer are worth being written from where they lie
+    /// True if this many bytes at the end of an answer are worth being written from where they lie
     /// ([`Encode::encode_head`](crate::Encode::encode_head)).
     #[inline]
     pub fn is_large(&self, bytes: usize) -> bool {
@@ -153,7 +153,8 @@ impl Outbound {
         self.answer.expected = self.answer.copied.saturating_add(bytes);
     }
 
-    /// Copies `bytes` behind what was written.
+    /// Copies `bytes` behind what was written. An answer with more copied bytes than
+    /// [`Config::reply_max`](crate::Config::reply_max) fails as a whole.
     pub fn put(&mut self, mut bytes: &[u8]) {
         if self.answer.failure.is_some() {
             return;
@@ -233,7 +234,8 @@ impl Outbound {
         *self.date.line_of(self.clock.unix_seconds())
     }
 
-    /// Leaves `N` bytes for a prefix that is known only once the rest was written.
+    /// Leaves `N` bytes for a prefix that is known only once the rest was written. Up to [`HEADROOM`](crate::HEADROOM)
+    /// bytes always lie in one piece. A longer prefix may not, and is then left as zeros.
     pub fn reserve_prefix<const N: usize>(&mut self) -> Prefix<N> {
         // The prefix has to lie in one piece: start a new block if the last one has too little room.
         let together = self.tail().is_some_and(|block| block.room() >= N);

@@ -41,7 +41,7 @@ impl SharedPool {
         &self.tiers
     }
 
-    /// Who waits for a block of this pool.
+    /// Those that wait for a block of this pool.
     pub fn line(&self) -> &Arc<Line> {
         &self.line
     }
@@ -53,7 +53,7 @@ impl SharedPool {
     }
 
     /// The tiers from which a block for `wanted` bytes may come, the best first: those that hold them, smallest first;
-    /// then smaller ones, as long as there may be so many segments.
+    /// then smaller ones, as long as there may be that many segments.
     pub(super) fn tiers_for(&self, wanted: usize, segments_left: usize) -> impl Iterator<Item = usize> + use<> {
         let fitting = self.tier_for(wanted).unwrap_or(TIERS - 1);
         let affordable =
@@ -122,7 +122,7 @@ impl Pool {
         if tier < TIERS && self.own[tier].len() < self.own_max[tier] && !self.shared.line.has_encoders() {
             self.own[tier].push(block.at_rest());
         }
-        // Otherwise `Drop` brings it home, which also tells those who wait.
+        // Otherwise `Drop` brings it home, which also tells those that wait.
     }
 
     /// Gives the held back blocks to everyone: someone else waits for one.

@@ -1,4 +1,4 @@
-//! What is still to be delivered to peers who do not read: all connections' outbound queues in one counted table.
+//! What is still to be delivered to peers that do not read: all connections' outbound queues in one counted table.
 
 use std::io::IoSlice;
 use std::sync::Arc;

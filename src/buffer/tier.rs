@@ -7,19 +7,21 @@ use super::{Block, HEADROOM, Line};
 use crate::sync::ArrayQueue;
 use crate::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-/// Size and number of the blocks of one tier.
+/// Size and number of the blocks of one tier. In a [`Config`](crate::Config) each tier has larger blocks than the one
+/// before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TierConfig {
-    /// Usable bytes of one block; [`HEADROOM`] bytes come on top.
+    /// Usable bytes of one block, 1 to 1 GiB; [`HEADROOM`] bytes come on top.
     pub size: usize,
-    /// How many blocks may exist.
+    /// How many blocks may exist, 1 to 2^28.
     pub count: usize,
 }
 
 impl TierConfig {
     /// The most memory that this tier can take, in bytes: what the allocator hands out for a block, times the count.
+    /// More than can be counted is `u64::MAX`.
     pub fn memory(self) -> u64 {
-        allocated(self.size + HEADROOM) * self.count as u64
+        allocated(self.size.saturating_add(HEADROOM)).saturating_mul(self.count as u64)
     }
 }
 
@@ -29,8 +31,9 @@ fn allocated(bytes: usize) -> u64 {
     const PAGE: usize = 4096;
     /// From here on glibc maps an allocation on its own.
     const MAPPED: usize = 128 << 10;
-    let bytes = bytes + HEADER;
-    (if bytes >= MAPPED { bytes.next_multiple_of(PAGE) } else { bytes.next_multiple_of(16) }) as u64
+    let bytes = bytes.saturating_add(HEADER);
+    let unit = if bytes >= MAPPED { PAGE } else { 16 };
+    bytes.checked_next_multiple_of(unit).unwrap_or(usize::MAX) as u64
 }
 
 /// The shared home of one tier's blocks. Blocks are made on first need, up to the count, and kept for ever.
@@ -87,13 +90,13 @@ impl Tier {
     pub(super) fn came_back(&self, kept: bool) {
         self.in_use.fetch_sub(1, Relaxed);
         if kept {
-            // Whoever sees this sees the line above: see `all_home`.
+            // A thread that sees this sees the line above: see `all_home`.
             self.kept.fetch_sub(1, Release);
         }
     }
 
-    /// The way home, from a block's `Drop`, on any thread: its memory goes to the shared list, and whoever stands in
-    /// line is told.
+    /// The way home, from a block's `Drop`, on any thread: its memory goes to the shared list, and those that
+    /// stand in line are told.
     pub(super) fn put_free(&self, bytes: Box<[u8]>) {
         let full = self.free.push(bytes);
         debug_assert!(full.is_ok(), "more blocks came home than were made");
@@ -150,5 +153,18 @@ impl Tier {
     /// Blocks that messages of the user's hold.
     pub fn kept(&self) -> usize {
         self.kept.load(Acquire) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_memory_than_can_be_counted_is_the_most_that_can() {
+        let memory = |size, count| TierConfig { size, count }.memory();
+        assert_eq!(memory(4096, 2), 2 * (4096 + HEADROOM as u64 + 16));
+        let all = [memory(usize::MAX, 1), memory(usize::MAX - HEADROOM - 16, 2), memory(1 << 20, usize::MAX)];
+        assert_eq!(all, [u64::MAX; 3]);
     }
 }

@@ -37,7 +37,7 @@ pub enum CloseReason {
         /// How long it had taken, not counting the time it waited for the server.
         elapsed: Duration,
     },
-    /// The peer took none of its answers for this long.
+    /// The peer took none of its answers for this long: [`Timeouts::write_stall`](crate::Timeouts::write_stall).
     WriteStalled {
         /// How long.
         elapsed: Duration,
@@ -46,13 +46,13 @@ pub enum CloseReason {
     },
     /// A reply that was owed did not come in time.
     ReplyTimeout(Duration),
-    /// The message was handled and nobody answered it.
+    /// The message was handled and not answered.
     Unanswered(Unanswered),
     /// There was no room, for a message or for an answer.
     NoRoom {
         /// How many bytes were wanted.
         wanted: usize,
-        /// How many fit at most. `None`: so many would, but all blocks that hold them were in use.
+        /// How many fit at most. `None`: this many would fit, but all blocks that hold them were in use.
         limit: Option<usize>,
     },
     /// Others waited for its block while it received least.

@@ -23,7 +23,7 @@ pub(crate) use table::Table;
 pub use timeouts::Timeouts;
 pub use when_full::WhenFull;
 
-/// The place behind everybody.
+/// The place behind all others.
 pub(crate) const NO_PLACE: u64 = u64::MAX;
 
 /// One connection.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-/// The limits of time of a connection. `Duration::ZERO` switches a limit off, where that is said.
+/// The limits of time of a connection, at most 366 days each. `Duration::ZERO` switches a limit off, where that is
+/// said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Between messages, with nothing owed and nothing undelivered. Zero: off.
+    /// How long nothing may come between messages, with nothing owed and nothing undelivered. Zero: off.
     pub idle: Duration,
     /// For a whole message from its first byte on, plus a second for each [`message_rate`](Self::message_rate) bytes
-    /// that arrived. Stands still while the server is the one who waits. Zero: off.
+    /// that arrived. Stands still while the message waits for the server. Zero: off.
     pub message: Duration,
     /// Bytes that earn a message one more second; and the rate, in bytes a second, that it must have on average from
     /// [`rate_grace`](Self::rate_grace) on. Zero: no bytes earn time, and no rate is asked for.
@@ -16,14 +17,14 @@ pub struct Timeouts {
     /// How long a message may be slower than [`message_rate`](Self::message_rate), from its first byte on. Zero: for as
     /// long as [`message`](Self::message) allows.
     pub rate_grace: Duration,
-    /// Without the peer taking a byte of what waits for it. Zero: off.
+    /// How long the peer may take no byte of what waits for it. Zero: off.
     pub write_stall: Duration,
     /// For a deferred reply. Zero: off.
     pub reply: Duration,
     /// After the last answer, until the peer closes too; what arrives is dropped. Must not be zero: the answer of a
     /// refused request would be lost.
     pub linger: Duration,
-    /// Bytes that are dropped while lingering, at most.
+    /// Bytes that are dropped while lingering, at most. Must not be zero, for the same reason.
     pub linger_bytes: usize,
     /// How long others wait for a block before it is taken from the connection that received least in that time; and
     /// how long answers may stand still once three quarters of the memory for them are in use. Must not be zero.

@@ -1,4 +1,4 @@
-//! What a slow reader brings on its connection.
+//! What happens to the connection of a slow reader.
 
 /// What happens to a connection whose peer takes its answers too slowly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -6,7 +6,7 @@ pub enum WhenFull {
     /// Its messages wait; TCP makes its peer wait, too.
     #[default]
     PauseReads,
-    /// It is closed. One that only has more than its share, because others hold the memory for answers, waits all the
-    /// same.
+    /// It is closed. A connection that is only over its share, because others hold the memory for answers, waits
+    /// instead.
     Close,
 }

@@ -9,22 +9,27 @@ use crate::wake::WakeFlag;
 
 /// Bytes before the user's in the head of a run: how many records, and where its bytes end.
 const COUNTS: usize = 2 * size_of::<u32>();
+/// The most bytes of a block, so that with its headroom each place in it is a `u32`.
+const SIZE_MAX: usize = u32::MAX as usize - HEADROOM;
 
 /// Blocks for batches: made on first need, up to a count, and kept.
 ///
-/// A pool of the user's own. What is slow to be worked off uses up these blocks and none of the server's, so that it
-/// closes the user's gate and nobody else's.
+/// A pool of the user's own. Records that are worked off slowly use up these blocks and none of the server's, so they
+/// close the user's gate and nothing else.
+///
+/// `HEAD` and `TAG` are the bytes of a run's head and of a record's tag (see [`Batch`]). `TAG` is at least 1, and 8 +
+/// `HEAD` + `TAG` at most [`HEADROOM`](crate::HEADROOM); with other numbers [`Batch::append`] does not compile.
 #[derive(Debug, Clone)]
 pub struct BatchPool<const HEAD: usize, const TAG: usize> {
     tier: Arc<Tier>,
 }
 
 impl<const HEAD: usize, const TAG: usize> BatchPool<HEAD, TAG> {
-    /// A pool of `count` blocks of `size` bytes each. Nothing is allocated yet. More than 4 GiB can't be asked for and
-    /// is lowered to it.
+    /// A pool of `count` blocks of `size` bytes each. Blocks are allocated when they are first needed, the list of free
+    /// ones now. A `size` of more than 4 GiB is lowered to that.
     pub fn new(size: usize, count: usize) -> Self {
-        let size = size.min(u32::MAX as usize - HEADROOM);
-        // Nobody waits in line here: whoever finds no block asks again when a batch was worked off.
+        let size = size.min(SIZE_MAX);
+        // No thread waits in line here: one that finds no block asks again when a batch was worked off.
         let line = Line::new(Arc::new(WakeFlag::never_asleep()));
         Self { tier: Tier::new(TierConfig { size, count }, 0, line) }
     }
@@ -51,17 +56,18 @@ impl<const HEAD: usize, const TAG: usize> BatchPool<HEAD, TAG> {
         self.tier.high_water()
     }
 
-    /// The most memory that `count` blocks of `size` bytes take, for the memory ceiling.
+    /// The most memory that `count` blocks of `size` bytes take, for the memory ceiling. A `size` of more than 4 GiB is
+    /// lowered as by [`new`](Self::new).
     pub fn memory(size: usize, count: usize) -> u64 {
-        TierConfig { size, count }.memory()
+        TierConfig { size: size.min(SIZE_MAX), count }.memory()
     }
 }
 
 /// A block with many records: their bytes one behind the other from its front, and what is known of them from its back.
 ///
-/// Records that came in one go are a run. What holds for all of them (whose, since when) is said once, in `HEAD` bytes,
-/// and what differs (how long, a checksum) in `TAG` bytes for each; both are the user's to encode. So a record costs
-/// its bytes and its tag, a run eight bytes and its head, and nothing an allocation of its own. The bytes of all
+/// Records that came together are a run. What holds for all of them (sender, time of arrival) is said once, in `HEAD`
+/// bytes, and what differs (how long, a checksum) in `TAG` bytes for each; both are the user's to encode. So a record
+/// costs its bytes and its tag, a run eight bytes and its head, and nothing an allocation of its own. The bytes of all
 /// records lie together and leave in one write. A batch is an owned value: it moves to another thread, and its block
 /// goes home when it is dropped there.
 ///
@@ -96,7 +102,7 @@ pub struct RunPlace {
     entries: usize,
 }
 
-/// Records of a batch that came in one go.
+/// Records of a batch that came together.
 #[derive(Debug, Clone)]
 pub struct BatchRun<'b, const HEAD: usize, const TAG: usize> {
     /// What holds for all of them.
@@ -375,6 +381,13 @@ mod tests {
         });
         assert_eq!((batch.len(), batch.bytes(), batch.is_empty()), (2, b"".as_slice(), false));
         assert_eq!(listed(&batch, RunPlace::default()), [(vec![], [], [0; 4]), (vec![], [], [0; 4])]);
+    }
+
+    #[test]
+    fn the_memory_of_a_pool_is_that_of_the_blocks_it_would_have() {
+        let memory = BatchPool::<1, 1>::memory;
+        assert_eq!(memory(usize::MAX, 1), memory(SIZE_MAX, 1));
+        assert_eq!(memory(usize::MAX, usize::MAX), u64::MAX);
     }
 
     #[test]

@@ -16,17 +16,17 @@ pub struct Level {
 /// Where a [`Gate`] closes, and where it opens again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GateLimits {
-    /// Neither of the two is exceeded as long as each item enters an open gate, none is over `largest`, and one of that
-    /// size has its place at all.
+    /// The most that may be inside. Holds if you enter only while the gate is open, no item exceeds `largest`, and
+    /// `high` has room for one item of that size.
     pub high: Level,
     /// A closed gate opens when both are at or below this.
     pub low: Level,
-    /// The most bytes that one item can have. The gate closes while one more of that size still has its place.
+    /// The most bytes that one item can have. The gate closes while one more of that size still fits.
     pub largest: u64,
 }
 
 impl GateLimits {
-    /// True if one more item of the largest size finds its place at `level`.
+    /// True if one more item of the largest size fits at `level`.
     #[inline]
     fn admits(&self, level: Level) -> bool {
         level.items < self.high.items && level.bytes.saturating_add(self.largest) <= self.high.bytes
@@ -38,13 +38,14 @@ impl GateLimits {
     }
 }
 
-/// Counts what one thread lets in and others let out, and closes one largest item below the limit.
+/// Counts what one thread lets in and other threads let out, and closes one largest item below the limit.
 ///
 /// A gate with one mark would open for each item that leaves, and the peers would be paused and resumed as often.
 /// Between the two marks it stays as it is.
 ///
-/// The half that lets in is owned by one thread, the processor's, and counts without a locked instruction. The other,
-/// [`GateExit`], is for any thread. Nothing is clamped: an item that leaves and never entered would show.
+/// The `Gate` belongs to one thread, usually the processor's: it lets items in, and counts them without a locked
+/// instruction. The other half, [`GateExit`], is for any thread. Nothing is clamped: an item that leaves and never
+/// entered would show.
 ///
 /// ```
 /// use sluicegate::flow::{Gate, GateLimits, Level};
@@ -59,7 +60,7 @@ impl GateLimits {
 /// (0..4).for_each(|_| gate.enter(10));
 /// assert!(!gate.is_open());
 /// assert!(!exit.leave(Level { items: 2, bytes: 20 }), "two are left: not low yet");
-/// assert!(exit.leave(Level { items: 1, bytes: 10 }), "this has opened it: tell those who wait");
+/// assert!(exit.leave(Level { items: 1, bytes: 10 }), "this has opened it: tell those that wait");
 /// assert!(gate.is_open());
 /// ```
 #[derive(Debug)]
@@ -70,7 +71,7 @@ pub struct Gate {
     shared: Arc<Shared>,
 }
 
-/// Where items leave. Cheap to clone; from any thread.
+/// Where items leave. Cheap to clone; for any thread.
 #[derive(Debug, Clone)]
 pub struct GateExit {
     limits: GateLimits,
@@ -85,8 +86,8 @@ struct Shared {
     /// All that had come in when the gate closed. Nothing comes in while it is closed.
     entered_items: AtomicU64,
     entered_bytes: AtomicU64,
-    /// How often it was opened and closed: odd while it is closed. Who opens it says which closing is meant, because
-    /// meanwhile somebody else may have opened that, and the gate may be closed again, with more behind it.
+    /// How often it was opened and closed: odd while it is closed. A thread that opens it says which closing it means,
+    /// because meanwhile another may have opened that, and the gate may be closed again, with more behind it.
     turns: AtomicU64,
 }
 
@@ -112,8 +113,8 @@ fn is_open(turn: u64) -> bool {
 }
 
 impl Gate {
-    /// An open gate with nothing behind it. Limits that leave no place for even one item make a gate that is closed
-    /// after each item and opens when it has gone.
+    /// An open gate with nothing inside. With limits that have no room for even one item, the gate closes after each
+    /// item, and opens when that has left.
     pub fn new(limits: GateLimits) -> Self {
         Self { limits, entered: Level::default(), shared: Arc::default() }
     }
@@ -129,8 +130,8 @@ impl Gate {
         self.shared.is_open()
     }
 
-    /// Counts one item of `bytes` as in, before it is handed on to whoever counts it as out. Closes the gate if that
-    /// was the last that has its place.
+    /// Counts one item of `bytes` as in, before it is handed on to a thread that counts it as out. Closes the gate if
+    /// no other item may follow. On the thread that owns the gate, as are `enter_all`, `room` and `level`.
     #[inline]
     pub fn enter(&mut self, bytes: usize) {
         self.enter_all(Level { items: 1, bytes: bytes as u64 });
@@ -147,9 +148,9 @@ impl Gate {
         }
     }
 
-    /// So much may come in without another question: as many items, with as many bytes together, find the gate open one
-    /// behind the other. It can only become more, as long as nothing comes in. A gate may be open and have no room left
-    /// by this count: it takes one item of any size, and then closes.
+    /// How much may come in without another question: this many items, with this many bytes together, find the gate
+    /// open one after the other. It can only grow until something comes in. An open gate may have no room by this
+    /// count: it takes one item of any size, and then closes.
     #[inline]
     pub fn room(&self) -> Level {
         let (Level { items, bytes }, GateLimits { high, largest, .. }) = (self.level(), self.limits);
@@ -165,8 +166,8 @@ impl Gate {
         difference(self.entered, self.shared.left())
     }
 
-    /// Says how much has come in, closes, **then** looks once more at what has left: whoever leaves after that look
-    /// finds the gate closed, and opens it.
+    /// Says how much has come in, closes, **then** looks once more at what has left: an item that leaves after that
+    /// look finds the gate closed, and opens it.
     fn close(&self) {
         self.shared.entered_items.store(self.entered.items, SeqCst);
         self.shared.entered_bytes.store(self.entered.bytes, SeqCst);
@@ -178,9 +179,9 @@ impl Gate {
 }
 
 impl GateExit {
-    /// Counts `gone` as out. True if that has opened the gate: then somebody may be waiting for it
-    /// ([`WriteProxy::resume`](crate::WriteProxy::resume)).
-    #[must_use = "whoever opens the gate tells those who wait"]
+    /// Counts `gone` as out. True if that has opened the gate: then connections may wait for it, and
+    /// [`WriteProxy::resume`](crate::WriteProxy::resume) lets them go on.
+    #[must_use = "the thread that opens the gate tells those that wait"]
     pub fn leave(&self, gone: Level) -> bool {
         let Self { limits, shared } = self;
         shared.left_bytes.fetch_add(gone.bytes, SeqCst);
@@ -301,7 +302,7 @@ mod tests {
         assert_eq!(gate.room(), level(6, 50), "it says what there is room for, also while it is closed");
     }
 
-    /// Who leaves late has judged by the numbers of a closing that is over.
+    /// An item that leaves late has judged by the numbers of a closing that is over.
     #[test]
     fn who_has_seen_one_closing_opens_no_later_one() {
         let (mut gate, exit) = gate(level(2, 1000), level(1, 1000), 1);

@@ -4,7 +4,7 @@
 //!   [`MessageProcessor::ready`](crate::MessageProcessor::ready), and TCP tells the peers.
 //! - [`Batch`]: one pooled block with many records in it, so that a record costs no allocation and a thread is handed
 //!   many at a time.
-//! - [`Queue`]: bounded, from one thread to another; who takes may sleep, who puts never waits.
+//! - [`Queue`]: bounded, from one thread to another; taking may sleep, putting never waits.
 //!
 //! All of it is bounded when it is made, knows no socket and no clock, and says how much memory it takes, for a row of
 //! the ceiling ([`Server::count_in`](crate::Server::count_in)).

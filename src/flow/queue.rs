@@ -1,4 +1,4 @@
-//! A bounded queue from one thread to another: who takes may sleep, who puts never waits.
+//! A bounded queue from one thread to another: taking may sleep, putting never waits.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex};
 
-/// First in, first out, with so many places and no more.
+/// First in, first out, with a fixed number of places.
 ///
-/// The lock is held for a push or a pop only. A thread that puts is told at once when the queue is full, and gets its
-/// item back: waiting, dropping or refusing is its own to say.
+/// Its lock is held only for a push or a pop. A thread that puts is told at once when the queue is full, and gets its
+/// item back: it decides whether to wait, to drop or to refuse.
 ///
 /// ```
 /// use sluicegate::flow::{Queue, Taken};
@@ -49,13 +49,13 @@ impl<T> Queue<T> {
     /// An empty queue of `limit` places, all made now. Nothing can be put into one without places.
     ///
     /// # Panics
-    /// So many items have no place in the address space.
+    /// The address space has no room for that many items.
     pub fn new(limit: usize) -> Self {
         let items = VecDeque::with_capacity(limit);
         Self { state: Mutex::new(State { items, closed: false, high_water: 0 }), limit, arrived: Condvar::new() }
     }
 
-    /// Appends an item.
+    /// Appends an item. Never waits for room; takes a lock for a short time, so it is fine on a processor thread.
     ///
     /// # Errors
     /// The queue is full, or was closed; the item comes back.
@@ -67,13 +67,13 @@ impl<T> Queue<T> {
         state.items.push_back(item);
         state.high_water = state.high_water.max(state.items.len());
         drop(state);
-        // One atomic load while nobody sleeps: whoever takes looks here before it does.
+        // One atomic load while no thread sleeps: one that takes looks here before it sleeps.
         self.arrived.notify_all();
         Ok(())
     }
 
     /// Takes the oldest item; sleeps until there is one, for at most `longest` if that is given. With a time of zero it
-    /// only looks.
+    /// only looks. It blocks, so call it on a thread of your own, never on a processor thread.
     pub fn take(&self, longest: Option<Duration>) -> Taken<T> {
         let mut state = self.state.lock();
         let mut waited = longest.is_some_and(|longest| longest.is_zero());
@@ -88,7 +88,7 @@ impl<T> Queue<T> {
                 _ if waited => return Taken::Nothing,
                 None => self.arrived.wait(&mut state),
                 Some(longest) => {
-                    // Whatever woke it, it has waited: who asks with a limit has something else to do, too.
+                    // Whatever woke it, it has waited: a thread that asks with a limit has something else to do, too.
                     let _ = self.arrived.wait_for(&mut state, longest);
                     waited = true;
                 }
@@ -129,7 +129,7 @@ impl<T> Queue<T> {
 
     /// Bytes that a queue of `limit` places takes, without what its items hold, for the memory ceiling.
     pub fn memory(limit: usize) -> u64 {
-        (limit * size_of::<T>()) as u64
+        (limit as u64).saturating_mul(size_of::<T>() as u64)
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Accepted, Handover};
 pub struct Dealer<K> {
     handovers: Box<[Arc<Handover<K>>]>,
     connections_max: usize,
-    /// Who got the last one.
+    /// The processor that got the last one.
     last: AtomicUsize,
 }
 
@@ -30,7 +30,8 @@ impl<K> Dealer<K> {
         Arc::new(Self { handovers, connections_max, last })
     }
 
-    /// Who is to get the next connection; nobody while there is no room. Room that was found stays, until it is used.
+    /// Which processor gets the next connection; `None` while there is no room. Room that was found stays until it is
+    /// used.
     /// Accepter only.
     pub fn choose(&self) -> Option<usize> {
         if self.live() >= self.connections_max {
@@ -54,7 +55,7 @@ impl<K> Dealer<K> {
         self.handovers.iter().for_each(|handover| handover.wait_for_room());
     }
 
-    /// Hands a connection over to the one who was [chosen](Self::choose). Accepter only.
+    /// Hands a connection over to the one that was [chosen](Self::choose). Accepter only.
     ///
     /// # Errors
     /// Its queue was full after all: the socket comes back.
@@ -98,7 +99,7 @@ mod tests {
         (Dealer::new(handovers.clone(), connections_max), handovers)
     }
 
-    /// Who gets the next one.
+    /// The one that gets the next connection.
     fn deal(dealer: &Dealer<usize>) -> Option<usize> {
         let chosen = dealer.choose()?;
         let address = SocketAddr::from(([127, 0, 0, 1], 1));

@@ -23,9 +23,9 @@ use crate::protocol::{Message, Protocol};
 
 use jobs::{Job, Jobs};
 
-/// So many new jobs are announced before the end of the cycle, too: threads on other cores have begun by then.
+/// This many new jobs are announced before the end of the cycle, so that threads on other cores begin meanwhile.
 const BURST: usize = 32;
-/// So many threads, or places in the queue, are taken for a mistake.
+/// This many threads, or places in the queue, are taken for a mistake.
 const THREADS_MAX: usize = 1 << 16;
 const QUEUE_MAX: usize = 1 << 28;
 
@@ -41,15 +41,17 @@ const QUEUE_MAX: usize = 1 << 28;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workers {
-    /// Threads; at least 1, by default 4. One message at a time runs on each.
+    /// Threads: 1 to 65,535, by default 4. One message at a time runs on each.
     pub threads: usize,
-    /// Messages that may wait for a thread; at least 1, by default 256. With so many waiting, connections are not
-    /// decoded until a thread takes one. Each of them holds a block of the inbound pool.
+    /// Messages that may wait for a thread: at least 1 and fewer than 2^28, by default 256. While the queue is full,
+    /// connections are not decoded until a thread takes a message. Each message holds a block of the inbound pool.
     pub queue: usize,
-    /// Bytes of stack for each thread, by default 2 MiB. They count in the memory ceiling.
+    /// Bytes of stack for each thread, by default 2 MiB. They count in the memory ceiling. Not checked by
+    /// [`validate`](Self::validate): it has to be enough for the closure.
     pub stack_size: usize,
     /// How long the end of the server waits for threads that are still in the user's closure, or in the end of what
-    /// that holds, by default 5 s. Those that need longer are left behind, and the log says how many.
+    /// that holds, by default 5 s. Those that need longer are left behind, and the log says how many. Zero: it does not
+    /// wait.
     pub join_timeout: Duration,
 }
 
@@ -60,7 +62,7 @@ impl Default for Workers {
 }
 
 impl Workers {
-    /// So many threads and so many places to wait; everything else as by default.
+    /// This many threads, and this many messages that may wait; otherwise default.
     pub fn new(threads: usize, queue: usize) -> Self {
         Self { threads, queue, ..Self::default() }
     }
@@ -68,7 +70,7 @@ impl Workers {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// There is no thread, or no place to wait, or more of them than anybody could use: the error names which.
+    /// There are no threads, or no message could wait, or there are too many of either: the error names which.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |setting, what| Err(ConfigError::new(setting, what));
         match (self.threads, self.queue) {
@@ -97,12 +99,13 @@ impl Workers {
 /// in which they are given; with one thread, that is the order of the messages.
 ///
 /// A panic in the closure is caught and logged; its message counts as not answered (HTTP: 500), and the thread goes on
-/// with the next one. What the closure shares must therefore bear to be left in the middle, as after any caught panic.
+/// with the next one. What the closure shares must therefore be usable after it was left halfway, as after any caught
+/// panic.
 ///
 /// Threads that sleep are woken at the end of a cycle for all of its messages, or sooner if these are many. A processor
 /// that has an `Offload` inside passes `started`, `ready` and `cycle_end` on, each time. If it never passes `cycle_end`
-/// on, threads are woken for each message, which costs more; if it does so now and then, messages are left lying
-/// meanwhile.
+/// on, threads are woken for each message, which costs more; if it passes it on only sometimes, messages wait until it
+/// does.
 ///
 /// When it is dropped, messages that no thread has begun are given up unanswered, and each thread finishes the one it
 /// is at; [`Workers::join_timeout`] bounds how long the drop waits for that.

@@ -12,8 +12,8 @@ use crate::protocol::{Encode, Protocol};
 /// A reply that is owed: it may wait, and move to another thread, until the answer is known.
 ///
 /// It settles exactly once: by [`send`](Self::send) or [`try_send`](Self::try_send), or unanswered when it is dropped
-/// (HTTP: 500). If its connection has closed meanwhile, the answer reaches nobody, also if the place was taken by a new
-/// connection.
+/// (HTTP: 500). If its connection has closed meanwhile, the answer reaches nobody, even if a new connection has its
+/// slot.
 #[must_use = "a deferred reply that is dropped unsent refuses the connection"]
 pub struct Deferred<P: Protocol> {
     outbox: Arc<Outbox>,
@@ -29,9 +29,9 @@ impl<P: Protocol> Deferred<P> {
         Self { outbox, connection, exchange, ticket, settled: false }
     }
 
-    /// Answers. Encodes on the calling thread, and waits there for room while every outbound block is in use; on a
-    /// processor's thread, of any server, it never waits: without room the connection closes, and the log says so. Who
-    /// answers many there, in [`cycle_end`](crate::MessageProcessor::cycle_end), uses [`try_send`](Self::try_send).
+    /// Answers. Encodes on the calling thread, and waits there for room while every outbound block is in use. On a
+    /// processor's thread, of any server, it never waits: without room the connection closes, and the log says so. To
+    /// answer many there, in [`cycle_end`](crate::MessageProcessor::cycle_end), use [`try_send`](Self::try_send).
     pub fn send<T>(mut self, item: T)
     where
         P: Encode<T>,
@@ -46,8 +46,7 @@ impl<P: Protocol> Deferred<P> {
     /// An answer takes an outbound block of its own, however short it is, until the processor of its connection has
     /// delivered it. So one cycle has room for about as many as there are blocks. The others are tried again in that
     /// processor's next cycle, which comes at once where something was sent, and otherwise when a peer takes what fills
-    /// a block; a thread other than that processor's has to come back by itself. The item is gone: it has to be made
-    /// again.
+    /// a block; other threads have to try again by themselves. The item is gone: it has to be made again.
     ///
     /// `Ok` means that the reply is settled: sent, or, if the item can't be encoded or never fits the blocks that there
     /// are, refused as by [`send`](Self::send).

@@ -10,8 +10,8 @@ const BYTES: u64 = (1 << BYTES_BITS) - 1;
 /// sixteen million apart have the same: then an id that was kept for so long is taken for the newcomer's.
 const MARKS: u64 = (1 << (u64::BITS - BYTES_BITS)) - 1;
 
-/// Undelivered bytes of whoever is in one slot of the connection table: queued there, and on their way. Charged only by
-/// who means that connection, and not one that was there before: both are asked and changed in one step.
+/// Undelivered bytes of the connection in one slot of the table: queued there, and on their way. A charge is for one
+/// connection, and fails if another has the slot now: both are asked and changed in one step.
 #[derive(Debug)]
 pub(super) struct Gauge(AtomicU64);
 
@@ -77,7 +77,7 @@ impl Gauge {
         self.0.fetch_sub(bytes as u64, SeqCst);
     }
 
-    /// Undelivered bytes of whoever is in the slot.
+    /// Undelivered bytes of the connection in the slot.
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn bytes(&self) -> u64 {
         self.0.load(SeqCst) & BYTES

@@ -1,4 +1,4 @@
-//! Which deferred replies are owed, to whom, and since when.
+//! Which deferred replies are owed, to which connection, and since when.
 
 use std::time::Instant;
 

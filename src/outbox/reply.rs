@@ -76,10 +76,10 @@ impl<P: Protocol> Desk<P> {
     }
 }
 
-/// The answer to one message, still to be given. Say one of: [`send`](Self::send) now, [`defer`](Self::defer) for
+/// The answer to one message, still to be given. Use one of: [`send`](Self::send) now, [`defer`](Self::defer) for
 /// later, [`none`](Self::none), [`close`](Self::close).
 ///
-/// Dropped unused, it refuses the connection: a message that was accepted is never silently forgotten (HTTP: 500).
+/// Dropped unused, it refuses the connection (HTTP: 500): a message that was handed over is never silently forgotten.
 #[must_use = "a reply that is dropped unused refuses the connection"]
 pub struct Reply<'a, P: Protocol> {
     connection: ConnectionId,
@@ -131,7 +131,7 @@ impl<P: Protocol> Reply<'_, P> {
         self.desk.outcome = Outcome::Close;
     }
 
-    /// The way to write unasked, to this connection or another, whichever processor has it.
+    /// The way to write without a request, to this connection or another, whichever processor has it.
     pub fn proxy(&self) -> &WriteProxy<P> {
         &self.desk.proxy
     }

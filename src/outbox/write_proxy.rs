@@ -1,4 +1,4 @@
-//! The way out that nobody asked for, from any thread.
+//! The way out without a request, from any thread.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,7 +15,7 @@ use crate::reason::DropReason;
 #[non_exhaustive]
 pub enum SendError {
     /// No room now: the peer takes its messages too slowly, all outbound blocks are in use, or too many messages wait
-    /// for the processor. Try again later, or drop it: which of the two is the caller's to say.
+    /// for the processor. Try again later, or drop the message: the caller decides.
     OutboxFull,
     /// The message can't be encoded; trying again is of no use.
     Encode(EncodeError),
@@ -32,7 +32,8 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
-/// Writes to any connection of the server, whichever processor has it, unasked and from any thread, and never waits.
+/// Writes to any connection of the server, whichever processor has it, without a request and from any thread, and never
+/// waits.
 pub struct WriteProxy<P: Protocol> {
     outboxes: Outboxes,
     /// That of the processor which was given this proxy; of the first, if it was given to nobody.
@@ -51,12 +52,17 @@ impl<P: Protocol> WriteProxy<P> {
     }
 
     /// Sends `item` to `connection`. `Ok` means taken: it is delivered unless the connection ends first. A connection
-    /// that has ended already takes everything and delivers nothing, and so does an id that never was one's;
-    /// [`closed`](crate::MessageProcessor::closed) tells when.
+    /// that has ended already takes everything and delivers nothing, and so does an id that was never used;
+    /// [`closed`](crate::MessageProcessor::closed) says when one ends.
+    ///
+    /// A message has at most [`Config::reply_max`](crate::Config::reply_max) copied bytes and four pieces
+    /// ([`EncodeError::TooManyPieces`]).
     ///
     /// # Errors
-    /// [`SendError::OutboxFull`] when there is no room, [`SendError::Encode`] when `item` can't be encoded; nothing was
-    /// taken.
+    /// Nothing was taken. [`SendError::OutboxFull`] when there is no room now: the connection has
+    /// [`Watermarks::high`](crate::Watermarks::high) undelivered bytes or more,
+    /// [`Config::unasked_max`](crate::Config::unasked_max) messages wait for its processor, or all outbound blocks are
+    /// in use. [`SendError::Encode`] when `item` can't be encoded.
     pub fn send<T>(&self, connection: ConnectionId, item: T) -> Result<(), SendError>
     where
         P: Encode<T>,
@@ -94,7 +100,7 @@ impl<P: Protocol> WriteProxy<P> {
 
     /// Says that the message processor may be ready again, or each of them where there are several: connections that
     /// were paused because [`ready`](crate::MessageProcessor::ready) said no ask once more. Costs one atomic load for
-    /// each processor while nobody waits.
+    /// each processor while no connection waits.
     pub fn resume(&self) {
         self.outboxes.iter().for_each(|outbox| outbox.resume());
     }
@@ -107,8 +113,8 @@ impl<P: Protocol> WriteProxy<P> {
     }
 
     /// Bytes that were sent to `connection` and that its peer's kernel has not taken yet; none once it has ended. Exact
-    /// on the thread of the connection's processor. With zero, what is sent next does not wait behind anything: who has
-    /// only the newest to tell sends then.
+    /// on the thread of the connection's processor. With zero, what is sent next does not wait behind anything: a
+    /// sender of which only the newest message matters sends then.
     pub fn undelivered(&self, connection: ConnectionId) -> u64 {
         self.outboxes.of(connection).map_or(0, |outbox| outbox.undelivered_of(connection))
     }

@@ -1,4 +1,4 @@
-//! Room for answers: the reserves, and who waits for them, messages here and encoders on other threads.
+//! Room for answers: the reserves, and what waits for them, messages here and encoders on other threads.
 
 use super::lines::{LineFor, Wants};
 use super::{Processor, Selector};
@@ -7,7 +7,7 @@ use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
-/// Where the reserves are, and who waits.
+/// Where the reserves are, and what waits for them.
 #[derive(Debug, Default)]
 pub(super) struct AnswerRoom {
     /// The wait of an encoder on another thread that was seen last.
@@ -80,7 +80,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         queues.any(|queue| self.segments.could_repay(queue, pool))
     }
 
-    /// True while somebody waits for room in the outbound pool, or finished answers for segments.
+    /// True while something waits for room in the outbound pool, or finished answers for segments.
     pub(super) fn waits_for_outbound(&self) -> bool {
         let outbox = &self.links.outbox;
         let lacks_segments = || !self.can_take_outbound() && outbox.has_work();
@@ -89,7 +89,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             || lacks_segments()
     }
 
-    /// True if somebody waits for a reserve that lies in a peer's queue: a connection for the processor's, or an
+    /// True if something waits for a reserve that lies in a peer's queue: a connection for the processor's, or an
     /// encoder for the workers'. The encoder may be of no use for a block that holds what lies there: it needs a larger
     /// one.
     pub(super) fn repayment_is_awaited(&self) -> bool {

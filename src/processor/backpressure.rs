@@ -1,4 +1,4 @@
-//! Pause reasons: who sets them, who clears them. A paused connection costs nothing: it is not run, the kernel's buffer
+//! Pause reasons: where they are set and cleared. A paused connection costs nothing: it is not run, the kernel's buffer
 //! fills, and TCP tells the peer.
 
 use super::foreign::foreign;
@@ -16,7 +16,7 @@ const STAGED_SEGMENTS: usize = 48;
 /// A turn's answers, and what is written behind them from where it lies, are one write.
 const _: () = assert!(STAGED_SEGMENTS - 1 + ANSWER_SEGMENTS < SLICES);
 /// A connection may hold an eighth of what is free outbound beyond the slack (Choudhury and Hahne, "Dynamic queue
-/// length thresholds", 1998): while many are slow, each gets less, and there is something left for those who are not.
+/// length thresholds", 1998): while many are slow, each gets less, and there is something left for those that are not.
 const FREE_DIVISOR: usize = 8;
 /// One that was held up for that goes on when it holds no more than a quarter of it.
 const LOW_DIVISOR: usize = 4;
@@ -31,7 +31,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         match connection.paused.is_empty() {
             true => self.run.push(slot),
-            // Nobody waits for what is read of those who linger: the others come first.
+            // What is read of connections that linger is not waited for: the others come first.
             false if connection.paused.has(PauseReason::Turn) || connection.lingers() => self.go_on.push(slot),
             false if connection.ending.is_some() => self.run.push(slot),
             false => {}
@@ -174,7 +174,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn user_is_ready(&mut self, slot: u32) -> bool {
         if self.is_behind(slot, LineFor::Ready) {
-            // Not asked: a yes would be for whoever waits.
+            // Not asked: a yes would be for those that wait.
             self.stand_in_line(slot, LineFor::Ready, Wants::AskAgain);
             return false;
         }
@@ -190,7 +190,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     #[cold]
     fn user_is_ready_after_all(&mut self, slot: u32) -> bool {
-        // Whoever resumes between the first no and this flag is seen by the second question.
+        // A `resume` between the first no and this flag is seen by the second question.
         self.links.outbox.wait_for_ready();
         if self.ask_user() {
             return true;
@@ -202,7 +202,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 }
 
 /// True if it is the server that takes nothing: it is short of memory, or its user is not ready. A reply that is owed
-/// is the usual way of a message: whoever asks again behind each would be read out for ever. A connection stands in one
+/// is the usual way of a message: a peer that asks again after each would be read for ever. A connection stands in one
 /// line at most, so it is paused for one of these at a time.
 fn is_shortage(reason: PauseReason) -> bool {
     matches!(reason, PauseReason::NoBlocks | PauseReason::NotReady)

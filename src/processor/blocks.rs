@@ -1,6 +1,6 @@
 //! Which inbound blocks a connection may have.
 //!
-//! The processor is the only one who leases from the inbound pool, so what it finds free stays free until it takes it.
+//! Only the processor leases from the inbound pool, so what it finds free stays free until it takes it.
 //! A partial message leaves the last block of a tier to the missing spare: a message that its user wants to keep comes
 //! first.
 
@@ -111,7 +111,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// A block for a message that outgrew its own. The one that was set aside for rests is for partial messages, too:
-    /// it is not kept from those who wait.
+    /// it is not kept from those that wait.
     pub(super) fn block_for_promotion(&mut self, tier: usize) -> Option<Block> {
         self.lease_partial(tier).or_else(|| self.rests.take(tier))
     }
@@ -150,7 +150,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         evicts && self.spares.refill(SMALL, &mut self.inbound)
     }
 
-    /// True if the spare of that tier would do for somebody who came before.
+    /// True if the spare of that tier would do for a connection that came before.
     fn is_behind_for_spare(&self, slot: u32, tier: usize) -> bool {
         (0..=tier).any(|tier| self.is_behind(slot, LineFor::Spare(tier)))
     }

@@ -29,14 +29,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         let dropped = dropped_because(reason.kind());
         connection.ending = Some(Box::new(Ending { reason, refusal, stage: Stage::Owed, gave_up_replies: false }));
-        // Whoever has gone on talking may do so any time.
+        // A peer that has gone on talking may do so any time.
         connection.flags.said_last &= connection.inbound.buffered() == 0;
         self.release_inbound(slot, dropped);
         self.pause(slot, PauseReason::Closing);
         self.enqueue_ending(slot);
     }
 
-    /// Makes sure that the end goes on in this cycle, also if another connection has its turn just now.
+    /// Makes sure that the end goes on in this cycle, even if another connection has its turn just now.
     pub(super) fn enqueue_ending(&mut self, slot: u32) {
         self.to_write.push(slot);
     }
@@ -121,7 +121,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         read
     }
 
-    /// One `read` of `most` bytes at most by one that lingers, and has `dropped` so many before.
+    /// One `read` of at most `most` bytes of a connection that lingers, with `dropped` bytes before it.
     fn read_and_drop(&mut self, slot: u32, most: usize, dropped: usize) -> usize {
         let Some(connection) = self.table.at_mut(slot) else { return 0 };
         let window = self.scratch.len().min(most);

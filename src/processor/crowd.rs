@@ -1,4 +1,4 @@
-//! Who is there: how many connections each address has, and how many there are of all together.
+//! How many connections each address has, and how many there are in all.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,7 +10,7 @@ use crate::connection::CloseReason;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-/// Whom a newcomer is too much for.
+/// Which limit a newcomer is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Excess {
     /// Its address has `per_address_max` connections.
@@ -65,8 +65,8 @@ impl Crowd {
         self.counts.lock().len()
     }
 
-    /// Counts a connection, also one that is too many: it counts until it is closed. But what is too much of one
-    /// address counts there alone, or one address could have all others refused.
+    /// Counts a connection, even one that is too many: it counts until it is closed. But one that is too many for its
+    /// address counts only there, or one address could have all others refused.
     pub(super) fn add(&self, address: IpAddr) -> Result<(), Excess> {
         if !self.add_address(address) {
             return Err(Excess::OfAddress);

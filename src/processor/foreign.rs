@@ -1,6 +1,6 @@
 //! Calls of code that is not ours: of the user's message processor, and of a third party's protocol.
 //!
-//! LAW one peer: a panic in there is caught where it was called, logged once and counted, and whoever called ends the
+//! LAW one peer: a panic in there is caught where it was called, logged once and counted, and the caller ends the
 //! connection that it was called for. The thread lives, and every block comes home.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Who holds inbound blocks, how much each received of late, and who gives one up when nobody else does.
+//! Connections that hold inbound blocks, how much each received of late, and which of them gives its block up.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ pub(super) struct Holder {
     received: [u32; QUARTERS],
 }
 
-/// All together are no longer than `famine`: what came before somebody began to wait for so long counts no more.
+/// All together are no longer than `famine`: what came before a wait of that length began no longer counts.
 const QUARTERS: usize = 4;
 /// The shortest quarter, for a famine time of next to nothing.
 const QUARTER_LEAST: Duration = Duration::from_millis(1);
@@ -140,8 +140,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.add_holder(Holder::new(slot, bytes, quarter));
     }
 
-    /// The connection has a larger block now. What it received before counts no more for that than it did: those who
-    /// stall would pass for those who send.
+    /// The connection has a larger block now. What it received before counts for no more than it did; otherwise peers
+    /// that stall would pass for peers that send.
     pub(super) fn note_promoted(&mut self, slot: u32) {
         if let Some(holder) = self.forget_holder(slot) {
             self.add_holder(holder);
@@ -189,7 +189,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
 /// A connection that waits for the server is not evicted for it: neither one that is held up, nor one that may run
 /// again and has not had its turn. One that waits in line for a larger block still gives a small one up: otherwise
-/// whoever claims large messages could hold all small blocks, and those are never waited for.
+/// peers that claim large messages could hold all small blocks, and those are never waited for.
 fn is_evictable<K, P>(tier: usize, connection: &Connection<K, P>) -> bool {
     let (mut paused, undecoded) = (connection.paused, connection.flags.undecoded);
     let has_its_turn_soon = undecoded && paused.is_empty();

@@ -18,7 +18,7 @@ use crate::timer::Wheel;
 pub(crate) struct Overview {
     pub(crate) connections: Vec<Inspected>,
     pub(crate) now: Option<Instant>,
-    /// Entries in the queues of those to be read, of those who go on with it, and of those to be written.
+    /// Entries in the queues of those to be read, of those that go on with it, and of those to be written.
     pub(crate) queues: [usize; 3],
     /// Places taken in the longest line.
     pub(crate) longest_line: usize,

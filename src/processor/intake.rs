@@ -37,7 +37,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return self.links.handover.ended();
         };
         let slot = self.table.insert(|id| Connection::new(Peer { connection: id, address }, socket, protocol, now));
-        // LAW one peer: whoever had the slot before may have left a place there, which would be a second turn.
+        // LAW one peer: the connection that had the slot before may have left a place there, which would be a second
+        // turn.
         self.go_on.remove(slot);
         self.links.metrics.open.add(1);
         self.tell_opened(slot);
@@ -47,8 +48,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// Has the selector watch the connection, if it does not do so yet. Each connection has a turn in the cycle in
-    /// which it is opened, and whoever is still there at the end of it is watched from then on. So one that is answered
-    /// and closed in its first turn costs no registration.
+    /// which it is opened, and if it is still there at the end of it, it is watched from then on. So one that is
+    /// answered and closed in its first turn costs no registration.
     pub(super) fn watch(&mut self, slot: u32) {
         let Some(connection) = self.table.at_mut(slot).filter(|connection| !connection.flags.watched) else { return };
         match self.selector.register_read(&mut connection.socket, slot) {
@@ -60,7 +61,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Refuses a newcomer where that is configured; otherwise those who are too many wait in the backlog.
+    /// Refuses a newcomer where that is configured; otherwise those that are too many wait in the backlog.
     fn refuse_if_crowded(&mut self, slot: u32, address: IpAddr) {
         let Err(excess) = self.links.crowd.add(address) else { return };
         let admission = &self.settings.admission;
@@ -96,7 +97,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.segments.room() >= QUEUED_SEGMENTS
     }
 
-    /// Takes what workers and proxies have written, and asks the user again if somebody said so.
+    /// Takes what workers and proxies have written, and asks the user again if a thread said so.
     pub(super) fn take_outbound(&mut self) {
         if self.links.outbox.has_work() {
             self.take_answers();

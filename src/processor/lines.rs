@@ -1,4 +1,4 @@
-//! The lines in which connections wait for what the server is short of: who came first is first.
+//! The lines in which connections wait for what the server is short of, in the order in which they came.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -10,8 +10,8 @@ use crate::reason::PauseReason;
 /// Names a line by what is waited for in it. Each connection stands in one at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineFor {
-    /// The spare of a tier, or a larger one. Apart from the blocks: whoever gets a spare hands its message over and
-    /// gives its own block back, which those in the other line may be waiting for.
+    /// The spare of a tier, or a larger one. Apart from the blocks: a connection that gets a spare hands its message
+    /// over and gives its own block back, for which those in the other line may be waiting.
     Spare(usize),
     /// Blocks of a tier.
     Block(usize),
@@ -77,8 +77,8 @@ pub(super) struct Waiter {
     pub(super) wants: Wants,
     /// The number of this wait; that of no other, of whatever connection.
     pub(super) wait: u64,
-    /// Where it belongs in a line: the number of the first wait for its next message. Whoever was let out of a line and
-    /// has to wait all the same, there or in another line, has not lost its place.
+    /// Where it belongs in a line: the number of the first wait for its next message. A connection that was let out of
+    /// a line and still has to wait, there or in another line, has not lost its place.
     pub(super) place: u64,
     pub(super) since: Instant,
 }
@@ -102,13 +102,13 @@ struct Line {
 #[derive(Debug)]
 pub(super) struct Waiters {
     lines: [Line; LineFor::COUNT],
-    /// Places taken in all of them, also of those who have left otherwise.
+    /// Places taken in all of them, those of connections that have ended included.
     taken: usize,
     /// Waits so far.
     waits: u64,
     /// How many of them are to be served in this cycle.
     due: u64,
-    /// The user may be ready for those who wait.
+    /// The user may be ready for those that wait.
     pub(super) resuming: bool,
 }
 
@@ -142,7 +142,7 @@ impl Waiters {
         self.lines[line.index()].waiting.len()
     }
 
-    /// Whoever waits now may be served. Not who comes to wait while others are: each has one turn in a cycle.
+    /// Those that wait now may be served, but none that begins to wait meanwhile: each has one turn in a cycle.
     pub(super) fn open(&mut self) {
         self.due = self.waits;
     }
@@ -152,7 +152,7 @@ impl Waiters {
         self.front(line).filter(|front| front.wait <= self.due)
     }
 
-    /// True if it has not waited before this cycle's turn of those who wait, in this line or another: its place says
+    /// True if it has not waited before this cycle's turn of those that wait, in this line or another: its place says
     /// since when it has.
     pub(super) fn is_late(&self, waiter: &Waiter) -> bool {
         waiter.place > self.due && waiter.wants != Wants::Promotion
@@ -163,7 +163,7 @@ impl Waiters {
         self.lines[line.index()].waiting.front().copied()
     }
 
-    /// Takes its place: behind those who came before, whenever they did.
+    /// Takes its place: behind all that came before.
     pub(super) fn join(&mut self, line: LineFor, waiter: Waiter) {
         let waiting = &mut self.lines[line.index()].waiting;
         let at = waiting.partition_point(|other| other.place < waiter.place);
@@ -178,7 +178,7 @@ impl Waiters {
         *evict_at = None;
     }
 
-    /// Clears away whoever does not wait any more.
+    /// Clears away those that no longer wait.
     pub(super) fn retain(&mut self, line: LineFor, still_waits: impl FnMut(&Waiter) -> bool) {
         let Line { waiting, evict_at } = &mut self.lines[line.index()];
         let (before, first) = (waiting.len(), waiting.front().map(|waiter| waiter.wait));

@@ -62,7 +62,7 @@ use slow_peers::SlowPeers;
 /// Free inbound blocks a tier that the processor keeps at hand; nobody else leases from that pool.
 const OWN_INBOUND: [usize; TIERS] = [usize::MAX; TIERS];
 /// Free outbound blocks a tier that the processor keeps at hand, and the share of all of the tier that this may be: the
-/// others are there for all threads. Who writes unasked never waits for a block that is at rest here.
+/// others are there for all threads. So an unasked message is not refused for blocks that rest here.
 const OWN_OUTBOUND: [usize; TIERS] = [16, 4, 1];
 const OWN_OUTBOUND_DIVISOR: usize = 4;
 
@@ -111,7 +111,7 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     wheel: Wheel,
     /// Slots with something to read or decode.
     run: SlotQueue,
-    /// The same, of those who have used their turn up.
+    /// The same, of connections that have used up their turn.
     go_on: SlotQueue,
     /// Slots with output to deliver, or an end to be taken further.
     to_write: SlotQueue,
@@ -202,14 +202,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// After the last cycle, and when no encoder waits any more: ends the user's processor and brings every block home.
     pub(crate) fn end(self) {
         let Self { user, links, desk, segments, table, spares, rests, .. } = self;
-        // Ends workers, who settle what they hold.
-        // A panic in there is the failure of this thread, which has nobody to serve any more.
+        // Ends workers, which settle what they hold. A panic in there is the failure of this thread, which has no
+        // connection to serve any more.
         drop(user);
         drop((desk, segments, table, spares, rests));
         links.outbox.discard();
-        // Outbound, other threads of the user's may be writing still; inbound, nobody else leases. With several
-        // processors their users may keep messages for each other: then all are home when all have ended, and whoever
-        // waits for that looks.
+        // Outbound, other threads of the user's may still be writing; inbound, only this thread leases. With several
+        // processors their users may keep messages for each other: then all are home when all have ended, and that is
+        // checked by the thread that waits for them.
         let alone = links.outboxes.iter().len() == 1;
         debug_assert!(!alone || links.inbound.all_home(), "LAW home is broken: {:?}", links.inbound);
     }
@@ -234,7 +234,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.observe_shutdown();
         self.take_new_sockets();
         self.take_outbound();
-        // Who goes on does so in a later cycle than it was served in.
+        // A connection goes on in a later cycle than the one in which its turn ended.
         let going_on = self.go_on.len();
         self.relieve_waiters();
         self.read_from_sockets(going_on);
@@ -245,13 +245,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         !matches!(self.phase, Phase::Stopped)
     }
 
-    /// Says that it sleeps from now on, unless there is work; how long it may. Whoever leaves work after this wakes it.
+    /// Says that it sleeps from now on, unless there is work; returns how long it may. A thread that leaves work after
+    /// this wakes it.
     pub(crate) fn fall_asleep(&mut self) -> Option<Duration> {
         let mut limit = self.sleep_limit();
         if limit != Some(Duration::ZERO) {
             self.links.wake.fall_asleep();
             self.listen_for_blocks();
-            // Whoever left work before this flag was set did not wake us.
+            // A thread that left work before this flag was set did not wake us.
             if self.left_by_others() {
                 limit = Some(Duration::ZERO);
             }
@@ -269,10 +270,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.now = self.selector.now();
         self.desk.now = self.now;
         self.set_wall_clock();
-        // Whose bytes are here already is neither idle nor late: all are heard before anybody's time is over, or the
-        // server's. So if one is, it is looked once more at what has come until now: a signal may have ended the sleep
-        // before it looked, and who was stopped did not see what came meanwhile. As many batches as there can be
-        // connections, so that this ends whatever peers do.
+        // Connections with data must be heard before their deadline expires, or the server's. So if a deadline is due,
+        // poll again with a zero timeout: a signal may have ended the sleep before the poll, or the process was
+        // stopped. The loop is bounded by the number of connections.
         let mut looks_again = due.is_some_and(|due| due <= self.now);
         for _ in 0..self.settings.connections_max / EVENTS + 2 {
             ready.drain(..).for_each(|readiness| self.note_readiness(readiness));

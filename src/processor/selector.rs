@@ -27,7 +27,8 @@ pub enum Told {
     Part,
 }
 
-/// The operating system, as far as the processor knows it. `MioSelector` in life, `SimSelector` in tests.
+/// The operating system, as far as the processor knows it: the server's own `MioSelector`, or `SimSelector` in a
+/// simulation. It cannot be replaced from outside; it is public because the simulator implements it.
 ///
 /// # Contract
 /// - Read readiness is **edge-triggered**: it is reported once for what has arrived, and again for whatever arrives

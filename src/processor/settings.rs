@@ -1,17 +1,18 @@
-//! What can be turned in the cycle.
+//! The settings of the cycle.
 
 use std::time::Duration;
 
 use crate::buffer::ANSWER_SEGMENTS;
 use crate::connection::Timeouts;
 
-/// How much one connection may do before the others have their turn. One that uses its turn up goes on behind those who
-/// do not.
+/// How much one connection may do before the others have their turn. A connection that uses up its turn goes on behind
+/// those that do not. Both numbers are at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
-    /// Messages.
+    /// Messages handled in one turn.
     pub messages: usize,
-    /// Bytes read from its socket; of its first turn after a pause, 64 KiB at most.
+    /// Bytes read in one turn. The first turn reads at most 64 KiB; a connection with more to read continues after the
+    /// others, with up to this many.
     pub bytes: usize,
 }
 
@@ -21,10 +22,10 @@ impl Default for Turn {
     }
 }
 
-/// Where output stops input.
+/// Where undelivered output stops input, in bytes; `low` has to be below `high`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watermarks {
-    /// With so many undelivered bytes a connection is not decoded. What it is owed then comes on top: one answer, or,
+    /// With this many undelivered bytes a connection is not decoded. What it is owed then comes on top: one answer, or,
     /// where order does not matter, up to [`Config::owed_max`](crate::Config::owed_max) that were deferred.
     pub high: usize,
     /// With no more than this it is decoded again.
@@ -37,7 +38,7 @@ impl Default for Watermarks {
     }
 }
 
-/// Who is served at all. Off by default: newcomers wait in the kernel's backlog.
+/// Which newcomers are refused. None by default: at `connections_max` they wait in the kernel's backlog.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Admission {
     /// Connections of one IP address at once, over all processors; one more is refused. Zero: no limit. All clients
@@ -46,7 +47,7 @@ pub struct Admission {
     /// Connections, over all processors, from which on newcomers are refused at once (HTTP: 503) instead of served.
     /// Zero: none is refused; at `connections_max` they wait in the backlog.
     pub refuse_above: usize,
-    /// What a refusal for want of room tells its peer to wait (HTTP: `Retry-After`). `None`: nothing.
+    /// How long a refusal for want of room tells its peer to wait (HTTP: `Retry-After`). `None`: it does not say.
     pub retry_after: Option<Duration>,
 }
 

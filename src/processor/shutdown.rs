@@ -34,7 +34,7 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// When the grace is over, if it is not yet; or when it has to be looked again who is quiet.
+    /// When the grace is over, if it is not yet; or when to look again which connections are quiet.
     pub(super) fn until(&self, now: Instant) -> Option<Instant> {
         let Self::Draining { request, look } = self else { return None };
         let grace = Some(request.until()).filter(|until| now < *until);
@@ -144,7 +144,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Looks again who is quiet, if it is time.
+    /// Looks again which connections are quiet, if it is time.
     fn look_who_is_quiet(&mut self) {
         let now = self.now;
         let Phase::Draining { look, .. } = &mut self.phase else { return };
@@ -157,7 +157,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.table.is_empty() && self.links.handover.is_over()
     }
 
-    /// The grace is over: says who could not finish for want of the server.
+    /// The grace is over: says how many could not finish because the server held them up.
     fn count_cut_off(&self) {
         let held_up = |connection: &&Connection<S::Socket, P>| {
             let waits = connection.flags.undecoded || connection.paused.by_server();

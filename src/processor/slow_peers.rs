@@ -1,8 +1,8 @@
 //! Whose undelivered output is given up when the memory for answers runs low.
 //!
 //! A part of the outbound pool is slack, for answers that leave at once. Output that its peer does not take may lie in
-//! it for a while only, and the less of it is left, the shorter. So there is room for those who read before anybody has
-//! to wait for it; and when somebody waits all the same, it is not for long.
+//! it for a while only, and the less of it is left, the shorter. So there is room for peers that read before any of
+//! them has to wait for it; and if one waits all the same, it is not for long.
 
 use std::time::{Duration, Instant};
 
@@ -16,23 +16,23 @@ const SLACK_DIVISOR: usize = 4;
 /// Output may stand still for the famine time when the slack is whole, and for a sixteenth of it when it is used
 /// up: divided by this.
 const LEAST_PATIENCE_DIVISOR: u32 = 16;
-/// While nobody waits, those who take their output too slowly go one by one, a sixty-fourth of the famine time apart.
+/// While nothing waits, peers that take their output too slowly go one by one, a sixty-fourth of the famine time apart.
 const PACE_DIVISOR: u32 = 64;
 
-/// What is known of those who do not take their output.
+/// What is known of peers that do not take their output.
 #[derive(Debug, Default)]
 pub(super) struct SlowPeers {
     /// When to look for one again. `None`: there is slack, or nobody has looked yet.
     look_at: Option<Instant>,
-    /// Since when there has not been room for everybody: until the slack is back.
+    /// Since when there has not been room for all: until the slack is back.
     famine_since: Option<Instant>,
-    /// Somebody waited for room at the last look.
+    /// Something waited for room at the last look.
     waited_for: bool,
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Gives output up if it is time, of one connection a cycle: of the one whose output has stood still for longest.
-    /// If all of it moves, and others waited, of the one who takes it slowest.
+    /// If all of it moves, and others waited, of the one whose peer takes it slowest.
     pub(super) fn give_up_slow_output(&mut self) {
         let (now, waited_for) = (self.now, self.waits_for_outbound());
         if !waited_for && !self.is_tight() {
@@ -59,13 +59,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.slow_peers.look_at = Some(look_at);
     }
 
-    /// What all who do not read at once may share: what is free of the outbound pool, but for the slack.
+    /// What connections whose peers do not read at once may share: what is free of the outbound pool, without the
+    /// slack.
     pub(super) fn outbound_to_share(&self) -> usize {
         let pool = &self.links.outbound;
         pool.free_bytes().saturating_sub(pool.bytes() / SLACK_DIVISOR)
     }
 
-    /// True if a cycle would begin to look, or has somebody new to look for.
+    /// True if a cycle would begin to look, or has something new to look for.
     pub(super) fn slow_output_unseen(&self) -> bool {
         let SlowPeers { look_at, waited_for, .. } = self.slow_peers;
         waited_for != self.waits_for_outbound() || (look_at.is_none() && self.is_tight())
@@ -88,13 +89,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.settings.timeouts.famine / LEAST_PATIENCE_DIVISOR * (left as u32).clamp(1, LEAST_PATIENCE_DIVISOR)
     }
 
-    /// Everybody's output that waits in a queue.
+    /// The output of all connections that waits in a queue.
     fn outputs(&self) -> impl Iterator<Item = (&Output, u32)> {
         let undelivered = self.table.iter().filter(|connection| !connection.undelivered.is_empty());
         undelivered.filter_map(|connection| Some((connection.deadlines.output()?, connection.id().slot())))
     }
 
-    /// Who takes its output slowest, of those who had `least` time for it. None before others have waited for so long.
+    /// The connection whose output is taken slowest, of those that had `least` time for it. None before others have
+    /// waited for that long.
     fn slowest(&self, least: Duration) -> Option<u32> {
         let now = self.now;
         self.slow_peers.famine_since.filter(|since| now >= *since + least)?;

@@ -1,9 +1,9 @@
-//! Who waits in line, and how they are served: in order, and one by one.
+//! Connections that wait in line, and how they are served: in order, and one by one.
 //!
-//! Nobody overtakes. Whoever comes while somebody waits stands behind; whoever is served has its turn at once, before
-//! the others of the cycle could take what it was served with, and hands one message over. So a connection is served
-//! after as many messages as there are connections before it; where it waits for a block to be read into, after as many
-//! reads.
+//! Nobody overtakes. A connection that comes while others wait stands behind them. One that is served has its turn at
+//! once, before others of the cycle could take what it was served with, and hands over one message. So a connection is
+//! served after as many messages as there are connections before it; if it waits for a block to be read into, after as
+//! many reads.
 
 use std::time::Instant;
 
@@ -22,7 +22,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.table.at(waiter.slot).is_some_and(|connection| waiter.is_of(connection, reason))
     }
 
-    /// True if somebody stands in that line who came before the connection: then it stands there, too.
+    /// True if another stands in that line that came before the connection: then it stands there, too.
     #[inline]
     pub(super) fn is_behind(&self, slot: u32, line: LineFor) -> bool {
         !self.waiters.are_none() && self.comes_after_the_first(slot, line)
@@ -34,8 +34,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.waiters.front(line).is_some_and(|front| front.place < connection.place)
     }
 
-    /// Pauses the connection in a line. Those who left that otherwise (their connection ended) are cleared away before
-    /// it could outgrow its bound of one place for each connection.
+    /// Pauses the connection in a line. Entries of connections that have ended are cleared away before the line could
+    /// outgrow its bound of one place for each connection.
     pub(super) fn stand_in_line(&mut self, slot: u32, line: LineFor, wants: Wants) {
         let reason = line.reason();
         self.pause(slot, reason);
@@ -54,7 +54,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.waiters.join(line, waiter);
     }
 
-    /// Takes the first out of a line who still waits in it and may be served.
+    /// Takes the first out of a line that still waits in it and may be served.
     pub(super) fn next_in(&mut self, line: LineFor) -> Option<Waiter> {
         while let Some(front) = self.waiters.first_due(line) {
             self.waiters.leave(line);
@@ -77,10 +77,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Everybody was served who had waited, and there is more: whoever has come to stand behind them since, with one
-    /// message handed over or none, goes on like all who have used up their turn. Otherwise those who always have more
-    /// to say would stand behind each other for ever, and have a turn of one message each. Whoever has come from
-    /// another line, and has waited there, stays.
+    /// All that had waited were served, and there is more: those that came to stand behind them since, with one message
+    /// handed over or none, go on like all that have used up their turn. Otherwise connections that always have more to
+    /// say would stand behind each other for ever, with turns of one message. Those that came from another line have
+    /// waited there, and stay.
     pub(super) fn dissolve(&mut self, line: LineFor) {
         while let Some(front) = self.waiters.front(line).filter(|front| self.waiters.is_late(front)) {
             self.waiters.leave(line);
@@ -96,7 +96,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Serves those who wait, as far as there is something for them; evicts when they have waited too long.
+    /// Serves those that wait, as far as there is something for them; evicts when they have waited too long.
     pub(super) fn relieve_waiters(&mut self) {
         self.waiters.open();
         if !self.waiters.are_none() {
@@ -119,7 +119,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// True if a cycle would serve somebody, or begin to time somebody's wait.
+    /// True if a cycle would serve a connection, or begin to time a wait.
     pub(super) fn could_relieve(&self) -> bool {
         let others = self.encoder_waits_unseen() || self.slow_output_unseen();
         if self.waiters.are_none() {
@@ -136,7 +136,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn could_serve(&self, line: LineFor) -> bool {
         let (Some(front), Some(tier)) = (self.waiters.front(line), line.tier()) else { return false };
         match front.wants {
-            // The time of whoever came to the front since does not run yet.
+            // The time of one that came to the front since does not run yet.
             _ if self.waiters.look_at_eviction(line).is_none() => true,
             _ if !self.still_waits(&front, PauseReason::NoBlocks) => true,
             Wants::Promotion => self.could_rest(tier),
@@ -145,7 +145,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// True if a partial message would find a block of that tier without anybody being evicted.
+    /// True if a partial message would find a block of that tier without an eviction.
     pub(super) fn could_rest(&self, tier: usize) -> bool {
         self.rests.has(tier) || self.inbound.available(tier) > usize::from(!self.spares.has(tier))
     }
@@ -155,7 +155,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         (tier..TIERS).any(|tier| self.spares.has(tier) || self.inbound.available(tier) > 0)
     }
 
-    /// When somebody has waited long enough for an eviction.
+    /// When a connection has waited long enough for an eviction.
     pub(super) fn famine_due(&self) -> Option<Instant> {
         if self.waiters.are_none() {
             return self.slow_output_due();
@@ -164,7 +164,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         evictions.chain([self.slow_output_due()]).flatten().min()
     }
 
-    /// Serves a line for blocks as far as it goes, each who stands in it once.
+    /// Serves a line for blocks as far as it goes, each connection in it once.
     fn relieve_line(&mut self, line: LineFor) {
         let Some(tier) = line.tier() else { return };
         let mut served_any = false;
@@ -196,7 +196,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// A small read, or a medium one for which nobody waits: the turn looks for itself what it may read.
+    /// A small read, or a medium one if none waits for that: the turn itself looks what it may read.
     fn finds_what_a_read_needs(&mut self, tier: usize, slot: u32) -> bool {
         let small = self.ensure_spare_of(slot, tier) && self.ensure_rest(slot, tier);
         small || (self.could_read_medium() && self.ensure_spare_of(slot, MEDIUM) && self.ensure_rest(slot, MEDIUM))
@@ -232,12 +232,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// The user may be ready again: those who wait ask, until one hears no. That one says so, and stands first again.
+    /// The user may be ready again: those that wait ask, until one hears no. That one stands first again.
     fn resume_not_ready(&mut self) {
         while self.waiters.resuming {
             let Some(waiter) = self.next_in(LineFor::Ready) else {
                 self.dissolve(LineFor::Ready);
-                // Whoever is left is asked for in the next cycle.
+                // Those that are left are asked for in the next cycle.
                 self.waiters.resuming = !self.waiters.is_empty(LineFor::Ready);
                 return;
             };

@@ -136,7 +136,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// The peer has taken so many bytes of what waited for it.
+    /// The peer has taken `bytes` of what waited for it.
     fn count_delivered(&mut self, slot: u32, bytes: usize) {
         if bytes == 0 {
             return;

@@ -7,8 +7,8 @@ use crate::encode_error::EncodeError;
 /// A wire format: how messages are cut out of a stream of bytes, and how the server speaks for itself in it.
 ///
 /// The implementing value is the parse state of **one** connection; the server clones a fresh one for each. It knows no
-/// socket, no thread and no clock. Everything here runs on the processor thread, except [`refuse`](Protocol::refuse)
-/// and [`Encode::encode`], which also run on worker threads.
+/// socket, no thread and no clock. Everything here runs on the processor thread, except [`last`](Protocol::last) and
+/// [`Encode::encode`], which also run on the threads that send deferred replies and unasked messages.
 ///
 /// None of them is meant to panic. If one does on the server's threads, `Clone` and drop among them, that is logged and
 /// counted, and costs one connection at most.
@@ -82,10 +82,10 @@ pub trait Protocol: Clone + Send + 'static {
     /// What a reply must know of its request (HTTP: was it HEAD, does the connection stay open); `()` if nothing.
     ///
     /// A [`WriteProxy`](crate::WriteProxy) answers no request and sends with the default one. So it sends in protocols
-    /// whose exchange is [`Default`]; in HTTP, where nothing can be sent unasked, it is not.
+    /// whose exchange is [`Default`]; that of HTTP is not, because nothing can be sent unasked there.
     type Exchange: Copy + Send + 'static;
     /// True when answers must leave in the order of their requests. While a deferred reply is owed, the connection is
-    /// then not decoded. Unasked messages are no answers: they leave when they come, also in between.
+    /// then not decoded. Unasked messages are no answers: they leave when they come, even between answers.
     const IN_ORDER: bool;
 
     /// The longest message that `decode` lets through, in bytes of its whole encoded form. The server refuses to start
@@ -195,6 +195,6 @@ pub enum Refusal {
         /// In how many seconds to try again, where that was configured. HTTP: `Retry-After` (RFC 9110 section 10.2.3).
         retry_after_seconds: Option<u64>,
     },
-    /// The message was handled but nobody answered it (a panic, an answer that can't be encoded). HTTP: 500.
+    /// The message was handled but not answered (a panic, an answer that can't be encoded). HTTP: 500.
     Unanswered,
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 /// Why a stream is not acceptable. Carries what the protocol needs to say so to the peer.
 ///
-/// It is kept as long as its connection takes to end, so its text is bounded: one that stands in the program takes
-/// nothing; one that was made, out of what the peer has sent perhaps, is cut after [`TEXT_MAX`](Self::TEXT_MAX) bytes.
+/// It is kept as long as its connection takes to end, so its text is bounded: a static one takes nothing; one that was
+/// made, perhaps out of what the peer has sent, is cut after [`TEXT_MAX`](Self::TEXT_MAX) bytes.
 /// A copy shares it.
 // Behind a pointer, so that it makes what a decoder returns no larger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl fmt::Display for ProtocolError {
 
 impl std::error::Error for ProtocolError {}
 
-/// As much of `text` as has at most so many bytes.
+/// The front of `text`, of at most this many bytes.
 fn cut(text: &str, bytes: usize) -> &str {
     let fits = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     &text[..fits.unwrap_or(0)]

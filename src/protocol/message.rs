@@ -16,7 +16,7 @@ pub struct Peer {
     pub address: SocketAddr,
 }
 
-/// One whole message of a peer's.
+/// One complete message of a peer.
 ///
 /// It is lent to [`MessageProcessor::process`](crate::MessageProcessor::process) for the length of the call;
 /// [`into_owned`](Self::into_owned) makes it the user's, to be kept or sent to another thread.
@@ -74,9 +74,9 @@ impl<'a, P: Protocol> Message<'a, P> {
         }
     }
 
-    /// Makes the message the user's own. It moves its block when it has that to itself, and is copied otherwise; it
-    /// cannot fail. The block counts as held by the user until the message is dropped, on any thread: while all blocks
-    /// are held, the server takes no more messages.
+    /// Makes the message the user's own: to keep it, or to send it to another thread. It moves its block if it is alone
+    /// in it, and is copied otherwise; it cannot fail. The block counts as held by the user until the message is
+    /// dropped, on any thread: while all blocks are held, the server takes no more messages.
     pub fn into_owned(self) -> Message<'static, P> {
         let peer = *self.peer();
         let mut block = match self.bytes {

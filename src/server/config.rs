@@ -41,21 +41,23 @@ pub(super) const OUTBOUND: [TierNames; TIERS] = [
     TierNames { count: "outbound[2].count", size: "outbound[2].size" },
 ];
 
-/// Everything that can be turned. `Config::default()` is a server of at most 128 MiB for 16,384 connections.
+/// All settings of a server. `Config::default()` is a server of at most 128 MiB for 16,384 connections.
 ///
-/// It will grow, so it cannot be written out in full: change a default one, with
+/// Fields will be added, so it cannot be written out in full: change a default one, with
 /// [`Builder::configure`](crate::Builder::configure) or field by field.
 ///
 /// Settings say how much of something there is; what it costs is in the [`MemoryCeiling`](crate::MemoryCeiling).
 ///
-/// With more than one processor, each has its own blocks and queues: so many of them as is said here, for each. What is
-/// about all connections together says so: `connections_max`, `backlog`, `admission`, `memory_max`.
+/// With more than one processor, each has its own blocks and queues, as many as said here. These apply to all
+/// connections together: `connections_max`, `backlog`, `admission`, `memory_max`.
+///
+/// [`validate`](Self::validate) checks all bounds that are named here. A count without a bound of its own is 1 to 2^28.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Threads that read, process and write: each with its own connections, memory and message processor. More than one
-    /// need one message processor each, which [`Server::start_with`](crate::Server::start_with) and its like make.
-    /// Default 1.
+    /// Threads that read, process and write: each with its own connections, memory and message processor. With more
+    /// than one, start the server with [`Server::start_with`](crate::Server::start_with) or its like, which make a
+    /// message processor for each. 1 to 1,024, and at most `connections_max`. Default 1.
     pub processors: usize,
     /// Connections at once, over all processors, from `accept` until their socket is closed. At the limit peers wait in
     /// the kernel's backlog. Default 16,384.
@@ -70,33 +72,37 @@ pub struct Config {
     pub inbound: [TierConfig; TIERS],
     /// The blocks for answers that were not delivered yet, smallest tier first. Default as [`inbound`](Self::inbound).
     pub outbound: [TierConfig; TIERS],
-    /// Bytes of one answer that are copied; shared and static bodies have no limit. Default 1 MiB + 64 KiB.
+    /// Bytes of one answer that are copied; shared and static bodies have no limit. 1 KiB to 1 GiB. Default 1 MiB +
+    /// 64 KiB.
     pub reply_max: usize,
     /// Bytes of the one block that small messages are read into and decoded in. No more of it is used than a
-    /// block of the medium inbound tier holds. Default 65 KiB: a message of 64 KiB and its framing, in one read.
+    /// block of the medium inbound tier holds. 512 B to 1 GiB. Default 65 KiB: a message of 64 KiB and its framing, in
+    /// one read.
     pub scratch: usize,
     /// How much one connection may do before the others have their turn. Default 64 messages, 256 KiB.
     pub turn: Turn,
     /// Where undelivered answers stop a connection's messages, and where they let it go on. Default 256 KiB and 64 KiB.
     pub watermarks: Watermarks,
-    /// How long anything may take. Each is described at [`Timeouts`], the defaults at [`Timeouts::default`].
+    /// How long anything may take. Each is described at [`Timeouts`], the defaults at [`Timeouts::default`]. At most
+    /// 366 days each, as is [`Admission::retry_after`].
     pub timeouts: Timeouts,
-    /// Who is served at all, and what the others are told. Off by default.
+    /// Which newcomers are refused, and what they are told. Off by default.
     pub admission: Admission,
-    /// Deferred replies that one connection may be owed at once, where the protocol lets more than one be. Default 64.
+    /// Deferred replies that one connection may be owed at once, where the protocol allows more than one. At most
+    /// `owed_total_max`. Default 64.
     pub owed_max: usize,
     /// Deferred replies that may be owed at once, over all connections of a processor. Default 16,384.
     pub owed_total_max: usize,
-    /// Unasked messages that may wait for a processor thread. Default 4096.
+    /// Messages of [`WriteProxy::send`](crate::WriteProxy::send) that may wait for a processor thread. Default 4096.
     pub unasked_max: usize,
-    /// Pieces of undelivered answers, over all connections of a processor: a block, or a shared or static body. No
-    /// less than 17: nobody is served without room for one more answer of 16. Default 32,768.
+    /// Pieces of undelivered answers, over all connections of a processor: a block, or a shared or static body. At
+    /// least 17, because messages are handed over only while there is room for one more answer of 16. Default 32,768.
     pub segments_max: usize,
-    /// The server refuses to start when its memory ceiling is over so many bytes. Default: no limit.
+    /// The server refuses to start when its memory ceiling is over this many bytes. Default: no limit.
     pub memory_max: Option<u64>,
-    /// Bytes of stack of a processor thread, on which the user's processor runs. Default 2 MiB.
+    /// Bytes of stack of a processor thread, on which the user's processor runs. 64 KiB to 1 GiB. Default 2 MiB.
     pub processor_stack: usize,
-    /// Bytes of stack of the accepter thread. Default 256 KiB.
+    /// Bytes of stack of the accepter thread. 64 KiB to 1 GiB. Default 256 KiB.
     pub accepter_stack: usize,
 }
 
@@ -136,7 +142,7 @@ impl Config {
     /// `message_max` bytes ([`Protocol::message_max`](crate::Protocol::message_max)). The server does this by itself.
     ///
     /// # Errors
-    /// The first setting that can't be used; what is wrong with it, and what to do.
+    /// A setting can't be used; the error names the first one, what is wrong with it, and what to do.
     pub fn validate(&self, message_max: usize) -> Result<(), ConfigError> {
         self.check_counts()?;
         check_tiers(&INBOUND, &self.inbound)?;
@@ -240,8 +246,8 @@ impl Config {
         }
     }
 
-    /// The most connections that one processor gets: the accepter deals them to whoever has the fewest, and as long as
-    /// all together are fewer than `connections_max`, somebody has fewer than this.
+    /// The most connections that one processor gets: the accepter deals them to the one that has the fewest, and as
+    /// long as all together are fewer than `connections_max`, one of them has fewer than this.
     pub(crate) fn connections_each(&self) -> usize {
         self.connections_max.div_ceil(self.processors.max(1))
     }

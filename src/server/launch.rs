@@ -135,7 +135,7 @@ impl Drop for ProcessorDeparture {
 }
 
 /// Whatever ends the accepter thread: a server that can't accept goes down and says why, instead of living on unnoticed
-/// with those who are connected. After a shutdown was requested this changes nothing.
+/// with the connections that there are. After a shutdown was requested this changes nothing.
 struct AccepterDeparture(Arc<Control>);
 
 impl Drop for AccepterDeparture {

@@ -120,9 +120,9 @@ impl<P: Protocol> Server<P> {
         &self.config
     }
 
-    /// Handles each message with `process`, on the processor thread, which must not block. Stays until the server has
-    /// ended; as nobody holds a way to end it, that is when one of its threads has failed. A server that is to end in
-    /// good order is [started](Self::start) and asked by a [`Stopper`].
+    /// Handles each message with `process`, on the processor thread, which must not block. Returns when the server has
+    /// ended, which is only when one of its threads has failed, because nothing else can end it. To end a server in
+    /// good order, [start](Self::start) it and use its [`Stopper`].
     ///
     /// # Errors
     /// As [`start`](Self::start), and as [`Running::join`].
@@ -182,6 +182,22 @@ impl<P: Protocol> Server<P> {
     /// Handles each message with `work` on a pool of `workers`, where it may block. Stays until the server has ended.
     /// Each processor has a pool of its own.
     ///
+    /// `work` is called on the worker threads, on several at once. A panic in it is caught and logged; the connection
+    /// of its message ends as [unanswered](crate::CloseReason::Unanswered) (HTTP: 500). See [`Offload`].
+    ///
+    /// ```no_run
+    /// use sluicegate::http1::{Http1, Response};
+    /// use sluicegate::{Server, Workers};
+    ///
+    /// Server::bind("127.0.0.1:8080", Http1::default())?.serve_on(Workers::default(), |_, reply| {
+    ///     match std::fs::read("/proc/loadavg") {
+    ///         Ok(load) => reply.send(Response::ok(load)),
+    ///         Err(_) => reply.send(Response::new(503)),
+    ///     }
+    /// })
+    /// # ; Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`start_on`](Self::start_on), and as [`Running::join`].
     pub fn serve_on<F>(self, workers: Workers, work: F) -> io::Result<()>
@@ -191,8 +207,9 @@ impl<P: Protocol> Server<P> {
         self.start_on(workers, work)?.join().map(drop)
     }
 
-    /// Starts the server's threads and the `workers`, so many for each processor, and returns. The workers' queue and
-    /// stacks become rows of the memory ceiling.
+    /// Starts the server's threads and the `workers`, as many for each processor, and returns. `work` runs on the
+    /// worker threads, as with [`serve_on`](Self::serve_on). The workers' queue and stacks become a row of the memory
+    /// ceiling.
     ///
     /// # Errors
     /// The ceiling is over `memory_max` with the workers in it; their settings make no sense; and as

@@ -29,10 +29,11 @@ fn resident_in(status: &str) -> Option<u64> {
     Some(kilobytes << 10)
 }
 
-/// So much any machine has. To ask for less could change how the allocator deals with blocks of that size from then on.
+/// Any machine has this much. To ask for less could change how the allocator deals with blocks of that size from then
+/// on.
 const ALWAYS_GIVEN: u64 = 64 << 20;
 
-/// True if the operating system gives so many bytes at once. It may give more than it has: they are not touched here.
+/// True if the operating system gives this many bytes at once. It may give more than it has: they are not touched here.
 pub(super) fn is_given(bytes: u64) -> bool {
     let reserved = |bytes| {
         let mut place = Vec::<u8>::new();

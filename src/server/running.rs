@@ -37,8 +37,9 @@ fn request(grace: Duration, finish: Finish) -> Shutdown {
 
 /// A server that runs.
 ///
-/// Dropping it ends the server without grace and waits for that; keep it, or [`join`](Self::join) it. The server's own
-/// threads must not hold it: they can't wait for themselves.
+/// Dropping it ends the server without grace, and waits until it has ended; keep it, or [`join`](Self::join) it. On the
+/// accepter's or a processor's thread a drop only asks for the end, because no thread can wait for itself; so do not
+/// join it there either.
 #[must_use = "dropping it ends the server"]
 pub struct Running<P: Protocol> {
     address: SocketAddr,
@@ -86,7 +87,7 @@ impl<P: Protocol> Running<P> {
     }
 
     /// Ends the server and waits until it has ended: stops accepting, lets connections finish for at most `grace`, then
-    /// closes those that are left. Returns the last numbers.
+    /// closes those that are left. Returns the last numbers. A grace of more than a year is a year.
     ///
     /// # Errors
     /// As [`join`](Self::join).

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-/// True if so many processors leave no core to the accepter.
+/// True if that many processors leave no core to the accepter.
 pub(super) fn shares_a_core(processors: usize) -> bool {
     thread::available_parallelism().is_ok_and(|cores| cores.get() <= processors)
 }
@@ -12,8 +12,8 @@ pub(super) fn shares_a_core(processors: usize) -> bool {
 /// keeps it, and each its nice value. A refusal changes nothing. Elsewhere than on Linux there is nothing like it.
 ///
 /// For the accepter: on a core that it shares it would come between a processor and each of its connections, and the
-/// switches cost up to two fifths of a connection's time (`benches/NOTES.md`). Who waits to be accepted meanwhile is in
-/// the kernel's backlog, and comes with others in one go.
+/// switches cost up to two fifths of a connection's time (`benches/NOTES.md`). Peers that wait to be
+/// accepted meanwhile are in the kernel's backlog, and come in one go.
 pub(super) fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(why) = linux::be_batch() {

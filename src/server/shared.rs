@@ -90,7 +90,7 @@ impl<K> Shared<K> {
         self.stations.iter().map(|station| Arc::clone(&station.metrics)).collect()
     }
 
-    /// The way to write to any connection, for whoever is no processor.
+    /// The way to write to any connection, for threads that are no processor's.
     pub(crate) fn proxy<P: Protocol>(&self) -> WriteProxy<P> {
         WriteProxy::new(self.outboxes.clone(), Arc::clone(&self.stations[0].outbox))
     }

@@ -54,11 +54,11 @@ const OVERDUE_MAX: Duration = Duration::from_millis(50);
 pub(super) struct Laws {
     /// There was work left: the next select must not sleep.
     busy: bool,
-    /// Somebody waited for memory: the next select must not sleep longer than a famine may last.
+    /// A connection waited for memory: the next select must not sleep longer than a famine may last.
     hungry: bool,
     last: Option<Instant>,
     clocks: Vec<Clock>,
-    /// Who was held up at the end of the last cycle by what no cycle ends before it reads.
+    /// Connections that were held up at the end of the last cycle by what each cycle reads before it ends.
     held_up: Vec<ConnectionId>,
 }
 
@@ -124,7 +124,7 @@ impl Laws {
             return Err(("liveness", format!("the processor spins: {} cycles without any effect", sleep.idle)));
         }
         let left = scene.waiting > 0 || (scene.outbox.has_work() && scene.overview.takes_outbound);
-        // Whoever waits for a reply while none is owed to anybody is to be looked at in the next cycle.
+        // A connection that waits for a reply while none is owed to any is to be looked at in the next cycle.
         let waits_for_nothing = |connection: &Inspected| {
             let waits = connection.stage.is_none() && connection.paused.has(PauseReason::Owed);
             waits && scene.overview.owed == 0
@@ -138,7 +138,8 @@ impl Laws {
         }
     }
 
-    /// LAW memory: whoever is paused because too much waits for its peer is not decoded; nor is whoever ends.
+    /// LAW memory: a connection that is paused because too much waits for its peer is not decoded; nor is one that
+    /// ends.
     fn check_pauses(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
         if let Some(id) = self.held_up.iter().find(|id| scene.spoke.contains(id)) {
             return Err(("memory", format!("{id} was paused and was decoded all the same")));
@@ -379,7 +380,7 @@ impl Whole<'_> {
             let most = config.connections_max;
             return Err(("memory", format!("{live} connections of all processors, and the bound is {most}")));
         }
-        // Whoever has no connection is not remembered.
+        // An address without a connection is not remembered.
         if crowd.len() as u64 > metrics.open {
             let what = format!("{} addresses are counted, of {} connections", crowd.len(), metrics.open);
             return Err(("memory", what));
@@ -388,7 +389,7 @@ impl Whole<'_> {
     }
 }
 
-/// LAW home: nothing is in use any more once everybody has gone.
+/// LAW home: nothing is in use any more once all connections have gone.
 pub(super) fn check_home(station: &Station<SimSocket>) -> Result<(), Breach> {
     let Station { inbound, outbox, reserve, .. } = station;
     let away = |pool: &SharedPool| pool.tiers().iter().map(|tier| tier.in_use()).collect::<Vec<_>>();

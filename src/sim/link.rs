@@ -184,7 +184,7 @@ impl Link {
             return;
         }
         counts.resets += 1;
-        // As Linux has it: who resets what it has finished before breaks a pipe.
+        // As Linux has it: a reset of what was finished before breaks a pipe.
         let finished = why == ErrorKind::ConnectionReset && self.fin == Fin::Arrived;
         self.broken = Broken::Unreported(if finished { ErrorKind::BrokenPipe } else { why });
         self.in_flight.clear();
@@ -286,7 +286,7 @@ impl Link {
         self.take_written(slices, count);
         if count < wanted {
             counts.short_writes += 1;
-            // As the kernel does: whoever was cut short is told about room, also about room that is there already.
+            // As the kernel does: a write that was cut short is told about room, even about room that is there already.
             self.interest.write_edge |= self.is_writable();
             self.wants_room = !self.is_writable();
         }

@@ -42,7 +42,7 @@ impl SimListener {
         put.ok().map(|()| peer)
     }
 
-    /// Connections go to whoever has the fewest, of those who have room.
+    /// Connections go to the processor that has the fewest, of those that have room.
     fn check_choice(&self, chosen: usize) -> Result<(), Breach> {
         let handovers = self.shared.dealer.handovers();
         let loads: Vec<_> =

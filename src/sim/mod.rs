@@ -1,10 +1,11 @@
-//! The deterministic simulator: a whole server in a world made of one seed. For tests; behind the feature `sim`.
+//! The deterministic simulator: the real processor with a simulated listener, in a world made of one seed. For tests;
+//! behind the feature `sim`.
 //!
 //! The processor is the real one, with its real memory, timers and queues. What is simulated is what it stands in: the
 //! network, the peers at the other end, the clock, and other threads. Everything that these may do to a server happens
-//! here in one thread, thousands of times faster than outside: bytes that come in any pieces, ends of stream in the
+//! here in one thread, thousands of times faster than outside: bytes that come in any pieces, ends of stream at the
 //! wrong moment, resets, peers that do not read, sleeps that are too long, clocks that jump. All of it is drawn from a
-//! seed. What failed once fails again, in the same way, as often as it takes to understand it.
+//! seed. A failure can be repeated, in the same way, as often as it takes to understand it.
 //!
 //! After each cycle the simulation checks the server's own laws, so a test needs to check only what its own
 //! [`MessageProcessor`](crate::MessageProcessor) promises.
@@ -13,7 +14,7 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! sluicegate = { version = "0.1", features = ["sim"] }
+//! sluicegate = { path = "../sluicegate", features = ["sim"] }
 //! ```
 //!
 //! # A first simulation

@@ -78,7 +78,7 @@ pub(super) struct State {
     pub(super) random: Random,
     pub(super) links: Vec<Link>,
     pub(super) counts: NetworkCounts,
-    /// Those who sleep in a selector, by number.
+    /// The processors that sleep in a selector, by number.
     pub(super) beds: Vec<Bed>,
     /// Counts everything that happens.
     pub(super) happened: u64,
@@ -97,7 +97,7 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Bed {
     pub(super) sleep: Sleep,
-    /// Somebody used the processor's wake flag.
+    /// The processor's wake flag was used.
     pub(super) woken: bool,
     /// Its selector has failed for good.
     pub(super) broken: bool,
@@ -185,7 +185,7 @@ impl Network {
         state.counts.jumps += 1;
     }
 
-    /// Freezes the server for so long in its next sleep, as a signal or a debugger would: the sleep ends without
+    /// Freezes the server for `length` in its next sleep, as a signal or a debugger would: the sleep ends without
     /// telling of what has come meanwhile. Where several processors take turns, the clock jumps.
     pub fn freeze(&self, length: Duration) {
         self.lock().freeze = Some(length);
@@ -216,7 +216,7 @@ impl Network {
         self.after(at.saturating_sub(self.elapsed()), wake_all);
     }
 
-    /// Makes room for so many processors.
+    /// Makes room for this many processors.
     pub(super) fn make_beds(&self, processors: usize) {
         self.lock().beds.resize_with(processors, Bed::default);
     }

@@ -13,7 +13,7 @@ use super::{Network, Random, Weather};
 pub enum Reading {
     /// As it comes.
     Free,
-    /// At most so many bytes, every so often.
+    /// At most this many bytes, at regular times.
     Slow {
         /// Bytes at once, at most.
         bytes: usize,

@@ -1,6 +1,6 @@
 //! A line of bytes between two places.
 
-/// Bytes that leave in the order in which they came. The bound is kept by whoever fills it.
+/// Bytes that leave in the order in which they came. The bound is kept by the code that fills it.
 #[derive(Debug, Default)]
 pub(super) struct Pipe {
     bytes: Vec<u8>,

@@ -27,7 +27,7 @@ impl SimSelector {
         Self { network, number: 0, in_turn: false, told: Told::All }
     }
 
-    /// That of one of several processors. It never sleeps: whoever steps the processors does so on its behalf.
+    /// That of one of several processors. It never sleeps: the code that steps the processors does so on its behalf.
     pub(super) fn in_turn(network: Network, number: usize) -> Self {
         Self { network, number, in_turn: true, told: Told::All }
     }

@@ -1,4 +1,4 @@
-//! A whole server in a simulated world: build it, connect peers, let time pass, and see which law broke.
+//! The real processor in a simulated world: build it, connect peers, let time pass, and see which law broke.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,8 +21,9 @@ const CYCLES_MAX: u64 = 1_000_000;
 /// Of several processors, one that could have had its turn is passed over so often at most.
 const PASSED_OVER_MAX: u32 = 4;
 
-/// A whole server in a simulated world: the real processor with a [`MessageProcessor`] of yours, over simulated sockets
-/// and a simulated clock; or several of them.
+/// A server in a simulated world: the real processor, or several of them, with a [`MessageProcessor`] of yours, over
+/// simulated sockets and a simulated clock. The accepter and [`Workers`](crate::Workers), which are threads, are not
+/// there.
 ///
 /// [`step`](Self::step) runs one cycle and then checks every law of the server's. What breaks a law comes back as
 /// [`Broken`], with the seed that does it again.
@@ -156,7 +157,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         self.seats.iter().map(|seat| seat.sightings.lock().open()).sum()
     }
 
-    /// What every open connection is doing, a line each: for whoever looks for the cause of a failure.
+    /// What every open connection is doing, a line each: to find the cause of a failure.
     pub fn describe(&self) -> String {
         let connections = self.seats.iter().flat_map(|seat| &seat.overview.connections);
         let lines = connections.map(|connection| format!("{connection:?}"));
@@ -202,7 +203,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         }
     }
 
-    /// Who does the next thing: anybody who can, and soon whoever could all the time.
+    /// Which processor has the next turn: any that can, and soon one that could all the time.
     fn next_in_turn(&mut self) -> Option<usize> {
         let able: Vec<_> = (0..self.seats.len()).filter(|number| self.seats[*number].is_able(&self.network)).collect();
         let overdue = able.iter().find(|number| self.seats[**number].passed_over >= PASSED_OVER_MAX);
@@ -227,7 +228,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         Ok(())
     }
 
-    /// The accepter, which has no thread here, ends when the server goes down, whoever has asked for that.
+    /// The accepter, which has no thread here, ends when the server goes down, whatever asked for that.
     fn end_accepting(&self) {
         let dealer = &self.shared.dealer;
         if !dealer.handovers().iter().all(|handover| handover.is_finished()) {

@@ -41,9 +41,9 @@ pub(super) struct Sightings {
     pub(super) given: u64,
     /// What was broken: the law, and how.
     pub(super) broken: Option<(&'static str, String)>,
-    /// Who has spoken in this cycle, and how often.
+    /// Which connections have spoken in this cycle, and how often.
     turns: Vec<(ConnectionId, usize)>,
-    /// Who has spoken in the cycle before.
+    /// Which have spoken in the cycle before.
     pub(super) spoke: Vec<ConnectionId>,
 }
 

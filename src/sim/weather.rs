@@ -9,7 +9,7 @@ use super::Random;
 /// Chances are given per mille.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Weather {
-    /// What a peer sends arrives in pieces of at most so many bytes. At least 1.
+    /// What a peer sends arrives in pieces of at most this many bytes. At least 1.
     pub piece_max: usize,
     /// A piece takes at most this long, in either direction.
     pub delay_max: Duration,

@@ -158,7 +158,7 @@ impl Condvar {
         self.wait(guard);
     }
 
-    /// Wakes all who wait.
+    /// Wakes all that wait.
     pub fn notify_all(&self) {
         self.0.notify_all();
     }
@@ -178,7 +178,7 @@ pub struct ArrayQueue<T> {
 }
 
 impl<T> ArrayQueue<T> {
-    /// A queue of so many places.
+    /// A queue of this many places.
     pub fn new(capacity: usize) -> Self {
         Self { head: AtomicUsize::new(0), tail: AtomicUsize::new(0), capacity, values: Default::default() }
     }

@@ -52,7 +52,7 @@ impl Codings {
             return;
         }
         // transfer-coding = token *( OWS ";" OWS transfer-parameter ). An empty element would be allowed in a list, and
-        // `chunked` has no parameters: both are only seen from those who probe for a reader that stumbles over them.
+        // `chunked` has no parameters: both are only sent to probe for a reader that stumbles over them.
         let name = coding.split(|&byte| byte == b';').next().map_or(coding, grammar::trim);
         if !grammar::is_token(name) || name.eq_ignore_ascii_case(b"chunked") {
             self.malformed = true;
@@ -65,8 +65,8 @@ impl Codings {
 pub(super) fn of_request(version10: bool, fields: &BodyFields<'_>, limits: &Limits) -> Result<Framing, ProtocolError> {
     // 1. and 2. are about responses.
     if let Some(codings) = &fields.codings {
-        // Section 6.1: a Transfer-Encoding in HTTP/1.0 was added by somebody who did not understand it, and the framing
-        // is faulty even when there is a Content-Length too.
+        // Section 6.1: a Transfer-Encoding in HTTP/1.0 was added by a program that did not understand it, and the
+        // framing is faulty even when there is a Content-Length too.
         if version10 {
             return Err(malformed("Transfer-Encoding in an HTTP/1.0 request"));
         }

@@ -70,7 +70,7 @@ pub(super) fn check_trailers(section: &[u8], count: u32) -> Result<(), ProtocolE
 }
 
 /// Fields that frame, route, authenticate or steer the request are not allowed behind its body (RFC 9110 section
-/// 6.5.1). They may be ignored as well; refused, for who merges them into the head later is deceived.
+/// 6.5.1). They may be ignored as well; refused, because code that merges them into the head later is deceived.
 fn may_trail(name: &str) -> bool {
     const FORBIDDEN: [&str; 18] = [
         "authorization",
@@ -168,7 +168,7 @@ impl<'a> Facts<'a> {
             if !grammar::is_token(option) {
                 return Err(malformed("Connection is not a list of tokens"));
             }
-            // Who forwards a request removes what Connection names: naming these makes it another request on the way.
+            // A proxy removes what Connection names: naming these makes it another request on the way.
             if is("host") || is("content-length") || is("transfer-encoding") {
                 return Err(malformed("Connection names a field that the request cannot be read without"));
             }

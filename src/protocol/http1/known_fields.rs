@@ -6,7 +6,7 @@
 //!
 //! They are kept by threads, not by connections: an idle connection holds no memory for them. There are few places, and
 //! each connection has one of them, which it shares with others. Mostly these are clients of the same kind, and send
-//! the same; who sends other fields each time costs those few their memory, and nobody else.
+//! the same; a client that sends other fields each time costs those few their memory, and nothing else.
 //!
 //! So bytes of one client are compared with those of another, and among them may be secrets. How long that takes
 //! depends on lengths alone: nobody can find out by guesses how much of one is right.
@@ -22,7 +22,7 @@ const PLACES: usize = 8;
 const SECTION_MAX: usize = 1 << 10;
 
 thread_local! {
-    // All zeros: whoever decodes nothing never touches them.
+    // All zeros: a thread that decodes nothing never touches them.
     static KNOWN: RefCell<Known> = const { RefCell::new(Known { entries: [Entry::EMPTY; PLACES], dealt: 0 }) };
 }
 

@@ -59,7 +59,7 @@ pub struct Http1 {
     state: State,
     /// Empty lines that preceded the request that is being read.
     empty_lines: u8,
-    /// Somebody waits for `100 Continue`.
+    /// A client waits for `100 Continue`.
     continue_due: bool,
     /// Where the fields of its last usual request are kept.
     place: Option<Place>,

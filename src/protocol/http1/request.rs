@@ -26,6 +26,9 @@ pub struct RequestView<'a> {
 
 impl<'a> RequestView<'a> {
     /// `bytes` are those of the message for which the layout was made.
+    ///
+    /// # Panics
+    /// Not here; but with other bytes, the methods that return parts of them may panic.
     #[must_use]
     pub fn new(layout: &'a Layout, bytes: &'a [u8]) -> Self {
         Self { layout, bytes }
@@ -92,8 +95,8 @@ impl<'a> RequestView<'a> {
         &self.bytes[self.layout.body()]
     }
 
-    /// The fields behind a chunked body. They never mix with those of the head: their sender may not be who sent the
-    /// head (RFC 9110 section 6.5.1).
+    /// The fields behind a chunked body. They never mix with those of the head: another program than the sender of the
+    /// head may have added them (RFC 9110 section 6.5.1).
     #[must_use]
     pub fn trailers(&self) -> Headers<'a> {
         Headers { lines: &self.bytes[self.layout.trailers()] }
