@@ -1,7 +1,8 @@
 //! Goes on as records come: what was shown of each segment, between one look and the next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::mem;
 use std::path::Path;
 
 use crate::cat::{Faults, Filter, print};
@@ -9,12 +10,12 @@ use crate::look::Look;
 use crate::store::listing::{Listed, segments};
 use crate::store::name::Kind;
 
-/// Those segments that are being written, and those that were shown to their end. A segment may appear behind one with
-/// a higher number, as several writers make them; so it is known by its name, for as long as it is there.
+/// What was shown of the segments that are there.
 #[derive(Default)]
 pub struct Follower {
-    growing: BTreeMap<Place, Look>,
-    shown: BTreeSet<Place>,
+    /// Those that are being written, and as `None` those that were shown to their end. A segment may appear behind one
+    /// with a higher number, as several writers make them; so it is known by its name, for as long as it is there.
+    known: BTreeMap<Place, Option<Look>>,
     faults: Faults,
 }
 
@@ -22,41 +23,38 @@ pub struct Follower {
 type Place = (u64, u64);
 
 impl Follower {
-    /// Prints what is there now and was not before.
+    /// Prints what is there now and was not before: of each connection in its order, because whoever writes ends one
+    /// segment before it begins the next.
     pub fn look(&mut self, directory: &Path, kind: Kind, filter: &Filter, out: &mut impl Write) -> io::Result<()> {
         let listed = segments(directory, kind)?;
-        let places: BTreeSet<_> = listed.iter().map(|segment| place(*segment)).collect();
-        let gone: Vec<_> = self.growing.keys().filter(|place| !places.contains(place)).copied().collect();
-        for segment in listed {
-            let place = place(segment);
-            if self.shown.contains(&place) || self.growing.contains_key(&place) {
-                continue;
-            }
-            // One that has nothing in it yet is looked at again.
-            let Some(mut look) = Look::open(directory, segment) else { continue };
-            match print(&mut look, filter, out)? {
-                true => show_end(&look, &mut self.faults, place, &mut self.shown),
-                false => drop(self.growing.insert(place, look)),
-            }
+        let mut before = mem::take(&mut self.known);
+        let listed: Vec<_> = listed.into_iter().map(|segment| (segment, before.remove(&place(segment)))).collect();
+        // What is left of those has been deleted.
+        for mut look in before.into_values().flatten() {
+            print(&mut look, filter, out)?;
+            self.faults.tell(&look);
         }
-        let mut ended = Vec::new();
-        for (place, look) in &mut self.growing {
-            if print(look, filter, out)? || gone.contains(place) {
-                show_end(look, &mut self.faults, *place, &mut self.shown);
-                ended.push(*place);
+        for (segment, known) in listed {
+            let mut look = match known {
+                Some(known) => known,
+                // One that has nothing in it yet is looked at again.
+                None => match Look::open(directory, segment) {
+                    None => continue,
+                    opened => opened,
+                },
+            };
+            if let Some(growing) = &mut look
+                && print(growing, filter, out)?
+            {
+                self.faults.tell(growing);
+                look = None;
             }
+            self.known.insert(place(segment), look);
         }
-        ended.iter().for_each(|place| drop(self.growing.remove(place)));
-        self.shown.retain(|place| places.contains(place));
         out.flush()
     }
 }
 
 fn place(segment: Listed) -> Place {
     (segment.name.number, segment.name.opened)
-}
-
-fn show_end(look: &Look, faults: &mut Faults, place: Place, shown: &mut BTreeSet<Place>) {
-    faults.tell(look);
-    shown.insert(place);
 }
