@@ -132,6 +132,19 @@ impl Faults {
         }
     }
 
+    fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.called("sync");
+        let mut script = self.0.lock();
+        script.synced += 1;
+        if let Some(file) = script.deleted_at_sync.take() {
+            fs::remove_file(file)?;
+        }
+        match script.syncs.pop() {
+            Some(true) => Err(io::Error::other("the sync has failed on purpose")),
+            _ => sync(),
+        }
+    }
+
     /// Times that a write was tried.
     pub fn writes(&self) -> u64 {
         self.0.lock().writes
@@ -190,6 +203,10 @@ impl Disk for FaultyDisk {
         self.real.files(each)
     }
 
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.faults.sync(|| self.real.sync(name))
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         self.real.sync_names()
     }
@@ -243,16 +260,8 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.faults.called("sync");
-        let mut script = self.faults.0.lock();
-        script.synced += 1;
-        if let Some(file) = script.deleted_at_sync.take() {
-            fs::remove_file(file)?;
-        }
-        match script.syncs.pop() {
-            Some(true) => Err(io::Error::other("the sync has failed on purpose")),
-            _ => self.file.sync(),
-        }
+        let Self { file, faults, .. } = self;
+        faults.sync(|| file.sync())
     }
 
     fn cut(&mut self, length: u64) -> io::Result<()> {

@@ -20,6 +20,8 @@ pub trait Disk: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Calls `each` with the name and the size of every file, in whatever order they are found.
     fn files(&self, each: &mut dyn FnMut(&str, u64)) -> io::Result<()>;
+    /// Makes durable what a file has that nobody writes any more.
+    fn sync(&self, name: &str) -> io::Result<()>;
     /// Makes durable which files there are.
     fn sync_names(&self) -> io::Result<()>;
     /// The most bytes that a file may have at this moment, as far as it is known (`ulimit -f`).
@@ -95,6 +97,11 @@ impl Disk for RealDisk {
 
     fn files(&self, each: &mut dyn FnMut(&str, u64)) -> io::Result<()> {
         each_file(&self.directory, each)
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        let sync = File::open(self.directory.join(name)).and_then(|file| file.sync_data());
+        self.explain("sync", name, sync)
     }
 
     fn sync_names(&self) -> io::Result<()> {

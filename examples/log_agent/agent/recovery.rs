@@ -90,10 +90,13 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
             if !plain.exists() {
                 continue;
             }
-            if compress::holds(&file.path(), packing, File::open(&plain)?).unwrap_or(false) {
+            // One that was not finished is set right here, which nobody can do with a packed one.
+            if is_marked(directory, segment).unwrap_or(false)
+                && compress::holds(&file.path(), packing, File::open(&plain)?).unwrap_or(false)
+            {
                 fs::remove_file(plain)?;
             } else {
-                log::warn!("{name} does not hold what {} has, and is removed", plain.display());
+                log::warn!("{name} does not hold all that {} is to have, and is removed", plain.display());
                 fs::remove_file(file.path())?;
             }
         }
@@ -196,8 +199,15 @@ fn cut_in_place(data: &File, index_path: &Path, cut: &Cut) -> io::Result<()> {
     index.sync_data()
 }
 
+/// True if the index of a plain segment says that it was finished as it is.
+pub fn is_marked(directory: &Path, name: SegmentName) -> io::Result<bool> {
+    let index = File::open(directory.join(name.index()))?;
+    let plain = fs::metadata(directory.join(name.data(Packing::Plain)))?;
+    Ok(finished_bytes(&index)? == Some(plain.len()))
+}
+
 /// With how many bytes the segment was finished, if the mark at the end of its index says that it was.
-pub fn finished_bytes(mut index: &File) -> io::Result<Option<u64>> {
+fn finished_bytes(mut index: &File) -> io::Result<Option<u64>> {
     let length = index.metadata()?.len();
     let head_bytes = HEAD_BYTES as u64;
     if length < 2 * head_bytes || length % ENTRY_BYTES as u64 != 0 {
