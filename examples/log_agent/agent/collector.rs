@@ -38,7 +38,8 @@ pub struct Collector {
     numbers: Arc<Numbers>,
     /// When the records of this cycle were received.
     received_micros: Option<u64>,
-    paused_since: Option<Instant>,
+    /// Nothing is taken in, as far as it was noted.
+    paused: bool,
 }
 
 /// The batch that one writer gets next.
@@ -63,7 +64,7 @@ impl Collector {
     ) -> Self {
         let desks = queues.into_iter().map(|queue| Desk { batch: None, since: None, queue }).collect();
         let spare = None;
-        Self { gate, room, pool, spare, desks, link, acks, json, numbers, received_micros: None, paused_since: None }
+        Self { gate, room, pool, spare, desks, link, acks, json, numbers, received_micros: None, paused: false }
     }
 
     /// True if there is a batch for whatever comes.
@@ -161,17 +162,9 @@ impl Collector {
     }
 
     fn note_pause(&mut self, open: bool) {
-        match (open, self.paused_since) {
-            (false, None) => {
-                self.paused_since = Some(Instant::now());
-                self.numbers.paused_from_micros.set(unix_micros());
-            }
-            (true, Some(since)) => {
-                self.paused_since = None;
-                self.numbers.paused_from_micros.set(0);
-                self.numbers.paused_micros.add_alone(since.elapsed().as_micros() as u64);
-            }
-            _ => {}
+        if open == self.paused {
+            self.paused = !open;
+            self.numbers.pauses.note(open, Instant::now());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sluicegate::http1::{Http1, Response};
@@ -168,9 +168,7 @@ fn write_flow(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
     page.gauge("batches", "Batches in use.", pool.in_use())?;
     page.gauge("batches_high_water", "The most batches that were ever in use.", pool.high_water())?;
     page.gauge("batches_max", "Batches that there are.", pool.count())?;
-    let paused_from = numbers.paused_from_micros.value();
-    let since = if paused_from == 0 { 0 } else { unix_micros().saturating_sub(paused_from) };
-    let paused = (numbers.paused_micros.value() + since) as f64 / 1e6;
+    let paused = numbers.pauses.total(Instant::now()).as_secs_f64();
     page.counter("paused_seconds_total", "Seconds in which nothing was taken in.", format!("{paused:.6}"))?;
     page.counter("written_records_total", "Records written to segments.", numbers.records_written.value())?;
     page.counter("written_bytes_total", "Bytes written, newlines and index included.", numbers.bytes_written.value())?;
@@ -262,8 +260,4 @@ fn write_syncs(page: &mut Page<'_>, numbers: &Numbers) -> fmt::Result {
 fn free_bytes(path: &PathBuf) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail * disk.f_frsize)
-}
-
-fn unix_micros() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
