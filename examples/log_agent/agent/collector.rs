@@ -161,6 +161,10 @@ impl Collector {
         next
     }
 
+    fn is_ready(&mut self) -> bool {
+        self.gate.is_open() && self.link.is_well() && self.has_spare()
+    }
+
     fn note_pause(&mut self, open: bool) {
         if open == self.paused {
             self.paused = !open;
@@ -178,7 +182,7 @@ impl MessageProcessor<Framing> for Collector {
     }
 
     fn ready(&mut self) -> bool {
-        let open = self.gate.is_open() && self.link.is_well() && self.has_spare();
+        let open = self.is_ready();
         self.note_pause(open);
         // The decoder is asked next.
         self.room.set(self.gate.room());
@@ -220,6 +224,10 @@ impl MessageProcessor<Framing> for Collector {
         self.numbers.queue_bytes_high.raise_to(waiting.bytes);
         if let Some(acks) = &mut self.acks {
             acks.tell();
+        }
+        // Nobody may want to send any more, so nobody asks.
+        if self.paused && self.is_ready() {
+            self.note_pause(true);
         }
         self.hand_over_due(now)
     }
