@@ -184,13 +184,10 @@ impl Directory {
     /// Counts anew and calls `each` with every segment that is found; with some of them twice, if they are packed.
     fn count(&self, mut each: impl FnMut(SegmentName)) -> io::Result<()> {
         let since = self.space.begin_count();
-        let mut found = 0;
+        let mut found = Sum::default();
         let counted = self.disk.files(&mut |file, bytes| {
-            let data = SegmentName::parse_data(file);
-            if data.is_some() || SegmentName::parse_index(file).is_some() {
-                found += bytes;
-            }
-            if let Some((name, _)) = data {
+            found.add(file, bytes);
+            if let Some((name, _)) = SegmentName::parse_data(file) {
                 each(name);
             }
         });
@@ -198,7 +195,7 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.space.recount(0, since),
             counted => {
                 counted?;
-                self.space.recount(found, since);
+                self.space.recount(found.bytes, since);
             }
         }
         Ok(())
@@ -301,15 +298,33 @@ fn records_in(index: &Path) -> io::Result<u64> {
     }
 }
 
+/// What lies in a directory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    pub segments: u64,
+    /// Of all of them, and of their indexes.
+    pub bytes: u64,
+}
+
+impl Sum {
+    /// What lies in the directory `path`.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let mut sum = Self::default();
+        each_file(path, &mut |file, bytes| sum.add(file, bytes))?;
+        Ok(sum)
+    }
+
+    fn add(&mut self, file: &str, bytes: u64) {
+        if SegmentName::owns(file) {
+            self.bytes += bytes;
+            self.segments += u64::from(SegmentName::parse_data(file).is_some());
+        }
+    }
+}
+
 /// Bytes that all segments and indexes of a directory take.
 pub fn bytes_of(path: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    each_file(path, &mut |file, length| {
-        if SegmentName::parse_data(file).is_some() || SegmentName::parse_index(file).is_some() {
-            bytes += length;
-        }
-    })?;
-    Ok(bytes)
+    Sum::of(path).map(|sum| sum.bytes)
 }
 
 /// The clock of the machine.

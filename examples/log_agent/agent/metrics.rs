@@ -10,11 +10,10 @@ use parking_lot::Mutex;
 use sluicegate::http1::{Http1, Response};
 use sluicegate::{CloseKind, Config, Message, Meter, PauseReason, Reply, Server, TierConfig};
 
-use super::directory::Directory;
+use super::directory::{Directory, Sum};
 use super::link::Link;
 use super::numbers::{Numbers, SYNC_BUCKETS};
 use super::tag::LogPool;
-use crate::store::listing::each_segment;
 
 /// Where numbers come from.
 pub struct Sources {
@@ -223,8 +222,7 @@ fn write_drops(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
 fn write_disk(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
     let Sources { numbers, directory, .. } = sources;
     // Counted each time, on the one thread of this server: a number that was kept would not know what operators delete.
-    let mut segments = 0u64;
-    let _ = each_segment(&directory.path, |_| segments += 1);
+    let Sum { segments, bytes } = Sum::of(&directory.path).unwrap_or_default();
     page.gauge("segments", "Segments in the directory.", segments)?;
     page.head("segments_total", "counter", "Segments by what became of them.")?;
     for (what, count) in [
@@ -236,7 +234,7 @@ fn write_disk(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
     ] {
         page.value("segments_total", &format!("{{event=\"{what}\"}}"), count)?;
     }
-    page.gauge("disk_used_bytes", "Bytes of all segments.", directory.space.used())?;
+    page.gauge("disk_used_bytes", "Bytes of all segments.", bytes)?;
     if let Some(free) = free_bytes(&directory.path) {
         page.gauge("disk_free_bytes", "Bytes free on the disk of the directory.", free)?;
     }

@@ -78,10 +78,9 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
         let file = file?;
         let name = file.file_name();
         let Some(name) = name.to_str() else { continue };
-        let unfinished = name.strip_suffix(compress::UNFINISHED).is_some_and(|whole| {
-            let is_index = SegmentName::parse_index(whole).is_some();
-            is_index || SegmentName::parse_data(whole).is_some() || whole == STATE_FILE
-        });
+        let unfinished = name
+            .strip_suffix(compress::UNFINISHED)
+            .is_some_and(|whole| SegmentName::owns(whole) || whole == STATE_FILE);
         let packed = SegmentName::parse_data(name).filter(|(_, packing)| *packing != Packing::Plain);
         if unfinished {
             fs::remove_file(file.path())?;
