@@ -447,3 +447,20 @@ fn a_segment_that_is_torn_is_not_finished_before_it_is_cut() {
         );
     }
 }
+
+#[test]
+fn an_index_whose_segment_somebody_has_deleted_goes_when_room_is_looked_for() {
+    let rig = full_of_small_segments(20_000);
+    let indexes = rig.folder.files(".idx");
+    let segments = rig.folder.files(".log");
+    let (kept, open) = (segments.len() / 2, segments.len() - 1);
+    for (_, file) in segments.iter().enumerate().filter(|(number, _)| *number != kept) {
+        fs::remove_file(rig.folder.path().join(file)).expect("an operator makes room");
+    }
+    assert!(rig.directory.make_room());
+    let left = rig.folder.files(".idx");
+    assert_eq!(left, [&*indexes[kept], &indexes[open]], "whoever writes will see that his is gone");
+    let there = bytes_of(rig.folder.path()).expect("counted");
+    assert_eq!(rig.directory.space.used(), there + HEAD_BYTES as u64);
+    assert_eq!(rig.numbers.segments_dropped.value(), 0);
+}

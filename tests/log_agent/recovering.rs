@@ -415,3 +415,26 @@ fn a_plain_segment_goes_only_if_what_is_packed_has_all_of_it() {
         }
     }
 }
+
+#[test]
+fn an_index_whose_segment_is_gone_goes_and_no_other() {
+    let records = some(0, 30);
+    let folder = several(&[&records[..10], &records[10..20], &records[20..]]);
+    let [gone, packed, plain] = std::array::from_fn(|number| folder.path().join(&folder.files(".log")[number]));
+    fs::remove_file(gone).expect("deleted");
+    fs::write(
+        packed.with_extension("log.zst"),
+        zstd::encode_all(&*fs::read(&packed).expect("read"), 0).expect("packed"),
+    )
+    .expect("written");
+    fs::remove_file(packed).expect("deleted");
+    let elsewhere = Folder::new();
+    fs::rename(&plain, elsewhere.path().join("away")).expect("moved");
+    std::os::unix::fs::symlink(elsewhere.path().join("away"), &plain).expect("linked");
+    let left = folder.files(".idx").split_off(1);
+    recover(folder.path()).expect("recovered");
+    assert_eq!(folder.files(".idx"), left);
+    fs::remove_file(elsewhere.path().join("away")).expect("a disk that is not there");
+    recover(folder.path()).expect("recovered");
+    assert_eq!(folder.files(".idx"), left, "it may be there again");
+}

@@ -18,7 +18,7 @@ use super::oldest::Oldest;
 use super::plan::WhenFull;
 use super::recovery::Recovered;
 use super::space::Space;
-use crate::store::listing::{Listed, each_segment};
+use crate::store::listing::{Listed, each_segment, is_alone};
 use crate::store::name::{Kind, Packing, SegmentName};
 use crate::store::runs::{Piece, RunReader};
 
@@ -176,19 +176,18 @@ impl Directory {
 
     /// Counts anew. Whoever calls this has announced it ([`deletes`](Self::deletes)).
     pub fn recount(&self) {
-        if let Err(error) = self.count(|_| {}) {
+        if let Err(error) = self.count(|_| true) {
             log::error!("{}: cannot count what the segments take: {error}", self.path.display());
         }
     }
 
-    /// Counts anew and calls `each` with every segment that is found; with some of them twice, if they are packed.
-    fn count(&self, mut each: impl FnMut(SegmentName)) -> io::Result<()> {
+    /// Counts anew those files that `counts` says yes to.
+    fn count(&self, mut counts: impl FnMut(&str) -> bool) -> io::Result<()> {
         let since = self.space.begin_count();
         let mut found = Sum::default();
         let counted = self.disk.files(&mut |file, bytes| {
-            found.add(file, bytes);
-            if let Some((name, _)) = SegmentName::parse_data(file) {
-                each(name);
+            if counts(file) {
+                found.add(file, bytes);
             }
         });
         match counted {
@@ -205,13 +204,24 @@ impl Directory {
     fn look(&self, oldest: &mut Oldest) {
         oldest.clear();
         let began = Instant::now();
-        match self.count(|name| oldest.add(name)) {
+        match self.count(|file| self.look_at(file, oldest)) {
             Ok(()) => oldest.listed(began, Instant::now()),
             Err(error) => {
                 let path = self.path.display();
                 log::error!("{path}: cannot look for the oldest segment, to make room: {error}");
             }
         }
+    }
+
+    /// Notes a segment; some twice, if they are packed. False if the file is not there any more: an index whose segment
+    /// somebody has deleted goes, because no segment that is dropped makes its room.
+    fn look_at(&self, file: &str, oldest: &mut Oldest) -> bool {
+        if let Some((name, _)) = SegmentName::parse_data(file) {
+            oldest.add(name);
+        }
+        let Some(name) = SegmentName::parse_index(file) else { return true };
+        // A segment that is being made counts as open before either of its files is there.
+        self.is_open(name) || !is_alone(&self.path, name) || self.disk.remove(file).is_err()
     }
 
     fn next_to_drop(&self, oldest: &Oldest) -> Option<SegmentName> {

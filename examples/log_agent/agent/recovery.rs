@@ -18,7 +18,7 @@ use super::disk::is_full;
 use super::numbering::{STATE_FILE, parse_state};
 use crate::store::cut::Cut;
 use crate::store::index::{ENTRY_BYTES, HEAD_BYTES, Head, PAYLOAD_MAX};
-use crate::store::listing::{Listed, each_segment};
+use crate::store::listing::{Listed, each_segment, is_alone};
 use crate::store::name::{Packing, SegmentName};
 use crate::store::rebuild::{Rebuild, Rebuilt};
 
@@ -71,8 +71,8 @@ pub fn recover_lines(directory: &Path, line_max: usize) -> io::Result<Recovered>
     Ok(recovered)
 }
 
-/// Files that were being made when the agent ended: packed segments, indexes. And plain segments that are packed
-/// already.
+/// Files that were being made when the agent ended: packed segments, indexes. Plain segments that are packed already.
+/// And indexes whose segments are gone: nobody else would look at them, and they take room.
 fn remove_leftovers(directory: &Path) -> io::Result<()> {
     for file in fs::read_dir(directory)? {
         let file = file?;
@@ -98,6 +98,9 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
                 log::warn!("{name} does not hold all that {} is to have, and is removed", plain.display());
                 fs::remove_file(file.path())?;
             }
+        } else if SegmentName::parse_index(name).is_some_and(|segment| is_alone(directory, segment)) {
+            log::info!("{name} is removed: its segment is not there any more");
+            fs::remove_file(file.path())?;
         }
     }
     Ok(())
