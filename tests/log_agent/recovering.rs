@@ -438,3 +438,31 @@ fn an_index_whose_segment_is_gone_goes_and_no_other() {
     recover(folder.path()).expect("recovered");
     assert_eq!(folder.files(".idx"), left, "it may be there again");
 }
+
+#[test]
+fn an_empty_record_is_read_when_its_line_is_there_and_not_before() {
+    let folder = crashed(&[""; 50]);
+    let data = path(&folder, ".log");
+    let records = || {
+        let segment = crate::store::listing::segments(folder.path(), Kind::Log).expect("listed")[0];
+        let mut reader = SegmentReader::open(folder.path(), segment).expect("opened");
+        let mut records = 0;
+        while let Step::Record { intact, .. } = reader.step().expect("read") {
+            assert!(intact);
+            records += 1;
+        }
+        (reader, records)
+    };
+    // An index is written before its records.
+    for lines in [0, 1, 20, 50] {
+        fs::write(&data, "\n".repeat(lines)).expect("written");
+        let (mut reader, found) = records();
+        assert_eq!(found, lines);
+        fs::write(&data, "\n".repeat(50)).expect("written");
+        let mut more = 0;
+        while let Step::Record { .. } = reader.step().expect("read") {
+            more += 1;
+        }
+        assert_eq!(more, 50 - lines, "they come later");
+    }
+}
