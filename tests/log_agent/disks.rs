@@ -1,5 +1,6 @@
 //! A disk that fails on purpose, and folders that go when their test does.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -83,6 +84,8 @@ struct Script {
     listed: u64,
     /// What the disk was told to begin with.
     begun: Vec<Range<u64>>,
+    /// Files of which something was cut off that may come back with a crash of the machine.
+    cut: BTreeSet<String>,
 }
 
 impl Faults {
@@ -145,6 +148,11 @@ impl Faults {
         }
     }
 
+    /// Files of which something was cut off that may come back with a crash of the machine.
+    pub fn cut(&self) -> Vec<String> {
+        self.0.lock().cut.iter().cloned().collect()
+    }
+
     /// Times that a write was tried.
     pub fn writes(&self) -> u64 {
         self.0.lock().writes
@@ -182,7 +190,7 @@ impl Disk for FaultyDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         self.faults.called("create");
         let file = self.real.create(name)?;
-        Ok(Box::new(FaultyFile { file, faults: self.faults.clone(), bytes: 0 }))
+        Ok(Box::new(FaultyFile { file, faults: self.faults.clone(), bytes: 0, name: name.to_owned() }))
     }
 
     fn file_most(&self) -> u64 {
@@ -216,6 +224,7 @@ struct FaultyFile {
     file: Box<dyn DiskFile>,
     faults: Faults,
     bytes: u64,
+    name: String,
 }
 
 impl DiskFile for FaultyFile {
@@ -260,14 +269,18 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let Self { file, faults, .. } = self;
-        faults.sync(|| file.sync())
+        let Self { file, faults, name, .. } = self;
+        faults.sync(|| file.sync())?;
+        faults.0.lock().cut.remove(name);
+        Ok(())
     }
 
     fn cut(&mut self, length: u64) -> io::Result<()> {
-        match self.faults.0.lock().cut_fails {
+        let mut script = self.faults.0.lock();
+        match script.cut_fails {
             true => Err(io::Error::other("the cut has failed on purpose")),
             false => {
+                script.cut.insert(self.name.clone());
                 self.bytes = length;
                 self.file.cut(length)
             }

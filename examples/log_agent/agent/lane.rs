@@ -219,12 +219,15 @@ impl Lane {
                 Fsync::Batch => segment.cut_to_synced(directory)?,
                 Fsync::Never | Fsync::Interval(_) => segment.mend(directory)?,
             }
-            if segment.is_dirty()
-                && self.policy != Fsync::Never
-                && let Err(error) = segment.sync()
-            {
+            let syncs = match self.policy {
+                // What is cut off is written once more. It would be there twice if a crash of the machine undid this.
+                Fsync::Batch => true,
+                Fsync::Interval(_) => segment.is_dirty(),
+                Fsync::Never => false,
+            };
+            if syncs && let Err(error) = segment.sync() {
                 directory.numbers.syncs_failed.add(1);
-                log::error!("{error}; what it has may not be durable");
+                log::error!("{error}; a crash of the machine may take what it has, or bring back what was cut off");
             }
         }
         if let Some(segment) = self.condemned.take() {
