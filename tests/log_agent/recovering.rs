@@ -466,3 +466,21 @@ fn an_empty_record_is_read_when_its_line_is_there_and_not_before() {
         assert_eq!(more, 50 - lines, "they come later");
     }
 }
+
+#[test]
+fn a_packed_segment_stays_if_the_plain_one_cannot_be_read() {
+    for finished in [true, false] {
+        let folder = crashed(&some(0, 30));
+        if finished {
+            recover(folder.path()).expect("recovered");
+        }
+        let plain = path(&folder, ".log");
+        let packed = zstd::encode_all(&*fs::read(&plain).expect("read"), 0).expect("packed");
+        fs::write(plain.with_extension("log.zst"), packed).expect("written");
+        // It opens, and that is all.
+        fs::remove_file(&plain).expect("removed");
+        fs::create_dir(&plain).expect("a name that is free");
+        recover(folder.path()).expect_err("somebody has to look at it");
+        assert_eq!((folder.files(".log").len(), folder.files(".zst").len()), (1, 1));
+    }
+}

@@ -199,9 +199,28 @@ fn remove_plain(directory: &Directory, plain: &Path) -> io::Result<()> {
 }
 
 /// True if everything that is in `plain` is in the packed file, which is sound to its end.
+///
+/// # Errors
+/// `plain` cannot be read: so nobody knows.
 pub fn holds(packed: &Path, packing: Packing, mut plain: File) -> io::Result<bool> {
+    let Ok(mut unpacked) = unpack(packed, packing) else { return Ok(false) };
+    let [mut chunk, mut other] = [vec![0; CHUNK], vec![0; CHUNK]];
+    loop {
+        let count = plain.read(&mut chunk)?;
+        if count == 0 {
+            break;
+        }
+        if unpacked.read_exact(&mut other[..count]).is_err() || chunk[..count] != other[..count] {
+            return Ok(false);
+        }
+    }
+    // Its checksum is at its end.
+    Ok(io::copy(&mut unpacked, &mut io::sink()).is_ok())
+}
+
+fn unpack(packed: &Path, packing: Packing) -> io::Result<Box<dyn Read>> {
     let packed = BufReader::with_capacity(CHUNK, File::open(packed)?);
-    let mut unpacked: Box<dyn Read> = match packing {
+    Ok(match packing {
         Packing::Plain => Box::new(packed),
         Packing::Gzip => Box::new(flate2::read::GzDecoder::new(packed)),
         Packing::Zstd => {
@@ -210,20 +229,7 @@ pub fn holds(packed: &Path, packing: Packing, mut plain: File) -> io::Result<boo
             decoder.window_log_max(WINDOW_LOG_MAX)?;
             Box::new(decoder)
         }
-    };
-    let [mut chunk, mut other] = [vec![0; CHUNK], vec![0; CHUNK]];
-    loop {
-        let count = plain.read(&mut chunk)?;
-        if count == 0 {
-            break;
-        }
-        unpacked.read_exact(&mut other[..count])?;
-        if chunk[..count] != other[..count] {
-            return Ok(false);
-        }
-    }
-    // Its checksum is at its end.
-    io::copy(&mut unpacked, &mut io::sink()).map(|_| true)
+    })
 }
 
 /// Copies everything; false if it was stopped before the end.

@@ -60,15 +60,16 @@ pub fn recover_lines(directory: &Path, line_max: usize) -> io::Result<Recovered>
     each_segment(directory, |segment| {
         if failed.is_ok() && segment.packing == Packing::Plain {
             let done = recover_segment(directory, segment.name, line_max, &mut recovered);
-            failed = done.map_err(|error| {
-                let what = format!("cannot recover {}: {error}", directory.join(segment.name.to_string()).display());
-                io::Error::new(error.kind(), what)
-            });
+            failed = done.map_err(|error| cannot_recover(&directory.join(segment.name.to_string()), &error));
         }
     })?;
     failed?;
     recovered.bytes = bytes_of(directory)?;
     Ok(recovered)
+}
+
+fn cannot_recover(segment: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot recover {}: {error}", segment.display()))
 }
 
 /// Files that were being made when the agent ended: packed segments, indexes. Plain segments that are packed already.
@@ -89,10 +90,10 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
             if !plain.exists() {
                 continue;
             }
+            let held = File::open(&plain).and_then(|plain| compress::holds(&file.path(), packing, plain));
+            let held = held.map_err(|error| cannot_recover(&plain, &error))?;
             // One that was not finished is set right here, which nobody can do with a packed one.
-            if is_marked(directory, segment).unwrap_or(false)
-                && compress::holds(&file.path(), packing, File::open(&plain)?).unwrap_or(false)
-            {
+            if held && is_marked(directory, segment).unwrap_or(false) {
                 fs::remove_file(plain)?;
             } else {
                 log::warn!("{name} does not hold all that {} is to have, and is removed", plain.display());
