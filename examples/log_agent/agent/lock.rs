@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 
-/// Locked by the one agent that writes to a directory.
-const LOCK_FILE: &str = "log_agent.lock";
+use crate::store::LOCK_FILE;
+
 /// How often it may be deleted while it is taken.
 const TRIES: usize = 5;
 
