@@ -75,6 +75,8 @@ struct Script {
     writes_well: Option<u64>,
     /// Whether it can be cut.
     cut_fails: bool,
+    /// Whether names can be synced.
+    names_fail: bool,
     /// A file that somebody deletes while the next sync is under way.
     deleted_at_sync: Option<PathBuf>,
     /// The next call of that name panics, and none behind it.
@@ -117,6 +119,11 @@ impl Faults {
 
     pub fn fail_cuts(&self, fails: bool) {
         self.0.lock().cut_fails = fails;
+    }
+
+    /// Whether it can be made durable which files there are.
+    pub fn fail_names(&self, fails: bool) {
+        self.0.lock().names_fail = fails;
     }
 
     /// Somebody deletes `file` during the next sync.
@@ -216,6 +223,9 @@ impl Disk for FaultyDisk {
     }
 
     fn sync_names(&self) -> io::Result<()> {
+        if self.faults.0.lock().names_fail {
+            return Err(io::Error::other("the sync of names has failed on purpose"));
+        }
         self.real.sync_names()
     }
 }

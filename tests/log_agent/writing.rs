@@ -320,3 +320,19 @@ fn the_mark_of_a_segment_is_durable_before_only_the_packed_one_is_there() {
         rig.assert_records(&some(0, 20));
     }
 }
+
+#[test]
+fn a_segment_that_is_packed_once_more_is_counted_once() {
+    let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
+    rig.give(0, &some(0, 20));
+    rig.work();
+    let oldest = rig.directory.oldest_finished(|_| true).expect("listed").expect("some are finished");
+    let stop = AtomicBool::new(false);
+    rig.faults.fail_names(true);
+    pack(&rig.directory, oldest, Packer::Zstd, &stop).expect_err("its name may not stay");
+    rig.faults.fail_names(false);
+    assert!(pack(&rig.directory, oldest, Packer::Zstd, &stop).expect("packed"));
+    // What is promised to the open segment does not lie there yet.
+    let (used, there) = (rig.directory.space.used(), bytes_of(rig.folder.path()).expect("counted"));
+    assert_eq!(used - HEAD_BYTES as u64, there);
+}

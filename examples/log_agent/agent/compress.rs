@@ -174,7 +174,10 @@ pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &Atomi
                 fs::remove_file(&new)?;
                 return Ok(true);
             }
+            // By a try that ended right behind this.
+            let replaced = fs::symlink_metadata(&packed).map_or(0, |metadata| metadata.len());
             fs::rename(&new, &packed)?;
+            directory.space.give_back(replaced);
             directory.space.add(packed_bytes);
             remove_plain(directory, &plain)?;
             directory.numbers.segments_compressed.add(1);
