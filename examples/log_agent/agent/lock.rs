@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 
+use super::disk::make_directory;
 use crate::store::LOCK_FILE;
 
 /// How often it may be deleted while it is taken.
@@ -68,7 +69,7 @@ fn take(directory: &Path) -> io::Result<File> {
 
 /// The same, with a `pause` between two tries.
 fn take_after(directory: &Path, mut pause: impl FnMut()) -> io::Result<File> {
-    fs::create_dir_all(directory).map_err(|error| explain("make", directory, &error))?;
+    make_directory(directory).map_err(|error| explain("make", directory, &error))?;
     let path = directory.join(LOCK_FILE);
     for _ in 0..TRIES {
         let file = File::create(&path).map_err(|error| explain("write to", directory, &error))?;
