@@ -19,6 +19,14 @@ mod agent;
 mod store;
 
 #[allow(dead_code, reason = "the same")]
+#[path = "../examples/log_cat/cat.rs"]
+mod cat;
+#[path = "../examples/log_cat/follow.rs"]
+mod follow;
+#[allow(dead_code, reason = "the same")]
+#[path = "../examples/log_cat/look.rs"]
+mod look;
+#[allow(dead_code, reason = "the same")]
 #[path = "../examples/log_spammer/pace.rs"]
 mod pace;
 #[allow(dead_code, reason = "the same")]
@@ -33,6 +41,8 @@ mod acking;
 mod clients;
 #[path = "log_agent/disks.rs"]
 mod disks;
+#[path = "log_agent/following.rs"]
+mod following;
 #[path = "log_agent/full.rs"]
 mod full;
 #[path = "log_agent/gating.rs"]

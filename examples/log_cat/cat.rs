@@ -1,13 +1,13 @@
 //! Records onto stdout.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::thread;
 
+use crate::follow::Follower;
 use crate::look::{LOOK, Look};
 use crate::store::index::Origin;
-use crate::store::listing::{Listed, segments};
+use crate::store::listing::segments;
 use crate::store::name::Kind;
 
 /// Which records are wanted.
@@ -79,7 +79,7 @@ impl Faults {
     }
 
     /// Counts what is wrong with a segment, and says it.
-    fn tell(&mut self, look: &Look) {
+    pub fn tell(&mut self, look: &Look) {
         self.count(look);
         let (name, damaged) = (look.name(), look.damaged);
         match &look.fault {
@@ -119,55 +119,15 @@ fn print_all(directory: &Path, kind: Kind, filter: &Filter, out: &mut impl Write
 }
 
 fn print_on(directory: &Path, kind: Kind, filter: &Filter, out: &mut impl Write) -> io::Result<()> {
-    let mut faults = Faults::default();
-    // Those that are being written, and those that were shown to their end. A segment may appear behind one with a
-    // higher number, as several writers make them; so it is known by its name, for as long as it is there.
-    let mut growing: BTreeMap<Place, Look> = BTreeMap::new();
-    let mut shown: BTreeSet<Place> = BTreeSet::new();
+    let mut follower = Follower::default();
     loop {
-        let listed = segments(directory, kind)?;
-        let places: BTreeSet<_> = listed.iter().map(|segment| place(*segment)).collect();
-        let gone: Vec<_> = growing.keys().filter(|place| !places.contains(place)).copied().collect();
-        for segment in listed {
-            let place = place(segment);
-            if shown.contains(&place) || growing.contains_key(&place) {
-                continue;
-            }
-            // One that has nothing in it yet is looked at again.
-            let Some(mut look) = Look::open(directory, segment) else { continue };
-            match print(&mut look, filter, out)? {
-                true => show_end(&look, &mut faults, place, &mut shown),
-                false => drop(growing.insert(place, look)),
-            }
-        }
-        let mut ended = Vec::new();
-        for (place, look) in &mut growing {
-            if print(look, filter, out)? || gone.contains(place) {
-                show_end(look, &mut faults, *place, &mut shown);
-                ended.push(*place);
-            }
-        }
-        ended.iter().for_each(|place| drop(growing.remove(place)));
-        shown.retain(|place| places.contains(place));
-        out.flush()?;
+        follower.look(directory, kind, filter, out)?;
         thread::sleep(LOOK);
     }
 }
 
-/// Where a segment stands among those of its kind: no two have the same number and time.
-type Place = (u64, u64);
-
-fn place(segment: Listed) -> Place {
-    (segment.name.number, segment.name.opened)
-}
-
-fn show_end(look: &Look, faults: &mut Faults, place: Place, shown: &mut BTreeSet<Place>) {
-    faults.tell(look);
-    shown.insert(place);
-}
-
 /// Prints what can be read of a segment; true if nothing more will come.
-fn print(look: &mut Look, filter: &Filter, out: &mut impl Write) -> io::Result<bool> {
+pub fn print(look: &mut Look, filter: &Filter, out: &mut impl Write) -> io::Result<bool> {
     look.read(|entry, payload, _| {
         if !filter.wants(&entry.origin) {
             return Ok(());

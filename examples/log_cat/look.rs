@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::store::LOCK_FILE;
 use crate::store::index::Entry;
 use crate::store::listing::Listed;
 use crate::store::name::Packing;
@@ -19,8 +20,6 @@ use crate::store::reader::{End, SegmentReader, Step};
 
 /// Between two looks at what changes.
 pub const LOOK: Duration = Duration::from_millis(100);
-/// An agent that runs has locked this file.
-const LOCK_FILE: &str = "log_agent.lock";
 
 /// What is said of a segment that was read without its index. It stays a fault: nothing says whether those are the
 /// records that were received.

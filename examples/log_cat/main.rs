@@ -11,6 +11,7 @@ mod cat;
 #[allow(dead_code, reason = "its lines may fail to be written, which counts here")]
 #[path = "../common/mod.rs"]
 mod common;
+mod follow;
 mod look;
 #[allow(dead_code, reason = "shared with log_agent, which writes what this one reads")]
 #[path = "../log_agent/store/mod.rs"]

@@ -1,5 +1,6 @@
 //! A disk that fails on purpose, and folders that go when their test does.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -74,6 +75,8 @@ struct Script {
     writes_well: Option<u64>,
     /// Whether it can be cut.
     cut_fails: bool,
+    /// Whether names can be synced.
+    names_fail: bool,
     /// A file that somebody deletes while the next sync is under way.
     deleted_at_sync: Option<PathBuf>,
     /// The next call of that name panics, and none behind it.
@@ -83,6 +86,8 @@ struct Script {
     listed: u64,
     /// What the disk was told to begin with.
     begun: Vec<Range<u64>>,
+    /// Files of which something was cut off that may come back with a crash of the machine.
+    cut: BTreeSet<String>,
 }
 
 impl Faults {
@@ -116,6 +121,11 @@ impl Faults {
         self.0.lock().cut_fails = fails;
     }
 
+    /// Whether it can be made durable which files there are.
+    pub fn fail_names(&self, fails: bool) {
+        self.0.lock().names_fail = fails;
+    }
+
     /// Somebody deletes `file` during the next sync.
     pub fn delete_at_sync(&self, file: PathBuf) {
         self.0.lock().deleted_at_sync = Some(file);
@@ -130,6 +140,24 @@ impl Faults {
         if self.0.lock().panics.take_if(|panics| *panics == call).is_some() {
             panic!("the {call} has panicked on purpose");
         }
+    }
+
+    fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.called("sync");
+        let mut script = self.0.lock();
+        script.synced += 1;
+        if let Some(file) = script.deleted_at_sync.take() {
+            fs::remove_file(file)?;
+        }
+        match script.syncs.pop() {
+            Some(true) => Err(io::Error::other("the sync has failed on purpose")),
+            _ => sync(),
+        }
+    }
+
+    /// Files of which something was cut off that may come back with a crash of the machine.
+    pub fn cut(&self) -> Vec<String> {
+        self.0.lock().cut.iter().cloned().collect()
     }
 
     /// Times that a write was tried.
@@ -169,7 +197,7 @@ impl Disk for FaultyDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         self.faults.called("create");
         let file = self.real.create(name)?;
-        Ok(Box::new(FaultyFile { file, faults: self.faults.clone(), bytes: 0 }))
+        Ok(Box::new(FaultyFile { file, faults: self.faults.clone(), bytes: 0, name: name.to_owned() }))
     }
 
     fn file_most(&self) -> u64 {
@@ -190,7 +218,14 @@ impl Disk for FaultyDisk {
         self.real.files(each)
     }
 
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.faults.sync(|| self.real.sync(name))
+    }
+
     fn sync_names(&self) -> io::Result<()> {
+        if self.faults.0.lock().names_fail {
+            return Err(io::Error::other("the sync of names has failed on purpose"));
+        }
         self.real.sync_names()
     }
 }
@@ -199,6 +234,7 @@ struct FaultyFile {
     file: Box<dyn DiskFile>,
     faults: Faults,
     bytes: u64,
+    name: String,
 }
 
 impl DiskFile for FaultyFile {
@@ -243,22 +279,18 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.faults.called("sync");
-        let mut script = self.faults.0.lock();
-        script.synced += 1;
-        if let Some(file) = script.deleted_at_sync.take() {
-            fs::remove_file(file)?;
-        }
-        match script.syncs.pop() {
-            Some(true) => Err(io::Error::other("the sync has failed on purpose")),
-            _ => self.file.sync(),
-        }
+        let Self { file, faults, name, .. } = self;
+        faults.sync(|| file.sync())?;
+        faults.0.lock().cut.remove(name);
+        Ok(())
     }
 
     fn cut(&mut self, length: u64) -> io::Result<()> {
-        match self.faults.0.lock().cut_fails {
+        let mut script = self.faults.0.lock();
+        match script.cut_fails {
             true => Err(io::Error::other("the cut has failed on purpose")),
             false => {
+                script.cut.insert(self.name.clone());
                 self.bytes = length;
                 self.file.cut(length)
             }

@@ -18,6 +18,7 @@ use crate::disks::Folder;
 use crate::logs;
 use crate::net::connect;
 use crate::rig::{Rig, Setup, assert_payloads, some};
+use crate::store::index::HEAD_BYTES;
 
 #[test]
 fn wherever_the_space_ends_every_record_is_written_once() {
@@ -415,4 +416,51 @@ fn a_directory_that_cannot_be_listed_is_named() {
         fs::remove_file(rig.folder.path()).expect("it is there");
         assert!(!logs::with(&[what, rig.folder.text()]).is_empty(), "{what}");
     }
+}
+
+#[test]
+fn a_segment_that_is_torn_is_not_finished_before_it_is_cut() {
+    let age = Duration::from_secs(1);
+    let interval = Fsync::Interval(age);
+    for (policy, sync_fails) in [(Fsync::Batch, false), (Fsync::Never, false), (interval, false), (interval, true)] {
+        let mut rig = Rig::new(Setup { policy, rotate_age: Some(age), ..Setup::default() });
+        rig.give(0, &["one"]);
+        rig.work();
+        // The index finds its place, and so does the first of the records.
+        rig.faults.space(Some(48 + 4));
+        rig.faults.fail_cuts(true);
+        rig.faults.fail_syncs(&[sync_fails]);
+        rig.give(0, &["two", "three"]);
+        rig.now += age;
+        rig.writer.advance(rig.now).expect("it tries again");
+        rig.faults.fail_cuts(false);
+        rig.faults.space(None);
+        rig.work();
+        rig.assert_records(&["one", "two", "three"]);
+        rig.directory.recount();
+        let is_open = rig.folder.files(".log").len() as u64 > rig.numbers.segments_finished.value();
+        let there = bytes_of(rig.folder.path()).expect("counted");
+        assert_eq!(
+            rig.directory.space.used(),
+            there + if is_open { HEAD_BYTES as u64 } else { 0 },
+            "no more is promised"
+        );
+    }
+}
+
+#[test]
+fn an_index_whose_segment_somebody_has_deleted_goes_when_room_is_looked_for() {
+    let rig = full_of_small_segments(20_000);
+    let indexes = rig.folder.files(".idx");
+    let segments = rig.folder.files(".log");
+    let (kept, open) = (segments.len() / 2, segments.len() - 1);
+    for (_, file) in segments.iter().enumerate().filter(|(number, _)| *number != kept) {
+        fs::remove_file(rig.folder.path().join(file)).expect("an operator makes room");
+    }
+    assert!(rig.directory.make_room());
+    let left = rig.folder.files(".idx");
+    assert_eq!(left, [&*indexes[kept], &indexes[open]], "whoever writes will see that his is gone");
+    let there = bytes_of(rig.folder.path()).expect("counted");
+    assert_eq!(rig.directory.space.used(), there + HEAD_BYTES as u64);
+    assert_eq!(rig.numbers.segments_dropped.value(), 0);
 }

@@ -1,11 +1,11 @@
 //! The gate before runs of records: however many come at once, it closes where it says.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sluicegate::Finish;
 use sluicegate::flow::{Gate, GateLimits, Level, Queue};
 use sluicegate::sim::{Random, Simulation, Weather};
+use sluicegate::{Finish, MessageProcessor};
 
 use crate::agent::collector::Collector;
 use crate::agent::framing::{Framing, Room};
@@ -99,4 +99,24 @@ fn all_of_a_run_finds_its_place_also_if_every_other_record_is_bad() {
         let (came, _) = what_comes_of(&sent, true, 0, most, (batch_bytes, 3000));
         assert_eq!(came.items, 3 * 1000, "batches of {batch_bytes}");
     }
+}
+
+#[test]
+fn a_pause_is_over_when_something_could_be_taken_in_also_if_nobody_asks() {
+    let gate = Gate::new(GateLimits { high: Level { items: 10, bytes: 1000 }, low: Level::default(), largest: 1 });
+    let (numbers, room): (Arc<Numbers>, Arc<Room>) = Default::default();
+    let link = Arc::new(Link::new(gate.exit(), 1, None));
+    let (pool, queue) = (LogPool::new(1000, 1), Arc::new(Queue::new(1)));
+    let (shared, counted) = (Arc::clone(&link), Arc::clone(&numbers));
+    let mut collector = Collector::new((gate, room), pool.clone(), vec![queue], shared, None, false, counted);
+    let hour = Duration::from_secs(3600);
+    let batch = pool.take();
+    link.trouble_begins();
+    assert!(!collector.ready());
+    link.trouble_ends();
+    collector.cycle_end(Instant::now());
+    assert!(numbers.pauses.total(Instant::now() + hour) >= hour, "there is no batch yet");
+    drop(batch);
+    collector.cycle_end(Instant::now());
+    assert!(numbers.pauses.total(Instant::now() + hour) < hour, "nobody wanted to send");
 }

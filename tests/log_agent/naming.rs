@@ -3,9 +3,9 @@
 use std::fs;
 
 use crate::agent::fsync::Fsync;
-use crate::agent::numbering::STATE_FILE;
 use crate::disks::Folder;
 use crate::rig::{Rig, Setup};
+use crate::store::STATE_FILE;
 use crate::store::listing::segments;
 use crate::store::name::Kind;
 

@@ -399,13 +399,88 @@ fn a_plain_segment_goes_only_if_what_is_packed_has_all_of_it() {
             (b"something else".to_vec(), false),
             (Vec::new(), false),
         ] {
-            let folder = crashed(&records);
-            let name = format!("{}{suffix}", folder.files(".log")[0]);
-            fs::write(folder.path().join(name), beside).expect("written");
-            recover(folder.path()).expect("recovered");
-            let there = [folder.files(".log").len(), folder.files(suffix).len()];
-            assert_eq!(there, if is_good { [0, 1] } else { [1, 0] });
-            assert_payloads(&folder, &records);
+            // One that was not finished stays plain in any case: what is packed is never set right.
+            for finished in [true, false] {
+                let folder = crashed(&records);
+                if finished {
+                    recover(folder.path()).expect("recovered");
+                }
+                let name = format!("{}{suffix}", folder.files(".log")[0]);
+                fs::write(folder.path().join(name), &beside).expect("written");
+                recover(folder.path()).expect("recovered");
+                let there = [folder.files(".log").len(), folder.files(suffix).len()];
+                assert_eq!(there, if is_good && finished { [0, 1] } else { [1, 0] });
+                assert_payloads(&folder, &records);
+            }
         }
+    }
+}
+
+#[test]
+fn an_index_whose_segment_is_gone_goes_and_no_other() {
+    let records = some(0, 30);
+    let folder = several(&[&records[..10], &records[10..20], &records[20..]]);
+    let [gone, packed, plain] = std::array::from_fn(|number| folder.path().join(&folder.files(".log")[number]));
+    fs::remove_file(gone).expect("deleted");
+    fs::write(
+        packed.with_extension("log.zst"),
+        zstd::encode_all(&*fs::read(&packed).expect("read"), 0).expect("packed"),
+    )
+    .expect("written");
+    fs::remove_file(packed).expect("deleted");
+    let elsewhere = Folder::new();
+    fs::rename(&plain, elsewhere.path().join("away")).expect("moved");
+    std::os::unix::fs::symlink(elsewhere.path().join("away"), &plain).expect("linked");
+    let left = folder.files(".idx").split_off(1);
+    recover(folder.path()).expect("recovered");
+    assert_eq!(folder.files(".idx"), left);
+    fs::remove_file(elsewhere.path().join("away")).expect("a disk that is not there");
+    recover(folder.path()).expect("recovered");
+    assert_eq!(folder.files(".idx"), left, "it may be there again");
+}
+
+#[test]
+fn an_empty_record_is_read_when_its_line_is_there_and_not_before() {
+    let folder = crashed(&[""; 50]);
+    let data = path(&folder, ".log");
+    let records = || {
+        let segment = crate::store::listing::segments(folder.path(), Kind::Log).expect("listed")[0];
+        let mut reader = SegmentReader::open(folder.path(), segment).expect("opened");
+        let mut records = 0;
+        while let Step::Record { intact, .. } = reader.step().expect("read") {
+            assert!(intact);
+            records += 1;
+        }
+        (reader, records)
+    };
+    // An index is written before its records.
+    for lines in [0, 1, 20, 50] {
+        fs::write(&data, "\n".repeat(lines)).expect("written");
+        let (mut reader, found) = records();
+        assert_eq!(found, lines);
+        fs::write(&data, "\n".repeat(50)).expect("written");
+        let mut more = 0;
+        while let Step::Record { .. } = reader.step().expect("read") {
+            more += 1;
+        }
+        assert_eq!(more, 50 - lines, "they come later");
+    }
+}
+
+#[test]
+fn a_packed_segment_stays_if_the_plain_one_cannot_be_read() {
+    for finished in [true, false] {
+        let folder = crashed(&some(0, 30));
+        if finished {
+            recover(folder.path()).expect("recovered");
+        }
+        let plain = path(&folder, ".log");
+        let packed = zstd::encode_all(&*fs::read(&plain).expect("read"), 0).expect("packed");
+        fs::write(plain.with_extension("log.zst"), packed).expect("written");
+        // It opens, and that is all.
+        fs::remove_file(&plain).expect("removed");
+        fs::create_dir(&plain).expect("a name that is free");
+        recover(folder.path()).expect_err("somebody has to look at it");
+        assert_eq!((folder.files(".log").len(), folder.files(".zst").len()), (1, 1));
     }
 }

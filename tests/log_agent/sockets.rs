@@ -1,11 +1,13 @@
 //! The whole agent, in this process, with real connections.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sluicegate::{CloseKind, PauseReason};
 
+use crate::agent::directory::bytes_of;
 use crate::agent::plan::{Packer, Plan};
 use crate::agent::recovery::recover;
 use crate::clients::{
@@ -211,7 +213,7 @@ fn a_full_disk_makes_senders_wait_and_loses_nothing() {
         });
         assert_eq!(sent, if ack { 200_000 } else { 0 });
         assert_eq!((agent.numbers.troubles.value(), agent.numbers.troubled.value()), (1, 0));
-        assert!(agent.numbers.paused_micros.value() > 0);
+        assert!(agent.numbers.pauses.total(Instant::now()) > Duration::ZERO);
         stop(agent).expect("everything was written");
         let found = verify::look(folder.path(), 1, 1, (90, 110)).expect("read");
         assert_eq!((found.records, found.faults), (vec![200_000], vec![]));
@@ -317,6 +319,13 @@ fn numbers_are_served_and_everything_is_in_one_ceiling() {
     }
     assert!(page.contains(&format!("log_agent_memory_ceiling_bytes {}\n", ceiling.total())));
     assert!(http_get(agent.metrics_address().expect("it is served"), "/").is_empty());
+    let used = |page: &str| page.lines().find_map(|line| line.strip_prefix("log_agent_disk_used_bytes ")?.parse().ok());
+    assert_eq!(used(&page), Some(bytes_of(folder.path()).expect("counted")));
+    for file in [&folder.files(".log")[0], &folder.files(".idx")[0]] {
+        fs::remove_file(folder.path().join(file)).expect("deleted");
+    }
+    let page = http_get(agent.metrics_address().expect("it is served"), "/metrics");
+    assert_eq!(used(&page), Some(0), "whoever has deleted it");
     stop(agent).expect("everything was written");
 }
 

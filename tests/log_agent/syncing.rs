@@ -154,6 +154,32 @@ fn a_segment_whose_sync_failed_is_cut_before_anything_else_is_written() {
 }
 
 #[test]
+fn what_is_written_once_more_does_not_come_back_where_it_was_cut_off() {
+    let mut rig = Rig::new(Setup::default());
+    rig.give(0, &["durable"]);
+    rig.work();
+    rig.faults.fail_syncs(&[true]);
+    rig.give(0, &["written again"]);
+    rig.work();
+    assert_eq!((rig.faults.cut(), rig.durable(0)), (vec![], Some(2)));
+    // The same of a segment whose index somebody deletes, while it is synced.
+    let mut rig = Rig::new(Setup::default());
+    rig.give(0, &["durable"]);
+    rig.work();
+    rig.faults.delete_at_sync(rig.folder.path().join(&rig.folder.files(".idx")[0]));
+    rig.give(0, &["written again"]);
+    rig.work();
+    assert_eq!((rig.faults.cut(), rig.durable(0)), (vec![], Some(2)));
+    // Where that sync fails as well, it is done without.
+    let mut rig = Rig::new(Setup::default());
+    rig.faults.fail_syncs(&[true, true]);
+    rig.give(0, &["written again"]);
+    rig.work();
+    assert_eq!((rig.numbers.syncs_failed.value(), rig.durable(0)), (2, Some(1)));
+    rig.assert_records(&["written again"]);
+}
+
+#[test]
 fn without_the_promise_a_failed_sync_begins_a_new_segment() {
     let time = Duration::from_millis(500);
     let mut rig = Rig::new(Setup { policy: Fsync::Interval(time), ..Setup::default() });

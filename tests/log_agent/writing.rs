@@ -304,3 +304,35 @@ fn a_segment_that_is_deleted_before_it_is_packed_is_passed_over() {
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     assert!(rig.numbers.segments_compressed.value() == 0 && rig.folder.files(".tmp").is_empty());
 }
+
+#[test]
+fn the_mark_of_a_segment_is_durable_before_only_the_packed_one_is_there() {
+    for policy in [Fsync::Batch, Fsync::Never] {
+        let mut rig = Rig::new(Setup { rotate_bytes: 100, policy, ..Setup::default() });
+        rig.give(0, &some(0, 20));
+        rig.work();
+        let oldest = rig.directory.oldest_finished(|_| true).expect("listed").expect("some are finished");
+        let (before, stop) = (rig.folder.files(""), AtomicBool::new(false));
+        rig.faults.fail_syncs(&[true]);
+        pack(&rig.directory, oldest, Packer::Zstd, &stop).expect_err("its index is not durable");
+        assert_eq!(rig.folder.files(""), before, "nothing has changed");
+        assert!(pack(&rig.directory, oldest, Packer::Zstd, &stop).expect("packed"));
+        rig.assert_records(&some(0, 20));
+    }
+}
+
+#[test]
+fn a_segment_that_is_packed_once_more_is_counted_once() {
+    let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
+    rig.give(0, &some(0, 20));
+    rig.work();
+    let oldest = rig.directory.oldest_finished(|_| true).expect("listed").expect("some are finished");
+    let stop = AtomicBool::new(false);
+    rig.faults.fail_names(true);
+    pack(&rig.directory, oldest, Packer::Zstd, &stop).expect_err("its name may not stay");
+    rig.faults.fail_names(false);
+    assert!(pack(&rig.directory, oldest, Packer::Zstd, &stop).expect("packed"));
+    // What is promised to the open segment does not lie there yet.
+    let (used, there) = (rig.directory.space.used(), bytes_of(rig.folder.path()).expect("counted"));
+    assert_eq!(used - HEAD_BYTES as u64, there);
+}

@@ -38,7 +38,8 @@ pub struct Collector {
     numbers: Arc<Numbers>,
     /// When the records of this cycle were received.
     received_micros: Option<u64>,
-    paused_since: Option<Instant>,
+    /// Nothing is taken in, as far as it was noted.
+    paused: bool,
 }
 
 /// The batch that one writer gets next.
@@ -63,7 +64,7 @@ impl Collector {
     ) -> Self {
         let desks = queues.into_iter().map(|queue| Desk { batch: None, since: None, queue }).collect();
         let spare = None;
-        Self { gate, room, pool, spare, desks, link, acks, json, numbers, received_micros: None, paused_since: None }
+        Self { gate, room, pool, spare, desks, link, acks, json, numbers, received_micros: None, paused: false }
     }
 
     /// True if there is a batch for whatever comes.
@@ -160,18 +161,14 @@ impl Collector {
         next
     }
 
+    fn is_ready(&mut self) -> bool {
+        self.gate.is_open() && self.link.is_well() && self.has_spare()
+    }
+
     fn note_pause(&mut self, open: bool) {
-        match (open, self.paused_since) {
-            (false, None) => {
-                self.paused_since = Some(Instant::now());
-                self.numbers.paused_from_micros.set(unix_micros());
-            }
-            (true, Some(since)) => {
-                self.paused_since = None;
-                self.numbers.paused_from_micros.set(0);
-                self.numbers.paused_micros.add_alone(since.elapsed().as_micros() as u64);
-            }
-            _ => {}
+        if open == self.paused {
+            self.paused = !open;
+            self.numbers.pauses.note(open, Instant::now());
         }
     }
 }
@@ -185,7 +182,7 @@ impl MessageProcessor<Framing> for Collector {
     }
 
     fn ready(&mut self) -> bool {
-        let open = self.gate.is_open() && self.link.is_well() && self.has_spare();
+        let open = self.is_ready();
         self.note_pause(open);
         // The decoder is asked next.
         self.room.set(self.gate.room());
@@ -227,6 +224,10 @@ impl MessageProcessor<Framing> for Collector {
         self.numbers.queue_bytes_high.raise_to(waiting.bytes);
         if let Some(acks) = &mut self.acks {
             acks.tell();
+        }
+        // Nobody may want to send any more, so nobody asks.
+        if self.paused && self.is_ready() {
+            self.note_pause(true);
         }
         self.hand_over_due(now)
     }

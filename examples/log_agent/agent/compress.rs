@@ -13,7 +13,7 @@ use sluicegate::flow::{Queue, Taken};
 use super::directory::Directory;
 use super::disk::is_too_large;
 use super::plan::Packer;
-use super::recovery::finished_bytes;
+use super::recovery::is_marked;
 use crate::store::listing::Listed;
 use crate::store::name::Packing;
 
@@ -94,7 +94,8 @@ fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool, unpackable
     while !stop.load(Relaxed) {
         let oldest = directory.oldest_finished(|segment| {
             let is_next = segment.packing == Packing::Plain && !unpackable.has(segment.name.number);
-            is_next && is_marked(directory, segment).unwrap_or(false)
+            // Another is left for the next start, which sets it right, but only as long as it is not packed.
+            is_next && is_marked(&directory.path, segment.name).unwrap_or(false)
         });
         let oldest = match oldest {
             Ok(Some(oldest)) => oldest,
@@ -118,14 +119,6 @@ fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool, unpackable
             Err(error) => return log::error!("{} is not packed: {error}", oldest.name),
         }
     }
-}
-
-/// True if its index says that it was finished as it is. Another is left for the next start, which sets it right, but
-/// only as long as it is not packed.
-fn is_marked(directory: &Directory, segment: Listed) -> io::Result<bool> {
-    let index = File::open(directory.path.join(segment.name.index()))?;
-    let plain = fs::metadata(directory.path.join(segment.name.data(Packing::Plain)))?;
-    Ok(finished_bytes(&index)? == Some(plain.len()))
 }
 
 fn has_index(directory: &Directory, segment: Listed) -> bool {
@@ -165,6 +158,12 @@ pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &Atomi
     let done = done.and_then(|(whole, to)| {
         let file = to.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
+        // The mark at its end is newer than its last sync, and nobody sets a packed segment right.
+        match directory.disk.sync(&segment.name.index()) {
+            // It was deleted meanwhile, which is looked at below.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            synced => synced?,
+        }
         Ok((whole, file.metadata()?.len()))
     });
     match done {
@@ -175,14 +174,12 @@ pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &Atomi
                 fs::remove_file(&new)?;
                 return Ok(true);
             }
-            // First the packed one gets its name, then the plain one goes; recovery knows what both together mean.
+            // By a try that ended right behind this.
+            let replaced = fs::symlink_metadata(&packed).map_or(0, |metadata| metadata.len());
             fs::rename(&new, &packed)?;
+            directory.space.give_back(replaced);
             directory.space.add(packed_bytes);
-            directory.disk.sync_names()?;
-            // Of the name itself, as it was counted: it may be a link.
-            let counted = fs::symlink_metadata(&plain)?.len();
-            fs::remove_file(&plain)?;
-            directory.space.give_back(counted);
+            remove_plain(directory, &plain)?;
             directory.numbers.segments_compressed.add(1);
             log::debug!("{}: packed, {plain_bytes} bytes became {packed_bytes}", segment.name);
             Ok(true)
@@ -194,10 +191,39 @@ pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &Atomi
     }
 }
 
+/// Only when the packed one has its name for good; recovery knows what both together mean.
+fn remove_plain(directory: &Directory, plain: &Path) -> io::Result<()> {
+    directory.disk.sync_names()?;
+    // Of the name itself, as it was counted: it may be a link.
+    let counted = fs::symlink_metadata(plain)?.len();
+    fs::remove_file(plain)?;
+    directory.space.give_back(counted);
+    Ok(())
+}
+
 /// True if everything that is in `plain` is in the packed file, which is sound to its end.
+///
+/// # Errors
+/// `plain` cannot be read: so nobody knows.
 pub fn holds(packed: &Path, packing: Packing, mut plain: File) -> io::Result<bool> {
+    let Ok(mut unpacked) = unpack(packed, packing) else { return Ok(false) };
+    let [mut chunk, mut other] = [vec![0; CHUNK], vec![0; CHUNK]];
+    loop {
+        let count = plain.read(&mut chunk)?;
+        if count == 0 {
+            break;
+        }
+        if unpacked.read_exact(&mut other[..count]).is_err() || chunk[..count] != other[..count] {
+            return Ok(false);
+        }
+    }
+    // Its checksum is at its end.
+    Ok(io::copy(&mut unpacked, &mut io::sink()).is_ok())
+}
+
+fn unpack(packed: &Path, packing: Packing) -> io::Result<Box<dyn Read>> {
     let packed = BufReader::with_capacity(CHUNK, File::open(packed)?);
-    let mut unpacked: Box<dyn Read> = match packing {
+    Ok(match packing {
         Packing::Plain => Box::new(packed),
         Packing::Gzip => Box::new(flate2::read::GzDecoder::new(packed)),
         Packing::Zstd => {
@@ -206,20 +232,7 @@ pub fn holds(packed: &Path, packing: Packing, mut plain: File) -> io::Result<boo
             decoder.window_log_max(WINDOW_LOG_MAX)?;
             Box::new(decoder)
         }
-    };
-    let [mut chunk, mut other] = [vec![0; CHUNK], vec![0; CHUNK]];
-    loop {
-        let count = plain.read(&mut chunk)?;
-        if count == 0 {
-            break;
-        }
-        unpacked.read_exact(&mut other[..count])?;
-        if chunk[..count] != other[..count] {
-            return Ok(false);
-        }
-    }
-    // Its checksum is at its end.
-    io::copy(&mut unpacked, &mut io::sink()).map(|_| true)
+    })
 }
 
 /// Copies everything; false if it was stopped before the end.

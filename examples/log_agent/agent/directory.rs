@@ -18,7 +18,7 @@ use super::oldest::Oldest;
 use super::plan::WhenFull;
 use super::recovery::Recovered;
 use super::space::Space;
-use crate::store::listing::{Listed, each_segment};
+use crate::store::listing::{Listed, each_segment, is_alone};
 use crate::store::name::{Kind, Packing, SegmentName};
 use crate::store::runs::{Piece, RunReader};
 
@@ -176,29 +176,25 @@ impl Directory {
 
     /// Counts anew. Whoever calls this has announced it ([`deletes`](Self::deletes)).
     pub fn recount(&self) {
-        if let Err(error) = self.count(|_| {}) {
+        if let Err(error) = self.count(|_| true) {
             log::error!("{}: cannot count what the segments take: {error}", self.path.display());
         }
     }
 
-    /// Counts anew and calls `each` with every segment that is found; with some of them twice, if they are packed.
-    fn count(&self, mut each: impl FnMut(SegmentName)) -> io::Result<()> {
+    /// Counts anew those files that `counts` says yes to.
+    fn count(&self, mut counts: impl FnMut(&str) -> bool) -> io::Result<()> {
         let since = self.space.begin_count();
-        let mut found = 0;
+        let mut found = Sum::default();
         let counted = self.disk.files(&mut |file, bytes| {
-            let data = SegmentName::parse_data(file);
-            if data.is_some() || SegmentName::parse_index(file).is_some() {
-                found += bytes;
-            }
-            if let Some((name, _)) = data {
-                each(name);
+            if counts(file) {
+                found.add(file, bytes);
             }
         });
         match counted {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.space.recount(0, since),
             counted => {
                 counted?;
-                self.space.recount(found, since);
+                self.space.recount(found.bytes, since);
             }
         }
         Ok(())
@@ -208,13 +204,24 @@ impl Directory {
     fn look(&self, oldest: &mut Oldest) {
         oldest.clear();
         let began = Instant::now();
-        match self.count(|name| oldest.add(name)) {
+        match self.count(|file| self.look_at(file, oldest)) {
             Ok(()) => oldest.listed(began, Instant::now()),
             Err(error) => {
                 let path = self.path.display();
                 log::error!("{path}: cannot look for the oldest segment, to make room: {error}");
             }
         }
+    }
+
+    /// Notes a segment; some twice, if they are packed. False if the file is not there any more: an index whose segment
+    /// somebody has deleted goes, because no segment that is dropped makes its room.
+    fn look_at(&self, file: &str, oldest: &mut Oldest) -> bool {
+        if let Some((name, _)) = SegmentName::parse_data(file) {
+            oldest.add(name);
+        }
+        let Some(name) = SegmentName::parse_index(file) else { return true };
+        // A segment that is being made counts as open before either of its files is there.
+        self.is_open(name) || !is_alone(&self.path, name) || self.disk.remove(file).is_err()
     }
 
     fn next_to_drop(&self, oldest: &Oldest) -> Option<SegmentName> {
@@ -301,15 +308,33 @@ fn records_in(index: &Path) -> io::Result<u64> {
     }
 }
 
+/// What lies in a directory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    pub segments: u64,
+    /// Of all of them, and of their indexes.
+    pub bytes: u64,
+}
+
+impl Sum {
+    /// What lies in the directory `path`.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let mut sum = Self::default();
+        each_file(path, &mut |file, bytes| sum.add(file, bytes))?;
+        Ok(sum)
+    }
+
+    fn add(&mut self, file: &str, bytes: u64) {
+        if SegmentName::owns(file) {
+            self.bytes += bytes;
+            self.segments += u64::from(SegmentName::parse_data(file).is_some());
+        }
+    }
+}
+
 /// Bytes that all segments and indexes of a directory take.
 pub fn bytes_of(path: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    each_file(path, &mut |file, length| {
-        if SegmentName::parse_data(file).is_some() || SegmentName::parse_index(file).is_some() {
-            bytes += length;
-        }
-    })?;
-    Ok(bytes)
+    Sum::of(path).map(|sum| sum.bytes)
 }
 
 /// The clock of the machine.

@@ -20,6 +20,8 @@ pub trait Disk: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Calls `each` with the name and the size of every file, in whatever order they are found.
     fn files(&self, each: &mut dyn FnMut(&str, u64)) -> io::Result<()>;
+    /// Makes durable what a file has that nobody writes any more.
+    fn sync(&self, name: &str) -> io::Result<()>;
     /// Makes durable which files there are.
     fn sync_names(&self) -> io::Result<()>;
     /// The most bytes that a file may have at this moment, as far as it is known (`ulimit -f`).
@@ -61,7 +63,7 @@ impl RealDisk {
     fn make<T>(&self, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
         match make() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&self.directory).and_then(|()| make())
+                make_directory(&self.directory).and_then(|()| make())
             }
             done => done,
         }
@@ -97,6 +99,11 @@ impl Disk for RealDisk {
         each_file(&self.directory, each)
     }
 
+    fn sync(&self, name: &str) -> io::Result<()> {
+        let sync = File::open(self.directory.join(name)).and_then(|file| file.sync_data());
+        self.explain("sync", name, sync)
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         let sync = File::open(&self.directory).and_then(|directory| directory.sync_all());
         self.explain("sync", "", sync)
@@ -106,6 +113,25 @@ impl Disk for RealDisk {
         // Asked each time: it can be changed from outside (prlimit). Who cannot say it has none.
         rlimit::getrlimit(rlimit::Resource::FSIZE).map_or(u64::MAX, |(soft, _)| soft)
     }
+}
+
+/// Makes a directory that is not there, and those before it, so that a crash of the machine takes none of them.
+pub fn make_directory(directory: &Path) -> io::Result<()> {
+    make_synced(directory, |parent| File::open(parent)?.sync_all())
+}
+
+fn make_synced(directory: &Path, mut sync: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<_> = directory.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(directory)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // It may be a directory that only its owner may read.
+        if let Err(error) = sync(parent) {
+            log::warn!("a crash of the machine may take {}, which is new: {error}", made.display());
+        }
+    }
+    Ok(())
 }
 
 /// Calls `each` with the name and the size of every file of `directory`.
@@ -212,4 +238,32 @@ pub fn is_too_large(error: &io::Error) -> bool {
 /// True if this error says that there is no space, and not that something is broken.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_directory_is_new_its_name_is_made_durable() {
+        let there = std::env::temp_dir();
+        let [one, two, three] = [1, 2, 3].map(|levels| {
+            let name = format!("log-agent-new-{}", std::process::id());
+            (1..levels).fold(there.join(name), |path, level| path.join(level.to_string()))
+        });
+        let synced = |path: &Path| {
+            let mut synced = Vec::new();
+            make_synced(path, |parent| {
+                synced.push(parent.to_owned());
+                Err(io::Error::other("it must not be read"))
+            })
+            .expect("it is made all the same");
+            assert!(path.is_dir());
+            synced
+        };
+        assert_eq!(synced(&two), [one.clone(), there]);
+        assert_eq!(synced(&three), vec![two]);
+        assert_eq!(synced(&three), Vec::<PathBuf>::new());
+        fs::remove_dir_all(one).expect("removed");
+    }
 }

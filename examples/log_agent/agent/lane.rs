@@ -127,9 +127,6 @@ impl Lane {
     ///   again later, as on a full disk.
     fn make_it_fit(&mut self, directory: &Directory, error: io::Error, records: u64, bytes: u64) -> io::Result<()> {
         if self.has_records() {
-            if let Some(segment) = &mut self.segment {
-                segment.mend(directory)?;
-            }
             return self.rotate(directory);
         }
         if records == 1 {
@@ -201,13 +198,17 @@ impl Lane {
     /// might be there twice.
     fn sync_failed(&mut self, directory: &Directory, error: io::Error) -> io::Result<()> {
         directory.numbers.syncs_failed.add(1);
-        let Some(segment) = self.segment.take() else { return Err(error) };
+        let Some(mut segment) = self.segment.take() else { return Err(error) };
         if self.policy == Fsync::Batch {
             self.next = self.safe;
             self.condemned = Some(segment);
             return Err(error);
         }
         log::error!("{error}; what it has may not be durable, and a new segment begins");
+        if let Err(error) = segment.mend(directory) {
+            self.condemned = Some(segment);
+            return Err(error);
+        }
         segment.finish(directory);
         Ok(())
     }
@@ -218,12 +219,15 @@ impl Lane {
                 Fsync::Batch => segment.cut_to_synced(directory)?,
                 Fsync::Never | Fsync::Interval(_) => segment.mend(directory)?,
             }
-            if segment.is_dirty()
-                && self.policy != Fsync::Never
-                && let Err(error) = segment.sync()
-            {
+            let syncs = match self.policy {
+                // What is cut off is written once more. It would be there twice if a crash of the machine undid this.
+                Fsync::Batch => true,
+                Fsync::Interval(_) => segment.is_dirty(),
+                Fsync::Never => false,
+            };
+            if syncs && let Err(error) = segment.sync() {
                 directory.numbers.syncs_failed.add(1);
-                log::error!("{error}; what it has may not be durable");
+                log::error!("{error}; a crash of the machine may take what it has, or bring back what was cut off");
             }
         }
         if let Some(segment) = self.condemned.take() {
@@ -250,8 +254,12 @@ impl Lane {
         Ok(true)
     }
 
-    /// Finishes the segment.
+    /// Finishes the segment. One that is torn and cannot be cut stays open: what is torn is still held, and would be
+    /// there twice.
     pub fn rotate(&mut self, directory: &Directory) -> io::Result<()> {
+        if let Some(segment) = &mut self.segment {
+            segment.mend(directory)?;
+        }
         if self.policy != Fsync::Never && !self.sync(directory)? {
             return Ok(());
         }

@@ -4,14 +4,20 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 
-/// Locked by the one agent that writes to a directory.
-const LOCK_FILE: &str = "log_agent.lock";
+use super::disk::make_directory;
+use crate::store::LOCK_FILE;
+
 /// How often it may be deleted while it is taken.
 const TRIES: usize = 5;
+/// How often whoever only looks for the lock may be in the way, and how long that is at most.
+const LOOKS: usize = 5;
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Held by the one agent that writes to a directory.
 #[derive(Debug)]
@@ -58,11 +64,16 @@ impl Drop for Lock {
 }
 
 fn take(directory: &Path) -> io::Result<File> {
-    fs::create_dir_all(directory).map_err(|error| explain("make", directory, &error))?;
+    take_after(directory, || thread::sleep(LOOK))
+}
+
+/// The same, with a `pause` between two tries.
+fn take_after(directory: &Path, mut pause: impl FnMut()) -> io::Result<File> {
+    make_directory(directory).map_err(|error| explain("make", directory, &error))?;
     let path = directory.join(LOCK_FILE);
     for _ in 0..TRIES {
         let file = File::create(&path).map_err(|error| explain("write to", directory, &error))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        lock(&file, &mut pause).map_err(|error| match error {
             rustix::io::Errno::WOULDBLOCK => {
                 let directory = directory.display();
                 let what = format!("{directory} is in use by another log_agent: give each a --dir of its own");
@@ -76,6 +87,17 @@ fn take(directory: &Path) -> io::Result<File> {
         }
     }
     Err(explain("lock", &path, &io::Error::other("it is deleted again and again")))
+}
+
+/// Whoever reads here locks it, too, for a moment, to see whether an agent runs. Another agent keeps it.
+fn lock(file: &File, mut pause: impl FnMut()) -> rustix::io::Result<()> {
+    for _ in 0..LOOKS {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => pause(),
+            done => return done,
+        }
+    }
+    flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
 /// True if that file is the one that others find in `directory`.
@@ -108,6 +130,26 @@ mod tests {
         drop(lock);
         Lock::take(&directory).expect("the next agent");
         drop(copy);
+        fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    #[test]
+    fn who_only_looks_whether_an_agent_runs_keeps_none_away() {
+        let directory = std::env::temp_dir().join(format!("log-agent-looks-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("made");
+        let looks = File::create(directory.join(LOCK_FILE)).expect("made");
+        flock(&looks, FlockOperation::NonBlockingLockShared).expect("nobody else is here");
+        let mut pauses = 0;
+        let look = || {
+            pauses += 1;
+            if pauses == 2 {
+                flock(&looks, FlockOperation::Unlock).expect("it has seen that nobody is here");
+            }
+        };
+        let _held = take_after(&directory, look).expect("it is free now");
+        let mut others = 0;
+        let error = take_after(&directory, || others += 1).expect_err("it is held");
+        assert_eq!((error.kind(), pauses, others), (io::ErrorKind::WouldBlock, 2, LOOKS));
         fs::remove_dir_all(&directory).expect("removed");
     }
 }

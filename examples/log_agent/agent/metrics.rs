@@ -4,17 +4,16 @@ use std::fmt::{self, Write};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sluicegate::http1::{Http1, Response};
 use sluicegate::{CloseKind, Config, Message, Meter, PauseReason, Reply, Server, TierConfig};
 
-use super::directory::Directory;
+use super::directory::{Directory, Sum};
 use super::link::Link;
 use super::numbers::{Numbers, SYNC_BUCKETS};
 use super::tag::LogPool;
-use crate::store::listing::each_segment;
 
 /// Where numbers come from.
 pub struct Sources {
@@ -168,9 +167,7 @@ fn write_flow(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
     page.gauge("batches", "Batches in use.", pool.in_use())?;
     page.gauge("batches_high_water", "The most batches that were ever in use.", pool.high_water())?;
     page.gauge("batches_max", "Batches that there are.", pool.count())?;
-    let paused_from = numbers.paused_from_micros.value();
-    let since = if paused_from == 0 { 0 } else { unix_micros().saturating_sub(paused_from) };
-    let paused = (numbers.paused_micros.value() + since) as f64 / 1e6;
+    let paused = numbers.pauses.total(Instant::now()).as_secs_f64();
     page.counter("paused_seconds_total", "Seconds in which nothing was taken in.", format!("{paused:.6}"))?;
     page.counter("written_records_total", "Records written to segments.", numbers.records_written.value())?;
     page.counter("written_bytes_total", "Bytes written, newlines and index included.", numbers.bytes_written.value())?;
@@ -225,8 +222,7 @@ fn write_drops(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
 fn write_disk(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
     let Sources { numbers, directory, .. } = sources;
     // Counted each time, on the one thread of this server: a number that was kept would not know what operators delete.
-    let mut segments = 0u64;
-    let _ = each_segment(&directory.path, |_| segments += 1);
+    let Sum { segments, bytes } = Sum::of(&directory.path).unwrap_or_default();
     page.gauge("segments", "Segments in the directory.", segments)?;
     page.head("segments_total", "counter", "Segments by what became of them.")?;
     for (what, count) in [
@@ -238,7 +234,7 @@ fn write_disk(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
     ] {
         page.value("segments_total", &format!("{{event=\"{what}\"}}"), count)?;
     }
-    page.gauge("disk_used_bytes", "Bytes of all segments.", directory.space.used())?;
+    page.gauge("disk_used_bytes", "Bytes of all segments.", bytes)?;
     if let Some(free) = free_bytes(&directory.path) {
         page.gauge("disk_free_bytes", "Bytes free on the disk of the directory.", free)?;
     }
@@ -262,8 +258,4 @@ fn write_syncs(page: &mut Page<'_>, numbers: &Numbers) -> fmt::Result {
 fn free_bytes(path: &PathBuf) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail * disk.f_frsize)
-}
-
-fn unix_micros() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }

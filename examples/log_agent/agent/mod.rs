@@ -24,7 +24,7 @@
 //! | `disk` | the seam to the operating system |
 //! | `recovery` | what a crash has left |
 //! | `compress` | finished segments, packed |
-//! | `numbers`, `metrics` | what is counted, and who may see it |
+//! | `numbers`, `pauses`, `metrics` | what is counted, and who may see it |
 
 pub mod acks;
 pub mod collector;
@@ -41,6 +41,7 @@ pub mod metrics;
 pub mod numbering;
 pub mod numbers;
 pub mod oldest;
+pub mod pauses;
 pub mod plan;
 pub mod recovery;
 pub mod run;

@@ -3,10 +3,8 @@
 use std::io;
 
 use super::disk::Disk;
+use crate::store::STATE_FILE;
 use crate::store::name::{Kind, SegmentName};
-
-/// The file that remembers the number across restarts, also when all segments were deleted.
-pub const STATE_FILE: &str = "log_agent.state";
 
 /// Gives each segment its name. One for all writers, behind a lock.
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::pauses::Pauses;
+
 /// A number that any thread may read.
 #[derive(Debug, Default)]
 pub struct Number(AtomicU64);
@@ -21,10 +23,6 @@ impl Number {
     /// Takes off, from any thread.
     pub fn sub(&self, count: u64) {
         self.0.fetch_sub(count, Relaxed);
-    }
-
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
     }
 
     /// Keeps the larger of the two.
@@ -59,10 +57,8 @@ pub struct Numbers {
     /// The most records and bytes that ever waited.
     pub queue_records_high: Number,
     pub queue_bytes_high: Number,
-    /// How long nothing was taken, because too much waited or the disk failed.
-    pub paused_micros: Number,
-    /// Since when it is so now, in unix microseconds; 0 if it is not.
-    pub paused_from_micros: Number,
+    /// How long nothing was taken in.
+    pub pauses: Pauses,
     /// Records and bytes (newlines and index included) that segments have got.
     pub records_written: Number,
     pub bytes_written: Number,

@@ -15,10 +15,11 @@ use std::path::Path;
 use super::compress;
 use super::directory::bytes_of;
 use super::disk::is_full;
-use super::numbering::{STATE_FILE, parse_state};
+use super::numbering::parse_state;
+use crate::store::STATE_FILE;
 use crate::store::cut::Cut;
 use crate::store::index::{ENTRY_BYTES, HEAD_BYTES, Head, PAYLOAD_MAX};
-use crate::store::listing::{Listed, each_segment};
+use crate::store::listing::{Listed, each_segment, is_alone};
 use crate::store::name::{Packing, SegmentName};
 use crate::store::rebuild::{Rebuild, Rebuilt};
 
@@ -60,10 +61,7 @@ pub fn recover_lines(directory: &Path, line_max: usize) -> io::Result<Recovered>
     each_segment(directory, |segment| {
         if failed.is_ok() && segment.packing == Packing::Plain {
             let done = recover_segment(directory, segment.name, line_max, &mut recovered);
-            failed = done.map_err(|error| {
-                let what = format!("cannot recover {}: {error}", directory.join(segment.name.to_string()).display());
-                io::Error::new(error.kind(), what)
-            });
+            failed = done.map_err(|error| cannot_recover(&directory.join(segment.name.to_string()), &error));
         }
     })?;
     failed?;
@@ -71,17 +69,20 @@ pub fn recover_lines(directory: &Path, line_max: usize) -> io::Result<Recovered>
     Ok(recovered)
 }
 
-/// Files that were being made when the agent ended: packed segments, indexes. And plain segments that are packed
-/// already.
+fn cannot_recover(segment: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot recover {}: {error}", segment.display()))
+}
+
+/// Files that were being made when the agent ended: packed segments, indexes. Plain segments that are packed already.
+/// And indexes whose segments are gone: nobody else would look at them, and they take room.
 fn remove_leftovers(directory: &Path) -> io::Result<()> {
     for file in fs::read_dir(directory)? {
         let file = file?;
         let name = file.file_name();
         let Some(name) = name.to_str() else { continue };
-        let unfinished = name.strip_suffix(compress::UNFINISHED).is_some_and(|whole| {
-            let is_index = SegmentName::parse_index(whole).is_some();
-            is_index || SegmentName::parse_data(whole).is_some() || whole == STATE_FILE
-        });
+        let unfinished = name
+            .strip_suffix(compress::UNFINISHED)
+            .is_some_and(|whole| SegmentName::owns(whole) || whole == STATE_FILE);
         let packed = SegmentName::parse_data(name).filter(|(_, packing)| *packing != Packing::Plain);
         if unfinished {
             fs::remove_file(file.path())?;
@@ -90,12 +91,18 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
             if !plain.exists() {
                 continue;
             }
-            if compress::holds(&file.path(), packing, File::open(&plain)?).unwrap_or(false) {
+            let held = File::open(&plain).and_then(|plain| compress::holds(&file.path(), packing, plain));
+            let held = held.map_err(|error| cannot_recover(&plain, &error))?;
+            // One that was not finished is set right here, which nobody can do with a packed one.
+            if held && is_marked(directory, segment).unwrap_or(false) {
                 fs::remove_file(plain)?;
             } else {
-                log::warn!("{name} does not hold what {} has, and is removed", plain.display());
+                log::warn!("{name} does not hold all that {} is to have, and is removed", plain.display());
                 fs::remove_file(file.path())?;
             }
+        } else if SegmentName::parse_index(name).is_some_and(|segment| is_alone(directory, segment)) {
+            log::info!("{name} is removed: its segment is not there any more");
+            fs::remove_file(file.path())?;
         }
     }
     Ok(())
@@ -196,8 +203,15 @@ fn cut_in_place(data: &File, index_path: &Path, cut: &Cut) -> io::Result<()> {
     index.sync_data()
 }
 
+/// True if the index of a plain segment says that it was finished as it is.
+pub fn is_marked(directory: &Path, name: SegmentName) -> io::Result<bool> {
+    let index = File::open(directory.join(name.index()))?;
+    let plain = fs::metadata(directory.join(name.data(Packing::Plain)))?;
+    Ok(finished_bytes(&index)? == Some(plain.len()))
+}
+
 /// With how many bytes the segment was finished, if the mark at the end of its index says that it was.
-pub fn finished_bytes(mut index: &File) -> io::Result<Option<u64>> {
+fn finished_bytes(mut index: &File) -> io::Result<Option<u64>> {
     let length = index.metadata()?.len();
     let head_bytes = HEAD_BYTES as u64;
     if length < 2 * head_bytes || length % ENTRY_BYTES as u64 != 0 {

@@ -242,7 +242,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Closes it for good. A segment without records is removed.
+    /// Closes it for good, when nothing in it is torn. A segment without records is removed.
     pub fn finish(mut self, directory: &Directory) {
         if self.written.records == 0 {
             self.remove(directory);
@@ -263,7 +263,6 @@ impl Segment {
     }
 
     fn mark(&mut self, directory: &Directory) -> io::Result<()> {
-        self.mend(directory)?;
         let mark = Head::end_mark(self.written.bytes as u32, self.written.records).encode();
         let marked = self.index.write_all(&mut [IoSlice::new(&mark)]);
         match marked {

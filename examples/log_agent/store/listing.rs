@@ -56,6 +56,14 @@ pub fn packings(packing: Packing) -> impl Iterator<Item = Packing> {
     iter::once(packing).chain(packed)
 }
 
+/// True if an index has no segment, in no form, and not even a link to one.
+pub fn is_alone(directory: &Path, name: SegmentName) -> bool {
+    packings(Packing::Plain).all(|form| {
+        let found = fs::symlink_metadata(directory.join(name.data(form)));
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    })
+}
+
 /// True if that form of a segment is there.
 pub fn is_there(directory: &Path, name: SegmentName, packing: Packing) -> bool {
     directory.join(name.data(packing)).exists()

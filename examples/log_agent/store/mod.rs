@@ -1,4 +1,5 @@
-//! What lies in the directory: segments of lines, and beside each an index by which they come back exactly.
+//! What lies in the directory: segments of lines, and beside each an index by which they come back exactly. And two
+//! files of the agent's.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -19,3 +20,8 @@ pub mod reader;
 pub mod rebuild;
 pub mod runs;
 pub mod utc;
+
+/// Locked by the one agent that writes to a directory.
+pub const LOCK_FILE: &str = "log_agent.lock";
+/// Remembers the number of the newest segment across restarts, also when all segments were deleted.
+pub const STATE_FILE: &str = "log_agent.state";

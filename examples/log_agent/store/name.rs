@@ -67,6 +67,11 @@ impl SegmentName {
         Self::parse(file.strip_suffix(".idx")?)
     }
 
+    /// True if a file of that name is of a segment: its lines or its index.
+    pub fn owns(file: &str) -> bool {
+        Self::parse_data(file).is_some() || Self::parse_index(file).is_some()
+    }
+
     fn parse(stem: &str) -> Option<Self> {
         let mut parts = stem.split('_');
         let kind = match parts.next()? {
@@ -113,8 +118,10 @@ mod tests {
         assert_eq!(name.index(), "log_20010909_014640_0042.idx");
         for packing in Packing::ALL {
             assert_eq!(SegmentName::parse_data(&name.data(packing)), Some((name, packing)));
+            assert!(SegmentName::owns(&name.data(packing)) && !SegmentName::owns(&(name.data(packing) + ".tmp")));
         }
         assert_eq!(SegmentName::parse_index(&name.index()), Some(name));
+        assert!(SegmentName::owns(&name.index()));
         let grown = SegmentName { kind: Kind::Bad, number: 123_456, ..name };
         assert_eq!(grown.index(), "bad_20010909_014640_123456.idx");
         assert_eq!(SegmentName::parse_index(&grown.index()), Some(grown));

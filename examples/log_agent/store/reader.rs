@@ -123,19 +123,22 @@ impl SegmentReader {
         // Behind damaged entries there is a gap, and behind most payloads a newline.
         let skip = u64::from(entry.offset).saturating_sub(self.position);
         let skipped = self.skip(skip)?;
-        let have = self.payload.len();
+        let length = entry.length as usize;
+        // An empty record is there when its newline is.
+        let least = length.max(usize::from(entry.newline_added));
         if skipped == skip {
-            let missing = u64::from(entry.length) - have as u64;
+            let missing = (least - self.payload.len()) as u64;
             self.position += self.data.by_ref().take(missing).read_to_end(&mut self.payload)? as u64;
         }
-        if self.payload.len() < entry.length as usize {
+        if skipped < skip || self.payload.len() < least {
             self.pending = Some(entry);
             return Ok(Step::NoMore);
         }
-        let intact = entry.agrees_with(&self.payload);
+        let payload = &self.payload[..length];
+        let intact = entry.agrees_with(payload);
         self.pending = None;
         self.passed += 1;
-        Ok(Step::Record { entry, payload: &self.payload, intact })
+        Ok(Step::Record { entry, payload, intact })
     }
 
     /// The next entry, or what else there is to say.
