@@ -65,7 +65,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "liveness: a turn that is over leaves the run queue",
-        file: "src/processor/read.rs",
+        file: "src/processor/turn.rs",
         from: "true => self.enqueue_run(slot),\n            false => {",
         to: "true => {}\n            false => {",
     },

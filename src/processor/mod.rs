@@ -7,6 +7,7 @@ mod backpressure;
 mod blocks;
 mod close;
 mod crowd;
+mod decode;
 mod foreign;
 mod holders;
 #[cfg(feature = "sim")]
@@ -22,6 +23,7 @@ mod shutdown;
 mod slot_queue;
 mod slow_peers;
 mod timeouts;
+mod turn;
 mod waiters;
 mod write;
 

@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use super::lines::{LineFor, Waiter, Wants};
-use super::read::Budget;
+use super::turn::Budget;
 use super::{Processor, Selector};
 use crate::buffer::{MEDIUM, TIERS};
 use crate::connection::NO_PLACE;

@@ -11,7 +11,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "one peer: a parse state is used after it has panicked",
-        file: "src/processor/read.rs",
+        file: "src/processor/decode.rs",
         from: "if spoken == Err(Panicked) {",
         to: "if spoken == Err(Panicked) && said > usize::MAX / 2 {",
     },
