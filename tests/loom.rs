@@ -19,6 +19,8 @@ mod bed;
 mod flow;
 #[path = "loom/line.rs"]
 mod line;
+#[path = "loom/offload.rs"]
+mod offload;
 #[path = "loom/processor.rs"]
 mod processor;
 #[path = "loom/waker.rs"]
