@@ -156,8 +156,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "memory: one connection more than there may be of one processor",
         file: "src/handover.rs",
-        from: "self.live.load(SeqCst) < self.connections_max",
-        to: "self.live.load(SeqCst) <= self.connections_max",
+        from: "self.live.load(SeqCst) < self.connections_each",
+        to: "self.live.load(SeqCst) <= self.connections_each",
     },
     Mutant {
         name: "memory: a reserve of two blocks",

@@ -71,7 +71,7 @@ pub(crate) struct Unasked {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OutboxLimits {
     /// Connections in the processor's table.
-    pub(crate) connections_max: usize,
+    pub(crate) connections_each: usize,
     /// Deferred replies that may be owed at once, over all connections of the processor. Each has its place in the
     /// queue in advance.
     pub(crate) owed_total_max: usize,
@@ -89,7 +89,7 @@ impl OutboxLimits {
         let segments = QUEUED_SEGMENTS * size_of::<Segment>() + 16;
         let settled = self.owed_total_max * (size_of::<Settled>() + 8 + segments);
         let unasked = self.unasked_max * (size_of::<Unasked>() + 8 + segments);
-        (settled + unasked + self.connections_max * size_of::<Gauge>()) as u64 + Owed::memory(self.owed_total_max)
+        (settled + unasked + self.connections_each * size_of::<Gauge>()) as u64 + Owed::memory(self.owed_total_max)
     }
 }
 
@@ -135,7 +135,7 @@ impl Outbox {
             wake,
             metrics,
             limits,
-            undelivered: (0..limits.connections_max).map(|_| Gauge::new()).collect(),
+            undelivered: (0..limits.connections_each).map(|_| Gauge::new()).collect(),
             not_ready: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
             called: AtomicBool::new(false),
