@@ -6,15 +6,17 @@
 //! - `ceiling`, `row`, `costs`: what all of them cost, as a sum;
 //! - `builder`, `listener`: from settings to a bound server;
 //! - `shared`: what lies between the threads;
-//! - `launch`, `scheduling`, `running`: from a bound server to its threads, and to their end.
+//! - `launch`, `running`: from a bound server to its threads, and to their end;
+//! - `resident`, `descriptors`, `scheduling`: memory, descriptors and cores, as the operating system gives them;
+//! - `error`, `units`: what people read.
 
 mod builder;
 mod ceiling;
 mod config;
 mod costs;
+mod descriptors;
 mod error;
 mod launch;
-mod limits;
 mod listener;
 mod resident;
 mod row;
