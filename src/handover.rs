@@ -29,7 +29,7 @@ pub struct Accepted<K> {
 pub struct Handover<K> {
     queue: ArrayQueue<Accepted<K>>,
     live: AtomicUsize,
-    connections_max: usize,
+    connections_each: usize,
     accepter_waits: AtomicBool,
     accepter: Arc<WakeFlag>,
     processor: Arc<WakeFlag>,
@@ -37,17 +37,17 @@ pub struct Handover<K> {
 }
 
 impl<K> Handover<K> {
-    /// A queue of `capacity` sockets for a processor of at most `connections_max` connections.
+    /// A queue of `capacity` sockets for a processor of at most `connections_each` connections.
     pub fn new(
         capacity: usize,
-        connections_max: usize,
+        connections_each: usize,
         accepter: Arc<WakeFlag>,
         processor: Arc<WakeFlag>,
     ) -> Arc<Self> {
         Arc::new(Self {
             queue: ArrayQueue::new(capacity),
             live: AtomicUsize::new(0),
-            connections_max,
+            connections_each,
             accepter_waits: AtomicBool::new(false),
             accepter,
             processor,
@@ -62,7 +62,7 @@ impl<K> Handover<K> {
 
     /// True if one more connection may be accepted. Accepter only.
     pub fn has_room(&self) -> bool {
-        self.live.load(SeqCst) < self.connections_max && !self.queue.is_full()
+        self.live.load(SeqCst) < self.connections_each && !self.queue.is_full()
     }
 
     /// Asks to be woken when there may be room again. [`has_room`](Self::has_room) must be asked once more after this.

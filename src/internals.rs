@@ -8,6 +8,7 @@ use crate::clock::WallClock;
 use crate::config_error::ConfigError;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Snapshot;
+use crate::offload::{Offload, Workers};
 use crate::processor::{Processor, Selector};
 use crate::protocol::Protocol;
 use crate::server::{Config, Shared, Station};
@@ -17,6 +18,7 @@ pub use crate::accepter::{Awaited, Watch};
 pub use crate::buffer::{Block, Line, Pool, SharedPool, Tier};
 pub use crate::control::{Control, Shutdown};
 pub use crate::handover::{Accepted, Dealer, Handover};
+pub use crate::offload::jobs::{Job, Jobs};
 pub use crate::sync::{ArrayQueue, atomic};
 
 /// A processor without its thread, over any [`Selector`], that runs when it is told to. Unlike a simulation it checks
@@ -121,6 +123,11 @@ pub fn finish(out: &mut Outbound) -> Option<usize> {
 /// Counts a block as held by a message of the user's, until it comes home.
 pub fn keep(block: &mut Block) {
     block.keep_for_user();
+}
+
+/// Workers whose threads are the caller's: whoever takes from `jobs`.
+pub fn offload<P: Protocol>(jobs: &Arc<Jobs<P>>) -> Offload<P> {
+    Offload::over(Arc::clone(jobs), Workers::default().join_timeout)
 }
 
 /// The last resort of encoders: one block for `reply_max` bytes.

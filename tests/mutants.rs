@@ -66,7 +66,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "liveness: a turn that is over leaves the run queue",
-        file: "src/processor/read.rs",
+        file: "src/processor/turn.rs",
         from: "true => self.enqueue_run(slot),\n            false => {",
         to: "true => {}\n            false => {",
     },
@@ -157,8 +157,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "memory: one connection more than there may be of one processor",
         file: "src/handover.rs",
-        from: "self.live.load(SeqCst) < self.connections_max",
-        to: "self.live.load(SeqCst) <= self.connections_max",
+        from: "self.live.load(SeqCst) < self.connections_each",
+        to: "self.live.load(SeqCst) <= self.connections_each",
     },
     Mutant {
         name: "memory: a reserve of two blocks",

@@ -63,7 +63,7 @@ const WORDS: &[Word] = &[
     Word {
         word: "thread::",
         why: "threads are made by the server and by workers",
-        // The accepter yields, and the outbox asks on which thread it is; they make none.
+        // The accepter yields, the outbox asks on which thread it is, the model of a condition parks; they make none.
         files: &[
             "src/accepter.rs",
             "src/offload/mod.rs",
@@ -71,6 +71,7 @@ const WORDS: &[Word] = &[
             "src/server/launch.rs",
             "src/server/running.rs",
             "src/server/scheduling.rs",
+            "src/sync/model.rs",
         ],
     },
     Word {
@@ -83,6 +84,11 @@ const WORDS: &[Word] = &[
         why: "what a thread remembers for itself is hidden from who reads the code",
         // Both say what they remember; neither changes what is answered.
         files: &["src/outbox/processor_thread.rs", "src/protocol/http1/known_fields.rs"],
+    },
+    Word {
+        word: "parking_lot",
+        why: "locks by which threads wait for each other come from `sync`, so that loom can run them",
+        files: &["src/sync.rs"],
     },
     Word { word: "sleep(", why: "a thread waits to be woken; a fixed sleep is a guess", files: SLEEPERS },
     Word { word: "unwrap(", why: "say what holds, with `expect`, or handle it", files: &[] },

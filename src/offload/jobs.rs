@@ -6,18 +6,17 @@ use std::mem;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::outbox::{Deferred, WriteProxy};
 use crate::protocol::{Message, Protocol};
+use crate::sync::{Condvar, Mutex};
 
 /// A message and the reply that is owed to it.
-pub(super) type Job<P> = (Message<'static, P>, Deferred<P>);
+pub type Job<P> = (Message<'static, P>, Deferred<P>);
 
 /// Jobs that wait for a thread, first in, first out. The processor puts, workers take; neither allocates.
 ///
 /// The lock is held for a push or a pop only: jobs are dropped and other threads are woken outside of it.
-pub(super) struct Jobs<P: Protocol> {
+pub struct Jobs<P: Protocol> {
     state: Mutex<State<P>>,
     /// How many jobs may wait.
     limit: usize,
@@ -36,11 +35,11 @@ struct State<P: Protocol> {
 }
 
 /// Held by a thread for as long as it works; also a panic ends it.
-pub(super) struct OnDuty<P: Protocol>(Arc<Jobs<P>>);
+pub struct OnDuty<P: Protocol>(Arc<Jobs<P>>);
 
 impl<P: Protocol> Jobs<P> {
     /// A queue of `limit` places, all made now.
-    pub(super) fn new(limit: usize) -> io::Result<Self> {
+    pub fn new(limit: usize) -> io::Result<Self> {
         let mut waiting = VecDeque::new();
         waiting.try_reserve_exact(limit).map_err(|error| {
             let what = format!("no memory for the {limit} places of the workers' queue: {error}");
@@ -63,7 +62,7 @@ impl<P: Protocol> Jobs<P> {
 
     /// Leaves a job for the threads, who are not told. Comes back if there is no room.
     #[must_use = "a job that comes back has not been taken"]
-    pub(super) fn put(&self, job: Job<P>) -> Option<Job<P>> {
+    pub fn put(&self, job: Job<P>) -> Option<Job<P>> {
         let mut state = self.state.lock();
         if !state.has_room(self.limit) {
             return Some(job);
@@ -74,7 +73,7 @@ impl<P: Protocol> Jobs<P> {
 
     /// Wakes a sleeping thread for each of so many new jobs that nobody has taken yet: on a core that they share, the
     /// first thread may have done all before this goes on.
-    pub(super) fn announce(&self, jobs: usize) {
+    pub fn announce(&self, jobs: usize) {
         for _ in 0..jobs {
             // To wake is one atomic load while every thread is busy: none sleeps then, and each looks here before it
             // does.
@@ -85,7 +84,7 @@ impl<P: Protocol> Jobs<P> {
     }
 
     /// The oldest job; sleeps until there is one. `None` once the queue was closed.
-    pub(super) fn take(&self) -> Option<Job<P>> {
+    pub fn take(&self) -> Option<Job<P>> {
         let mut state = self.state.lock();
         loop {
             if state.closed {
@@ -120,13 +119,13 @@ impl<P: Protocol> Jobs<P> {
     }
 
     /// Counts one thread as on duty until the guard is dropped, or could not be given to a thread.
-    pub(super) fn report_for_duty(self: &Arc<Self>) -> OnDuty<P> {
+    pub fn report_for_duty(self: &Arc<Self>) -> OnDuty<P> {
         self.state.lock().on_duty += 1;
         OnDuty(Arc::clone(self))
     }
 
     /// No thread takes another job after this. Returns those that nobody has begun.
-    pub(super) fn close(&self) -> VecDeque<Job<P>> {
+    pub fn close(&self) -> VecDeque<Job<P>> {
         let mut state = self.state.lock();
         state.closed = true;
         let waiting = mem::take(&mut state.waiting);
@@ -136,7 +135,7 @@ impl<P: Protocol> Jobs<P> {
     }
 
     /// Waits until every thread is off duty, or for `timeout`; returns how many are not.
-    pub(super) fn wait_for_end(&self, timeout: Duration) -> usize {
+    pub fn wait_for_end(&self, timeout: Duration) -> usize {
         let mut state = self.state.lock();
         self.ended.wait_while_for(&mut state, |state| state.on_duty > 0, timeout);
         state.on_duty

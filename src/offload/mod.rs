@@ -4,7 +4,7 @@
 //! leaves both in a bounded [queue](jobs) from which the threads take them. A full queue says "not ready", so that the
 //! connections wait instead of the memory growing.
 
-mod jobs;
+pub(crate) mod jobs;
 #[cfg(test)]
 mod tests;
 
@@ -139,8 +139,7 @@ impl<P: Protocol> Offload<P> {
         workers.validate()?;
         let jobs = Arc::new(Jobs::new(workers.queue)?);
         // From here on an early return ends the threads that run already.
-        let (threads, join_timeout) = (Vec::new(), workers.join_timeout);
-        let mut offload = Self { jobs, threads, join_timeout, unannounced: 0, hears_cycle_ends: false };
+        let mut offload = Self::over(jobs, workers.join_timeout);
         for number in 1..=workers.threads {
             let jobs = Arc::clone(&offload.jobs);
             let work = Arc::clone(&work);
@@ -161,6 +160,11 @@ impl<P: Protocol> Offload<P> {
             offload.threads.push(spawned.map_err(explain)?);
         }
         Ok(offload)
+    }
+
+    /// One without threads yet.
+    pub(crate) fn over(jobs: Arc<Jobs<P>>, join_timeout: Duration) -> Self {
+        Self { jobs, threads: Vec::new(), join_timeout, unannounced: 0, hears_cycle_ends: false }
     }
 
     fn announce(&mut self) {

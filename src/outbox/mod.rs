@@ -4,7 +4,12 @@
 //! thread they are used and leave the finished bytes in a queue here; the processor takes them in its next cycle.
 
 mod deferred;
+mod desk;
 mod gauge;
+#[cfg(feature = "sim")]
+mod inspect;
+mod limits;
+mod mail;
 mod outboxes;
 mod owed;
 mod processor_thread;
@@ -14,84 +19,25 @@ mod write_proxy;
 
 use std::sync::Arc;
 
-use crate::buffer::{Outbound, QUEUED_SEGMENTS, Segment, SharedPool, Tier};
+use crate::buffer::{Outbound, SharedPool, Tier};
 use crate::clock::WallClock;
-use crate::encode_error::EncodeError;
 use crate::id::ConnectionId;
 use crate::metrics::Metrics;
-use crate::protocol::After;
 use crate::sync::ArrayQueue;
 use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use crate::wake::WakeFlag;
 
 pub use deferred::Deferred;
+pub(crate) use desk::{AtOnce, Desk, Outcome};
 use gauge::{Charge, Gauge};
+pub(crate) use limits::OutboxLimits;
+pub(crate) use mail::{Encoded, Settled, Unasked, Verdict};
 pub(crate) use outboxes::Outboxes;
 pub(crate) use owed::{Owed, OwedList};
 pub(crate) use processor_thread::ProcessorThread;
 pub use reply::Reply;
-pub(crate) use reply::{AtOnce, Desk, Outcome};
 pub(crate) use socket::{Wrote, write};
 pub use write_proxy::{SendError, WriteProxy};
-
-/// Bytes that were encoded on some thread for one connection.
-#[derive(Debug)]
-pub(crate) struct Encoded {
-    pub(crate) segments: Vec<Segment>,
-    pub(crate) bytes: usize,
-    pub(crate) after: After,
-}
-
-/// What became of a deferred reply.
-#[derive(Debug)]
-pub(crate) enum Verdict {
-    Answered(Encoded),
-    /// Dropped without an answer.
-    Unanswered,
-    /// The answer could not be encoded, or found no room.
-    Failed(EncodeError),
-}
-
-/// A deferred reply that was settled, on its way to the processor.
-#[derive(Debug)]
-pub(crate) struct Settled {
-    pub(crate) connection: ConnectionId,
-    pub(crate) ticket: u32,
-    pub(crate) verdict: Verdict,
-}
-
-/// An unasked message on its way to the processor.
-#[derive(Debug)]
-pub(crate) struct Unasked {
-    pub(crate) connection: ConnectionId,
-    pub(crate) encoded: Encoded,
-}
-
-/// The bounds of the outbox.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct OutboxLimits {
-    /// Connections in the processor's table.
-    pub(crate) connections_max: usize,
-    /// Deferred replies that may be owed at once, over all connections of the processor. Each has its place in the
-    /// queue in advance.
-    pub(crate) owed_total_max: usize,
-    /// Unasked messages that may wait for the processor.
-    pub(crate) unasked_max: usize,
-    /// Copied bytes of one answer.
-    pub(crate) reply_max: usize,
-    /// Undelivered bytes from which on a connection takes no more unasked messages.
-    pub(crate) outbound_high: usize,
-}
-
-impl OutboxLimits {
-    /// Bytes that the queues take when full, for the memory ceiling.
-    pub(crate) fn memory(&self) -> u64 {
-        let segments = QUEUED_SEGMENTS * size_of::<Segment>() + 16;
-        let settled = self.owed_total_max * (size_of::<Settled>() + 8 + segments);
-        let unasked = self.unasked_max * (size_of::<Unasked>() + 8 + segments);
-        (settled + unasked + self.connections_max * size_of::<Gauge>()) as u64 + Owed::memory(self.owed_total_max)
-    }
-}
 
 /// What all threads share to get bytes to one processor.
 #[derive(Debug)]
@@ -135,7 +81,7 @@ impl Outbox {
             wake,
             metrics,
             limits,
-            undelivered: (0..limits.connections_max).map(|_| Gauge::new()).collect(),
+            undelivered: (0..limits.connections_each).map(|_| Gauge::new()).collect(),
             not_ready: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
             called: AtomicBool::new(false),
@@ -212,12 +158,6 @@ impl Outbox {
         self.undelivered[slot as usize].sub(bytes);
     }
 
-    /// Undelivered bytes of the connection in `slot`, those on their way included.
-    #[cfg(feature = "sim")]
-    pub(crate) fn undelivered(&self, slot: u32) -> u64 {
-        self.undelivered.get(slot as usize).map_or(0, Gauge::bytes)
-    }
-
     /// Undelivered bytes of this connection, not of another one that was given its slot.
     fn undelivered_of(&self, connection: ConnectionId) -> u64 {
         self.undelivered.get(connection.slot() as usize).map_or(0, |gauge| gauge.bytes_of(connection))
@@ -275,30 +215,5 @@ impl Outbox {
 
     fn answers_are_last(&self) -> bool {
         self.answers_are_last.load(SeqCst)
-    }
-
-    /// A simulation plays another thread from here on, or the processor's again.
-    #[cfg(feature = "sim")]
-    pub(crate) fn pretend_elsewhere(&self, elsewhere: bool) {
-        self.elsewhere.store(elsewhere, SeqCst);
-    }
-
-    /// True if an answer that is encoded now, on another thread, is sure not to wait for room.
-    #[cfg(feature = "sim")]
-    pub(crate) fn finds_room(&self) -> bool {
-        let holds_any = |tier: &&Arc<Tier>| tier.capacity() >= self.limits.reply_max && tier.available() > 0;
-        self.workers_reserve_whole() || self.pool.tiers().iter().any(|tier| holds_any(&tier))
-    }
-
-    /// True while the workers' reserve is whole.
-    #[cfg(feature = "sim")]
-    pub(crate) fn workers_reserve_whole(&self) -> bool {
-        self.workers_reserve.in_use() == 0
-    }
-
-    /// The workers' last resort.
-    #[cfg(feature = "sim")]
-    pub(crate) fn workers_reserve(&self) -> &Arc<Tier> {
-        &self.workers_reserve
     }
 }

@@ -1,80 +1,14 @@
 //! The way out that is taken now: on the processor thread, while the message is at hand.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::sync::Arc;
-use std::time::Instant;
 
+use super::desk::{AtOnce, Desk, Outcome};
 use super::socket::write;
-use super::{Deferred, Owed, WriteProxy};
+use super::{Deferred, WriteProxy};
 use crate::buffer::Outbound;
-use crate::encode_error::EncodeError;
 use crate::id::ConnectionId;
 use crate::protocol::{After, Encode, Protocol};
-
-/// What [`MessageProcessor::process`](crate::MessageProcessor::process) made of a message.
-// With a tag of its own: to read one out of the fields takes longer, and each message asks for it.
-#[derive(Debug)]
-#[repr(u8)]
-pub(crate) enum Outcome {
-    /// Nothing yet; after the call: the reply was dropped unused.
-    Pending,
-    Sent {
-        after: After,
-        bytes: usize,
-        at_once: Option<AtOnce>,
-    },
-    Deferred {
-        ticket: u32,
-    },
-    None,
-    Close,
-    Failed {
-        error: EncodeError,
-        rolled_back: usize,
-    },
-}
-
-/// What became of an answer that did not wait for those of the same turn.
-#[derive(Debug)]
-pub(crate) struct AtOnce {
-    /// How many bytes have left already, of this answer and those before it.
-    pub(crate) delivered: usize,
-    /// The socket turned out to be broken.
-    pub(crate) broken: Option<ErrorKind>,
-}
-
-/// The processor's writing desk: what a reply needs, the same for all connections.
-pub(crate) struct Desk<P: Protocol> {
-    pub(crate) out: Outbound,
-    pub(crate) owed: Owed,
-    pub(crate) outcome: Outcome,
-    pub(crate) proxy: WriteProxy<P>,
-    pub(crate) now: Instant,
-}
-
-impl<P: Protocol> Desk<P> {
-    pub(crate) fn new(out: Outbound, owed: Owed, proxy: WriteProxy<P>, now: Instant) -> Self {
-        Self { out, owed, outcome: Outcome::Pending, proxy, now }
-    }
-
-    /// Begins the answer to one message: whatever goes wrong from here on, no more than that is rolled back.
-    #[inline]
-    pub(crate) fn begin(&mut self) {
-        self.outcome = Outcome::Pending;
-        self.out.begin();
-    }
-
-    /// A reply for the message that was [begun](Self::begin). What becomes of it is in `outcome` afterwards. `socket`:
-    /// where a large answer may go at once, because nothing else waits to go there before what is on this desk.
-    pub(crate) fn reply<'a>(
-        &'a mut self,
-        connection: ConnectionId,
-        exchange: P::Exchange,
-        socket: Option<&'a mut (dyn Write + Send)>,
-    ) -> Reply<'a, P> {
-        Reply { connection, exchange, desk: self, socket }
-    }
-}
 
 /// The answer to one message, still to be given. Use one of: [`send`](Self::send) now, [`defer`](Self::defer) for
 /// later, [`none`](Self::none), [`close`](Self::close).
@@ -82,10 +16,10 @@ impl<P: Protocol> Desk<P> {
 /// Dropped unused, it refuses the connection (HTTP: 500): a message that was handed over is never silently forgotten.
 #[must_use = "a reply that is dropped unused refuses the connection"]
 pub struct Reply<'a, P: Protocol> {
-    connection: ConnectionId,
-    exchange: P::Exchange,
-    desk: &'a mut Desk<P>,
-    socket: Option<&'a mut (dyn Write + Send)>,
+    pub(super) connection: ConnectionId,
+    pub(super) exchange: P::Exchange,
+    pub(super) desk: &'a mut Desk<P>,
+    pub(super) socket: Option<&'a mut (dyn Write + Send)>,
 }
 
 impl<P: Protocol> Reply<'_, P> {

@@ -3,7 +3,7 @@
 
 use super::foreign::foreign;
 use super::lines::{LineFor, Wants};
-use super::read::Budget;
+use super::turn::Budget;
 use super::{Processor, Selector};
 use crate::buffer::{ANSWER_SEGMENTS, SLICES};
 use crate::connection::{CloseReason, Connection};

@@ -80,7 +80,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn inspect_memory_rows(&self, memory_rows: &mut Vec<(&'static str, u64, u64)>) {
-        let max = self.settings.connections_max;
+        let max = self.settings.connections_each;
         let endings = self.table.iter().filter(|connection| connection.ending.is_some()).count();
         let queues = self.run.reserved() + self.go_on.reserved() + self.to_write.reserved() + self.waiters.reserved();
         let table = self.table.reserved() + (queues + endings * ENDING) as u64;

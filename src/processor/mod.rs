@@ -7,6 +7,7 @@ mod backpressure;
 mod blocks;
 mod close;
 mod crowd;
+mod decode;
 mod foreign;
 mod holders;
 #[cfg(feature = "sim")]
@@ -22,6 +23,7 @@ mod shutdown;
 mod slot_queue;
 mod slow_peers;
 mod timeouts;
+mod turn;
 mod waiters;
 mod write;
 
@@ -137,7 +139,7 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(crate) fn new(mut selector: S, prototype: P, user: M, settings: Settings, links: Links<S::Socket>) -> Self {
         let now = selector.now();
-        let max = settings.connections_max;
+        let max = settings.connections_each;
         let share = |tier: usize| OWN_OUTBOUND[tier].min(links.outbound.tiers()[tier].count() / OWN_OUTBOUND_DIVISOR);
         let outbound = Pool::new(Arc::clone(&links.outbound), array::from_fn(share));
         let clock = Arc::clone(&links.clock);
@@ -177,10 +179,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// Bytes that the connection table takes, with everything that grows with it, for the memory ceiling.
-    pub(crate) fn table_memory(connections_max: usize) -> u64 {
-        let queues = 3 * SlotQueue::memory(connections_max) + connections_max * Waiters::PER_CONNECTION;
-        let endings = connections_max * ENDING;
-        Table::<Connection<S::Socket, P>>::memory(connections_max) + (queues + endings) as u64
+    pub(crate) fn table_memory(connections_each: usize) -> u64 {
+        let queues = 3 * SlotQueue::memory(connections_each) + connections_each * Waiters::PER_CONNECTION;
+        let endings = connections_each * ENDING;
+        Table::<Connection<S::Socket, P>>::memory(connections_each) + (queues + endings) as u64
     }
 
     /// Runs cycles until the server has stopped and every connection has closed.
@@ -274,7 +276,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         // poll again with a zero timeout: a signal may have ended the sleep before the poll, or the process was
         // stopped. The loop is bounded by the number of connections.
         let mut looks_again = due.is_some_and(|due| due <= self.now);
-        for _ in 0..self.settings.connections_max / EVENTS + 2 {
+        for _ in 0..self.settings.connections_each / EVENTS + 2 {
             ready.drain(..).for_each(|readiness| self.note_readiness(readiness));
             if told == Told::All && !mem::take(&mut looks_again) {
                 break;

@@ -59,7 +59,7 @@ pub(crate) struct Settings {
     /// How the log calls it.
     pub(crate) name: String,
     /// Connections of this processor.
-    pub(crate) connections_max: usize,
+    pub(crate) connections_each: usize,
     pub(crate) turn: Turn,
     pub(crate) watermarks: Watermarks,
     pub(crate) timeouts: Timeouts,

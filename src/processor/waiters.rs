@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use super::lines::{LineFor, Waiter, Wants};
-use super::read::Budget;
+use super::turn::Budget;
 use super::{Processor, Selector};
 use crate::buffer::{MEDIUM, TIERS};
 use crate::connection::NO_PLACE;
@@ -47,7 +47,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         connection.wait = wait;
         connection.place = connection.place.min(wait);
         let waiter = Waiter { slot, wants, wait, place: connection.place, since: self.now };
-        if self.waiters.len(line) >= self.settings.connections_max {
+        if self.waiters.len(line) >= self.settings.connections_each {
             let Self { waiters, table, .. } = self;
             waiters.retain(line, |waiter| table.at(waiter.slot).is_some_and(|found| waiter.is_of(found, reason)));
         }

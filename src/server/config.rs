@@ -257,7 +257,7 @@ impl Config {
         Settings {
             number,
             name: format!("processor {number}"),
-            connections_max: self.connections_each(),
+            connections_each: self.connections_each(),
             turn: self.turn,
             watermarks: self.watermarks,
             timeouts: self.timeouts,
@@ -273,7 +273,7 @@ impl Config {
     /// The bounds of the queues between the user's threads and one processor.
     pub(crate) fn outbox_limits(&self) -> OutboxLimits {
         OutboxLimits {
-            connections_max: self.connections_each(),
+            connections_each: self.connections_each(),
             owed_total_max: self.owed_total_max,
             unasked_max: self.unasked_max,
             reply_max: self.reply_max,

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use super::error::explain;
 use super::running::{Meter, Running, Threads, at_once};
 use super::shared::Shared;
-use super::{Config, Server, limits, scheduling};
+use super::{Config, Server, descriptors, scheduling};
 use crate::accepter::{Accepter, Entrance};
 use crate::control::Control;
 use crate::message_processor::MessageProcessor;
@@ -28,7 +28,7 @@ where
     let Server { listener, address, protocol, config, ceiling, counted_elsewhere } = server;
     // Before there is a thread: one that panics in `clone` leaves nobody behind.
     let protocols = vec![protocol; users.len()];
-    limits::raise_descriptors(config.connections_max, config.processors);
+    descriptors::raise_descriptors(config.connections_max, config.processors);
     let mut selectors = Vec::with_capacity(users.len());
     let mut wakes = Vec::with_capacity(users.len());
     for _ in &users {

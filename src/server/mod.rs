@@ -2,19 +2,24 @@
 //!
 //! Nothing else in the crate makes a thread or a queue between threads (except workers, which are made by the user).
 //!
-//! - `config`, `ceiling`: every setting, and what all of them cost;
+//! - `config`: every setting;
+//! - `ceiling`, `row`, `costs`: what all of them cost, as a sum;
 //! - `builder`, `listener`: from settings to a bound server;
 //! - `shared`: what lies between the threads;
-//! - `launch`, `scheduling`, `running`: from a bound server to its threads, and to their end.
+//! - `launch`, `running`: from a bound server to its threads, and to their end;
+//! - `resident`, `descriptors`, `scheduling`: memory, descriptors and cores, as the operating system gives them;
+//! - `error`, `units`: what people read.
 
 mod builder;
 mod ceiling;
 mod config;
+mod costs;
+mod descriptors;
 mod error;
 mod launch;
-mod limits;
 mod listener;
 mod resident;
+mod row;
 mod running;
 mod scheduling;
 mod shared;
@@ -32,8 +37,9 @@ use crate::outbox::{Deferred, Reply};
 use crate::protocol::{Message, Protocol};
 
 pub use builder::Builder;
-pub use ceiling::{CeilingRow, MemoryCeiling};
+pub use ceiling::MemoryCeiling;
 pub use config::Config;
+pub use row::CeilingRow;
 pub use running::{Meter, Running, Stopper};
 #[cfg(feature = "sim")]
 pub(crate) use shared::{Shared, Station};

@@ -193,17 +193,17 @@ impl Scene<'_> {
     /// LAW memory: nothing is more than was counted at start.
     fn check_memory(&self) -> Result<(), Breach> {
         let Self { config, overview, .. } = self;
-        let connections_max = config.connections_each();
+        let connections_each = config.connections_each();
         let bounds = [
-            ("connections from accept to close", self.live, connections_max),
+            ("connections from accept to close", self.live, connections_each),
             ("accepted connections", self.waiting, config.handover_max),
             ("settled replies", self.outbox.settled.len(), config.owed_total_max),
             ("unasked messages", self.outbox.unasked.len(), config.unasked_max),
-            ("connections", overview.connections.len(), connections_max),
-            ("connections in the run queue", overview.queues[0], connections_max),
-            ("connections in the queue of those who go on", overview.queues[1], connections_max),
-            ("connections in the write queue", overview.queues[2], connections_max),
-            ("places in a line", overview.longest_line, connections_max),
+            ("connections", overview.connections.len(), connections_each),
+            ("connections in the run queue", overview.queues[0], connections_each),
+            ("connections in the queue of those who go on", overview.queues[1], connections_each),
+            ("connections in the write queue", overview.queues[2], connections_each),
+            ("places in a line", overview.longest_line, connections_each),
             ("replies owed", overview.owed, config.owed_total_max),
             ("segments", overview.segments, config.segments_max),
         ];

@@ -1,15 +1,15 @@
 //! All simulated connections, the clock, and what is going to happen.
 
 use std::net::SocketAddr;
+use std::ops::DerefMut;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use parking_lot::{Mutex, MutexGuard};
-
 use super::link::Link;
 use super::schedule::{Action, Event, Schedule};
 use super::{Random, SimPeer, SimSocket, Weather};
+use crate::sync::Mutex;
 use crate::wake::WakeFlag;
 
 /// What the network did, for a test that wants to know whether it has seen everything.
@@ -259,7 +259,7 @@ impl Network {
         drop(forgotten);
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> impl DerefMut<Target = State> + '_ {
         self.state.lock()
     }
 

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::laws::{Breach, Laws, Scene};
 use super::watch::{Sightings, Watched};
 use super::{Network, SimSelector, SimSocket, SimWorkers};
@@ -13,6 +11,7 @@ use crate::message_processor::MessageProcessor;
 use crate::processor::{Overview, Processor};
 use crate::protocol::Protocol;
 use crate::server::{Config, Shared, Station};
+use crate::sync::Mutex;
 
 /// What a processor is doing between two steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

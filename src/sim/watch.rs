@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use super::Network;
 use crate::connection::{CloseReason, WhenFull};
 use crate::id::ConnectionId;
@@ -14,6 +12,7 @@ use crate::message_processor::MessageProcessor;
 use crate::outbox::{Reply, WriteProxy};
 use crate::protocol::{Message, Peer, Protocol};
 use crate::reason::CloseKind;
+use crate::sync::Mutex;
 
 /// A connection that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

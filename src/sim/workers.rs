@@ -5,11 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::Network;
 use super::schedule::Action;
 use crate::outbox::Outbox;
+use crate::sync::Mutex;
 
 /// How soon a worker that waits for room looks again.
 const LOOK_AGAIN: Duration = Duration::from_micros(200);

@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use loom::thread;
 
 use atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -114,13 +117,16 @@ impl<T> Mutex<T> {
 
     /// Waits for the lock.
     pub fn lock(&self) -> Guard<'_, T> {
-        Guard(self.0.lock().ok())
+        Guard { lock: self, held: self.0.lock().ok() }
     }
 }
 
 /// The lock while it is held. Empty only inside of [`Condvar::wait`].
 #[derive(Debug)]
-pub struct Guard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+pub struct Guard<'a, T> {
+    lock: &'a Mutex<T>,
+    held: Option<loom::sync::MutexGuard<'a, T>>,
+}
 
 const HELD: &str = "loom's locks are not poisoned";
 
@@ -128,39 +134,72 @@ impl<T> Deref for Guard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_ref().expect(HELD)
+        self.held.as_ref().expect(HELD)
     }
 }
 
 impl<T> DerefMut for Guard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.0.as_mut().expect(HELD)
+        self.held.as_mut().expect(HELD)
     }
 }
 
 /// A condition that never wakes anyone in vain, so that nobody is saved by chance.
+///
+/// loom's own does not tell whether it has woken somebody. So it is only the step here, in which loom may switch
+/// threads; who sleeps is known beside it.
 #[derive(Debug, Default)]
-pub struct Condvar(loom::sync::Condvar);
+pub struct Condvar {
+    step: loom::sync::Condvar,
+    /// Not a part of the model: it is changed behind the step and before loom may switch again.
+    sleepers: std::sync::Mutex<VecDeque<thread::Thread>>,
+}
 
 impl Condvar {
     /// Nobody waits.
     pub fn new() -> Self {
-        Self(loom::sync::Condvar::new())
+        Self::default()
+    }
+
+    fn sleepers(&self) -> std::sync::MutexGuard<'_, VecDeque<thread::Thread>> {
+        self.step.notify_all();
+        self.sleepers.lock().expect("nothing panics while it is held")
     }
 
     /// Gives the lock back and sleeps until it is notified.
     pub fn wait<T>(&self, guard: &mut Guard<'_, T>) {
-        guard.0 = guard.0.take().and_then(|held| self.0.wait(held).ok());
+        self.sleepers().push_back(thread::current());
+        guard.held = None;
+        thread::park();
+        guard.held = guard.lock.0.lock().ok();
     }
 
     /// The same: no time passes in a model, so nobody is saved by a timer.
-    pub fn wait_for<T>(&self, guard: &mut Guard<'_, T>, _longest: std::time::Duration) {
+    pub fn wait_for<T>(&self, guard: &mut Guard<'_, T>, _longest: Duration) {
         self.wait(guard);
+    }
+
+    /// Waits as long as it is so, without a timer.
+    pub fn wait_while_for<T>(
+        &self,
+        guard: &mut Guard<'_, T>,
+        mut condition: impl FnMut(&mut T) -> bool,
+        _longest: Duration,
+    ) {
+        while condition(guard) {
+            self.wait(guard);
+        }
+    }
+
+    /// Wakes the one who has waited longest; true if there is one.
+    pub fn notify_one(&self) -> bool {
+        let first = self.sleepers().pop_front();
+        first.inspect(thread::Thread::unpark).is_some()
     }
 
     /// Wakes all that wait.
     pub fn notify_all(&self) {
-        self.0.notify_all();
+        self.sleepers().drain(..).for_each(|sleeper| sleeper.unpark());
     }
 }
 

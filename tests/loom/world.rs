@@ -7,11 +7,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sluicegate::internals::BareProcessor;
 use sluicegate::internals::atomic::{AtomicBool, Ordering::SeqCst};
+use sluicegate::internals::{BareProcessor, Job, Jobs, offload};
 use sluicegate::{
-    CloseReason, Config, ConnectionId, Deferred, LengthPrefixed, Message, MessageProcessor, Readiness, Reply, Selector,
-    TierConfig, Told, WriteProxy,
+    CloseReason, Config, ConnectionId, Deferred, LengthPrefixed, Message, MessageProcessor, Offload, Readiness, Reply,
+    Selector, TierConfig, Told, WriteProxy,
 };
 
 use super::bed::Bed;
@@ -138,6 +138,8 @@ pub enum Plan {
     Defer,
     /// Keeps the message, and answers nothing.
     Keep,
+    /// Keeps the message, and defers its reply: as workers are given both.
+    Own,
 }
 
 /// What the user has, where other threads find it.
@@ -145,23 +147,29 @@ pub enum Plan {
 pub struct Hands {
     pub deferred: Vec<Deferred<LengthPrefixed>>,
     pub kept: Vec<Message<'static, LengthPrefixed>>,
+    pub owned: Vec<Job<LengthPrefixed>>,
     pub proxy: Option<WriteProxy<LengthPrefixed>>,
     pub connections: Vec<ConnectionId>,
     pub closed: usize,
     pub processed: usize,
 }
 
-/// A user whose `ready` is what others make it.
+/// A user whose `ready` is what others make it, or what its workers say.
 pub struct User {
     pub plan: Plan,
     pub hands: Shared<Hands>,
     pub room: Arc<AtomicBool>,
+    /// They get everything, whatever the plan is.
+    pub workers: Option<Offload<LengthPrefixed>>,
 }
 
 impl MessageProcessor<LengthPrefixed> for User {
     fn process(&mut self, message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
         with(&self.hands, |hands| {
             hands.processed += 1;
+            if let Some(workers) = &mut self.workers {
+                return workers.process(message, reply);
+            }
             match self.plan {
                 Plan::Answer(length) => reply.send(vec![b'a'; length]),
                 Plan::AnswerFirst(length) if hands.processed == 1 => reply.send(vec![b'a'; length]),
@@ -170,12 +178,14 @@ impl MessageProcessor<LengthPrefixed> for User {
                     hands.kept.push(message.into_owned());
                     reply.none();
                 }
+                Plan::Own => hands.owned.push((message.into_owned(), reply.defer())),
             }
         });
     }
 
     fn started(&mut self, proxy: &WriteProxy<LengthPrefixed>) {
         with(&self.hands, |hands| hands.proxy = Some(proxy.clone()));
+        self.workers.iter_mut().for_each(|workers| workers.started(proxy));
     }
 
     fn opened(&mut self, peer: &sluicegate::Peer, _: &WriteProxy<LengthPrefixed>) {
@@ -187,7 +197,14 @@ impl MessageProcessor<LengthPrefixed> for User {
     }
 
     fn ready(&mut self) -> bool {
-        self.room.load(SeqCst)
+        match &mut self.workers {
+            Some(workers) => workers.ready(),
+            None => self.room.load(SeqCst),
+        }
+    }
+
+    fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
+        self.workers.as_mut().and_then(|workers| workers.cycle_end(now))
     }
 }
 
@@ -212,12 +229,21 @@ pub struct World {
 
 impl World {
     pub fn new(config: &Config, plan: Plan) -> Self {
+        Self::of(config, plan, None)
+    }
+
+    /// One in which everything is for workers: whoever takes from `jobs`. They are closed with its end.
+    pub fn with_workers(config: &Config, jobs: &Arc<Jobs<LengthPrefixed>>) -> Self {
+        Self::of(config, Plan::Own, Some(offload(jobs)))
+    }
+
+    fn of(config: &Config, plan: Plan, workers: Option<Offload<LengthPrefixed>>) -> Self {
         let (bed, wake) = Bed::made();
         let preparing = Shared::<Preparing>::default();
         let selector = Sleeper { bed, now: Instant::now(), fresh: Vec::new(), preparing: Arc::clone(&preparing) };
         let hands = Shared::<Hands>::default();
         let room = Arc::new(AtomicBool::new(true));
-        let user = User { plan, hands: Arc::clone(&hands), room: Arc::clone(&room) };
+        let user = User { plan, hands: Arc::clone(&hands), room: Arc::clone(&room), workers };
         let protocol = LengthPrefixed::new(4096);
         let processor = BareProcessor::woken_by(wake, config, selector, protocol, user).expect("good settings");
         Self { processor, hands, room, preparing }

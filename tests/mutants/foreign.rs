@@ -11,7 +11,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "one peer: a parse state is used after it has panicked",
-        file: "src/processor/read.rs",
+        file: "src/processor/decode.rs",
         from: "if spoken == Err(Panicked) {",
         to: "if spoken == Err(Panicked) && said > usize::MAX / 2 {",
     },
@@ -29,7 +29,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "ledger: a panic before an answer begins takes the one before back",
-        file: "src/outbox/reply.rs",
+        file: "src/outbox/desk.rs",
         from: "        self.outcome = Outcome::Pending;\n        self.out.begin();\n",
         to: "        self.outcome = Outcome::Pending;\n",
     },

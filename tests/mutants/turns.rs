@@ -12,13 +12,13 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "liveness: nobody watches a connection that its first turn has left open",
-        file: "src/processor/read.rs",
+        file: "src/processor/turn.rs",
         from: "            self.watch(slot);\n            self.rearm(slot);",
         to: "            self.rearm(slot);",
     },
     Mutant {
         name: "liveness: nobody watches a connection that was refused when it came",
-        file: "src/processor/read.rs",
+        file: "src/processor/turn.rs",
         from: "given.bytes);\n            self.watch(slot);\n",
         to: "given.bytes);\n",
     },
@@ -30,13 +30,13 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "one peer: what is read of those who linger costs nothing",
-        file: "src/processor/read.rs",
+        file: "src/processor/turn.rs",
         from: "            return cost;\n",
         to: "            return 0 * cost;\n",
     },
     Mutant {
         name: "one peer: a turn of one that lingers has no end",
-        file: "src/processor/read.rs",
+        file: "src/processor/turn.rs",
         from: "self.linger_turn(slot, given.bytes);",
         to: "self.linger_turn(slot, usize::MAX);",
     },
@@ -60,7 +60,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "clocks: an empty line between requests is the beginning of one",
-        file: "src/processor/read.rs",
+        file: "src/processor/decode.rs",
         from: "if keep > 0 && connection.deadlines",
         to: "if connection.deadlines",
     },
@@ -72,7 +72,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "linger: who goes on talking in one breath is closed at once",
-        file: "src/processor/read.rs",
+        file: "src/processor/decode.rs",
         from: "            connection.flags.said_last = false;\n",
         to: "",
     },

@@ -76,7 +76,7 @@ impl Server {
         let pool = || SharedPool::new(tiers, Line::new(Arc::clone(&wake)));
         let (inbound, outbound) = (Pool::new(pool(), [1; 3]), pool());
         let limits = OutboxLimits {
-            connections_max: 4,
+            connections_each: 4,
             owed_total_max: OWED_MAX,
             unasked_max: 4,
             reply_max: 256,

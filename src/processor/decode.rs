@@ -1,0 +1,192 @@
+//! What was read is decoded: messages that are whole are handled, and what is left is kept.
+
+use std::ops::Range;
+
+use super::foreign::foreign;
+use super::turn::{Budget, Step};
+use super::{Processor, Selector};
+use crate::connection::{CloseReason, Connection};
+use crate::message_processor::MessageProcessor;
+use crate::metrics::Metrics;
+use crate::panics::Panicked;
+use crate::protocol::{Decode, Protocol, ProtocolError, Refusal};
+use crate::reason::DropReason;
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// Decodes and handles what lies in the scratch; returns what has to be kept of it.
+    pub(super) fn decode_scratch(&mut self, slot: u32, bytes: &mut [u8], budget: &mut Budget) -> Range<usize> {
+        let mut at = 0;
+        while at < bytes.len() && self.may_decode(slot, bytes.len() - at, budget) {
+            let Some(connection) = self.table.at_mut(slot) else { break };
+            match checked_decode(&self.links.metrics, &mut connection.protocol, &mut bytes[at..]) {
+                Ok(Decode::Complete { consumed, layout }) => {
+                    let message = at..at + consumed;
+                    at += consumed;
+                    budget.messages -= 1;
+                    self.process_shared(slot, layout, &bytes[message]);
+                }
+                Ok(Decode::Partial { needs, keep }) => {
+                    self.note_partial(slot, needs, bytes.len() - at, keep);
+                    return at..at + keep;
+                }
+                Err(error) => {
+                    self.drop_inbound(DropReason::Refused, bytes.len() - at);
+                    self.refuse_protocol(slot, error);
+                    return 0..0;
+                }
+            }
+        }
+        if at < bytes.len() {
+            self.keep_undecoded(slot);
+        }
+        at..bytes.len()
+    }
+
+    /// Decodes and handles what lies in the connection's own block.
+    pub(super) fn decode_buffered(&mut self, slot: u32, budget: &mut Budget) -> Step {
+        let Some(connection) = self.table.at(slot) else { return Step::Stop };
+        let buffered = connection.inbound.buffered();
+        if !self.may_decode(slot, buffered, budget) {
+            return Step::Stop;
+        }
+        let Some(Connection { protocol, inbound, .. }) = self.table.at_mut(slot) else { return Step::Stop };
+        match checked_decode(&self.links.metrics, protocol, inbound.live_mut()) {
+            Ok(Decode::Complete { consumed, layout }) => {
+                budget.messages -= 1;
+                self.process_buffered(slot, layout, consumed);
+                let Some(connection) = self.table.at_mut(slot) else { return Step::Stop };
+                connection.flags.undecoded = connection.inbound.buffered() > 0;
+            }
+            Ok(Decode::Partial { needs, keep }) => self.keep_partial(slot, needs, keep),
+            Err(error) => {
+                self.release_inbound(slot, DropReason::Refused);
+                self.refuse_protocol(slot, error);
+            }
+        }
+        Step::Again
+    }
+
+    fn refuse_protocol(&mut self, slot: u32, error: ProtocolError) {
+        self.refuse(slot, CloseReason::Protocol(error.clone()), Refusal::Protocol(error));
+    }
+
+    /// Keeps the unfinished message in its block, without the framing that was read already.
+    fn keep_partial(&mut self, slot: u32, needs: Option<usize>, keep: usize) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        connection.flags.undecoded = false;
+        let before = connection.inbound.buffered();
+        connection.inbound.keep(keep);
+        self.links.metrics.bytes_buffered.sub(before - keep);
+        self.note_partial(slot, needs, before, keep);
+        if keep == 0 {
+            self.release_inbound(slot, DropReason::Incomplete);
+        }
+    }
+
+    /// A message is not whole: counts its framing, remembers what it needs, and lets the protocol speak.
+    fn note_partial(&mut self, slot: u32, needs: Option<usize>, had: usize, keep: usize) {
+        self.links.metrics.bytes_framing.add(had - keep);
+        let (desk, now) = (&mut self.desk, self.now);
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        connection.needs = u32::try_from(needs.unwrap_or(0)).unwrap_or(u32::MAX);
+        // Where nothing is kept no message has begun: those were empty lines between two, or the like.
+        if keep > 0 && connection.deadlines.received() == 0 {
+            connection.deadlines.message_grows(now, had);
+        }
+        desk.out.begin();
+        let spoken = foreign(&self.links.metrics, "interim", || connection.protocol.interim(&mut desk.out));
+        let said = match (spoken, desk.out.finish()) {
+            (Ok(()), Ok(bytes)) => bytes,
+            // Nobody waits for it in earnest (RFC 9110 section 10.1.1): without room it stays unsaid.
+            _ => {
+                desk.out.roll_back();
+                0
+            }
+        };
+        if spoken == Err(Panicked) {
+            // Its state may be half changed.
+            return self.refuse_protocol(slot, ProtocolError::new("the protocol panicked in `interim`"));
+        }
+        self.links.metrics.bytes_queued.add(said);
+        self.links.metrics.bytes_outbound.add(said);
+    }
+
+    fn keep_undecoded(&mut self, slot: u32) {
+        if let Some(connection) = self.table.at_mut(slot) {
+            connection.flags.undecoded = connection.ending.is_none();
+        }
+    }
+
+    /// Moves what is left of the scratch into a block of the connection's own.
+    pub(super) fn store_rest(&mut self, slot: u32, rest: &[u8]) {
+        if rest.is_empty() {
+            return;
+        }
+        let Some(connection) = self.table.at_mut(slot) else {
+            return self.drop_inbound(DropReason::Undecoded, rest.len());
+        };
+        if connection.ending.is_some() {
+            connection.flags.said_last = false;
+            return self.drop_inbound(DropReason::AfterClose, rest.len());
+        }
+        let needs = connection.needs as usize;
+        let block = self.block_for_rest(rest.len(), needs);
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        let Some(mut block) = block else {
+            // The window was chosen so that this does not happen; if it does, one connection ends, not the server.
+            self.drop_inbound(DropReason::Incomplete, rest.len());
+            let why = CloseReason::NoRoom { wanted: rest.len(), limit: None };
+            return self.refuse(slot, why, self.overloaded());
+        };
+        block.truncate(0);
+        block.push(rest);
+        connection.inbound.adopt(block);
+        self.links.metrics.bytes_buffered.add(rest.len());
+        self.note_holder(slot, rest.len());
+    }
+
+    pub(super) fn drop_inbound(&mut self, reason: DropReason, bytes: usize) {
+        self.links.metrics.bytes_dropped[reason as usize].add(bytes);
+    }
+
+    /// Gives the connection's block up with whatever it holds.
+    pub(super) fn release_inbound(&mut self, slot: u32, reason: DropReason) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        let bytes = connection.inbound.buffered();
+        let block = connection.inbound.release();
+        connection.flags.undecoded = false;
+        connection.deadlines.message_ends();
+        self.links.metrics.bytes_buffered.sub(bytes);
+        self.drop_inbound(reason, bytes);
+        self.forget_holder(slot);
+        self.put_inbound(block);
+    }
+}
+
+/// Asks the protocol, and believes neither a third party's arithmetic nor that it never panics: LAW one peer.
+///
+/// What it says stays where it was written, and is looked at there: that is as long as a layout is, and moving it takes
+/// longer than asking.
+#[inline(always)]
+fn checked_decode<P: Protocol>(
+    metrics: &Metrics,
+    protocol: &mut P,
+    bytes: &mut [u8],
+) -> Result<Decode<P::Layout>, ProtocolError> {
+    let length = bytes.len();
+    let mut decoded = None;
+    let _ = foreign(metrics, "decode", || decoded = Some(protocol.decode(bytes)));
+    let wrong = match &decoded {
+        Some(Ok(Decode::Complete { consumed, .. })) if !(1..=length).contains(consumed) => "consumed",
+        Some(Ok(Decode::Partial { keep, .. })) if *keep > length => "kept",
+        _ => return decoded.unwrap_or_else(|| Err(ProtocolError::new("the decoder panicked"))),
+    };
+    Err(insane(metrics, decoded, wrong, length))
+}
+
+#[cold]
+fn insane<T>(metrics: &Metrics, decoded: T, wrong: &str, length: usize) -> ProtocolError {
+    // The end of a layout is foreign, too.
+    let _ = foreign(metrics, "decode", || drop(decoded));
+    ProtocolError::new(format!("the decoder {wrong} other than what the {length} bytes it had allow"))
+}

@@ -1,0 +1,138 @@
+//! `read_from_sockets`: turns of reading and decoding, one connection after the other, each with a budget.
+
+use super::{Phase, Processor, Selector, Turn};
+use crate::message_processor::MessageProcessor;
+use crate::protocol::Protocol;
+use crate::reason::PauseReason;
+
+/// What a connection may read in its first turn. One that has more to do goes on behind those who ask for little.
+const FIRST_BYTES: usize = 64 << 10;
+/// What those who go on may cost in a cycle, all together: then it is looked who else has something to say.
+const GOING_ON: usize = 1 << 20;
+/// What a message costs, compared with bytes that are read.
+const MESSAGE_COST: usize = 1 << 10;
+
+/// What is left of a connection's turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+impl Budget {
+    /// What a connection may do before others have had their turn.
+    pub(super) fn first(turn: Turn) -> Self {
+        Self { messages: turn.messages, bytes: turn.bytes.min(FIRST_BYTES) }
+    }
+
+    fn cost(self) -> usize {
+        self.bytes.saturating_add(self.messages.saturating_mul(MESSAGE_COST))
+    }
+}
+
+/// Whether a turn goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Again,
+    Stop,
+}
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// Gives each connection that has something to read or decode one turn, and then some of those who used theirs up
+    /// another one, `going_on` of them at most: in a later cycle. However many want much, whoever wants little waits
+    /// for a part of their turns only (as FQ-CoDel serves new flows before old ones, RFC 8290 section 4.2).
+    pub(super) fn read_from_sockets(&mut self, going_on: usize) {
+        let Turn { messages, bytes } = self.settings.turn;
+        for _ in 0..self.run.len() {
+            let Some(slot) = self.run.pop() else { break };
+            // Who is known to want much goes on behind the others: a turn that may read nothing pauses it, and queues
+            // it there.
+            let first = Budget::first(self.settings.turn);
+            let bytes = if self.expects_much(slot) { 0 } else { first.bytes };
+            self.turn(slot, Budget { bytes, ..first });
+        }
+        let mut cost = 0;
+        for _ in 0..going_on {
+            let Some(slot) = self.go_on.pop() else { break };
+            cost += self.turn(slot, Budget { messages, bytes });
+            if cost >= GOING_ON {
+                break;
+            }
+        }
+    }
+
+    /// A turn of the connection in `slot`. Returns what it cost.
+    pub(super) fn turn(&mut self, slot: u32, given: Budget) -> usize {
+        let Some(connection) = self.table.at(slot) else { return 0 };
+        if connection.ending.is_some() {
+            let cost = self.linger_turn(slot, given.bytes);
+            self.watch(slot);
+            return cost;
+        }
+        self.clear_pause(slot, PauseReason::Turn);
+        let mut left = given;
+        while self.step(slot, &mut left) == Step::Again {}
+        self.flush(slot);
+        if self.turn_left_something(slot) {
+            self.requeue(slot);
+            self.advance_ending(slot);
+            self.drain_if_finished(slot);
+            self.watch(slot);
+            self.rearm(slot);
+        }
+        given.cost() - left.cost()
+    }
+
+    /// True if one of the steps behind a turn may have something to do. Mostly none has: one look is enough for all.
+    #[inline]
+    fn turn_left_something(&self, slot: u32) -> bool {
+        let Some(connection) = self.table.at(slot) else { return false };
+        !connection.paused.is_empty()
+            || connection.ending.is_some()
+            || !connection.flags.watched
+            || connection.deadlines.needs_arming(connection.owed.count() > 0, false)
+            || !matches!(self.phase, Phase::Serving)
+    }
+
+    fn step(&mut self, slot: u32, budget: &mut Budget) -> Step {
+        let Some(connection) = self.table.at(slot) else { return Step::Stop };
+        if !connection.paused.is_empty() || !connection.has_input() {
+            return Step::Stop;
+        }
+        if connection.flags.undecoded {
+            return self.decode_buffered(slot, budget);
+        }
+        if budget.bytes == 0 {
+            self.pause(slot, PauseReason::Turn);
+            return Step::Stop;
+        }
+        match connection.inbound.tier() {
+            None => self.read_next(slot, budget),
+            Some(_) => self.read_into_block(slot, budget),
+        }
+    }
+
+    /// The budget was used up: comes again after the others, if there is more to do.
+    pub(super) fn requeue(&mut self, slot: u32) {
+        let Some(connection) = self.table.at(slot).filter(|connection| connection.paused.has(PauseReason::Turn)) else {
+            return;
+        };
+        match connection.has_input() {
+            true => self.enqueue_run(slot),
+            false => {
+                self.clear_pause(slot, PauseReason::Turn);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_without_bounds_has_a_cost() {
+        let most = Budget { messages: usize::MAX, bytes: usize::MAX };
+        assert_eq!((most.cost(), Budget { messages: 2, bytes: 3 }.cost()), (usize::MAX, 2 * MESSAGE_COST + 3));
+    }
+}
