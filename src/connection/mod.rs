@@ -8,6 +8,7 @@ mod table;
 mod timeouts;
 mod when_full;
 
+use std::io;
 use std::num::NonZeroU32;
 use std::time::Instant;
 
@@ -94,6 +95,8 @@ pub(crate) struct Flags {
     pub(crate) close_when_full: bool,
     /// Inbound holds bytes that `decode` has not seen yet.
     pub(crate) undecoded: bool,
+    /// Why nothing can be written any more. What has arrived is still read.
+    pub(crate) broken: Option<io::ErrorKind>,
 }
 
 /// How a connection ends.

@@ -5,6 +5,7 @@
 mod answer_room;
 mod backpressure;
 mod blocks;
+mod broken;
 mod close;
 mod crowd;
 mod decode;

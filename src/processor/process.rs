@@ -109,7 +109,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 if let Some(AtOnce { delivered, broken }) = at_once {
                     self.count_written(delivered);
                     if let Some(kind) = broken {
-                        return self.socket_failed(slot, kind);
+                        self.way_out_broke(slot, kind);
                     }
                 }
                 if after == After::Close {

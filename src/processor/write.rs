@@ -65,7 +65,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         match wrote {
             Ok(wrote) => wrote.bytes,
             Err(kind) => {
-                self.socket_failed(slot, kind);
+                self.way_out_broke(slot, kind);
                 0
             }
         }
@@ -81,7 +81,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn keep_undelivered(&mut self, slot: u32, delivered: usize) {
         let Self { table, desk, segments, answer_room, links, .. } = self;
         let mut lost = 0;
-        let mut connection = table.at_mut(slot);
+        let mut connection = table.at_mut(slot).filter(|connection| connection.flags.broken.is_none());
         desk.out.take_undelivered(delivered, |segment| {
             let bytes = segment.len();
             answer_room.note_reserve(slot, &segment);
@@ -92,7 +92,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             lost += if queued { 0 } else { bytes };
         });
         if lost > 0 {
-            // The connection ended in between, with everything it was to be given.
+            // The connection ended in between, or its way out did, with everything it was to be given.
             links.metrics.bytes_outbound.sub(lost);
             links.metrics.bytes_dropped[crate::reason::DropReason::Undelivered as usize].add(lost);
             links.outbox.count_off(slot, lost);
@@ -127,7 +127,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             let count = self.segments.gather(&connection.undelivered, &mut slices);
             let wrote = match write(&mut connection.socket, &slices[..count]) {
                 Ok(wrote) => wrote,
-                Err(kind) => return self.socket_failed(slot, kind),
+                Err(kind) => return self.way_out_broke(slot, kind),
             };
             self.count_delivered(slot, wrote.bytes);
             if wrote.full {
@@ -151,7 +151,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.release_if_low(slot);
     }
 
-    fn delivered_all(&mut self, slot: u32) {
+    pub(super) fn delivered_all(&mut self, slot: u32) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         connection.deadlines.output_ends(self.now);
         if connection.flags.write_interest {
