@@ -87,6 +87,8 @@ pub(crate) struct Flags {
     pub(crate) end_read: bool,
     /// The peer has said that it will send nothing more, and nothing more has been read.
     pub(crate) said_last: bool,
+    /// A message was handed over whose answer was to be the last.
+    pub(crate) had_last: bool,
     /// The selector watches the socket; from the end of its first turn on.
     pub(crate) watched: bool,
     /// The selector watches for room in the socket: it pushed back.

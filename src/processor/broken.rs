@@ -26,22 +26,36 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.way_out_broke(slot, kind);
     }
 
-    /// Nothing can be written any more: what waits for the peer is dropped, now and each time that this is found out.
-    /// The connection ends when what has arrived was read.
+    /// Nothing can be written any more. The connection is read from the end of this cycle on, and not from here: it may
+    /// be its turn just now, and each has one in a cycle.
     #[cold]
     pub(super) fn way_out_broke(&mut self, slot: u32, kind: io::ErrorKind) {
+        self.drop_output(slot, kind);
+        self.to_write.push(slot);
+    }
+
+    /// What waits for the peer is dropped, each time that it is found out that nothing can be written any more. The
+    /// connection ends when what has arrived was read.
+    #[cold]
+    pub(super) fn drop_output(&mut self, slot: u32, kind: io::ErrorKind) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         if P::IN_ORDER || connection.ending.is_some() {
             return self.socket_failed(slot, kind);
         }
         connection.flags.broken.get_or_insert(kind);
-        // Behind what has arrived is its end, whether or not the selector says so.
-        (connection.flags.readable, connection.flags.read_closed) = (!connection.flags.end_read, true);
         let dropped = self.segments.clear(&mut connection.undelivered);
         self.links.metrics.bytes_outbound.sub(dropped);
         self.links.metrics.bytes_dropped[DropReason::Undelivered as usize].add(dropped);
         self.links.outbox.count_off(slot, dropped);
-        self.delivered_all(slot);
+    }
+
+    /// What waited for the peer of a connection is gone. If that was because its way out has broken, it is read until
+    /// its end, whether or not the selector says that there is one.
+    pub(super) fn read_on_if_broken(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot).filter(|connection| connection.flags.broken.is_some()) else {
+            return;
+        };
+        (connection.flags.readable, connection.flags.read_closed) = (true, true);
         self.enqueue_run(slot);
     }
 

@@ -25,6 +25,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let mut handed_over = false;
         let handled = foreign(&links.metrics, PROCESS, || {
             connection.flags.said_last = P::is_last(&layout);
+            connection.flags.had_last = last;
             let exchange = exchange_of::<P>(&layout, last);
             let Connection { peer, undelivered, socket, .. } = connection;
             let message = Message::shared(peer, layout, bytes, spares);
@@ -44,6 +45,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let mut handed_over = false;
         let handled = foreign(&links.metrics, PROCESS, || {
             connection.flags.said_last = P::is_last(&layout);
+            connection.flags.had_last = last;
             let exchange = exchange_of::<P>(&layout, last);
             let Connection { peer, inbound, undelivered, socket, .. } = connection;
             let message = match inbound.is_whole(consumed) {

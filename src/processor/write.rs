@@ -127,7 +127,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             let count = self.segments.gather(&connection.undelivered, &mut slices);
             let wrote = match write(&mut connection.socket, &slices[..count]) {
                 Ok(wrote) => wrote,
-                Err(kind) => return self.way_out_broke(slot, kind),
+                Err(kind) => {
+                    self.drop_output(slot, kind);
+                    continue;
+                }
             };
             self.count_delivered(slot, wrote.bytes);
             if wrote.full {
@@ -151,7 +154,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.release_if_low(slot);
     }
 
-    pub(super) fn delivered_all(&mut self, slot: u32) {
+    fn delivered_all(&mut self, slot: u32) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         connection.deadlines.output_ends(self.now);
         if connection.flags.write_interest {
@@ -161,6 +164,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             }
         }
         self.unpause(slot, PauseReason::OutboundHigh);
+        self.read_on_if_broken(slot);
         self.advance_ending(slot);
         self.drain_if_finished(slot);
     }
