@@ -110,6 +110,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 self.count_sent(bytes);
                 if let Some(AtOnce { delivered, broken }) = at_once {
                     self.count_written(delivered);
+                    // LAW one peer: a large answer is enough for one turn.
+                    self.pause(slot, PauseReason::Turn);
                     if let Some(kind) = broken {
                         self.way_out_broke(slot, kind);
                     }

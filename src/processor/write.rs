@@ -12,6 +12,9 @@ use crate::outbox::{Wrote, write};
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
+/// Of what waits for one peer, in one cycle; and what one more write brings.
+const DELIVERED_AT_ONCE: usize = 1 << 20;
+
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Delivers what waits in the connections' queues, where sockets have room or something was added.
     pub(super) fn write_to_sockets(&mut self) {
@@ -116,9 +119,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.hold_if_high(slot);
     }
 
-    /// Writes the connection's queue until it is empty or the socket pushes back.
+    /// Writes the connection's queue until it is empty or the socket pushes back. LAW one peer: if it is taken as fast
+    /// as it is written, the others come first after some of it.
     pub(super) fn deliver(&mut self, slot: u32) {
-        loop {
+        let mut written = 0;
+        while written < DELIVERED_AT_ONCE {
             let Some(connection) = self.table.at_mut(slot) else { return };
             if connection.undelivered.is_empty() {
                 return self.delivered_all(slot);
@@ -136,7 +141,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             if wrote.full {
                 return self.wait_for_socket(slot);
             }
+            written += wrote.bytes;
         }
+        self.to_write.push(slot);
     }
 
     /// The peer has taken `bytes` of what waited for it.
