@@ -156,7 +156,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return false;
         }
         // What was sent a moment before may be on its way still.
-        let quiet_at = (connection.deadlines.active().max(began) + QUIET).min(began + READ_OUT_MOST);
+        let active = connection.deadlines.active();
+        let quiet_at = (active.max(began) + QUIET).min(began + READ_OUT_MOST);
         if self.now < quiet_at
             && let Phase::Draining { look, .. } = &mut self.phase
         {
