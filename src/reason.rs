@@ -142,6 +142,11 @@ impl Paused {
         self.0 == 0
     }
 
+    /// What is left without `reason`.
+    pub const fn without(self, reason: PauseReason) -> Self {
+        Self(self.0 & !(1 << reason as u8))
+    }
+
     /// True if it is the server, not the peer, that the connection waits for.
     pub fn by_server(self) -> bool {
         use PauseReason::{NoBlocks, NotReady, Owed, Turn};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use sluicegate::http1::Http1;
 use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
 use sluicegate::{CloseReason, Config, ConnectionId, Deferred, LengthPrefixed, Message, MessageProcessor, Reply};
 
@@ -14,11 +15,16 @@ fn frame(payload: &[u8]) -> Vec<u8> {
     [&(payload.len() as u32).to_be_bytes(), payload].concat()
 }
 
-/// Defers every reply, and is told why sockets have failed.
+/// How a socket breaks, and what the operating system says of it.
+const BREAKS: [(fn(&SimPeer), ErrorKind); 2] =
+    [(SimPeer::reset, ErrorKind::ConnectionReset), (SimPeer::time_out, ErrorKind::TimedOut)];
+
+/// Defers every reply, and is told why connections end.
 #[derive(Clone, Default)]
 struct Told {
     promises: Arc<Mutex<Vec<Deferred<LengthPrefixed>>>>,
     ends: Arc<Mutex<Vec<ErrorKind>>>,
+    reasons: Arc<Mutex<Vec<String>>>,
 }
 
 impl MessageProcessor<LengthPrefixed> for Told {
@@ -27,6 +33,7 @@ impl MessageProcessor<LengthPrefixed> for Told {
     }
 
     fn closed(&mut self, _: ConnectionId, reason: &CloseReason) {
+        self.reasons.lock().push(reason.to_string());
         if let CloseReason::Socket(kind) = reason {
             self.ends.lock().push(*kind);
         }
@@ -36,16 +43,15 @@ impl MessageProcessor<LengthPrefixed> for Told {
 /// Whatever the selector had to say about a socket, its connection ended as reset; also those that the kernel had given
 /// up.
 #[test]
-fn ends_once_a_broken_socket_is_the_end_for_its_own_reason_also_while_paused() -> Result<(), Broken> {
+fn ends_once_a_broken_socket_is_the_end_for_its_own_reason() -> Result<(), Broken> {
     let told = Told::default();
-    let mut config = Config::default();
-    config.owed_max = 1;
     let user = told.clone();
-    let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| user).expect("the settings fit");
-    // Between messages; paused for a reply, with more behind; and with its own end behind it.
+    let mut simulation =
+        Simulation::new(1, Config::default(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+    // Between messages; with replies owed; and with its own end behind them.
     for (sent, finishes) in [(vec![], false), (frame(b"later").repeat(2), false), (frame(b"later"), true)] {
-        let reset = if finishes { ErrorKind::BrokenPipe } else { ErrorKind::ConnectionReset };
-        for (breaks, why) in [(SimPeer::reset as fn(&SimPeer), reset), (SimPeer::time_out, ErrorKind::TimedOut)] {
+        for (breaks, why) in BREAKS {
+            let why = if finishes && why == ErrorKind::ConnectionReset { ErrorKind::BrokenPipe } else { why };
             let peer = simulation.connect(Weather::calm()).expect("there is room");
             peer.send(&sent);
             simulation.run_for(SECOND)?;
@@ -59,5 +65,71 @@ fn ends_once_a_broken_socket_is_the_end_for_its_own_reason_also_while_paused() -
             told.promises.lock().clear();
         }
     }
+    Ok(())
+}
+
+/// What has arrived before the socket breaks is handed over, however long the connection is paused; what was owed to
+/// the peer is dropped, and then it ends for the socket's reason.
+#[test]
+fn what_has_arrived_before_a_socket_breaks_is_handed_over() -> Result<(), Broken> {
+    const SENT: usize = 100;
+    for (breaks, why) in BREAKS {
+        let told = Told::default();
+        let user = told.clone();
+        let mut config = Config::default();
+        config.owed_max = 1;
+        config.turn.messages = 3;
+        let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| user).expect("they fit");
+        let peer = simulation.connect(Weather::calm()).expect("there is room");
+        // The last one is not whole.
+        peer.send(&frame(b"arrived").repeat(SENT)[..SENT * 11 - 1]);
+        simulation.run_for(SECOND)?;
+        breaks(&peer);
+        simulation.run_for(SECOND)?;
+        for handed_over in 1..SENT {
+            assert_eq!(*told.reasons.lock(), [""; 0], "{handed_over}: {}", simulation.describe());
+            let promise = told.promises.lock().pop().expect("one after the other");
+            promise.send(&b"answer"[..]);
+            simulation.run_for(SECOND / 10)?;
+        }
+        assert_eq!(told.promises.lock().len(), 0, "{why}: {}", simulation.describe());
+        assert_eq!(*told.reasons.lock(), ["the peer closed it 10 bytes into a message"]);
+        let counts = simulation.metrics();
+        assert_eq!((counts.messages_in, counts.bytes_outbound, counts.open), (SENT as u64 - 1, 0, 0));
+    }
+    Ok(())
+}
+
+/// With more than one turn takes in the kernel, and answers that nobody takes.
+#[test]
+fn a_sender_that_goes_without_its_answers_loses_nothing_but_them() -> Result<(), Broken> {
+    const SENT: u64 = 1000;
+    let echo = |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| reply.send(message.payload());
+    let mut simulation =
+        Simulation::new(1, Config::default(), LengthPrefixed::default(), |_, _| echo).expect("the settings fit");
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    peer.send(&frame(b"sent").repeat(SENT as usize));
+    peer.hang_up();
+    simulation.run_for(SECOND)?;
+    let counts = simulation.metrics();
+    assert_eq!((counts.messages_in, counts.open, counts.bytes_outbound), (SENT, 0, 0), "{}", simulation.describe());
+    assert!(simulation.network().counts().resets > 0, "it was reset before all was read");
+    Ok(())
+}
+
+/// Where a message waits for the answer to the one before, those that nobody will hear are not begun.
+#[test]
+fn requests_are_not_begun_for_a_client_that_is_gone() -> Result<(), Broken> {
+    let promises: Arc<Mutex<Vec<Deferred<Http1>>>> = Arc::default();
+    let kept = Arc::clone(&promises);
+    let defer = move |_: Message<'_, Http1>, reply: Reply<'_, Http1>| kept.lock().push(reply.defer());
+    let mut simulation =
+        Simulation::new(1, Config::default(), Http1::default(), |_, _| defer.clone()).expect("the settings fit");
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    peer.send(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2));
+    simulation.run_for(SECOND)?;
+    peer.reset();
+    simulation.run_for(SECOND)?;
+    assert_eq!((promises.lock().len(), simulation.metrics().open), (1, 0), "{}", simulation.describe());
     Ok(())
 }

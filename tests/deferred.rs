@@ -1,9 +1,10 @@
 //! Many replies that were deferred, answered by the processor's own thread in one cycle, as a group commit does.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use sluicegate::http1::{Http1, Response};
 use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
 use sluicegate::{
     CloseKind, Config, Deferred, DropReason, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig,
@@ -130,5 +131,32 @@ fn what_can_never_be_sent_settles_the_reply_all_the_same() -> Result<(), Broken>
         let expected = answered * (length + 4);
         assert_eq!((peer.end().is_some(), peer.received()), (answered == 0, expected), "{length} bytes");
     }
+    Ok(())
+}
+
+/// The processor sleeps while the answer is made elsewhere, and its clock is the one that everybody looks at.
+#[test]
+fn an_answer_that_was_deferred_says_when_it_was_made() -> Result<(), Broken> {
+    let promises = Arc::new(Mutex::new(Vec::<Deferred<Http1>>::new()));
+    let kept = Arc::clone(&promises);
+    let user = move |_: Message<'_, Http1>, reply: Reply<'_, Http1>| kept.lock().push(reply.defer());
+    let mut config = Config::default();
+    (config.timeouts.idle, config.timeouts.reply) = (Duration::ZERO, Duration::ZERO);
+    let mut simulation = Simulation::new(1, config, Http1::default(), |_, _| user).expect("the settings fit");
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    let mut seconds = Vec::new();
+    for wait in [0, 1, 12, 100] {
+        peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        simulation.run_for(SECOND / 2)?;
+        simulation.run_for(wait * SECOND)?;
+        promises.lock().pop().expect("it was asked").send(Response::new(204));
+        simulation.run_for(SECOND / 2)?;
+        let answer = String::from_utf8(peer.take_received()).expect("text");
+        let date = answer.lines().find_map(|line| line.strip_prefix("Date: ")).expect("a date");
+        let date = httpdate::parse_http_date(date).expect("of that form");
+        seconds.push(date.duration_since(UNIX_EPOCH).expect("later").as_secs());
+    }
+    let between: Vec<_> = seconds.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(between, [2, 13, 101], "the waits, and one second for each question and answer");
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Many connections that want much, and how long one that wants little waits for them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate::sim::{Broken, End, SimPeer, Simulation, Weather};
@@ -43,6 +44,37 @@ fn a_cycle_takes_little_from_those_who_want_much() -> Result<(), Broken> {
         (in_a_turn..=GREEDY as u64 * in_a_turn / 8).contains(&most),
         "{most} messages in a cycle, {in_a_turn} in a turn"
     );
+    Ok(())
+}
+
+/// Some peers ask for much, and take it as fast as it is written. In a cycle each is given a part, however it is sent:
+/// copied, written from where it lies, or carried as it is.
+#[test]
+fn a_cycle_gives_little_to_those_who_ask_for_much() -> Result<(), Broken> {
+    const PEERS: usize = 4;
+    const ASKED: usize = 60;
+    for (length, is_shared) in [(10_000, false), (60_000, false), (100_000, true)] {
+        let body: Arc<[u8]> = vec![b'm'; length].into();
+        let answer = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| match is_shared {
+            true => reply.send(Arc::clone(&body)),
+            false => reply.send(&body[..]),
+        };
+        let config = Config::default();
+        let most_for_one = (config.watermarks.high + length + 4) as u64;
+        let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| answer).expect("they fit");
+        let weather = Weather { delay_max: Duration::ZERO, send_buffer: 1 << 30, ..Weather::calm() };
+        let peers: Vec<SimPeer> = (0..PEERS).filter_map(|_| simulation.connect(weather)).collect();
+        simulation.run_for(Duration::from_secs(1))?;
+        peers.iter().for_each(|peer| assert!(peer.send(&frame(b"?").repeat(ASKED))));
+        let (mut before, mut most) = (0, 0);
+        while before < (PEERS * ASKED * (length + 4)) as u64 {
+            simulation.step()?;
+            let now = simulation.metrics().bytes_out;
+            most = most.max(now - before);
+            before = now;
+        }
+        assert!(most <= PEERS as u64 * most_for_one, "{length}: {most} bytes in a cycle, {most_for_one} for a peer");
+    }
     Ok(())
 }
 

@@ -1,8 +1,10 @@
 //! How long connections have to finish when the server goes down.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate::sim::{Broken, Report, Simulation, Weather};
+use parking_lot::Mutex;
+use sluicegate::sim::{Broken, Network, Report, SimPeer, Simulation, Weather};
 use sluicegate::{CloseKind, Config, Finish, LengthPrefixed, Message, MessageProcessor, Reply};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -80,5 +82,57 @@ fn whom_the_server_cuts_off_is_counted() -> Result<(), Broken> {
         let Report { metrics, .. } = simulation.shutdown(2 * SECOND, finish)?;
         assert_eq!((metrics.accepted, metrics.cut_off), (4, 3), "{finish:?}");
     }
+    Ok(())
+}
+
+/// A protocol that cannot say which answer is the last has a peer that goes on sending. The frame that had begun is
+/// answered, and then the connection ends, though each read has brought the beginning of another one.
+#[test]
+fn a_peer_that_goes_on_sending_is_given_the_answer_that_was_begun() -> Result<(), Broken> {
+    let frame = b"\0\0\0\x05hello";
+    let mut simulation =
+        Simulation::new(1, Config::default(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    peer.send(&frame[..6]);
+    simulation.run_for(SECOND)?;
+    for number in 1..6000 {
+        let peer = peer.clone();
+        simulation.network().after(SECOND / 100 * number, move || {
+            peer.send(&[&frame[6..], &frame[..6]].concat());
+        });
+    }
+    let asked = simulation.network().elapsed();
+    let Report { metrics, elapsed, .. } = simulation.shutdown(GRACE, Finish::Answer)?;
+    // With the time in which it would have to hear the end.
+    assert!(elapsed - asked < 3 * SECOND, "{:?}", elapsed - asked);
+    assert_eq!(metrics.messages_out, 1);
+    Ok(())
+}
+
+/// The same, if it sends faster than its messages are handled: there is always another one.
+#[test]
+fn a_peer_that_sends_faster_than_it_is_served_holds_the_end_up_for_a_second() -> Result<(), Broken> {
+    let frame = b"\0\0\0\x05hello".to_vec();
+    let sender: Arc<Mutex<Option<(SimPeer, Network)>>> = Arc::default();
+    let again = Arc::clone(&sender);
+    let more = frame.repeat(2);
+    let user = move |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+        if let Some((peer, network)) = &*again.lock() {
+            network.jump(SECOND / 100);
+            peer.send(&more);
+        }
+        reply.send(message.payload());
+    };
+    let mut config = Config::default();
+    config.turn.messages = 1;
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| user).expect("they fit");
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    simulation.run_for(SECOND)?;
+    *sender.lock() = Some((peer.clone(), simulation.network().clone()));
+    peer.send(&frame.repeat(10));
+    simulation.run_for(SECOND / 10)?;
+    let asked = simulation.network().elapsed();
+    let Report { elapsed, .. } = simulation.shutdown(GRACE, Finish::Answer)?;
+    assert!((SECOND..4 * SECOND).contains(&(elapsed - asked)), "{:?}", elapsed - asked);
     Ok(())
 }

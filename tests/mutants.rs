@@ -307,8 +307,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ends once: a peer's half-close is its end",
         file: "src/processor/read.rs",
-        from: "        self.begin_close(slot, reason, None);",
-        to: "        self.close_now(slot, reason);",
+        from: "None => self.begin_close(slot, reason, None),",
+        to: "None => self.close_now(slot, reason),",
     },
     Mutant {
         name: "ends once: a reason promises what was cut short",
@@ -330,7 +330,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "one peer: the error of one ends another",
-        file: "src/processor/close.rs",
+        file: "src/processor/broken.rs",
         from: "        self.close_now(slot, CloseReason::Socket(kind));",
         to: "        self.close_now(slot ^ 1, CloseReason::Socket(kind));\n        self.close_now(slot, CloseReason::Socket(kind));",
     },
@@ -403,7 +403,7 @@ fn complaint(crate_copy: &Path) -> Option<String> {
     // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see, nor
     // what becomes of the threads.
     let tests = "sim sim_regressions asked_to_close slow_peers server_config processors large_answers \
-                 waiting panics unasked http1_limits fairness broken_sockets stalled read_out grace";
+                 waiting panics unasked http1_limits fairness broken_sockets stalled read_out grace deferred";
     let of_a_test = |test| complaint_of(&["--test", test], crate_copy);
     tests.split(' ').find_map(of_a_test).or_else(|| complaint_of(&["--lib"], crate_copy))
 }

@@ -108,6 +108,33 @@ fn liveness_who_reads_is_served_beside_two_hundred_who_read_a_little() -> Result
     Ok(())
 }
 
+/// What is carried and not copied holds no block: its end would give nobody room.
+#[test]
+fn one_peer_that_is_given_what_is_not_copied_does_not_pay_for_those_that_hold_the_blocks() -> Result<(), Broken> {
+    let body: Arc<[u8]> = vec![b'z'; 500_000].into();
+    let user = move |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| match message.payload() {
+        b"shared" => reply.send(Arc::clone(&body)),
+        _ => reply.send(&[b'y'; ANSWER]),
+    };
+    let mut simulation =
+        Simulation::new(1, config(), LengthPrefixed::new(8192), |_, _| user).expect("the settings fit");
+    let narrow = Weather { send_buffer: 64, ..Weather::calm() };
+    let connect = || simulation.connect(narrow).expect("there is room");
+    let reader = connect();
+    // Longer apart than output may stand still while others wait for room.
+    reader.set_reading(Reading::Slow { bytes: 1000, every: SECOND / 5 });
+    reader.send(&frame(b"shared"));
+    let slow: Vec<SimPeer> = (0..SLOW_PEERS).map(|_| connect()).collect();
+    for peer in &slow {
+        peer.set_reading(Reading::Slow { bytes: 16, every: SECOND / 50 });
+        peer.send(&frame(b"much").repeat(64));
+    }
+    simulation.run_for(5 * SECOND)?;
+    assert!(simulation.metrics().closed_by(CloseKind::EvictedOutbound) >= 50, "{}", simulation.describe());
+    assert_eq!(reader.end(), None, "the reader of what is not copied was closed: {}", simulation.describe());
+    Ok(())
+}
+
 /// Answers with much, and wants whoever does not take it closed.
 struct Impatient;
 

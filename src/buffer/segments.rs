@@ -284,12 +284,22 @@ impl Segments {
         }
     }
 
+    /// True if a block lies in `queue`, and not only bytes that are carried as they are.
+    pub fn holds_block(&self, queue: &Undelivered) -> bool {
+        self.find(queue, |_| true).is_some()
+    }
+
     /// The first node of `queue` that holds a reserve: the processor's, or the workers'.
     fn reserve_in(&self, queue: &Undelivered) -> Option<u32> {
+        self.find(queue, |block| block.tier() == RESERVE)
+    }
+
+    /// The first node of `queue` that holds such a block.
+    fn find(&self, queue: &Undelivered, is_it: impl Fn(&Block) -> bool) -> Option<u32> {
         let mut node = queue.head;
         while node != NONE {
             let Node { segment, next } = &self.nodes[node as usize];
-            if matches!(segment, Some(Segment::Block { block, .. }) if block.tier() == RESERVE) {
+            if matches!(segment, Some(Segment::Block { block, .. }) if is_it(block)) {
                 return Some(node);
             }
             node = *next;

@@ -14,12 +14,12 @@ use crate::reason::CloseKind;
 pub enum CloseReason {
     /// The peer closed its side between two messages, and everything it was owed was delivered.
     PeerClosed,
-    /// The peer closed its side in the middle of a message.
+    /// The peer closed its side in the middle of a message, or its connection broke there.
     PeerIncomplete {
         /// How many bytes of the unfinished message had arrived.
         bytes: usize,
     },
-    /// The socket failed.
+    /// The socket failed, for this reason, between two messages or while there was something to be delivered.
     Socket(io::ErrorKind),
     /// The answer was the last one of this connection, and was delivered.
     Finished,

@@ -8,6 +8,7 @@ mod table;
 mod timeouts;
 mod when_full;
 
+use std::io;
 use std::num::NonZeroU32;
 use std::time::Instant;
 
@@ -86,6 +87,8 @@ pub(crate) struct Flags {
     pub(crate) end_read: bool,
     /// The peer has said that it will send nothing more, and nothing more has been read.
     pub(crate) said_last: bool,
+    /// A message was handed over whose answer was to be the last.
+    pub(crate) had_last: bool,
     /// The selector watches the socket; from the end of its first turn on.
     pub(crate) watched: bool,
     /// The selector watches for room in the socket: it pushed back.
@@ -94,6 +97,8 @@ pub(crate) struct Flags {
     pub(crate) close_when_full: bool,
     /// Inbound holds bytes that `decode` has not seen yet.
     pub(crate) undecoded: bool,
+    /// Why nothing can be written any more. What has arrived is still read.
+    pub(crate) broken: Option<io::ErrorKind>,
 }
 
 /// How a connection ends.

@@ -143,7 +143,8 @@ impl Gate {
     pub fn enter_all(&mut self, came: Level) {
         self.entered.items += came.items;
         self.entered.bytes += came.bytes;
-        if !self.limits.admits(self.level()) {
+        // What comes into a closed gate, though it should not, has to be known to those who open it.
+        if !self.limits.admits(self.level()) || !self.is_open() {
             self.close();
         }
     }
@@ -312,6 +313,15 @@ mod tests {
         gate.enter_all(level(2, 2));
         assert!(!gate.is_open() && !exit.shared.open(seen) && !gate.is_open(), "the late one does not");
         assert!(exit.leave(level(1, 1)) && gate.is_open());
+    }
+
+    #[test]
+    fn what_comes_into_a_closed_gate_is_known_to_whoever_opens_it() {
+        let (mut gate, exit) = gate(level(4, 1000), level(1, 1000), 1);
+        gate.enter_all(level(4, 4));
+        assert!(!exit.leave(level(2, 2)) && !gate.is_open());
+        gate.enter_all(level(1, 1));
+        assert!(exit.leave(level(3, 3)) && gate.is_open(), "nothing is left");
     }
 
     #[test]

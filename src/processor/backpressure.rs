@@ -135,7 +135,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.hold_if_high(slot);
             return false;
         }
-        true
+        // LAW one peer: however fast it is taken, this was enough for one turn.
+        self.end_turn(slot)
     }
 
     /// True if one more answer finds its place whatever happens: the reserve is whole, and there are segments left.

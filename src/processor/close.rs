@@ -147,22 +147,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         0
     }
 
-    /// The selector has said that the socket is broken, and the socket says why. It is asked at once, because a paused
-    /// connection is neither read nor written, and ends all the same.
-    pub(super) fn socket_broke(&mut self, slot: u32) {
-        let Some(connection) = self.table.at_mut(slot) else { return };
-        let kind = match self.selector.take_error(&mut connection.socket) {
-            Ok(Some(error)) | Err(error) => error.kind(),
-            Ok(None) => io::ErrorKind::Other,
-        };
-        self.socket_failed(slot, kind);
-    }
-
-    /// LAW one peer: a socket's error is the end of that connection, and of nothing else.
-    pub(super) fn socket_failed(&mut self, slot: u32, kind: io::ErrorKind) {
-        self.close_now(slot, CloseReason::Socket(kind));
-    }
-
     /// Closes a connection whose end has come as far as it goes: for the reason for which that began.
     pub(super) fn close_ended(&mut self, slot: u32) {
         self.close_now(slot, CloseReason::Finished);
@@ -179,6 +163,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let cut_short = undelivered > 0 || connection.owed.count() > 0 || !self.desk.out.is_empty();
         let first = connection.ending.take().map(|ending| ending.reason);
         let reason = first.filter(|first| !(cut_short && first.says_all_was_delivered())).unwrap_or(reason);
+        let reason = match connection.flags.broken {
+            Some(kind) if reason.says_all_was_delivered() => CloseReason::Socket(kind),
+            _ => reason,
+        };
         self.links.outbox.closed(slot);
         let metrics = &self.links.metrics;
         metrics.bytes_outbound.sub(undelivered);

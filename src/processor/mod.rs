@@ -5,6 +5,7 @@
 mod answer_room;
 mod backpressure;
 mod blocks;
+mod broken;
 mod close;
 mod crowd;
 mod decode;
@@ -299,8 +300,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !self.run.is_empty() || !self.go_on.is_empty() || !self.to_write.is_empty() {
             return Some(Duration::ZERO);
         }
-        let due = [self.user_due, self.famine_due()].into_iter().fold(self.next_expiry(), earlier);
+        let due = [self.user_due, self.famine_due(), self.second_due()].into_iter().fold(self.next_expiry(), earlier);
         due.map(|due| due.saturating_duration_since(self.now))
+    }
+
+    /// When the wall clock is set, if somebody may look at it meanwhile: a thread that makes an answer, whose `Date` is
+    /// that of the moment in which it is made (RFC 9110 section 6.6.1).
+    fn second_due(&self) -> Option<Instant> {
+        (self.desk.owed.outstanding() > 0).then_some(self.next_second)
     }
 
     /// When the time of the next connection is over, or that of the server.

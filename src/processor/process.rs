@@ -25,6 +25,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let mut handed_over = false;
         let handled = foreign(&links.metrics, PROCESS, || {
             connection.flags.said_last = P::is_last(&layout);
+            connection.flags.had_last = last;
             let exchange = exchange_of::<P>(&layout, last);
             let Connection { peer, undelivered, socket, .. } = connection;
             let message = Message::shared(peer, layout, bytes, spares);
@@ -44,6 +45,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let mut handed_over = false;
         let handled = foreign(&links.metrics, PROCESS, || {
             connection.flags.said_last = P::is_last(&layout);
+            connection.flags.had_last = last;
             let exchange = exchange_of::<P>(&layout, last);
             let Connection { peer, inbound, undelivered, socket, .. } = connection;
             let message = match inbound.is_whole(consumed) {
@@ -108,8 +110,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 self.count_sent(bytes);
                 if let Some(AtOnce { delivered, broken }) = at_once {
                     self.count_written(delivered);
+                    // LAW one peer: a large answer is enough for one turn.
+                    self.pause(slot, PauseReason::Turn);
                     if let Some(kind) = broken {
-                        return self.socket_failed(slot, kind);
+                        self.way_out_broke(slot, kind);
                     }
                 }
                 if after == After::Close {

@@ -148,8 +148,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn no_bytes(&mut self, slot: u32, got: Got) -> Step {
         match got {
             Got::End => self.end_of_stream(slot),
-            Got::Failed(kind) => self.socket_failed(slot, kind),
-            Got::Bytes(_) | Got::Nothing => {}
+            Got::Failed(kind) => self.way_in_broke(slot, kind),
+            Got::Nothing => self.look_if_broken(slot),
+            Got::Bytes(_) => {}
         }
         Step::Stop
     }
@@ -163,6 +164,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             0 => CloseReason::PeerClosed,
             bytes => CloseReason::PeerIncomplete { bytes },
         };
-        self.begin_close(slot, reason, None);
+        match connection.flags.broken {
+            None => self.begin_close(slot, reason, None),
+            // Nobody is there to be given what is owed.
+            Some(_) => self.close_now(slot, reason),
+        }
     }
 }

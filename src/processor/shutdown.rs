@@ -10,12 +10,14 @@ use crate::connection::{CloseReason, Connection};
 use crate::control::{Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
+use crate::reason::PauseReason;
 
 /// With [`Finish::ReadOut`] a connection is read until nothing has come for so long: behind a window that was full, the
 /// peer's kernel holds more of what was sent, and sends it when it hears of room.
 const QUIET: Duration = Duration::from_millis(50);
-/// But no longer than this: a peer that goes on sending would hold the server up. What a kernel holds has come by then,
-/// if the server let it. So the time stands still while the connection waits for a block or for the user.
+/// But no longer than this, whatever the finish: a peer that goes on sending would hold the server up. What a kernel
+/// holds has come by then, if the server let it. So the time stands still while the connection waits for a block or for
+/// the user.
 const READ_OUT_MOST: Duration = Duration::from_secs(1);
 
 /// Where the server stands.
@@ -123,25 +125,45 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// While the server goes down: ends a connection that has finished what it may.
     pub(super) fn drain_if_finished(&mut self, slot: u32) {
         let Phase::Draining { request, .. } = self.phase else { return };
-        let now = self.now;
-        let Some(connection) = self.table.at_mut(slot) else { return };
-        let reads_out = request.finish == Finish::ReadOut;
+        let Some(connection) = self.table.at_mut(slot).filter(|connection| connection.ending.is_none()) else { return };
         // The second begins with the first turn after the request, not with the request.
-        let began = reads_out.then(|| connection.deadlines.begin_read_out(now));
-        if connection.ending.is_some() || connection.has_input() || !connection.paused.is_empty() {
-            return;
-        }
-        // What is not whole may still become so, unless only what was already sent counts.
-        let waits_for_rest = !reads_out && connection.inbound.buffered() > 0;
-        // What was sent a moment before may be on its way still.
-        let active = connection.deadlines.active();
-        let quiet_at = began.map(|began| (active.max(began) + QUIET).min(began + READ_OUT_MOST));
-        if let Some(quiet_at) = quiet_at.filter(|quiet_at| now < *quiet_at) {
-            let Phase::Draining { look, .. } = &mut self.phase else { return };
-            *look = Some(look.map_or(quiet_at, |look| look.min(quiet_at)));
-        } else if !waits_for_rest {
+        let began = connection.deadlines.begin_read_out(self.now);
+        let finished = match request.finish {
+            Finish::Answer => self.has_answered(slot, began),
+            Finish::ReadOut => self.is_read_out(slot, began),
+        };
+        if finished {
             self.begin_close(slot, CloseReason::Shutdown, None);
         }
+    }
+
+    /// True if the message that had begun is answered, and no other that had arrived is left. One after the other may
+    /// begin behind it without an end: of a peer that goes on sending no more is taken than what comes in a second, and
+    /// none of those is waited for until it is whole.
+    fn has_answered(&self, slot: u32, began: Instant) -> bool {
+        let Some(connection) = self.table.at(slot) else { return false };
+        if !connection.flags.had_last {
+            return !connection.has_input() && connection.paused.is_empty() && connection.inbound.buffered() == 0;
+        }
+        let only_has_more = connection.paused.without(PauseReason::Turn).is_empty();
+        only_has_more && (!connection.has_input() || self.now >= began + READ_OUT_MOST)
+    }
+
+    /// True if nothing more comes of what was sent; if it may, when to look again is noted.
+    fn is_read_out(&mut self, slot: u32, began: Instant) -> bool {
+        let Some(connection) = self.table.at(slot) else { return false };
+        if connection.has_input() || !connection.paused.is_empty() {
+            return false;
+        }
+        // What was sent a moment before may be on its way still.
+        let active = connection.deadlines.active();
+        let quiet_at = (active.max(began) + QUIET).min(began + READ_OUT_MOST);
+        if self.now < quiet_at
+            && let Phase::Draining { look, .. } = &mut self.phase
+        {
+            *look = Some(look.map_or(quiet_at, |look| look.min(quiet_at)));
+        }
+        self.now >= quiet_at
     }
 
     /// Looks again which connections are quiet, if it is time.

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Processor, Selector};
+use crate::buffer::{ANSWER_SEGMENTS, Undelivered};
 use crate::connection::{CloseReason, Output};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
@@ -89,10 +90,18 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.settings.timeouts.famine / LEAST_PATIENCE_DIVISOR * (left as u32).clamp(1, LEAST_PATIENCE_DIVISOR)
     }
 
-    /// The output of all connections that waits in a queue.
+    /// The output that waits in a queue and holds what there is too little of: blocks, or a place for a segment. What
+    /// is carried as it is, and not copied, holds no block, and nobody gains by its end.
     fn outputs(&self) -> impl Iterator<Item = (&Output, u32)> {
-        let undelivered = self.table.iter().filter(|connection| !connection.undelivered.is_empty());
+        let any = !self.has_segments();
+        let holds = move |queue: &Undelivered| !queue.is_empty() && (any || self.segments.holds_block(queue));
+        let undelivered = self.table.iter().filter(move |connection| holds(&connection.undelivered));
         undelivered.filter_map(|connection| Some((connection.deadlines.output()?, connection.id().slot())))
+    }
+
+    /// True if there are places for the segments of the next answer, whoever gives it.
+    fn has_segments(&self) -> bool {
+        self.segments.room() > ANSWER_SEGMENTS && self.can_take_outbound()
     }
 
     /// The connection whose output is taken slowest, of those that had `least` time for it. None before others have

@@ -12,6 +12,9 @@ use crate::outbox::{Wrote, write};
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
+/// Of what waits for one peer, in one cycle; and what one more write brings.
+const DELIVERED_AT_ONCE: usize = 1 << 20;
+
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Delivers what waits in the connections' queues, where sockets have room or something was added.
     pub(super) fn write_to_sockets(&mut self) {
@@ -65,7 +68,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         match wrote {
             Ok(wrote) => wrote.bytes,
             Err(kind) => {
-                self.socket_failed(slot, kind);
+                self.way_out_broke(slot, kind);
                 0
             }
         }
@@ -81,7 +84,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn keep_undelivered(&mut self, slot: u32, delivered: usize) {
         let Self { table, desk, segments, answer_room, links, .. } = self;
         let mut lost = 0;
-        let mut connection = table.at_mut(slot);
+        let mut connection = table.at_mut(slot).filter(|connection| connection.flags.broken.is_none());
         desk.out.take_undelivered(delivered, |segment| {
             let bytes = segment.len();
             answer_room.note_reserve(slot, &segment);
@@ -92,7 +95,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             lost += if queued { 0 } else { bytes };
         });
         if lost > 0 {
-            // The connection ended in between, with everything it was to be given.
+            // The connection ended in between, or its way out did, with everything it was to be given.
             links.metrics.bytes_outbound.sub(lost);
             links.metrics.bytes_dropped[crate::reason::DropReason::Undelivered as usize].add(lost);
             links.outbox.count_off(slot, lost);
@@ -116,9 +119,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.hold_if_high(slot);
     }
 
-    /// Writes the connection's queue until it is empty or the socket pushes back.
+    /// Writes the connection's queue until it is empty or the socket pushes back. LAW one peer: if it is taken as fast
+    /// as it is written, the others come first after some of it.
     pub(super) fn deliver(&mut self, slot: u32) {
-        loop {
+        let mut written = 0;
+        while written < DELIVERED_AT_ONCE {
             let Some(connection) = self.table.at_mut(slot) else { return };
             if connection.undelivered.is_empty() {
                 return self.delivered_all(slot);
@@ -127,13 +132,18 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             let count = self.segments.gather(&connection.undelivered, &mut slices);
             let wrote = match write(&mut connection.socket, &slices[..count]) {
                 Ok(wrote) => wrote,
-                Err(kind) => return self.socket_failed(slot, kind),
+                Err(kind) => {
+                    self.drop_output(slot, kind);
+                    continue;
+                }
             };
             self.count_delivered(slot, wrote.bytes);
             if wrote.full {
                 return self.wait_for_socket(slot);
             }
+            written += wrote.bytes;
         }
+        self.to_write.push(slot);
     }
 
     /// The peer has taken `bytes` of what waited for it.
@@ -161,6 +171,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             }
         }
         self.unpause(slot, PauseReason::OutboundHigh);
+        self.read_on_if_broken(slot);
         self.advance_ending(slot);
         self.drain_if_finished(slot);
     }

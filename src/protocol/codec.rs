@@ -86,6 +86,9 @@ pub trait Protocol: Clone + Send + 'static {
     type Exchange: Copy + Send + 'static;
     /// True when answers must leave in the order of their requests. While a deferred reply is owed, the connection is
     /// then not decoded. Unasked messages are no answers: they leave when they come, even between answers.
+    ///
+    /// False also means that a message is of use without its answer: if the socket breaks, those that have arrived are
+    /// handed over before the connection ends. If it is true they are not.
     const IN_ORDER: bool;
 
     /// The longest message that `decode` lets through, in bytes of its whole encoded form. The server refuses to start

@@ -139,9 +139,13 @@ impl Laws {
     }
 
     /// LAW memory: a connection that is paused because too much waits for its peer is not decoded; nor is one that
-    /// ends.
+    /// ends. Nothing waits any more for a peer whose way out has broken in between.
     fn check_pauses(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
-        if let Some(id) = self.held_up.iter().find(|id| scene.spoke.contains(id)) {
+        let is_whole = |id: &&ConnectionId| {
+            let mut connections = scene.overview.connections.iter();
+            connections.any(|connection| connection.id == **id && !connection.broken)
+        };
+        if let Some(id) = self.held_up.iter().filter(is_whole).find(|id| scene.spoke.contains(id)) {
             return Err(("memory", format!("{id} was paused and was decoded all the same")));
         }
         let held_up = |paused: Paused| paused.has(PauseReason::OutboundHigh) || paused.has(PauseReason::Closing);

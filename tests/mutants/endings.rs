@@ -28,4 +28,34 @@ pub const MUTANTS: &[Mutant] = &[
         from: "let _ = self.selector.deregister(&mut connection.socket);",
         to: "let _ = &mut connection.socket;",
     },
+    Mutant {
+        name: "ends once: what has arrived before a socket breaks is not read",
+        file: "src/processor/broken.rs",
+        from: "if P::IN_ORDER || connection.ending.is_some() {",
+        to: "if P::IN_ORDER || !P::IN_ORDER {",
+    },
+    Mutant {
+        name: "one peer: a socket that breaks gives its connection a second turn",
+        file: "src/processor/broken.rs",
+        from: "        self.to_write.push(slot);\n",
+        to: "        self.read_on_if_broken(slot);\n",
+    },
+    Mutant {
+        name: "memory: output that holds no block is given up for want of blocks",
+        file: "src/processor/slow_peers.rs",
+        from: "let any = !self.has_segments();",
+        to: "let any = true;",
+    },
+    Mutant {
+        name: "shutdown: each message that begins is waited for",
+        file: "src/processor/process.rs",
+        from: "connection.flags.had_last = last;\n            let exchange = exchange_of::<P>(&layout, last);\n            let Connection { peer, undelivered",
+        to: "let exchange = exchange_of::<P>(&layout, last);\n            let Connection { peer, undelivered",
+    },
+    Mutant {
+        name: "one peer: a turn has no end for what is written",
+        file: "src/processor/backpressure.rs",
+        from: "        self.end_turn(slot)\n    }\n\n    /// True if one more answer",
+        to: "        true\n    }\n\n    /// True if one more answer",
+    },
 ];

@@ -51,7 +51,9 @@ impl HeadSearch {
         // The fields begin behind the request line, so zero means that it is still being read.
         if self.fields.line_start == 0 {
             if !self.line.read(head, limits)? {
-                return Ok(None);
+                // As for a field: the end would have to be here by now.
+                let is_too_long = head.len() >= limits.head_max as usize;
+                return if is_too_long { Err(fields_too_long(limits)) } else { Ok(None) };
             }
             self.fields = FieldSearch::from(self.fields_start(), 0);
         }
@@ -281,6 +283,17 @@ mod tests {
         };
         good.into_iter().for_each(|line| assert!(check(line), "{line}"));
         bad.into_iter().for_each(|line| assert!(!check(line), "{line}"));
+    }
+
+    #[test]
+    fn a_request_line_that_fills_the_head_is_refused_before_more_is_waited_for() {
+        let limits = Limits { head_max: 64, target_max: 64, ..Limits::default() };
+        let line = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(50));
+        let search = |length: usize| HeadSearch::default().find_end(&line.as_bytes()[..length], &limits);
+        assert_eq!(search(63), Ok(None));
+        for length in 64..=line.len() {
+            assert_eq!(search(length).map_err(|error| error.status()), Err(431), "{length} bytes");
+        }
     }
 
     #[test]
