@@ -16,8 +16,8 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 }
 
 /// How a socket breaks, and what the operating system says of it.
-const BREAKS: [(fn(&SimPeer), ErrorKind); 2] =
-    [(SimPeer::reset, ErrorKind::ConnectionReset), (SimPeer::time_out, ErrorKind::TimedOut)];
+type Break = (fn(&SimPeer), ErrorKind);
+const BREAKS: [Break; 2] = [(SimPeer::reset, ErrorKind::ConnectionReset), (SimPeer::time_out, ErrorKind::TimedOut)];
 
 /// Defers every reply, and is told why connections end.
 #[derive(Clone, Default)]

@@ -1,7 +1,7 @@
 //! Sockets that fail: the way out is lost at once, and what has arrived is still read where that is of use.
 //!
 //! A reset destroys what was on its way to the peer. What has come from the peer lies in the kernel and in the
-//! connection's block, and is there to be read (Linux hands it out before it says that the connection is no more). Where
+//! connection's block, and is there to be read: Linux hands it out before it says that the connection is no more. Where
 //! messages stand for themselves it is handed over: a sender that goes without having taken its answers loses them, and
 //! not what it has sent. Where each message waits for its answer ([`IN_ORDER`](Protocol::IN_ORDER)), nobody would hear
 //! the answers to those that were sent ahead, so they are not begun.
