@@ -408,6 +408,8 @@ fn the_readmes_client_is_told_how_many_are_on_disk() {
 
 #[test]
 fn memory_stays_below_the_ceiling_that_was_printed() {
+    // For the senders, which are this process's.
+    rlimit::increase_nofile_limit(4096).expect("as far as it is allowed");
     let folder = Folder::new();
     // No more than a few records find space: everything fills up behind them.
     let flags = ["--disk-max", "2M", "--qcap-bytes", "8M", "--metrics", "127.0.0.1:0"];
