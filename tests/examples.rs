@@ -68,7 +68,7 @@ fn http_echo_answers_byte_for_byte() {
     assert_eq!(before, "HTTP/1.1 200 OK\r\n");
     let (date, behind) = date.split_at("Sun, 06 Nov 1994 08:49:37 GMT".len());
     assert!(date.ends_with(" GMT"), "{date}");
-    assert_eq!(behind, "\r\nContent-Length: 13\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\nHello, World!");
+    assert_eq!(behind, "\r\nContent-Type: text/plain\r\nContent-Length: 13\r\nConnection: close\r\n\r\nHello, World!");
 }
 
 #[test]

@@ -83,7 +83,11 @@ const WORDS: &[Word] = &[
         word: "thread_local!",
         why: "what a thread remembers for itself is hidden from who reads the code",
         // Both say what they remember; neither changes what is answered.
-        files: &["src/outbox/processor_thread.rs", "src/protocol/http1/known_fields.rs"],
+        files: &[
+            "src/outbox/processor_thread.rs",
+            "src/protocol/http1/known_fields.rs",
+            "src/protocol/http1/usual_head.rs",
+        ],
     },
     Word {
         word: "parking_lot",

@@ -229,6 +229,12 @@ impl Outbound {
         self.date.of(self.clock.unix_seconds())
     }
 
+    /// The second that [`date`](Self::date) says, since 1970.
+    #[inline]
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        self.clock.unix_seconds()
+    }
+
     /// The same as a whole line: `Date: `, the text, and the line's end.
     pub(crate) fn date_line(&mut self) -> [u8; DATE_LINE] {
         *self.date.line_of(self.clock.unix_seconds())

@@ -8,6 +8,9 @@ use crate::clock::DATE_LINE;
 /// line.
 pub(super) const HEAD_MOST: usize = 192;
 
+/// The name of the one field of the user's that most answers have.
+pub(super) const CONTENT_TYPE: &[u8; 14] = b"Content-Type: ";
+
 /// The head of an answer, and what follows it, appended piece by piece. Most pieces have a length that the compiler
 /// knows, so that copying them takes no call; and it is no more than what is left of the memory, handed from piece to
 /// piece, so that the compiler can keep it in registers.
@@ -70,16 +73,30 @@ impl<'m> HeadWriter<'m> {
         }
     }
 
-    /// The digits by hand, because formatting machinery costs more than the rest of the head.
     #[inline]
-    pub(super) fn content_length(self, length: usize) -> Self {
-        const NAME: &[u8; 16] = b"Content-Length: ";
-        let digit = |length: usize| b'0' + (length % 10) as u8;
-        match length {
-            0..10 => self.push_both(NAME, &[digit(length), b'\r', b'\n']),
-            10..100 => self.push_both(NAME, &[digit(length / 10), digit(length), b'\r', b'\n']),
-            100..1000 => self.push_both(NAME, &[digit(length / 100), digit(length / 10), digit(length), b'\r', b'\n']),
-            _ => self.push(NAME).long_number(length).push(b"\r\n"),
+    pub(super) fn content_type(self, value: &str) -> Self {
+        match value {
+            "" => self,
+            value => self.push(CONTENT_TYPE).extend(value.as_bytes()).push(b"\r\n"),
+        }
+    }
+
+    /// The name of Content-Length; its value follows.
+    #[inline]
+    pub(super) fn length_name(self) -> Self {
+        self.push(b"Content-Length: ")
+    }
+
+    /// A number, and what ends its line. The digits by hand, because formatting machinery costs more than the rest of
+    /// the head.
+    #[inline]
+    pub(super) fn number<const N: usize>(self, number: usize, end: &[u8; N]) -> Self {
+        let digit = |number: usize| b'0' + (number % 10) as u8;
+        match number {
+            0..10 => self.push_both(&[digit(number)], end),
+            10..100 => self.push_both(&[digit(number / 10), digit(number)], end),
+            100..1000 => self.push_both(&[digit(number / 100), digit(number / 10), digit(number)], end),
+            _ => self.long_number(number).push(end),
         }
     }
 
@@ -111,7 +128,7 @@ mod tests {
     fn lengths() {
         for length in [0, 9, 10, 99, 100, 999, 1000, 12_345, usize::MAX] {
             let mut memory = [0; 64];
-            let left = HeadWriter::new(&mut memory).content_length(length).left();
+            let left = HeadWriter::new(&mut memory).length_name().number(length, b"\r\n").left();
             assert_eq!(&memory[..64 - left], format!("Content-Length: {length}\r\n").as_bytes());
         }
     }
@@ -122,7 +139,11 @@ mod tests {
         for status in 200..600 {
             let mut memory = [0; 2 * HEAD_MOST];
             let head = HeadWriter::new(&mut memory).status_and_date(status, &[b'd'; DATE_LINE]);
-            let head = head.content_length(usize::MAX).extend(b"Connection: keep-alive, upgrade\r\n").push(b"\r\n");
+            let head = head
+                .length_name()
+                .number(usize::MAX, b"\r\n")
+                .extend(b"Connection: keep-alive, upgrade\r\n")
+                .push(b"\r\n");
             most = most.max(2 * HEAD_MOST - head.left());
         }
         assert!((150..=HEAD_MOST).contains(&most), "{most}");

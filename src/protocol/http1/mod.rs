@@ -4,7 +4,8 @@
 //! they are among the `known_fields`; for all others [`Http1`] is the state between two calls, `search` finds the end
 //! of the head, `head` validates it, `framing` says where the body ends, `chunked` joins chunks. `grammar` and `words`
 //! are what they read with. What comes out is a [`Layout`], which [`RequestView`] lays over the bytes. A [`Response`]
-//! goes the way back, with what it must know of its request, the [`Exchange`].
+//! goes the way back, with what it must know of its request, the [`Exchange`]; what most answers begin with is the
+//! `usual_head`.
 //!
 //! Where the RFCs leave a choice, what two readers could read in two ways is refused: this server may stand behind a
 //! proxy that chose differently, and the difference is what request smuggling lives on.
@@ -25,6 +26,7 @@ mod status;
 mod user_fields;
 mod usual;
 mod usual_fields;
+mod usual_head;
 mod words;
 
 #[cfg(test)]

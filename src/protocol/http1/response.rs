@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::exchange::Exchange;
 use super::grammar;
-use super::head_writer::{HEAD_MOST, HeadWriter};
+use super::head_writer::{CONTENT_TYPE, HEAD_MOST, HeadWriter};
 use super::user_fields::UserFields;
+use super::usual_head::{self, UsualHead};
 use super::{Http1, status};
 use crate::buffer::{COPY_BELOW, Outbound};
-use crate::clock::DATE_LINE;
 use crate::encode_error::EncodeError;
 use crate::protocol::codec::{After, Encode, Refusal};
 
@@ -123,31 +123,18 @@ impl<'b> Response<'b> {
         content_type + self.fields.as_ref().map_or(0, UserFields::len)
     }
 
-    /// The same lines, as they go out.
+    /// The user's lines behind the server's own.
     #[inline]
-    fn write_lines<'m>(&self, head: HeadWriter<'m>) -> HeadWriter<'m> {
-        let head = match self.content_type {
-            "" => head,
-            value => head.push(CONTENT_TYPE).extend(value.as_bytes()).push(b"\r\n"),
-        };
+    fn write_fields<'m>(&self, head: HeadWriter<'m>) -> HeadWriter<'m> {
         match &self.fields {
             Some(fields) => fields.pieces().into_iter().fold(head, HeadWriter::extend),
             None => head,
         }
     }
-
-    /// The same lines, piece by piece.
-    fn for_each_piece(&self, mut each: impl FnMut(&[u8])) {
-        if !self.content_type.is_empty() {
-            [CONTENT_TYPE, self.content_type.as_bytes(), b"\r\n"].into_iter().for_each(&mut each);
-        }
-        if let Some(fields) = &self.fields {
-            fields.pieces().into_iter().for_each(each);
-        }
-    }
 }
 
-const CONTENT_TYPE: &[u8; 14] = b"Content-Type: ";
+/// What can stand behind the beginning of a usual head: the longest number, and the end of its line and of the head.
+const AFTER_HEAD: usize = usize::MAX.ilog10() as usize + 1 + 4;
 
 /// Fields that say where an answer ends or how the connection goes on, and `Date`, which every answer has.
 const OWNED: [&str; 7] =
@@ -274,29 +261,10 @@ impl From<Arc<[u8]>> for Body<'_> {
 impl<'b> Encode<Response<'b>> for Http1 {
     #[inline]
     fn encode(exchange: Exchange, response: Response<'b>, out: &mut Outbound) -> Result<After, EncodeError> {
-        let body = response.body.bytes();
-        let own = OwnLines::of(&response, exchange, body.len());
-        let after = own.after();
-        let is_carried = own.has_body && response.body.is_carried(body.len());
-        let copied = if own.has_body && !is_carried { body } else { b"" };
-        match out.room_and_date_line(HEAD_MOST + response.lines_len() + copied.len()) {
-            // The usual case: all of it lies in one block, is written where it leaves from, and leaves in one piece.
-            Some((mut room, date_line)) => {
-                let bytes = room.bytes();
-                let size = bytes.len();
-                let head = own.write(HeadWriter::new(bytes), date_line);
-                let left = response.write_lines(head).push(b"\r\n").extend(copied).left();
-                room.fill(size - left);
-            }
-            None => {
-                response.write_head(exchange, out, copied.len());
-                out.put(copied);
-            }
+        match exchange == Exchange::USUAL && response.is_usual() && response.write_usual(out) {
+            true => Ok(After::KeepOpen),
+            false => response.write_any(exchange, out),
         }
-        if is_carried {
-            response.body.carry(out);
-        }
-        Ok(after)
     }
 
     #[inline]
@@ -310,6 +278,57 @@ impl<'b> Encode<Response<'b>> for Http1 {
 }
 
 impl Response<'_> {
+    /// True if the answer to a usual request is a usual one: its head says no more than what each has to say, and its
+    /// body is copied.
+    #[inline]
+    fn is_usual(&self) -> bool {
+        self.fields.is_none() && !self.close && !self.bodiless && self.body.len() < COPY_BELOW
+    }
+
+    /// Writes a usual answer where it leaves from. False if it has no room in one piece, or begins with too much.
+    #[inline]
+    fn write_usual(&self, out: &mut Outbound) -> bool {
+        let (kind, second, body) = ((self.status, self.content_type), out.unix_seconds(), self.body.bytes());
+        let written = UsualHead::with(kind, second, out, Outbound::date_line, |head, out| {
+            let mut room = out.room_for(usual_head::MOST + AFTER_HEAD + body.len())?;
+            let bytes = room.bytes();
+            let size = bytes.len();
+            let left = head.begin(bytes)?.number(body.len(), b"\r\n\r\n").extend(body).left();
+            room.fill(size - left);
+            Some(())
+        });
+        written.is_some()
+    }
+
+    /// Writes any other answer.
+    #[inline(never)]
+    fn write_any(self, exchange: Exchange, out: &mut Outbound) -> Result<After, EncodeError> {
+        let body = self.body.bytes();
+        let own = OwnLines::of(&self, exchange, body.len());
+        let after = own.after();
+        let is_carried = own.has_body && self.body.is_carried(body.len());
+        let copied = if own.has_body && !is_carried { body } else { b"" };
+        match out.room_and_date_line(HEAD_MOST + self.lines_len() + copied.len()) {
+            // All of it lies in one block, is written where it leaves from, and leaves in one piece.
+            Some((mut room, date_line)) => {
+                let bytes = room.bytes();
+                let size = bytes.len();
+                let head = HeadWriter::new(bytes).status_and_date(self.status, date_line);
+                let head = own.write(head.content_type(self.content_type));
+                let left = self.write_fields(head).push(b"\r\n").extend(copied).left();
+                room.fill(size - left);
+            }
+            None => {
+                self.write_head(exchange, out, copied.len());
+                out.put(copied);
+            }
+        }
+        if is_carried {
+            self.body.carry(out);
+        }
+        Ok(after)
+    }
+
     /// The head of an answer whose body is large, and that body, unless there is none or it is carried.
     #[inline(never)]
     fn write_large_head(&self, exchange: Exchange, out: &mut Outbound) -> Option<(After, &[u8])> {
@@ -326,20 +345,26 @@ impl Response<'_> {
     /// one.
     #[inline(never)]
     fn write_head(&self, exchange: Exchange, out: &mut Outbound, follow: usize) {
-        let mut memory = [0; HEAD_MOST];
-        let left =
-            OwnLines::of(self, exchange, self.body.len()).write(HeadWriter::new(&mut memory), &out.date_line()).left();
-        let len = HEAD_MOST - left;
-        out.expect(len + self.lines_len() + 2 + follow);
-        out.put(&memory[..len]);
-        self.for_each_piece(|piece| out.put(piece));
+        let [mut first, mut last] = [[0; HEAD_MOST]; 2];
+        let left = HeadWriter::new(&mut first).status_and_date(self.status, &out.date_line()).left();
+        let first = &first[..HEAD_MOST - left];
+        let left = OwnLines::of(self, exchange, self.body.len()).write(HeadWriter::new(&mut last)).left();
+        let last = &last[..HEAD_MOST - left];
+        out.expect(first.len() + last.len() + self.lines_len() + 2 + follow);
+        out.put(first);
+        if !self.content_type.is_empty() {
+            [CONTENT_TYPE, self.content_type.as_bytes(), b"\r\n"].into_iter().for_each(|piece| out.put(piece));
+        }
+        out.put(last);
+        if let Some(fields) = &self.fields {
+            fields.pieces().into_iter().for_each(|piece| out.put(piece));
+        }
         out.put(b"\r\n");
     }
 }
 
 /// The lines of an answer's head that are the server's own, and what they say.
 struct OwnLines {
-    status: u16,
     has_body: bool,
     content_length: Option<usize>,
     keep_open: bool,
@@ -355,7 +380,7 @@ impl OwnLines {
             true => (true, Some(body_len)),
             false => unusual_framing(response, exchange),
         };
-        Self { status: response.status, has_body, content_length, keep_open, version10, upgrade: response.upgrade }
+        Self { has_body, content_length, keep_open, version10, upgrade: response.upgrade }
     }
 
     #[inline]
@@ -363,11 +388,11 @@ impl OwnLines {
         if self.keep_open { After::KeepOpen } else { After::Close }
     }
 
+    /// How the answer ends, and how the connection goes on.
     #[inline]
-    fn write<'m>(&self, head: HeadWriter<'m>, date_line: &[u8; DATE_LINE]) -> HeadWriter<'m> {
-        let head = head.status_and_date(self.status, date_line);
+    fn write<'m>(&self, head: HeadWriter<'m>) -> HeadWriter<'m> {
         let head = match self.content_length {
-            Some(length) => head.content_length(length),
+            Some(length) => head.length_name().number(length, b"\r\n"),
             None => head,
         };
         head.extend(connection_line(self.keep_open, self.version10, self.upgrade))

@@ -35,7 +35,7 @@ fn what_each_connection_and_message_holds_is_small() {
 #[test]
 fn a_plain_answer() {
     let (text, after) = answer(GET, Response::ok("hello").content_type("text/plain"));
-    assert_eq!(text, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nhello");
+    assert_eq!(text, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello");
     assert_eq!(after, After::KeepOpen);
 }
 
