@@ -6,7 +6,8 @@ use crate::buffer::ANSWER_SEGMENTS;
 use crate::connection::Timeouts;
 
 /// How much one connection may do before the others have their turn. A connection that uses up its turn goes on behind
-/// those that do not. Both numbers are at least 1.
+/// those that do not. Both numbers are at least 1. A turn also ends behind a large answer (32 KiB or more, with the
+/// default sizes), and when it has written [`Watermarks::high`] bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
     /// Messages handled in one turn.
