@@ -142,15 +142,15 @@ impl Paused {
         self.0 == 0
     }
 
-    /// What is left without `reason`.
-    pub const fn without(self, reason: PauseReason) -> Self {
-        Self(self.0 & !(1 << reason as u8))
-    }
-
     /// True if it is the server, not the peer, that the connection waits for.
     pub fn by_server(self) -> bool {
         use PauseReason::{NoBlocks, NotReady, Owed, Turn};
         [Turn, Owed, NoBlocks, NotReady].into_iter().any(|reason| self.has(reason))
+    }
+
+    /// True if it is the server that takes nothing: it is short of memory, or its user is not ready.
+    pub fn for_shortage(self) -> bool {
+        self.has(PauseReason::NoBlocks) || self.has(PauseReason::NotReady)
     }
 
     /// The reasons, one by one.

@@ -2,12 +2,15 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sluicegate::http1::Http1;
 use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
-use sluicegate::{CloseReason, Config, ConnectionId, Deferred, LengthPrefixed, Message, MessageProcessor, Reply};
+use sluicegate::{
+    CloseReason, Config, ConnectionId, Deferred, LengthPrefixed, Message, MessageProcessor, Peer, Reply, WhenFull,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -98,6 +101,69 @@ fn what_has_arrived_before_a_socket_breaks_is_handed_over() -> Result<(), Broken
         assert_eq!((counts.messages_in, counts.bytes_outbound, counts.open), (SENT as u64 - 1, 0, 0));
     }
     Ok(())
+}
+
+/// What nobody can take is no reason to close a connection before what has arrived is read, however much it is, and
+/// replies that are owed to nobody are not waited for.
+#[test]
+fn answers_to_a_broken_socket_are_dropped_and_hold_nothing_up() -> Result<(), Broken> {
+    let handed_over = Arc::new(Mutex::new(0));
+    let is_ready = Arc::new(AtomicBool::new(false));
+    let user = Eager { promises: Vec::new(), handed_over: Arc::clone(&handed_over), is_ready: Arc::clone(&is_ready) };
+    let mut config = Config::default();
+    config.watermarks.high = 1000;
+    config.watermarks.low = 500;
+    config.turn.messages = 3;
+    config.timeouts.reply = Duration::ZERO;
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    peer.send(&frame(b"asked").repeat(Eager::LAST));
+    simulation.run_for(SECOND)?;
+    peer.reset();
+    simulation.run_for(SECOND)?;
+    is_ready.store(true, Relaxed);
+    simulation.proxy().resume();
+    simulation.run_for(SECOND)?;
+    assert_eq!((*handed_over.lock(), simulation.metrics().open), (Eager::LAST, 0), "{}", simulation.describe());
+    Ok(())
+}
+
+/// Defers each reply, but for the last one, which ends the connection; answers with much, at the end of the cycle, all
+/// but one; wants full connections closed.
+struct Eager {
+    promises: Vec<Deferred<LengthPrefixed>>,
+    handed_over: Arc<Mutex<usize>>,
+    is_ready: Arc<AtomicBool>,
+}
+
+impl Eager {
+    const LAST: usize = 60;
+}
+
+impl MessageProcessor<LengthPrefixed> for Eager {
+    fn process(&mut self, _: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+        let mut handed_over = self.handed_over.lock();
+        *handed_over += 1;
+        match *handed_over {
+            Self::LAST => reply.close(),
+            _ => self.promises.push(reply.defer()),
+        }
+    }
+
+    fn ready(&mut self) -> bool {
+        self.is_ready.load(Relaxed)
+    }
+
+    fn when_full(&mut self, _: &Peer) -> WhenFull {
+        WhenFull::Close
+    }
+
+    fn cycle_end(&mut self, _: Instant) -> Option<Instant> {
+        // The last one is kept for ever.
+        let answered = self.promises.len().saturating_sub(1);
+        self.promises.drain(..answered).for_each(|promise| promise.send(&[b'y'; 2000]));
+        None
+    }
 }
 
 /// With more than one turn takes in the kernel, and answers that nobody takes.

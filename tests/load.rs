@@ -181,6 +181,28 @@ fn the_last_answer_is_waited_for_and_nothing_else_is_sent() {
 }
 
 #[test]
+fn an_end_with_requests_behind_it_is_the_end_of_waiting() {
+    let (example, mut peer) = one_client_for("--seconds=1e-6", &["--timeout=100", "--depth=2"]);
+    // Two are under way; the first answer says that it is the last.
+    (0..2).for_each(|_| take(&mut peer));
+    peer.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").expect("taken");
+    drop(peer);
+    example.ends();
+}
+
+#[test]
+fn an_answer_that_is_cut_short_is_an_error_though_it_was_to_be_the_last() {
+    let (example, mut peer) = one_client(&[]);
+    take(&mut peer);
+    peer.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\nhalf").expect("taken");
+    peer.shutdown(Shutdown::Write).expect("open");
+    assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
+    example.signal("INT");
+    let ended = example.ends().with_code(1);
+    assert!(ended.stdout.contains("error       1 x closed before the answer"), "{ended:#?}");
+}
+
+#[test]
 fn how_long_a_missing_answer_was_waited_for_is_a_latency() {
     let (example, mut peer) = one_client(&["--timeout=0.2"]);
     for _ in 0..2 {

@@ -133,9 +133,9 @@ impl Answers {
         self.feed_whole(expected, bytes, heard)
     }
 
-    /// True if the server has said that it closes the connection.
+    /// True if the server has said that it closes the connection, and nothing is missing before that.
     pub fn closing(&self) -> bool {
-        self.closing
+        self.closing && self.body.is_none()
     }
 
     fn feed_whole(&mut self, expected: &mut Expected, mut bytes: &[u8], heard: &mut Heard) -> Result<(), Trouble> {

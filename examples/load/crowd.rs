@@ -175,6 +175,9 @@ impl<'a> Crowd<'a> {
         });
         let Tally { answers, sent_bytes, received_bytes, .. } = self.shared.tally;
         self.shared.over = true;
+        if self.is_over() {
+            self.down.clear();
+        }
         match self.shared.schedule {
             Some(_) => self.drain(now + DRAIN, events)?,
             None => self.wait_for_the_last(events, progress)?,
@@ -243,6 +246,11 @@ impl<'a> Crowd<'a> {
     fn after(&mut self, number: usize, turn: Turn) {
         let trouble = match turn {
             Turn::Over => return,
+            // In a closed loop it would only begin another request; what was behind its last answer is not lost.
+            Turn::Ended if self.is_over() => {
+                self.clients[number].lose();
+                return;
+            }
             Turn::Ended => {
                 self.shared.tally.reconnects += 1;
                 // The old socket goes first: it may hold the last descriptor there is.
@@ -253,7 +261,14 @@ impl<'a> Crowd<'a> {
         };
         let lost = self.clients[number].lose();
         self.shared.tally.trouble(trouble, lost.max(1));
-        self.down.push_back((Instant::now() + BACK_OFF, number));
+        if !self.is_over() {
+            self.down.push_back((Instant::now() + BACK_OFF, number));
+        }
+    }
+
+    /// True when a closed loop waits for its last answers.
+    fn is_over(&self) -> bool {
+        self.shared.over && self.shared.schedule.is_none()
     }
 
     fn open_again(&mut self, now: Instant) {
@@ -268,10 +283,6 @@ impl<'a> Crowd<'a> {
     }
 
     fn opened(&mut self, number: usize, socket: io::Result<TcpStream>) {
-        if self.shared.over && self.shared.schedule.is_none() {
-            // It would only begin another request.
-            return;
-        }
         let registered = socket.and_then(|mut socket| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut socket, Token(number), interest)?;

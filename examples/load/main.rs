@@ -64,7 +64,7 @@ fn main() -> ExitCode {
         progress.finish();
         common::say(if args.json { report::json(&plan, &outcome) } else { report::text(&plan, &outcome) });
         match outcome.tally.failed() {
-            0 if outcome.tally.answers == 0 => {
+            0 if outcome.answers == 0 => {
                 Err(io::Error::other("nothing was measured: no request was answered in that time"))
             }
             0 => match outcome.server {

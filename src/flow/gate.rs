@@ -172,9 +172,10 @@ impl Gate {
     fn close(&self) {
         self.shared.entered_items.store(self.entered.items, SeqCst);
         self.shared.entered_bytes.store(self.entered.bytes, SeqCst);
-        let turn = self.shared.turns.fetch_or(1, SeqCst) | 1;
-        if self.limits.is_low(self.level()) {
-            self.shared.open(turn);
+        let turn = self.shared.turns.fetch_or(1, SeqCst);
+        // One that was closed before is opened by whoever leaves, who tells those that wait.
+        if is_open(turn) && self.limits.is_low(self.level()) {
+            self.shared.open(turn | 1);
         }
     }
 }

@@ -159,7 +159,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let undelivered = connection.undelivered.bytes();
         // Over its share only, because others hold the pool: that is no fault of its own, and will pass.
         let full = undelivered >= self.settings.watermarks.high;
-        match full && connection.flags.close_when_full {
+        // What nobody can take is dropped, and is no reason not to read what has come.
+        match full && connection.flags.close_when_full && connection.flags.broken.is_none() {
             true => self.close_now(slot, CloseReason::OutboundFull { undelivered }),
             false => self.pause(slot, PauseReason::OutboundHigh),
         }

@@ -65,7 +65,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn owes_nothing(&self, slot: u32) -> bool {
         let Some(connection) = self.table.at(slot) else { return false };
         let gave_up = connection.ending.as_ref().is_some_and(|ending| ending.gave_up_replies);
-        connection.owed.count() == 0 || gave_up
+        connection.owed.count() == 0 || gave_up || connection.flags.broken.is_some()
     }
 
     fn say_last_words(&mut self, slot: u32) {

@@ -10,14 +10,13 @@ use crate::connection::{CloseReason, Connection};
 use crate::control::{Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
-use crate::reason::PauseReason;
 
 /// With [`Finish::ReadOut`] a connection is read until nothing has come for so long: behind a window that was full, the
 /// peer's kernel holds more of what was sent, and sends it when it hears of room.
 const QUIET: Duration = Duration::from_millis(50);
-/// But no longer than this, whatever the finish: a peer that goes on sending would hold the server up. What a kernel
-/// holds has come by then, if the server let it. So the time stands still while the connection waits for a block or for
-/// the user.
+/// But no longer than this, and then until its socket is empty once: a peer that goes on sending would hold the server
+/// up. What a kernel holds has come by then, if the server let it. So the time stands still while the connection waits
+/// for a block or for the user. With [`Finish::Answer`] it is the most for a peer that goes on sending, whatever is left.
 const READ_OUT_MOST: Duration = Duration::from_secs(1);
 
 /// Where the server stands.
@@ -142,11 +141,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// none of those is waited for until it is whole.
     fn has_answered(&self, slot: u32, began: Instant) -> bool {
         let Some(connection) = self.table.at(slot) else { return false };
-        if !connection.flags.had_last {
-            return !connection.has_input() && connection.paused.is_empty() && connection.inbound.buffered() == 0;
+        let is_through = !connection.has_input() && connection.paused.is_empty();
+        match connection.flags.had_last {
+            false => is_through && connection.inbound.buffered() == 0,
+            true => is_through || (self.now >= began + READ_OUT_MOST && !connection.paused.for_shortage()),
         }
-        let only_has_more = connection.paused.without(PauseReason::Turn).is_empty();
-        only_has_more && (!connection.has_input() || self.now >= began + READ_OUT_MOST)
     }
 
     /// True if nothing more comes of what was sent; if it may, when to look again is noted.

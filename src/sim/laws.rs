@@ -139,11 +139,11 @@ impl Laws {
     }
 
     /// LAW memory: a connection that is paused because too much waits for its peer is not decoded; nor is one that
-    /// ends. Nothing waits any more for a peer whose way out has broken in between.
+    /// ends. Of one whose way out has broken in between nothing waits for the peer any more.
     fn check_pauses(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
         let is_whole = |id: &&ConnectionId| {
             let mut connections = scene.overview.connections.iter();
-            connections.any(|connection| connection.id == **id && !connection.broken)
+            connections.any(|connection| connection.id == **id && (!connection.broken || connection.stage.is_some()))
         };
         if let Some(id) = self.held_up.iter().filter(is_whole).find(|id| scene.spoke.contains(id)) {
             return Err(("memory", format!("{id} was paused and was decoded all the same")));
