@@ -319,8 +319,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "one peer: closed because others hold the memory for answers",
         file: "src/processor/backpressure.rs",
-        from: "match full && connection.flags.close_when_full {",
-        to: "match (full || undelivered > 0) && connection.flags.close_when_full {",
+        from: "match full && connection.flags.close_when_full",
+        to: "match (full || undelivered > 0) && connection.flags.close_when_full",
     },
     Mutant {
         name: "one peer: whoever is busy has more than its turn",
