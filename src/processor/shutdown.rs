@@ -16,7 +16,8 @@ use crate::protocol::Protocol;
 const QUIET: Duration = Duration::from_millis(50);
 /// But no longer than this, and then until its socket is empty once: a peer that goes on sending would hold the server
 /// up. What a kernel holds has come by then, if the server let it. So the time stands still while the connection waits
-/// for a block or for the user. With [`Finish::Answer`] it is the most for a peer that goes on sending, whatever is left.
+/// for a block or for the user. With [`Finish::Answer`] it is the most for a peer that goes on sending, whatever is
+/// left.
 const READ_OUT_MOST: Duration = Duration::from_secs(1);
 
 /// Where the server stands.
