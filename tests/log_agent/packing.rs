@@ -53,6 +53,32 @@ fn a_plain_segment_goes_only_if_what_is_packed_has_all_of_it() {
 }
 
 #[test]
+fn a_packed_segment_stays_if_a_crash_of_the_machine_has_spoilt_the_plain_one() {
+    // Without syncs only the packed one is durable when the plain one is to go, and its name may come back.
+    let records = some(0, 30);
+    for suffix in [".gz", ".zst"] {
+        for spoil in [
+            |_: &[u8]| Vec::new(),
+            |whole: &[u8]| whole[..whole.len() / 2].to_vec(),
+            |whole: &[u8]| vec![0; whole.len()],
+            |whole: &[u8]| [&whole[..whole.len() / 2], &vec![0; whole.len() - whole.len() / 2]].concat(),
+        ] {
+            let folder = crashed(&records);
+            recover(folder.path()).expect("recovered");
+            let plain = path(&folder, ".log");
+            let whole = fs::read(&plain).expect("read");
+            fs::write(folder.path().join(format!("{}{suffix}", folder.files(".log")[0])), packed(suffix, &whole))
+                .expect("written");
+            fs::write(&plain, spoil(&whole)).expect("written");
+            let recovered = recover(folder.path()).expect("recovered");
+            assert_eq!((recovered.unfinished, recovered.bytes_cut), (0, 0));
+            assert_eq!((folder.files(".log").len(), folder.files(suffix).len()), (0, 1));
+            assert_payloads(&folder, &records);
+        }
+    }
+}
+
+#[test]
 fn a_packed_segment_stays_if_the_plain_one_cannot_be_read() {
     for finished in [true, false] {
         let folder = crashed(&some(0, 30));

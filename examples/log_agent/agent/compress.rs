@@ -201,36 +201,17 @@ fn remove_plain(directory: &Directory, plain: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// True if everything that is in `plain` is in the packed file, which is sound to its end.
-///
-/// # Errors
-/// `plain` cannot be read: so nobody knows.
-pub fn holds(packed: &Path, packing: Packing, mut plain: File) -> io::Result<bool> {
-    let Ok(mut unpacked) = unpack(packed, packing) else { return Ok(false) };
-    let [mut chunk, mut other] = [vec![0; CHUNK], vec![0; CHUNK]];
-    loop {
-        let count = plain.read(&mut chunk)?;
-        if count == 0 {
-            break;
-        }
-        if unpacked.read_exact(&mut other[..count]).is_err() || chunk[..count] != other[..count] {
-            return Ok(false);
-        }
-    }
-    // Its checksum is at its end.
-    Ok(io::copy(&mut unpacked, &mut io::sink()).is_ok())
-}
-
-fn unpack(packed: &Path, packing: Packing) -> io::Result<Box<dyn Read>> {
-    let packed = BufReader::with_capacity(CHUNK, File::open(packed)?);
+/// What a segment has, packed or not.
+pub fn unpack(data: &Path, packing: Packing) -> io::Result<Box<dyn Read>> {
+    let packed = BufReader::with_capacity(CHUNK, File::open(data)?);
     Ok(match packing {
         Packing::Plain => Box::new(packed),
-        Packing::Gzip => Box::new(flate2::read::GzDecoder::new(packed)),
+        Packing::Gzip => Box::new(BufReader::new(flate2::read::GzDecoder::new(packed))),
         Packing::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(packed)?;
             // More than is packed with here. Whatever lies there, it does not get more memory.
             decoder.window_log_max(WINDOW_LOG_MAX)?;
-            Box::new(decoder)
+            Box::new(BufReader::new(decoder))
         }
     })
 }
