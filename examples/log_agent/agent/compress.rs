@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use sluicegate::flow::{Queue, Taken};
 
 use super::directory::Directory;
-use super::disk::is_too_large;
+use super::disk::{is_full, is_too_large};
 use super::plan::Packer;
 use super::recovery::is_marked;
 use crate::store::listing::Listed;
@@ -62,8 +62,9 @@ impl Compressor {
     }
 }
 
-/// Segments whose packed copy is larger than a file may be here. They stay as they are until the next start, for which
-/// the limit may be another one.
+/// Segments that could not be packed. They stay as they are until the next start: tried again and again, they would
+/// keep all behind them from being packed. And after a failed sync the next may succeed without what it was to make
+/// durable.
 #[derive(Default)]
 struct Unpackable {
     numbers: BTreeSet<u64>,
@@ -105,7 +106,6 @@ fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool, unpackable
         match pack(directory, oldest, packer, stop) {
             Ok(true) => {}
             Ok(false) => return,
-            // That is about this segment: tried again and again, it would keep all behind it from being packed.
             Err(error) if is_too_large(&error) => {
                 unpackable.add(oldest.name.number);
                 let most = directory.disk.file_most();
@@ -115,8 +115,12 @@ fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool, unpackable
                     oldest.name
                 );
             }
-            // Whether it was the segment or the disk: the next finished segment is reason enough to try again.
-            Err(error) => return log::error!("{} is not packed: {error}", oldest.name),
+            // That is about all of them: the next finished segment is reason enough to try again.
+            Err(error) if is_full(&error) => return log::error!("{} is not packed: {error}", oldest.name),
+            Err(error) => {
+                unpackable.add(oldest.name.number);
+                log::error!("{} stays unpacked until the next start: {error}", oldest.name);
+            }
         }
     }
 }
