@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::agent::fsync::Fsync;
 use crate::agent::recovery::{Recovered, recover, recover_lines};
 use crate::disks::Folder;
+use crate::logs;
 use crate::rig::{ODD, Rig, Setup, assert_payloads, read_all, some};
 use crate::store::index::{ENTRY_BYTES, HEAD_BYTES};
 use crate::store::name::Kind;
@@ -396,6 +397,22 @@ fn an_index_whose_segment_is_gone_goes_and_no_other() {
     fs::remove_file(elsewhere.path().join("away")).expect("a disk that is not there");
     recover(folder.path()).expect("recovered");
     assert_eq!(folder.files(".idx"), left, "it may be there again");
+}
+
+#[test]
+fn an_index_that_cannot_be_deleted_does_not_keep_the_agent_from_starting() {
+    logs::keep();
+    let folder = crashed(&some(0, 3));
+    let index = "log_20261121_093000_0042.idx";
+    fs::create_dir(folder.path().join(index)).expect("a name that is free");
+    recover(folder.path()).expect("it stays");
+    assert_eq!(logs::with(&[index, folder.text()]).len(), 1);
+    assert_payloads(&folder, &some(0, 3));
+    // What would be in the way is named.
+    let leftover = format!("{}.zst.tmp", folder.files(".log")[0]);
+    fs::create_dir(folder.path().join(&leftover)).expect("a name that is free");
+    let error = recover(folder.path()).expect_err("it cannot be deleted").to_string();
+    assert!(error.contains(&leftover), "{error}");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
             .is_some_and(|whole| SegmentName::owns(whole) || whole == STATE_FILE);
         let packed = SegmentName::parse_data(name).filter(|(_, packing)| *packing != Packing::Plain);
         if unfinished {
-            fs::remove_file(file.path())?;
+            remove(&file.path())?;
         } else if let Some((segment, packing)) = packed {
             let plain = directory.join(segment.data(Packing::Plain));
             if !plain.exists() {
@@ -94,14 +94,16 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
             }
             let stays = packed_stays(directory, segment, packing).map_err(|error| cannot_recover(&plain, &error))?;
             if stays {
-                fs::remove_file(plain)?;
+                remove(&plain)?;
             } else {
                 log::warn!("{name} does not have all that {segment} is to have, and is removed: there is a plain one");
-                fs::remove_file(file.path())?;
+                remove(&file.path())?;
             }
         } else if SegmentName::parse_index(name).is_some_and(|segment| is_alone(directory, segment)) {
             log::info!("{name} is removed: its segment is not there any more");
-            fs::remove_file(file.path())?;
+            if let Err(error) = remove(&file.path()) {
+                log::warn!("an index without a segment stays: {error}");
+            }
         }
     }
     Ok(())
@@ -199,11 +201,18 @@ fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recover
 }
 
 fn remove_segment(data: &Path, index: &Path) -> io::Result<()> {
-    fs::remove_file(data)?;
-    fs::remove_file(index).or_else(|error| match error.kind() {
-        io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    })
+    remove(data)?;
+    remove(index)
+}
+
+/// Deletes a file, unless somebody was faster.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => {
+            removed.map_err(|error| io::Error::new(error.kind(), format!("cannot delete {}: {error}", path.display())))
+        }
+    }
 }
 
 fn say_cut(name: SegmentName, cut: u64, records: u64) {
