@@ -18,7 +18,7 @@ use super::oldest::Oldest;
 use super::plan::WhenFull;
 use super::recovery::Recovered;
 use super::space::Space;
-use crate::store::listing::{Listed, each_segment, is_alone};
+use crate::store::listing::{Listed, each_segment, is_alone, is_there};
 use crate::store::name::{Kind, Packing, SegmentName};
 use crate::store::runs::{Piece, RunReader};
 
@@ -184,17 +184,17 @@ impl Directory {
     /// Counts anew those files that `counts` says yes to.
     fn count(&self, mut counts: impl FnMut(&str) -> bool) -> io::Result<()> {
         let since = self.space.begin_count();
-        let mut found = Sum::default();
+        let mut found = 0;
         let counted = self.disk.files(&mut |file, bytes| {
             if counts(file) {
-                found.add(file, bytes);
+                found += owned_bytes(file, bytes);
             }
         });
         match counted {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.space.recount(0, since),
             counted => {
                 counted?;
-                self.space.recount(found.bytes, since);
+                self.space.recount(found, since);
             }
         }
         Ok(())
@@ -311,6 +311,7 @@ fn records_in(index: &Path) -> io::Result<u64> {
 /// What lies in a directory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sum {
+    /// One that is there both plain and packed counts once.
     pub segments: u64,
     /// Of all of them, and of their indexes.
     pub bytes: u64,
@@ -320,16 +321,18 @@ impl Sum {
     /// What lies in the directory `path`.
     pub fn of(path: &Path) -> io::Result<Self> {
         let mut sum = Self::default();
-        each_file(path, &mut |file, bytes| sum.add(file, bytes))?;
+        each_file(path, &mut |file, bytes| {
+            let counts = |(name, packing)| packing == Packing::Plain || !is_there(path, name, Packing::Plain);
+            sum.segments += u64::from(SegmentName::parse_data(file).is_some_and(counts));
+            sum.bytes += owned_bytes(file, bytes);
+        })?;
         Ok(sum)
     }
+}
 
-    fn add(&mut self, file: &str, bytes: u64) {
-        if SegmentName::owns(file) {
-            self.bytes += bytes;
-            self.segments += u64::from(SegmentName::parse_data(file).is_some());
-        }
-    }
+/// Of the `bytes` of a file those that segments and indexes take.
+fn owned_bytes(file: &str, bytes: u64) -> u64 {
+    if SegmentName::owns(file) { bytes } else { 0 }
 }
 
 /// Bytes that all segments and indexes of a directory take.
