@@ -55,6 +55,8 @@ mod locking;
 mod logs;
 #[path = "log_agent/naming.rs"]
 mod naming;
+#[path = "log_agent/packing.rs"]
+mod packing;
 #[path = "log_agent/panicking.rs"]
 mod panicking;
 #[path = "log_agent/programs.rs"]

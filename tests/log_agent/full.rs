@@ -123,8 +123,7 @@ fn the_oldest_segment_goes_if_that_was_asked_for() {
 }
 
 /// A rig whose directory is full of `most` bytes of small segments.
-fn full_of_small_segments(most: u64) -> Rig {
-    let when_full = WhenFull::DropOldestSegment;
+fn full_of_small_segments(most: u64, when_full: WhenFull) -> Rig {
     let mut rig = Rig::new(Setup { rotate_bytes: 100, disk_max: Some(most), when_full, ..Setup::default() });
     while rig.directory.space.used() + 500 < most {
         rig.give(0, &["x".repeat(90)]);
@@ -137,7 +136,7 @@ fn full_of_small_segments(most: u64) -> Rig {
 #[test]
 fn one_listing_is_for_many_segments_that_are_dropped() {
     const MOST: u64 = 100_000;
-    let mut rig = full_of_small_segments(MOST);
+    let mut rig = full_of_small_segments(MOST, WhenFull::DropOldestSegment);
     let segments = rig.folder.files(".log");
     assert!(segments.len() > 400, "{}", segments.len());
     let (began, listings) = (Instant::now(), rig.faults.listings());
@@ -157,7 +156,7 @@ fn one_listing_is_for_many_segments_that_are_dropped() {
 
 #[test]
 fn room_that_somebody_makes_of_the_oldest_segments_is_found_before_more_are_dropped() {
-    let mut rig = full_of_small_segments(100_000);
+    let mut rig = full_of_small_segments(100_000, WhenFull::DropOldestSegment);
     rig.give(0, &vec!["y".repeat(90); 10]);
     rig.work();
     let dropped = rig.numbers.segments_dropped.value();
@@ -176,7 +175,7 @@ fn room_that_somebody_makes_of_the_oldest_segments_is_found_before_more_are_drop
 
 #[test]
 fn a_writer_whose_time_is_over_makes_no_more_room() {
-    let mut rig = full_of_small_segments(20_000);
+    let mut rig = full_of_small_segments(20_000, WhenFull::DropOldestSegment);
     let deadline: Arc<Deadline> = Arc::default();
     rig.writer.end_by(Arc::clone(&deadline));
     rig.give(0, &vec!["y".repeat(90); 10]);
@@ -450,17 +449,19 @@ fn a_segment_that_is_torn_is_not_finished_before_it_is_cut() {
 
 #[test]
 fn an_index_whose_segment_somebody_has_deleted_goes_when_room_is_looked_for() {
-    let rig = full_of_small_segments(20_000);
-    let indexes = rig.folder.files(".idx");
-    let segments = rig.folder.files(".log");
-    let (kept, open) = (segments.len() / 2, segments.len() - 1);
-    for (_, file) in segments.iter().enumerate().filter(|(number, _)| *number != kept) {
-        fs::remove_file(rig.folder.path().join(file)).expect("an operator makes room");
+    for when_full in [WhenFull::DropOldestSegment, WhenFull::Pause] {
+        let rig = full_of_small_segments(20_000, when_full);
+        let indexes = rig.folder.files(".idx");
+        let segments = rig.folder.files(".log");
+        let (kept, open) = (segments.len() / 2, segments.len() - 1);
+        for (_, file) in segments.iter().enumerate().filter(|(number, _)| *number != kept) {
+            fs::remove_file(rig.folder.path().join(file)).expect("an operator makes room");
+        }
+        assert!(rig.directory.make_room());
+        let left = rig.folder.files(".idx");
+        assert_eq!(left, [&*indexes[kept], &indexes[open]], "whoever writes will see that his is gone");
+        let there = bytes_of(rig.folder.path()).expect("counted");
+        assert_eq!(rig.directory.space.used(), there + HEAD_BYTES as u64);
+        assert_eq!(rig.numbers.segments_dropped.value(), 0);
     }
-    assert!(rig.directory.make_room());
-    let left = rig.folder.files(".idx");
-    assert_eq!(left, [&*indexes[kept], &indexes[open]], "whoever writes will see that his is gone");
-    let there = bytes_of(rig.folder.path()).expect("counted");
-    assert_eq!(rig.directory.space.used(), there + HEAD_BYTES as u64);
-    assert_eq!(rig.numbers.segments_dropped.value(), 0);
 }

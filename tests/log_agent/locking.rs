@@ -58,3 +58,21 @@ fn while_another_agent_is_there_no_segment_begins_and_none_is_looked_for() {
     rig.assert_records(&some(0, 40));
     Lock::take(rig.folder.path()).expect_err("it is held again");
 }
+
+#[test]
+fn while_another_agent_is_there_no_index_is_deleted() {
+    for when_full in [WhenFull::Pause, WhenFull::DropOldestSegment] {
+        let mut rig = Rig::new(Setup { rotate_bytes: 100, disk_max: Some(1 << 20), when_full, ..Setup::default() });
+        rig.give(0, &some(0, 20));
+        rig.work();
+        let indexes = rig.folder.files(".idx");
+        fs::remove_file(rig.folder.path().join(&rig.folder.files(".log")[0])).expect("deleted");
+        fs::remove_file(rig.folder.path().join(LOCK_FILE)).expect("deleted");
+        let other = Lock::take(rig.folder.path()).expect("nobody can know");
+        rig.directory.make_room();
+        assert_eq!(rig.folder.files(".idx"), indexes, "its segment may be the other's");
+        drop(other);
+        assert!(rig.directory.make_room());
+        assert_eq!(rig.folder.files(".idx"), indexes[1..]);
+    }
+}

@@ -8,20 +8,21 @@ use std::path::PathBuf;
 use crate::agent::fsync::Fsync;
 use crate::agent::recovery::{Recovered, recover, recover_lines};
 use crate::disks::Folder;
+use crate::logs;
 use crate::rig::{ODD, Rig, Setup, assert_payloads, read_all, some};
 use crate::store::index::{ENTRY_BYTES, HEAD_BYTES};
 use crate::store::name::Kind;
 use crate::store::reader::{SegmentReader, Step};
 
 /// A folder with one segment that was not finished.
-fn crashed<R: AsRef<[u8]>>(records: &[R]) -> Folder {
+pub fn crashed<R: AsRef<[u8]>>(records: &[R]) -> Folder {
     let mut rig = Rig::new(Setup { policy: Fsync::Never, ..Setup::default() });
     rig.give(4, records);
     rig.work();
     rig.crash()
 }
 
-fn path(folder: &Folder, suffix: &str) -> PathBuf {
+pub fn path(folder: &Folder, suffix: &str) -> PathBuf {
     folder.path().join(&folder.files(suffix)[0])
 }
 
@@ -376,47 +377,6 @@ fn a_flipped_bit_of_the_last_record_is_seen_and_it_stays() {
 }
 
 #[test]
-fn a_plain_segment_goes_only_if_what_is_packed_has_all_of_it() {
-    let records = some(0, 30);
-    let packed = |suffix: &str, bytes: &[u8]| match suffix {
-        ".gz" => {
-            let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-            to.write_all(bytes).expect("in memory");
-            to.finish().expect("in memory")
-        }
-        _ => zstd::encode_all(bytes, 0).expect("in memory"),
-    };
-    for suffix in [".gz", ".zst"] {
-        let whole = fs::read(path(&crashed(&records), ".log")).expect("read");
-        let good = packed(suffix, &whole);
-        let mut flipped = whole.clone();
-        flipped[7] ^= 1;
-        for (beside, is_good) in [
-            (good.clone(), true),
-            (good[..good.len() - 2].to_vec(), false),
-            (packed(suffix, &whole[..whole.len() - 1]), false),
-            (packed(suffix, &flipped), false),
-            (b"something else".to_vec(), false),
-            (Vec::new(), false),
-        ] {
-            // One that was not finished stays plain in any case: what is packed is never set right.
-            for finished in [true, false] {
-                let folder = crashed(&records);
-                if finished {
-                    recover(folder.path()).expect("recovered");
-                }
-                let name = format!("{}{suffix}", folder.files(".log")[0]);
-                fs::write(folder.path().join(name), &beside).expect("written");
-                recover(folder.path()).expect("recovered");
-                let there = [folder.files(".log").len(), folder.files(suffix).len()];
-                assert_eq!(there, if is_good && finished { [0, 1] } else { [1, 0] });
-                assert_payloads(&folder, &records);
-            }
-        }
-    }
-}
-
-#[test]
 fn an_index_whose_segment_is_gone_goes_and_no_other() {
     let records = some(0, 30);
     let folder = several(&[&records[..10], &records[10..20], &records[20..]]);
@@ -437,6 +397,22 @@ fn an_index_whose_segment_is_gone_goes_and_no_other() {
     fs::remove_file(elsewhere.path().join("away")).expect("a disk that is not there");
     recover(folder.path()).expect("recovered");
     assert_eq!(folder.files(".idx"), left, "it may be there again");
+}
+
+#[test]
+fn an_index_that_cannot_be_deleted_does_not_keep_the_agent_from_starting() {
+    logs::keep();
+    let folder = crashed(&some(0, 3));
+    let index = "log_20261121_093000_0042.idx";
+    fs::create_dir(folder.path().join(index)).expect("a name that is free");
+    recover(folder.path()).expect("it stays");
+    assert_eq!(logs::with(&[index, folder.text()]).len(), 1);
+    assert_payloads(&folder, &some(0, 3));
+    // What would be in the way is named.
+    let leftover = format!("{}.zst.tmp", folder.files(".log")[0]);
+    fs::create_dir(folder.path().join(&leftover)).expect("a name that is free");
+    let error = recover(folder.path()).expect_err("it cannot be deleted").to_string();
+    assert!(error.contains(&leftover), "{error}");
 }
 
 #[test]
@@ -464,23 +440,5 @@ fn an_empty_record_is_read_when_its_line_is_there_and_not_before() {
             more += 1;
         }
         assert_eq!(more, 50 - lines, "they come later");
-    }
-}
-
-#[test]
-fn a_packed_segment_stays_if_the_plain_one_cannot_be_read() {
-    for finished in [true, false] {
-        let folder = crashed(&some(0, 30));
-        if finished {
-            recover(folder.path()).expect("recovered");
-        }
-        let plain = path(&folder, ".log");
-        let packed = zstd::encode_all(&*fs::read(&plain).expect("read"), 0).expect("packed");
-        fs::write(plain.with_extension("log.zst"), packed).expect("written");
-        // It opens, and that is all.
-        fs::remove_file(&plain).expect("removed");
-        fs::create_dir(&plain).expect("a name that is free");
-        recover(folder.path()).expect_err("somebody has to look at it");
-        assert_eq!((folder.files(".log").len(), folder.files(".zst").len()), (1, 1));
     }
 }

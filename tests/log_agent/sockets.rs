@@ -329,6 +329,27 @@ fn numbers_are_served_and_everything_is_in_one_ceiling() {
     stop(agent).expect("everything was written");
 }
 
+#[test]
+fn segments_are_counted_once_and_not_at_all_if_nobody_can_count_them() {
+    let folder = Folder::new();
+    let (agent, address) = start(&Plan { metrics: Some("127.0.0.1:0".into()), ..acking(&folder) });
+    let mut peer = connect(address);
+    peer.write_all(&frames(1, 0, 0..100, (26, 100))).expect("taken");
+    finish(peer);
+    fs::write(folder.path().join(format!("{}.zst", folder.files(".log")[0])), "packed").expect("written");
+    let page = || http_get(agent.metrics_address().expect("it is served"), "/metrics");
+    let is_served = |page: &str, name: &str| page.contains(&format!("\nlog_agent_{name}"));
+    assert!(is_served(&page(), "segments 1\n"), "it is there plain and packed");
+    fs::remove_dir_all(folder.path()).expect("deleted");
+    let page = page();
+    for (name, served) in
+        [("segments ", false), ("disk_used_bytes ", false), ("segments_total{event=\"opened\"} 1", true)]
+    {
+        assert_eq!(is_served(&page, name), served, "{name} in\n{page}");
+    }
+    stop(agent).expect("everything was written");
+}
+
 /// Whoever holds connections for numbers without asking, with half a request, or without reading, holds nobody up for
 /// long.
 #[test]

@@ -306,22 +306,6 @@ fn a_segment_that_is_deleted_before_it_is_packed_is_passed_over() {
 }
 
 #[test]
-fn the_mark_of_a_segment_is_durable_before_only_the_packed_one_is_there() {
-    for policy in [Fsync::Batch, Fsync::Never] {
-        let mut rig = Rig::new(Setup { rotate_bytes: 100, policy, ..Setup::default() });
-        rig.give(0, &some(0, 20));
-        rig.work();
-        let oldest = rig.directory.oldest_finished(|_| true).expect("listed").expect("some are finished");
-        let (before, stop) = (rig.folder.files(""), AtomicBool::new(false));
-        rig.faults.fail_syncs(&[true]);
-        pack(&rig.directory, oldest, Packer::Zstd, &stop).expect_err("its index is not durable");
-        assert_eq!(rig.folder.files(""), before, "nothing has changed");
-        assert!(pack(&rig.directory, oldest, Packer::Zstd, &stop).expect("packed"));
-        rig.assert_records(&some(0, 20));
-    }
-}
-
-#[test]
 fn a_segment_that_is_packed_once_more_is_counted_once() {
     let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
     rig.give(0, &some(0, 20));

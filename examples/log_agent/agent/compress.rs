@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use sluicegate::flow::{Queue, Taken};
 
 use super::directory::Directory;
-use super::disk::is_too_large;
+use super::disk::{is_full, is_too_large};
 use super::plan::Packer;
 use super::recovery::is_marked;
 use crate::store::listing::Listed;
@@ -62,8 +62,9 @@ impl Compressor {
     }
 }
 
-/// Segments whose packed copy is larger than a file may be here. They stay as they are until the next start, for which
-/// the limit may be another one.
+/// Segments that could not be packed. They stay as they are until the next start: tried again and again, they would
+/// keep all behind them from being packed. And after a failed sync the next may succeed without what it was to make
+/// durable.
 #[derive(Default)]
 struct Unpackable {
     numbers: BTreeSet<u64>,
@@ -105,7 +106,6 @@ fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool, unpackable
         match pack(directory, oldest, packer, stop) {
             Ok(true) => {}
             Ok(false) => return,
-            // That is about this segment: tried again and again, it would keep all behind it from being packed.
             Err(error) if is_too_large(&error) => {
                 unpackable.add(oldest.name.number);
                 let most = directory.disk.file_most();
@@ -115,8 +115,12 @@ fn pack_all(directory: &Directory, packer: Packer, stop: &AtomicBool, unpackable
                     oldest.name
                 );
             }
-            // Whether it was the segment or the disk: the next finished segment is reason enough to try again.
-            Err(error) => return log::error!("{} is not packed: {error}", oldest.name),
+            // That is about all of them: the next finished segment is reason enough to try again.
+            Err(error) if is_full(&error) => return log::error!("{} is not packed: {error}", oldest.name),
+            Err(error) => {
+                unpackable.add(oldest.name.number);
+                log::error!("{} stays unpacked until the next start: {error}", oldest.name);
+            }
         }
     }
 }
@@ -201,36 +205,17 @@ fn remove_plain(directory: &Directory, plain: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// True if everything that is in `plain` is in the packed file, which is sound to its end.
-///
-/// # Errors
-/// `plain` cannot be read: so nobody knows.
-pub fn holds(packed: &Path, packing: Packing, mut plain: File) -> io::Result<bool> {
-    let Ok(mut unpacked) = unpack(packed, packing) else { return Ok(false) };
-    let [mut chunk, mut other] = [vec![0; CHUNK], vec![0; CHUNK]];
-    loop {
-        let count = plain.read(&mut chunk)?;
-        if count == 0 {
-            break;
-        }
-        if unpacked.read_exact(&mut other[..count]).is_err() || chunk[..count] != other[..count] {
-            return Ok(false);
-        }
-    }
-    // Its checksum is at its end.
-    Ok(io::copy(&mut unpacked, &mut io::sink()).is_ok())
-}
-
-fn unpack(packed: &Path, packing: Packing) -> io::Result<Box<dyn Read>> {
-    let packed = BufReader::with_capacity(CHUNK, File::open(packed)?);
+/// What a segment has, packed or not.
+pub fn unpack(data: &Path, packing: Packing) -> io::Result<Box<dyn Read>> {
+    let packed = BufReader::with_capacity(CHUNK, File::open(data)?);
     Ok(match packing {
         Packing::Plain => Box::new(packed),
-        Packing::Gzip => Box::new(flate2::read::GzDecoder::new(packed)),
+        Packing::Gzip => Box::new(BufReader::new(flate2::read::GzDecoder::new(packed))),
         Packing::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(packed)?;
             // More than is packed with here. Whatever lies there, it does not get more memory.
             decoder.window_log_max(WINDOW_LOG_MAX)?;
-            Box::new(decoder)
+            Box::new(BufReader::new(decoder))
         }
     })
 }

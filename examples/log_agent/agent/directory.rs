@@ -18,7 +18,7 @@ use super::oldest::Oldest;
 use super::plan::WhenFull;
 use super::recovery::Recovered;
 use super::space::Space;
-use crate::store::listing::{Listed, each_segment, is_alone};
+use crate::store::listing::{Listed, each_segment, is_alone, is_there};
 use crate::store::name::{Kind, Packing, SegmentName};
 use crate::store::runs::{Piece, RunReader};
 
@@ -137,12 +137,13 @@ impl Directory {
         if self.space.used() < before {
             return true;
         }
+        // While another agent is here nobody knows which segments nobody writes.
+        let locked = self.lock.keep();
         if !self.drops_oldest() {
-            self.recount();
+            self.recount_those(|file| locked.is_err() || !self.was_left_alone(file));
             return self.space.used() < before;
         }
-        // While another agent is here nobody knows which segments nobody writes.
-        if let Err(error) = self.lock.keep() {
+        if let Err(error) = locked {
             log::error!("{}: cannot look for the oldest segment, to make room: {error}", self.path.display());
             return false;
         }
@@ -176,7 +177,11 @@ impl Directory {
 
     /// Counts anew. Whoever calls this has announced it ([`deletes`](Self::deletes)).
     pub fn recount(&self) {
-        if let Err(error) = self.count(|_| true) {
+        self.recount_those(|_| true);
+    }
+
+    fn recount_those(&self, counts: impl FnMut(&str) -> bool) {
+        if let Err(error) = self.count(counts) {
             log::error!("{}: cannot count what the segments take: {error}", self.path.display());
         }
     }
@@ -184,17 +189,17 @@ impl Directory {
     /// Counts anew those files that `counts` says yes to.
     fn count(&self, mut counts: impl FnMut(&str) -> bool) -> io::Result<()> {
         let since = self.space.begin_count();
-        let mut found = Sum::default();
+        let mut found = 0;
         let counted = self.disk.files(&mut |file, bytes| {
             if counts(file) {
-                found.add(file, bytes);
+                found += owned_bytes(file, bytes);
             }
         });
         match counted {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.space.recount(0, since),
             counted => {
                 counted?;
-                self.space.recount(found.bytes, since);
+                self.space.recount(found, since);
             }
         }
         Ok(())
@@ -204,7 +209,14 @@ impl Directory {
     fn look(&self, oldest: &mut Oldest) {
         oldest.clear();
         let began = Instant::now();
-        match self.count(|file| self.look_at(file, oldest)) {
+        let counted = self.count(|file| {
+            // Some twice, if they are packed.
+            if let Some((name, _)) = SegmentName::parse_data(file) {
+                oldest.add(name);
+            }
+            !self.was_left_alone(file)
+        });
+        match counted {
             Ok(()) => oldest.listed(began, Instant::now()),
             Err(error) => {
                 let path = self.path.display();
@@ -213,15 +225,12 @@ impl Directory {
         }
     }
 
-    /// Notes a segment; some twice, if they are packed. False if the file is not there any more: an index whose segment
-    /// somebody has deleted goes, because no segment that is dropped makes its room.
-    fn look_at(&self, file: &str, oldest: &mut Oldest) -> bool {
-        if let Some((name, _)) = SegmentName::parse_data(file) {
-            oldest.add(name);
-        }
-        let Some(name) = SegmentName::parse_index(file) else { return true };
+    /// True if a file was an index whose segment somebody has deleted. It goes: no segment that is dropped makes its
+    /// room.
+    fn was_left_alone(&self, file: &str) -> bool {
         // A segment that is being made counts as open before either of its files is there.
-        self.is_open(name) || !is_alone(&self.path, name) || self.disk.remove(file).is_err()
+        let is_left = |name| !self.is_open(name) && is_alone(&self.path, name);
+        SegmentName::parse_index(file).is_some_and(is_left) && self.disk.remove(file).is_ok()
     }
 
     fn next_to_drop(&self, oldest: &Oldest) -> Option<SegmentName> {
@@ -311,6 +320,7 @@ fn records_in(index: &Path) -> io::Result<u64> {
 /// What lies in a directory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sum {
+    /// One that is there both plain and packed counts once.
     pub segments: u64,
     /// Of all of them, and of their indexes.
     pub bytes: u64,
@@ -320,16 +330,18 @@ impl Sum {
     /// What lies in the directory `path`.
     pub fn of(path: &Path) -> io::Result<Self> {
         let mut sum = Self::default();
-        each_file(path, &mut |file, bytes| sum.add(file, bytes))?;
+        each_file(path, &mut |file, bytes| {
+            let counts = |(name, packing)| packing == Packing::Plain || !is_there(path, name, Packing::Plain);
+            sum.segments += u64::from(SegmentName::parse_data(file).is_some_and(counts));
+            sum.bytes += owned_bytes(file, bytes);
+        })?;
         Ok(sum)
     }
+}
 
-    fn add(&mut self, file: &str, bytes: u64) {
-        if SegmentName::owns(file) {
-            self.bytes += bytes;
-            self.segments += u64::from(SegmentName::parse_data(file).is_some());
-        }
-    }
+/// Of the `bytes` of a file those that segments and indexes take.
+fn owned_bytes(file: &str, bytes: u64) -> u64 {
+    if SegmentName::owns(file) { bytes } else { 0 }
 }
 
 /// Bytes that all segments and indexes of a directory take.

@@ -222,8 +222,10 @@ fn write_drops(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
 fn write_disk(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
     let Sources { numbers, directory, .. } = sources;
     // Counted each time, on the one thread of this server: a number that was kept would not know what operators delete.
-    let Sum { segments, bytes } = Sum::of(&directory.path).unwrap_or_default();
-    page.gauge("segments", "Segments in the directory.", segments)?;
+    if let Ok(Sum { segments, bytes }) = Sum::of(&directory.path) {
+        page.gauge("segments", "Segments in the directory.", segments)?;
+        page.gauge("disk_used_bytes", "Bytes of all segments and their indexes.", bytes)?;
+    }
     page.head("segments_total", "counter", "Segments by what became of them.")?;
     for (what, count) in [
         ("opened", numbers.segments_opened.value()),
@@ -234,7 +236,6 @@ fn write_disk(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
     ] {
         page.value("segments_total", &format!("{{event=\"{what}\"}}"), count)?;
     }
-    page.gauge("disk_used_bytes", "Bytes of all segments.", bytes)?;
     if let Some(free) = free_bytes(&directory.path) {
         page.gauge("disk_free_bytes", "Bytes free on the disk of the directory.", free)?;
     }

@@ -4,14 +4,24 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The pauses that are over, together, and since when there is one now.
+/// Pauses, and how long they are together.
 #[derive(Debug, Default)]
-pub struct Pauses(Mutex<(Duration, Option<Instant>)>);
+pub struct Pauses(Mutex<Sum>);
+
+#[derive(Debug, Default)]
+struct Sum {
+    /// Of those that are over.
+    over: Duration,
+    /// When one has begun that is not.
+    since: Option<Instant>,
+    /// The most that was told. Whoever notes that a pause is over may have looked what time it was before that.
+    told: Duration,
+}
 
 impl Pauses {
     /// From `now` on something is taken in, or nothing is.
     pub fn note(&self, open: bool, now: Instant) {
-        let (over, since) = &mut *self.0.lock();
+        let Sum { over, since, .. } = &mut *self.0.lock();
         match (open, *since) {
             (false, None) => *since = Some(now),
             (true, Some(began)) => {
@@ -24,8 +34,9 @@ impl Pauses {
 
     /// All of them until `now`. It never becomes less.
     pub fn total(&self, now: Instant) -> Duration {
-        let (over, since) = *self.0.lock();
-        over + since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        let Sum { over, since, told } = &mut *self.0.lock();
+        *told = (*told).max(*over + since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)));
+        *told
     }
 }
 
@@ -52,5 +63,18 @@ mod tests {
             assert_eq!(pauses.total(at(second)), before, "noting it changes nothing");
             assert_eq!(pauses.total(at(second + 1)), Duration::from_secs(seconds), "{second}");
         }
+    }
+
+    #[test]
+    fn what_was_told_does_not_become_less_if_the_end_is_noted_late() {
+        let (pauses, began) = (Pauses::default(), Instant::now());
+        let at = |second| began + Duration::from_secs(second);
+        pauses.note(false, at(0));
+        assert_eq!(pauses.total(at(12)), Duration::from_secs(12));
+        // Somebody looked what time it is, and somebody else was faster to tell.
+        pauses.note(true, at(10));
+        assert_eq!(pauses.total(at(13)), Duration::from_secs(12));
+        pauses.note(false, at(20));
+        assert_eq!(pauses.total(at(25)), Duration::from_secs(15));
     }
 }

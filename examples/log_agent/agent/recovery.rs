@@ -21,6 +21,7 @@ use crate::store::cut::Cut;
 use crate::store::index::{ENTRY_BYTES, HEAD_BYTES, Head, PAYLOAD_MAX};
 use crate::store::listing::{Listed, each_segment, is_alone};
 use crate::store::name::{Packing, SegmentName};
+use crate::store::reader::{End, SegmentReader, Step};
 use crate::store::rebuild::{Rebuild, Rebuilt};
 
 /// What was found.
@@ -85,27 +86,57 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
             .is_some_and(|whole| SegmentName::owns(whole) || whole == STATE_FILE);
         let packed = SegmentName::parse_data(name).filter(|(_, packing)| *packing != Packing::Plain);
         if unfinished {
-            fs::remove_file(file.path())?;
+            remove(&file.path())?;
         } else if let Some((segment, packing)) = packed {
             let plain = directory.join(segment.data(Packing::Plain));
             if !plain.exists() {
                 continue;
             }
-            let held = File::open(&plain).and_then(|plain| compress::holds(&file.path(), packing, plain));
-            let held = held.map_err(|error| cannot_recover(&plain, &error))?;
-            // One that was not finished is set right here, which nobody can do with a packed one.
-            if held && is_marked(directory, segment).unwrap_or(false) {
-                fs::remove_file(plain)?;
+            let stays = packed_stays(directory, segment, packing).map_err(|error| cannot_recover(&plain, &error))?;
+            if stays {
+                remove(&plain)?;
             } else {
-                log::warn!("{name} does not hold all that {} is to have, and is removed", plain.display());
-                fs::remove_file(file.path())?;
+                log::warn!("{name} does not have all that {segment} is to have, and is removed: there is a plain one");
+                remove(&file.path())?;
             }
         } else if SegmentName::parse_index(name).is_some_and(|segment| is_alone(directory, segment)) {
             log::info!("{name} is removed: its segment is not there any more");
-            fs::remove_file(file.path())?;
+            if let Err(error) = remove(&file.path()) {
+                log::warn!("an index without a segment stays: {error}");
+            }
         }
     }
     Ok(())
+}
+
+/// True if of a segment that is there twice the packed one stays: it ends where the index says, and no fewer of its
+/// records are those that were received. It was durable before the plain one was to go, which may never have been.
+///
+/// One that was not finished is set right here, which nobody can do with a packed one.
+///
+/// # Errors
+/// The plain one cannot be read: so nobody knows what is in it.
+fn packed_stays(directory: &Path, name: SegmentName, packing: Packing) -> io::Result<bool> {
+    if let Ok((packed, End::Whole)) = intact(directory, name, packing) {
+        return Ok(intact(directory, name, Packing::Plain)?.0 <= packed);
+    }
+    io::copy(&mut File::open(directory.join(name.data(Packing::Plain)))?, &mut io::sink())?;
+    Ok(false)
+}
+
+/// How many records of a segment are those that were received, and how it ends.
+fn intact(directory: &Path, name: SegmentName, packing: Packing) -> io::Result<(u64, End)> {
+    let data = compress::unpack(&directory.join(name.data(packing)), packing)?;
+    let mut reader = SegmentReader::with(data, File::open(directory.join(name.index()))?, packing);
+    let mut records = 0;
+    loop {
+        match reader.step()? {
+            Step::Record { intact, .. } => records += u64::from(intact),
+            Step::Damaged { .. } => {}
+            // The checksum of a packed one is read behind its last record.
+            Step::NoMore | Step::Finished => return Ok((records, reader.end()?)),
+        }
+    }
 }
 
 fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recovered: &mut Recovered) -> io::Result<()> {
@@ -170,11 +201,18 @@ fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recover
 }
 
 fn remove_segment(data: &Path, index: &Path) -> io::Result<()> {
-    fs::remove_file(data)?;
-    fs::remove_file(index).or_else(|error| match error.kind() {
-        io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    })
+    remove(data)?;
+    remove(index)
+}
+
+/// Deletes a file, unless somebody was faster.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => {
+            removed.map_err(|error| io::Error::new(error.kind(), format!("cannot delete {}: {error}", path.display())))
+        }
+    }
 }
 
 fn say_cut(name: SegmentName, cut: u64, records: u64) {

@@ -65,6 +65,8 @@ pub struct Segment {
     torn: Option<u64>,
     /// It is going to be synced.
     durable: bool,
+    /// A sync has failed. Another may succeed without what the kernel has forgotten since.
+    sync_failed: bool,
 }
 
 impl Segment {
@@ -99,7 +101,7 @@ impl Segment {
         match make() {
             Ok((data, index)) => {
                 let [written, synced] = [Extent::EMPTY; 2];
-                Ok(Self { name, since, data, index, written, synced, torn: None, durable })
+                Ok(Self { name, since, data, index, written, synced, torn: None, durable, sync_failed: false })
             }
             Err(error) => {
                 // Whichever of them exists; what can't be removed is empty, and recovery removes it. What was there
@@ -208,10 +210,12 @@ impl Segment {
 
     /// Makes durable what was written.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.data.sync()?;
-        self.index.sync()?;
-        self.synced = self.written;
-        Ok(())
+        let synced = self.data.sync().and_then(|()| self.index.sync());
+        match synced {
+            Ok(()) => self.synced = self.written,
+            Err(_) => self.sync_failed = true,
+        }
+        synced
     }
 
     /// What somebody has deleted of it.
@@ -252,7 +256,7 @@ impl Segment {
             self.leave(directory);
             return;
         }
-        // If this fails the segment is as good; recovery will look at it once more.
+        // Without it the segment is as good. It is not packed, and recovery will look at it once more.
         if let Err(error) = self.mark(directory) {
             directory.space.withdraw(MARK_BYTES);
             log::warn!("{}: the mark at the end of its index was not written: {error}", self.name);
@@ -263,6 +267,9 @@ impl Segment {
     }
 
     fn mark(&mut self, directory: &Directory) -> io::Result<()> {
+        if self.sync_failed {
+            return Err(io::Error::other("a sync has failed, so it may not be as it was written"));
+        }
         let mark = Head::end_mark(self.written.bytes as u32, self.written.records).encode();
         let marked = self.index.write_all(&mut [IoSlice::new(&mark)]);
         match marked {

@@ -87,7 +87,8 @@ impl SegmentReader {
         Ok(Self::with(data, index?, packing))
     }
 
-    fn with(data: Box<dyn Read>, index: File, packing: Packing) -> Self {
+    /// Reads `data`, of which `index` tells.
+    pub fn with(data: Box<dyn Read>, index: File, packing: Packing) -> Self {
         let runs = RunReader::new(BufReader::new(index));
         let (entries, payload, pending) = (None, Vec::new(), None);
         Self { runs, entries, data, position: 0, payload, pending, packing, line_end: 0, told: 0, passed: 0 }
