@@ -339,9 +339,9 @@ listening on ...
 - the answer is ready, and still arrives; it says that it is the last:
     HTTP/1.1 200 OK
     Date: ...
+    Content-Type: text/plain
     Content-Length: 14
     Connection: close
-    Content-Type: text/plain
     
     worth the wait
 - the server has ended: 1 request, 1 answer
