@@ -90,6 +90,21 @@ fn a_packed_segment_stays_if_a_crash_of_the_machine_has_spoilt_the_plain_one() {
 }
 
 #[test]
+fn of_two_that_are_both_damaged_the_one_that_has_more_is_not_deleted() {
+    let folder = crashed(&some(0, 30));
+    recover(folder.path()).expect("recovered");
+    let plain = path(&folder, ".log");
+    // Its bytes can be read, and its checksum is not whole.
+    let mut packed = packed(".gz", &fs::read(&plain).expect("read"));
+    packed.pop();
+    fs::write(plain.with_extension("log.gz"), packed).expect("written");
+    fs::write(&plain, b"").expect("written");
+    let error = recover(folder.path()).expect_err("somebody has to look at it");
+    assert!(error.to_string().contains("is damaged, and has more: keep one of the two"), "{error}");
+    assert_eq!([".log", ".gz", ".idx"].map(|suffix| folder.files(suffix).len()), [1, 1, 1]);
+}
+
+#[test]
 fn a_packed_segment_stays_if_the_plain_one_cannot_be_read() {
     for finished in [true, false] {
         let folder = crashed(&some(0, 30));

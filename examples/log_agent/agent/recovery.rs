@@ -94,6 +94,9 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
             }
             let stays = packed_stays(directory, segment, packing).map_err(|error| cannot_recover(&plain, &error))?;
             if stays {
+                // It may have been made, or have got its name, a moment before the agent ended.
+                File::open(file.path())?.sync_all()?;
+                File::open(directory)?.sync_all()?;
                 remove(&plain)?;
             } else {
                 log::warn!("{name} does not have all that {segment} is to have, and is removed: there is a plain one");
@@ -115,13 +118,23 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
 /// One that was not finished is set right here, which nobody can do with a packed one.
 ///
 /// # Errors
-/// The plain one cannot be read: so nobody knows what is in it.
+/// The plain one cannot be read: so nobody knows what is in it. Or the packed one is damaged and has more all the same.
 fn packed_stays(directory: &Path, name: SegmentName, packing: Packing) -> io::Result<bool> {
     if let Ok((packed, End::Whole)) = intact(directory, name, packing) {
         return Ok(intact(directory, name, Packing::Plain)?.0 <= packed);
     }
-    io::copy(&mut File::open(directory.join(name.data(Packing::Plain)))?, &mut io::sink())?;
-    Ok(false)
+    let plain = io::copy(&mut File::open(directory.join(name.data(Packing::Plain)))?, &mut io::sink())?;
+    let mut packed = compress::unpack(&directory.join(name.data(packing)), packing)?;
+    // As far as it can be read: this ends with an error where it cannot.
+    let has_more = io::copy(&mut packed.by_ref().take(plain), &mut io::sink()).is_ok_and(|bytes| bytes == plain)
+        && packed.read(&mut [0]).is_ok_and(|more| more > 0);
+    match has_more {
+        true => {
+            let what = format!("{} is damaged, and has more: keep one of the two", name.data(packing));
+            Err(io::Error::new(io::ErrorKind::InvalidData, what))
+        }
+        false => Ok(false),
+    }
 }
 
 /// How many records of a segment are those that were received, and how it ends.
