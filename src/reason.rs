@@ -35,7 +35,7 @@ counted_enum! {
     CloseKind {
         /// The peer said that it was finished, between two messages.
         PeerClosed => "peer_closed",
-        /// The peer said that it was finished in the middle of a message.
+        /// The peer said that it was finished, or its connection broke, in the middle of a message.
         PeerIncomplete => "peer_incomplete",
         /// The socket failed: reset, broken pipe, timed out in the kernel.
         Socket => "socket",
@@ -110,6 +110,14 @@ counted_enum! {
     }
 }
 
+impl PauseReason {
+    /// True if it is the server that takes nothing: it is short of memory, or its user is not ready. A reply that is
+    /// owed is the usual way of a message: a peer that asks again after each would be read for ever.
+    pub(crate) const fn is_shortage(self) -> bool {
+        matches!(self, Self::NoBlocks | Self::NotReady)
+    }
+}
+
 /// The set of reasons why a connection is paused. It is decoded exactly when the set is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Paused(u8);
@@ -148,9 +156,9 @@ impl Paused {
         [Turn, Owed, NoBlocks, NotReady].into_iter().any(|reason| self.has(reason))
     }
 
-    /// True if it is the server that takes nothing: it is short of memory, or its user is not ready.
+    /// True if one of the reasons is a [shortage](PauseReason::is_shortage) of the server's.
     pub fn for_shortage(self) -> bool {
-        self.has(PauseReason::NoBlocks) || self.has(PauseReason::NotReady)
+        self.iter().any(PauseReason::is_shortage)
     }
 
     /// The reasons, one by one.

@@ -166,6 +166,46 @@ impl MessageProcessor<LengthPrefixed> for Eager {
     }
 }
 
+/// Nobody is there to be given what is owed: a connection that is told to close then closes.
+#[test]
+fn a_broken_connection_that_is_to_close_waits_for_no_reply() -> Result<(), Broken> {
+    let is_ready = Arc::new(AtomicBool::new(false));
+    let user = Closing { promise: None, is_ready: Arc::clone(&is_ready) };
+    let mut config = Config::default();
+    config.timeouts.reply = Duration::ZERO;
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    peer.send(&frame(b"asked").repeat(3));
+    simulation.run_for(SECOND)?;
+    peer.reset();
+    simulation.run_for(SECOND)?;
+    is_ready.store(true, Relaxed);
+    simulation.proxy().resume();
+    simulation.run_for(SECOND)?;
+    let counts = simulation.metrics();
+    assert_eq!((counts.messages_in, counts.open), (2, 0), "{}", simulation.describe());
+    Ok(())
+}
+
+/// Once it is ready, keeps the first reply for ever and closes at the second message.
+struct Closing {
+    promise: Option<Deferred<LengthPrefixed>>,
+    is_ready: Arc<AtomicBool>,
+}
+
+impl MessageProcessor<LengthPrefixed> for Closing {
+    fn process(&mut self, _: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+        match self.promise {
+            None => self.promise = Some(reply.defer()),
+            Some(_) => reply.close(),
+        }
+    }
+
+    fn ready(&mut self) -> bool {
+        self.is_ready.load(Relaxed)
+    }
+}
+
 /// With more than one turn takes in the kernel, and answers that nobody takes.
 #[test]
 fn a_sender_that_goes_without_its_answers_loses_nothing_but_them() -> Result<(), Broken> {

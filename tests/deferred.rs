@@ -148,9 +148,10 @@ fn an_answer_that_was_deferred_says_when_it_was_made() -> Result<(), Broken> {
     for wait in [0, 1, 12, 100] {
         peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         simulation.run_for(SECOND / 2)?;
-        simulation.run_for(wait * SECOND)?;
-        promises.lock().pop().expect("it was asked").send(Response::new(204));
-        simulation.run_for(SECOND / 2)?;
+        let promise = promises.lock().pop().expect("it was asked");
+        // In the middle of its sleep.
+        simulation.network().after(wait * SECOND, move || promise.send(Response::new(204)));
+        simulation.run_for(wait * SECOND + SECOND / 2)?;
         let answer = String::from_utf8(peer.take_received()).expect("text");
         let date = answer.lines().find_map(|line| line.strip_prefix("Date: ")).expect("a date");
         let date = httpdate::parse_http_date(date).expect("of that form");

@@ -137,6 +137,13 @@ fn one_client_for(seconds: &str, flags: &[&str]) -> (Example, TcpStream) {
     (example, peer)
 }
 
+/// Ends a load that has given up its connection, whose end shows that it has seen why.
+fn ends_behind(example: Example, mut peer: TcpStream) -> Ended {
+    assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
+    example.signal("INT");
+    example.ends().with_code(1)
+}
+
 #[test]
 fn a_signal_ends_it_with_its_summary() {
     let (example, mut peer) = one_client(&[]);
@@ -198,9 +205,7 @@ fn an_answer_that_is_cut_short_is_an_error_though_it_was_to_be_the_last() {
     take(&mut peer);
     peer.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\nhalf").expect("taken");
     peer.shutdown(Shutdown::Write).expect("open");
-    assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
-    example.signal("INT");
-    let ended = example.ends().with_code(1);
+    let ended = ends_behind(example, peer);
     assert!(ended.stdout.contains("error       1 x closed before the answer"), "{ended:#?}");
 }
 
@@ -212,10 +217,7 @@ fn how_long_a_missing_answer_was_waited_for_is_a_latency() {
         peer.write_all(ANSWER).expect("taken");
     }
     take(&mut peer);
-    // Its end shows that it has been waited for.
-    assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
-    example.signal("INT");
-    let ended = example.ends().with_code(1);
+    let ended = ends_behind(example, peer);
     let most = ended.stdout.split("max ").nth(1).and_then(|text| text.split(" ms").next());
     let most: f64 = most.and_then(|text| text.parse().ok()).expect("the longest latency");
     assert!(most >= 200.0, "{ended:#?}");
@@ -226,10 +228,7 @@ fn a_server_that_says_it_closes_has_to_close() {
     let (example, mut peer) = one_client(&["--timeout=0.2"]);
     take(&mut peer);
     peer.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").expect("taken");
-    // Its end shows that it has been waited for.
-    assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
-    example.signal("INT");
-    let ended = example.ends().with_code(1);
+    let ended = ends_behind(example, peer);
     assert!(ended.stdout.contains("error       1 x not closed behind the answer"), "{ended:#?}");
 }
 
@@ -313,10 +312,7 @@ fn errors_are_counted_by_kind_and_are_a_failure() {
     // In the middle of an answer; there is nobody to connect to again.
     peer.write_all(&ANSWER[..20]).expect("taken");
     peer.shutdown(Shutdown::Write).expect("open");
-    // Its end shows that it has been seen.
-    assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
-    example.signal("INT");
-    let ended = example.ends().with_code(1);
+    let ended = ends_behind(example, peer);
     for line in ["error       1 x status 503", "error       1 x closed before the answer"] {
         assert!(ended.stdout.contains(line), "no {line:?} in {ended:#?}");
     }

@@ -43,7 +43,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at_mut(slot) else { return };
         if connection.paused.set(reason) {
             connection.deadlines.pause(self.now);
-            if is_shortage(reason) {
+            // One at a time: a connection stands in one line at most.
+            if reason.is_shortage() {
                 connection.deadlines.begin_wait(self.now);
             }
             self.links.metrics.pauses[reason as usize].add(1);
@@ -68,7 +69,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             // Whatever ended the wait, its entry in a line is void: the next wait makes a new one.
             connection.wait = 0;
         }
-        if is_shortage(reason) {
+        if reason.is_shortage() {
             connection.deadlines.exclude_wait(self.now);
         }
         self.links.metrics.paused[reason as usize].sub(1);
@@ -201,11 +202,4 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.stand_in_line(slot, LineFor::Ready, Wants::AskAgain);
         false
     }
-}
-
-/// True if it is the server that takes nothing: it is short of memory, or its user is not ready. A reply that is owed
-/// is the usual way of a message: a peer that asks again after each would be read for ever. A connection stands in one
-/// line at most, so it is paused for one of these at a time.
-fn is_shortage(reason: PauseReason) -> bool {
-    matches!(reason, PauseReason::NoBlocks | PauseReason::NotReady)
 }

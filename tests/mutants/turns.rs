@@ -156,9 +156,9 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "shutdown: the second of a read-out stands still while a reply is owed",
-        file: "src/processor/backpressure.rs",
-        from: "matches!(reason, PauseReason::NoBlocks | PauseReason::NotReady)",
-        to: "matches!(reason, PauseReason::NoBlocks | PauseReason::NotReady | PauseReason::Owed)",
+        file: "src/reason.rs",
+        from: "matches!(self, Self::NoBlocks | Self::NotReady)",
+        to: "matches!(self, Self::NoBlocks | Self::NotReady | Self::Owed)",
     },
     Mutant {
         name: "liveness: a newcomer who is silent takes somebody's block",
