@@ -8,10 +8,14 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 
 use crate::answers::{Answers, Expected, Heard};
+use crate::cli::Plan;
 use crate::request::Requests;
 use crate::schedule::Schedule;
 use crate::tally::Tally;
 use crate::trouble::Trouble;
+
+/// Of all that is read at once.
+const SCRATCH: usize = 256 << 10;
 
 /// What all connections share.
 pub struct Shared {
@@ -27,6 +31,22 @@ pub struct Shared {
     /// Latencies count of requests from then on.
     pub since: Instant,
     pub scratch: Vec<u8>,
+}
+
+impl Shared {
+    pub fn new(plan: &Plan, now: Instant) -> Self {
+        Self {
+            requests: Requests::new(plan),
+            expected: Expected::new(plan),
+            tally: Tally::new(),
+            depth: plan.depth as u64,
+            schedule: None,
+            reconnect: plan.reconnect,
+            over: false,
+            since: now,
+            scratch: vec![0; SCRATCH],
+        }
+    }
 }
 
 /// How a turn left the connection.

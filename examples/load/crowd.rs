@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::answers::Expected;
 use crate::cli::Plan;
 use crate::client::{Client, Shared, Turn};
 use crate::dial;
@@ -26,8 +25,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const AWAKE: Duration = Duration::from_millis(1);
 /// In an open loop, how long answers may take behind the end.
 const DRAIN: Duration = Duration::from_secs(1);
-/// Of all that is read at once.
-const SCRATCH: usize = 256 << 10;
 
 /// All connections to one server.
 pub struct Crowd<'a> {
@@ -78,17 +75,7 @@ impl<'a> Crowd<'a> {
     /// Makes all connections.
     pub fn connect(plan: &'a Plan, progress: &Progress) -> io::Result<Self> {
         let now = Instant::now();
-        let mut shared = Shared {
-            requests: Requests::new(plan),
-            expected: Expected::new(plan),
-            tally: Tally::new(),
-            depth: plan.depth as u64,
-            schedule: None,
-            reconnect: plan.reconnect,
-            over: false,
-            since: now,
-            scratch: vec![0; SCRATCH],
-        };
+        let mut shared = Shared::new(plan, now);
         // Where each request has a connection of its own, one shows that the server is there.
         let active = if plan.reconnect { 1 } else { plan.connections };
         let count = plan.idle + active;
@@ -314,5 +301,36 @@ impl<'a> Crowd<'a> {
                 self.after(number, Turn::Broken(trouble));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::cli::Protocol;
+    use crate::request::tests::plan;
+
+    #[test]
+    fn what_is_behind_a_last_answer_is_not_waited_for_at_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let server = listener.local_addr().expect("an address");
+        let plan = Plan { server, depth: 2, ..plan(Protocol::Http, 0, 2) };
+        let mut crowd = Crowd {
+            plan: &plan,
+            poll: Poll::new().expect("a poll"),
+            clients: vec![Client::new(0)],
+            idle: Vec::new(),
+            down: VecDeque::new(),
+            shared: Shared::new(&plan, Instant::now()),
+            due: 0,
+        };
+        crowd.opened(0, dial::begin(&plan));
+        assert_eq!(crowd.clients[0].under_way(), 2);
+        crowd.shared.over = true;
+        crowd.after(0, Turn::Ended);
+        assert_eq!((crowd.clients[0].under_way(), crowd.clients[0].socket.is_none()), (0, true));
+        assert_eq!(crowd.shared.tally.reconnects, 0);
     }
 }
