@@ -155,6 +155,10 @@ impl Selector for Ready {
         Ok(None)
     }
 
+    fn unread(&mut self, _: &mut Endless) -> io::Result<u64> {
+        Ok(0)
+    }
+
     fn select(&mut self, _: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told> {
         ready.extend(self.slots.iter().map(|&slot| Readiness { slot, readable: true, ..Readiness::default() }));
         self.now += Duration::from_micros(10);

@@ -15,7 +15,8 @@ pub enum Finish {
     Answer,
     /// What peers have already sent is read, also what is on its way or held by their kernels. Each connection is read
     /// until nothing has come for 50 ms; one that keeps sending is read for a second and then until its socket is
-    /// empty. Time that it waits for a block or for the user does not count. It closes after its last whole message.
+    /// empty, and of one that is faster than it is read, what has arrived and 4 MiB, which its own kernel may hold.
+    /// Time that it waits for a block or for the user does not count. It closes after its last whole message.
     ReadOut,
 }
 

@@ -10,6 +10,7 @@ use std::net::Shutdown;
 use mio::event::Source;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::io::ioctl_fionread;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
 /// A peer that has gone is an error, and no signal. Where there is no such flag, Rust's start has seen to that.
@@ -26,6 +27,11 @@ impl Socket {
     /// Ends the sending side.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         self.0.shutdown(Shutdown::Write)
+    }
+
+    /// How many bytes wait in the kernel to be read.
+    pub(crate) fn unread(&self) -> io::Result<u64> {
+        Ok(ioctl_fionread(&self.0)?)
     }
 
     /// Why it broke; once.

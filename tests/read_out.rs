@@ -52,6 +52,34 @@ fn who_goes_on_sending_is_read_for_a_second() -> Result<(), Broken> {
     Ok(())
 }
 
+/// Not even one that is faster than it is read, so that its socket is never empty: what its kernel and the server's can
+/// have held is read, up to a whole message, and nothing behind it.
+#[test]
+fn of_who_sends_faster_than_it_is_read_as_much_is_read_as_the_kernels_hold() -> Result<(), Broken> {
+    const RECORD: usize = 64 << 10;
+    const ARRIVED: usize = 1 << 20;
+    const UNSENT: usize = 4 << 20;
+    let mut simulation =
+        Simulation::new(1, Config::default(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+    let weather = Weather { receive_buffer: ARRIVED, piece_max: ARRIVED, ..Weather::calm() };
+    let peer = simulation.connect(weather).expect("there is room");
+    simulation.run_for(SECOND)?;
+    let frame = [&(RECORD as u32).to_be_bytes()[..], &[b'm'; RECORD]].concat();
+    let sent = 1000;
+    assert!(peer.send(&frame.repeat(sent)));
+    let network = simulation.network().clone();
+    let began = network.elapsed();
+    let report = simulation.shutdown(GRACE, Finish::ReadOut)?;
+    let took = network.elapsed() - began;
+    assert!(took <= Config::default().timeouts.linger, "{took:?}");
+    assert_eq!(report.metrics.cut_off, 0);
+    // One turn comes before it is asked what has arrived.
+    let bytes = report.metrics.messages_in as usize * frame.len();
+    let most = Config::default().turn.bytes + ARRIVED + UNSENT;
+    assert!((UNSENT - RECORD..most).contains(&bytes), "{bytes} of {}", sent * frame.len());
+    Ok(())
+}
+
 /// Nor does who asks again behind each reply, though it comes from another thread and is waited for.
 #[test]
 fn who_asks_again_behind_each_deferred_reply_is_read_for_a_second() -> Result<(), Broken> {

@@ -41,6 +41,8 @@ pub(crate) struct Connection<K, P> {
     pub(crate) needs: u32,
     /// How long its last message was; nothing if less has come since.
     pub(crate) last_length: u32,
+    /// How much is still read of it, at most. Bounded when the server goes down only.
+    pub(crate) read_out_left: u32,
     /// Its place among the holders of its block's tier.
     pub(crate) holder: Option<HolderAt>,
     pub(crate) paused: Paused,
@@ -138,6 +140,7 @@ impl<K, P: Protocol> Connection<K, P> {
             deadlines: Deadlines::new(now),
             needs: 0,
             last_length: 0,
+            read_out_left: u32::MAX,
             holder: None,
             paused: Paused::NONE,
             wait: 0,

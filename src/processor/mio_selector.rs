@@ -81,6 +81,10 @@ impl Selector for MioSelector {
         socket.take_error()
     }
 
+    fn unread(&mut self, socket: &mut Socket) -> io::Result<u64> {
+        socket.unread()
+    }
+
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told> {
         poll_once(&mut self.poll, &mut self.events, timeout)?;
         let before = ready.len();
@@ -192,6 +196,16 @@ mod tests {
         peer.read_to_end(&mut rest).expect("the peer reads our end");
         selector.deregister(&mut socket).expect("forgotten");
         assert_eq!(select(&mut selector, Some(Duration::ZERO)), []);
+    }
+
+    #[test]
+    fn what_has_arrived_can_be_counted_before_it_is_read() {
+        let (mut selector, mut socket, mut peer) = connected();
+        peer.write_all(b"five.").expect("sent");
+        while !select(&mut selector, LONG).iter().any(|ready| ready.readable) {}
+        assert_eq!(selector.unread(&mut socket).expect("it can be asked"), 5);
+        socket.read_exact(&mut [0; 3]).expect("they are there");
+        assert_eq!(selector.unread(&mut socket).expect("it can be asked"), 2);
     }
 
     /// An error event, and what the socket says about it.

@@ -18,6 +18,7 @@ mod lines;
 mod mio_selector;
 mod process;
 mod read;
+mod read_out;
 mod selector;
 mod settings;
 mod shutdown;

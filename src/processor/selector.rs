@@ -65,6 +65,9 @@ pub trait Selector {
     /// Why the socket is broken, once `error` was reported for it. The next read or write would say the same.
     fn take_error(&mut self, socket: &mut Self::Socket) -> io::Result<Option<io::Error>>;
 
+    /// How many bytes have arrived that nobody has read yet.
+    fn unread(&mut self, socket: &mut Self::Socket) -> io::Result<u64>;
+
     /// Sleeps until something is ready, the timeout is over, or the processor's [`WakeFlag`](crate::WakeFlag) was used;
     /// appends what is ready, and tells whether that was all.
     /// `None` sleeps without end. An interrupted sleep is not an error.

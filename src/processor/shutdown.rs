@@ -11,14 +11,9 @@ use crate::control::{Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 
-/// With [`Finish::ReadOut`] a connection is read until nothing has come for so long: behind a window that was full, the
-/// peer's kernel holds more of what was sent, and sends it when it hears of room.
-const QUIET: Duration = Duration::from_millis(50);
-/// But no longer than this, and then until its socket is empty once: a peer that goes on sending would hold the server
-/// up. What a kernel holds has come by then, if the server let it. So the time stands still while the connection waits
-/// for a block or for the user. With [`Finish::Answer`] it is the most for a peer that goes on sending, whatever is
-/// left.
-const READ_OUT_MOST: Duration = Duration::from_secs(1);
+/// With [`Finish::Answer`], how long a peer may begin one message behind the other where none can be told to be the
+/// last; not counting the time in which it waits for a block or for the user.
+const ANSWERED_MOST: Duration = Duration::from_secs(1);
 
 /// Where the server stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,33 +140,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let is_through = !connection.has_input() && connection.paused.is_empty();
         match connection.flags.had_last {
             false => is_through && connection.inbound.buffered() == 0,
-            true => is_through || (self.now >= began + READ_OUT_MOST && !connection.paused.for_shortage()),
-        }
-    }
-
-    /// True if nothing more comes of what was sent; if it may, when to look again is noted.
-    fn is_read_out(&mut self, slot: u32, began: Instant) -> bool {
-        let Some(connection) = self.table.at(slot) else { return false };
-        if connection.has_input() || !connection.paused.is_empty() {
-            return false;
-        }
-        // What was sent a moment before may be on its way still.
-        let active = connection.deadlines.active();
-        let quiet_at = (active.max(began) + QUIET).min(began + READ_OUT_MOST);
-        if self.now < quiet_at
-            && let Phase::Draining { look, .. } = &mut self.phase
-        {
-            *look = Some(look.map_or(quiet_at, |look| look.min(quiet_at)));
-        }
-        self.now >= quiet_at
-    }
-
-    /// Looks again which connections are quiet, if it is time.
-    fn look_who_is_quiet(&mut self) {
-        let now = self.now;
-        let Phase::Draining { look, .. } = &mut self.phase else { return };
-        if look.take_if(|look| *look <= now).is_some() {
-            self.table.slots().for_each(|slot| self.look_once_more(slot));
+            true => is_through || (self.now >= began + ANSWERED_MOST && !connection.paused.for_shortage()),
         }
     }
 

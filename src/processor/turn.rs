@@ -70,10 +70,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return cost;
         }
         self.clear_pause(slot, PauseReason::Turn);
+        let serves = matches!(self.phase, Phase::Serving);
+        let given = if serves { given } else { self.within_read_out(slot, given) };
         let mut left = given;
         while self.step(slot, &mut left) == Step::Again {}
         self.flush(slot);
         if self.turn_left_something(slot) {
+            self.count_read_out(slot, given.bytes - left.bytes);
             self.requeue(slot);
             self.advance_ending(slot);
             self.drain_if_finished(slot);

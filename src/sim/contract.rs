@@ -163,6 +163,16 @@ fn a_reset_is_reported_once_and_then_looks_like_an_end() {
 }
 
 #[test]
+fn what_has_arrived_can_be_counted_before_it_is_read() {
+    let mut world = World::new(1, Weather { receive_buffer: 5, ..Weather::calm() });
+    world.peer.send(b"five. and more");
+    while world.select().is_some() {}
+    assert_eq!(world.selector.unread(&mut world.socket).expect("it can be asked"), 5);
+    assert_eq!(world.read(3), Ok(b"fiv".to_vec()));
+    assert_eq!(world.selector.unread(&mut world.socket).expect("it can be asked"), 2);
+}
+
+#[test]
 fn a_broken_socket_says_why_once() {
     for (finishes, vanishes, why) in [
         (false, false, ErrorKind::ConnectionReset),

@@ -138,6 +138,11 @@ impl Link {
         self.in_flight.len() + self.arrived.len()
     }
 
+    /// Those of them that have arrived.
+    pub(super) fn arrived(&self) -> usize {
+        self.arrived.len()
+    }
+
     /// Bytes that the server wrote and the peer has not read yet.
     pub(super) fn untaken(&self) -> usize {
         self.outgoing.len()

@@ -143,6 +143,10 @@ impl Selector for SimSelector {
         Ok(state.links[socket.index()].take_error().map(io::Error::from))
     }
 
+    fn unread(&mut self, socket: &mut SimSocket) -> io::Result<u64> {
+        Ok(self.network.lock().links[socket.index()].arrived() as u64)
+    }
+
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told> {
         if !self.in_turn {
             self.network.lock().lie_down(self.number, timeout);

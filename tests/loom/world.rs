@@ -67,6 +67,10 @@ impl Selector for Sleeper {
         Ok(None)
     }
 
+    fn unread(&mut self, socket: &mut Socket) -> io::Result<u64> {
+        Ok(socket.sent.len() as u64)
+    }
+
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told> {
         let fresh = mem::take(&mut self.fresh);
         let busy = timeout == Some(Duration::ZERO) || !fresh.is_empty();
