@@ -11,7 +11,8 @@ use crate::wake::WakeFlag;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
     /// Idle connections close at once. A message whose first byte has arrived may finish, and is answered as the last
-    /// of its connection. A peer whose protocol does not say that, and that goes on sending, is read for a second.
+    /// of its connection. A peer whose protocol does not say that, and that goes on sending, is read for a second, and
+    /// what was read is answered.
     Answer,
     /// What peers have already sent is read, also what is on its way or held by their kernels. Each connection is read
     /// until nothing has come for 50 ms; one that keeps sending is read for a second and then until its socket is

@@ -77,9 +77,9 @@ counted_enum! {
         Incomplete => "incomplete",
         /// Bytes that could not be part of a valid message, and those behind them.
         Refused => "refused",
-        /// Bytes that arrived after the connection had begun to close.
+        /// Bytes that arrived after the connection had begun to close, or behind the message that ended it.
         AfterClose => "after_close",
-        /// Bytes of whole messages that were still waiting for their turn when the connection ended.
+        /// Bytes that were still waiting for their turn to be decoded when the connection ended.
         Undecoded => "undecoded",
         /// Answer bytes that the peer never took.
         Undelivered => "undelivered",

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use sluicegate::http1::Http1;
 use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
 use sluicegate::{
-    CloseReason, Config, ConnectionId, Deferred, LengthPrefixed, Message, MessageProcessor, Peer, Reply, WhenFull,
+    CloseReason, Config, ConnectionId, Deferred, DropReason, LengthPrefixed, Message, MessageProcessor, Peer, Reply,
+    WhenFull,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -232,10 +233,15 @@ fn requests_are_not_begun_for_a_client_that_is_gone() -> Result<(), Broken> {
     let mut simulation =
         Simulation::new(1, Config::default(), Http1::default(), |_, _| defer.clone()).expect("the settings fit");
     let peer = simulation.connect(Weather::calm()).expect("there is room");
-    peer.send(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2));
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    peer.send(&request.repeat(2));
     simulation.run_for(SECOND)?;
     peer.reset();
     simulation.run_for(SECOND)?;
     assert_eq!((promises.lock().len(), simulation.metrics().open), (1, 0), "{}", simulation.describe());
+    // It was whole, and is counted as what has not had its turn.
+    let dropped =
+        [DropReason::Undecoded, DropReason::Incomplete].map(|reason| simulation.metrics().dropped_for(reason));
+    assert_eq!(dropped, [request.len() as u64, 0]);
     Ok(())
 }

@@ -161,3 +161,40 @@ fn an_answer_that_was_deferred_says_when_it_was_made() -> Result<(), Broken> {
     assert_eq!(between, [2, 13, 101], "the waits, and one second for each question and answer");
     Ok(())
 }
+
+/// Gives its answer when the time for it is over, at the end of that very cycle.
+#[derive(Default)]
+struct TooLate {
+    owed: Option<Deferred<Http1>>,
+    asked: Option<Instant>,
+    limit: Duration,
+}
+
+impl MessageProcessor<Http1> for TooLate {
+    fn process(&mut self, _: Message<'_, Http1>, reply: Reply<'_, Http1>) {
+        self.owed = Some(reply.defer());
+    }
+
+    fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
+        if self.owed.is_some() && now >= *self.asked.get_or_insert(now) + self.limit {
+            self.owed.take()?.send(Response::ok("late"));
+        }
+        None
+    }
+}
+
+/// One request has one answer: the 503, behind which no other is taken.
+#[test]
+fn an_answer_of_the_cycle_in_which_its_time_is_over_is_late() -> Result<(), Broken> {
+    let limit = Config::default().timeouts.reply;
+    let user = TooLate { limit, ..TooLate::default() };
+    let mut simulation = Simulation::new(1, Config::default(), Http1::default(), |_, _| user).expect("they fit");
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    simulation.run_for(limit + SECOND)?;
+    let received = String::from_utf8(peer.take_received()).expect("text");
+    assert!(received.starts_with("HTTP/1.1 503 ") && received.matches("HTTP/1.1").count() == 1, "{received}");
+    let numbers = simulation.shutdown(SECOND, sluicegate::Finish::Answer)?.metrics;
+    assert_eq!(numbers.messages_dropped[DropReason::Stale as usize], 1);
+    Ok(())
+}

@@ -136,3 +136,26 @@ fn a_peer_that_sends_faster_than_it_is_served_holds_the_end_up_for_a_second() ->
     assert!((SECOND..4 * SECOND).contains(&(elapsed - asked)), "{:?}", elapsed - asked);
     Ok(())
 }
+
+/// What has arrived is answered, however long each answer takes, and however few are given at once.
+#[test]
+fn what_has_arrived_is_answered_however_long_that_takes() -> Result<(), Broken> {
+    for (sent, owed_max) in [(10, 1), (100, 8)] {
+        let mut config = Config::default();
+        config.owed_max = owed_max;
+        let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, workers| {
+            let workers = workers.clone();
+            move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+                let deferred = reply.defer();
+                workers.after(SECOND / 2, move || deferred.send(b"done".to_vec()));
+            }
+        })
+        .expect("the settings fit");
+        let peer = simulation.connect(Weather::calm()).expect("there is room");
+        peer.send(&b"\0\0\0\x05hello".repeat(sent));
+        simulation.run_for(SECOND / 10)?;
+        let Report { metrics, .. } = simulation.shutdown(GRACE, Finish::Answer)?;
+        assert_eq!((metrics.messages_out, metrics.cut_off), (sent as u64, 0), "{owed_max} at once");
+    }
+    Ok(())
+}

@@ -149,6 +149,11 @@ impl Deadlines {
         *self.read_out_since.get_or_insert(now)
     }
 
+    /// Since when it is read out, if it is.
+    pub(crate) fn read_out_since(&self) -> Option<Instant> {
+        self.read_out_since
+    }
+
     /// From here on it is the server that the connection waits for: not its turn, not a reply, and not the peer.
     #[inline]
     pub(crate) fn begin_wait(&mut self, now: Instant) {

@@ -180,6 +180,11 @@ impl<K, P: Protocol> Connection<K, P> {
         self.ending.as_ref().is_some_and(|ending| matches!(ending.stage, Stage::Lingering { .. }))
     }
 
+    /// True unless it has given up the replies that it is owed, or is past them.
+    pub(crate) fn waits_for_replies(&self) -> bool {
+        self.ending.as_ref().is_none_or(|ending| ending.stage == Stage::Owed && !ending.gave_up_replies)
+    }
+
     /// True between messages with nothing owed and nothing undelivered.
     pub(crate) fn is_idle(&self) -> bool {
         self.inbound.buffered() == 0 && self.owed.count() == 0 && self.undelivered.is_empty()

@@ -27,7 +27,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if connection.ending.is_some() {
             return;
         }
-        let dropped = dropped_because(reason.kind());
+        let dropped = dropped_because(reason.kind(), connection.flags.undecoded);
         connection.ending = Some(Box::new(Ending { reason, refusal, stage: Stage::Owed, gave_up_replies: false }));
         // A peer that has gone on talking may do so any time.
         connection.flags.said_last &= connection.inbound.buffered() == 0;
@@ -155,7 +155,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Closes at once, with whatever is left undone. If the end had begun already, its first reason stands, unless that
     /// one says that nothing is left undone.
     pub(super) fn close_now(&mut self, slot: u32, reason: CloseReason) {
-        self.release_inbound(slot, dropped_because(reason.kind()));
+        let undecoded = self.table.at(slot).is_some_and(|connection| connection.flags.undecoded);
+        self.release_inbound(slot, dropped_because(reason.kind(), undecoded));
         self.wheel.clear(slot);
         let Some(mut connection) = self.table.remove(slot) else { return };
         let undelivered = self.segments.clear(&mut connection.undelivered);
@@ -189,14 +190,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 }
 
-/// What the unread bytes of a connection count as when it ends for that reason.
-fn dropped_because(kind: CloseKind) -> DropReason {
+/// What the bytes in a connection's block count as when it ends for that reason: messages that may be whole, which
+/// `decode` has not seen, or a part of one.
+fn dropped_because(kind: CloseKind, undecoded: bool) -> DropReason {
     match kind {
-        CloseKind::PeerIncomplete | CloseKind::TooSlow | CloseKind::EvictedInbound | CloseKind::Socket => {
-            DropReason::Incomplete
-        }
         CloseKind::Protocol | CloseKind::NoRoom => DropReason::Refused,
         CloseKind::Finished | CloseKind::User => DropReason::AfterClose,
-        _ => DropReason::Undecoded,
+        _ if undecoded => DropReason::Undecoded,
+        _ => DropReason::Incomplete,
     }
 }

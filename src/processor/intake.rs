@@ -7,7 +7,7 @@ use super::crowd::Excess;
 use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::buffer::QUEUED_SEGMENTS;
-use crate::connection::{CloseReason, Connection, Stage, Unanswered, WhenFull};
+use crate::connection::{CloseReason, Connection, Unanswered, WhenFull};
 use crate::encode_error::EncodeError;
 use crate::handover::Accepted;
 use crate::id::ConnectionId;
@@ -142,10 +142,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.reply_settled(slot);
     }
 
-    /// False once a connection is past the replies it was owed: one that comes still is late.
+    /// False once a connection has given up the replies that it was owed, or is past them: one that comes still is late.
     fn takes_replies(&self, slot: u32) -> bool {
-        let ending = self.table.at(slot).and_then(|connection| connection.ending.as_ref());
-        ending.is_none_or(|ending| ending.stage == Stage::Owed)
+        self.table.at(slot).is_some_and(Connection::waits_for_replies)
     }
 
     fn apply_verdict(&mut self, slot: u32, verdict: Verdict) {

@@ -9,6 +9,7 @@ mod broken;
 mod close;
 mod crowd;
 mod decode;
+mod draining;
 mod foreign;
 mod holders;
 #[cfg(feature = "sim")]
@@ -18,7 +19,6 @@ mod lines;
 mod mio_selector;
 mod process;
 mod read;
-mod read_out;
 mod selector;
 mod settings;
 mod shutdown;

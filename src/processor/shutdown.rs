@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Processor, Selector};
 use crate::buffer::{Line, SharedPool};
@@ -10,10 +10,6 @@ use crate::connection::{CloseReason, Connection};
 use crate::control::{Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
-
-/// With [`Finish::Answer`], how long a peer may begin one message behind the other where none can be told to be the
-/// last; not counting the time in which it waits for a block or for the user.
-const ANSWERED_MOST: Duration = Duration::from_secs(1);
 
 /// Where the server stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,33 +111,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             connection.flags.readable = true;
         }
         self.enqueue_run(slot);
-    }
-
-    /// While the server goes down: ends a connection that has finished what it may.
-    pub(super) fn drain_if_finished(&mut self, slot: u32) {
-        let Phase::Draining { request, .. } = self.phase else { return };
-        let Some(connection) = self.table.at_mut(slot).filter(|connection| connection.ending.is_none()) else { return };
-        // The second begins with the first turn after the request, not with the request.
-        let began = connection.deadlines.begin_read_out(self.now);
-        let finished = match request.finish {
-            Finish::Answer => self.has_answered(slot, began),
-            Finish::ReadOut => self.is_read_out(slot, began),
-        };
-        if finished {
-            self.begin_close(slot, CloseReason::Shutdown, None);
-        }
-    }
-
-    /// True if the message that had begun is answered, and no other that had arrived is left. One after the other may
-    /// begin behind it without an end: of a peer that goes on sending no more is taken than what comes in a second, and
-    /// none of those is waited for until it is whole.
-    fn has_answered(&self, slot: u32, began: Instant) -> bool {
-        let Some(connection) = self.table.at(slot) else { return false };
-        let is_through = !connection.has_input() && connection.paused.is_empty();
-        match connection.flags.had_last {
-            false => is_through && connection.inbound.buffered() == 0,
-            true => is_through || (self.now >= began + ANSWERED_MOST && !connection.paused.for_shortage()),
-        }
     }
 
     fn is_finished(&self) -> bool {

@@ -1,7 +1,7 @@
 //! What is over: each connection's next deadline, and what happens when it has passed.
 
 use super::{Processor, Selector};
-use crate::connection::{CloseReason, Connection, Expiry, Pending, Stage};
+use crate::connection::{CloseReason, Expiry, Pending};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::{Protocol, Refusal};
 use crate::reason::DropReason;
@@ -48,7 +48,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     pub(super) fn next_deadline(&self, slot: u32) -> Option<(Instant, Expiry)> {
         let connection = self.table.at(slot)?;
-        let owed_since = self.desk.owed.oldest(&connection.owed).filter(|_| waits_for_replies(connection));
+        let owed_since = self.desk.owed.oldest(&connection.owed).filter(|_| connection.waits_for_replies());
         let pending = Pending { owed_since, ending: connection.ending.is_some() };
         connection.deadlines.next(&self.settings.timeouts, pending)
     }
@@ -85,9 +85,4 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         // One that ended already has no other deadline, and perhaps nothing else that would bring it up again.
         self.enqueue_ending(slot);
     }
-}
-
-/// True unless the connection has given up waiting, or is past it.
-fn waits_for_replies<K, P>(connection: &Connection<K, P>) -> bool {
-    connection.ending.as_ref().is_none_or(|ending| ending.stage == Stage::Owed && !ending.gave_up_replies)
 }

@@ -71,7 +71,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         self.clear_pause(slot, PauseReason::Turn);
         let serves = matches!(self.phase, Phase::Serving);
-        let given = if serves { given } else { self.within_read_out(slot, given) };
+        let given = if serves { given } else { self.while_draining(slot, given) };
         let mut left = given;
         while self.step(slot, &mut left) == Step::Again {}
         self.flush(slot);

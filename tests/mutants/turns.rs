@@ -120,15 +120,15 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "shutdown: what is sent behind a full window is not waited for",
-        file: "src/processor/read_out.rs",
+        file: "src/processor/draining.rs",
         from: "(active.max(began) + QUIET)",
         to: "(active.max(began) + 0 * QUIET)",
     },
     Mutant {
         name: "shutdown: whoever goes on sending is read for the whole grace",
-        file: "src/processor/read_out.rs",
-        from: ".min(began + READ_OUT_MOST)",
-        to: ".min(began + 1000 * READ_OUT_MOST)",
+        file: "src/processor/draining.rs",
+        from: ".min(began + MOST)",
+        to: ".min(began + 1000 * MOST)",
     },
     Mutant {
         name: "shutdown: the second of a read-out begins anew with each turn",

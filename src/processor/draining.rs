@@ -1,0 +1,128 @@
+//! Which connections have finished while the server goes down, and how much is still read of the others.
+//!
+//! With [`Finish::Answer`] that is what is answered already; with [`Finish::ReadOut`] it is what peers have sent. Nobody
+//! says where that ends. A socket that would block once does not: behind a window that was full, the peer's kernel holds
+//! more, and sends it when it hears of room. So a connection is read until nothing has come for [`QUIET`]. A peer that
+//! goes on sending would hold the server up for ever: none is waited for longer than for [`MOST`]. What was read by then
+//! is still handled.
+
+use std::time::{Duration, Instant};
+
+use super::turn::Budget;
+use super::{Phase, Processor, Selector};
+use crate::connection::CloseReason;
+use crate::control::Finish;
+use crate::message_processor::MessageProcessor;
+use crate::protocol::Protocol;
+
+/// Nothing comes behind what was sent before so long a time.
+const QUIET: Duration = Duration::from_millis(50);
+/// How long a peer is read that goes on sending. What its kernel held has come by then, if the server let it. So the
+/// time stands still while the connection waits for a block or for the user.
+const MOST: Duration = Duration::from_secs(1);
+/// What the kernel of a peer may hold of what it has sent: as much as Linux takes unless it was told otherwise
+/// (`tcp_wmem`).
+const UNSENT: u64 = 4 << 20;
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// While the server goes down: ends a connection that has finished what it may.
+    pub(super) fn drain_if_finished(&mut self, slot: u32) {
+        let Phase::Draining { request, .. } = self.phase else { return };
+        let Some(connection) = self.table.at_mut(slot).filter(|connection| connection.ending.is_none()) else { return };
+        // The second begins with the first turn after the request, not with the request.
+        let began = connection.deadlines.begin_read_out(self.now);
+        let finished = match request.finish {
+            Finish::Answer => self.has_answered(slot),
+            Finish::ReadOut => self.is_read_out(slot, began),
+        };
+        if finished {
+            self.begin_close(slot, CloseReason::Shutdown, None);
+        }
+    }
+
+    /// True if the message that had begun is answered, and no other that had arrived is left. One after the other may
+    /// begin behind it without an end: of a peer that goes on sending no more is taken than what comes in a second, and
+    /// none of those is waited for until it is whole.
+    fn has_answered(&self, slot: u32) -> bool {
+        let Some(connection) = self.table.at(slot) else { return false };
+        let is_through = !connection.has_input() && connection.paused.is_empty();
+        match connection.flags.had_last {
+            false => is_through && connection.inbound.buffered() == 0,
+            true => is_through || self.has_handled_the_last(slot),
+        }
+    }
+
+    /// True if nothing more comes of what was sent; if it may, when to look again is noted.
+    fn is_read_out(&mut self, slot: u32, began: Instant) -> bool {
+        self.bound_read_out(slot);
+        if self.has_handled_the_last(slot) {
+            return true;
+        }
+        let Some(connection) = self.table.at(slot) else { return false };
+        if connection.has_input() || !connection.paused.is_empty() {
+            return false;
+        }
+        // What was sent a moment before may be on its way still.
+        let active = connection.deadlines.active();
+        let quiet_at = (active.max(began) + QUIET).min(began + MOST);
+        if self.now < quiet_at
+            && let Phase::Draining { look, .. } = &mut self.phase
+        {
+            *look = Some(look.map_or(quiet_at, |look| look.min(quiet_at)));
+        }
+        self.now >= quiet_at
+    }
+
+    /// True if the connection is read no more, and every message that was read is handled.
+    fn has_handled_the_last(&self, slot: u32) -> bool {
+        let undecoded = self.table.at(slot).is_some_and(|connection| connection.flags.undecoded);
+        self.is_read_no_more(slot) && !undecoded
+    }
+
+    /// True if it was read for long enough. With [`Finish::ReadOut`] that is also a matter of bytes: what both kernels
+    /// held has to come, however many senders there are, and no more of a peer that is faster than it is read.
+    fn is_read_no_more(&self, slot: u32) -> bool {
+        let Phase::Draining { request, .. } = self.phase else { return false };
+        let Some(connection) = self.table.at(slot) else { return false };
+        match request.finish {
+            Finish::Answer => {
+                let over = connection.deadlines.read_out_since().is_some_and(|began| self.now >= began + MOST);
+                connection.flags.had_last && over && !connection.paused.for_shortage()
+            }
+            Finish::ReadOut => connection.read_out_left == 0 && self.now >= request.asked + MOST,
+        }
+    }
+
+    /// What lies in both kernels now, and no more, is what was sent before.
+    fn bound_read_out(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        if connection.read_out_left == u32::MAX {
+            // A socket that cannot be asked is broken, and ends by itself.
+            let unread = self.selector.unread(&mut connection.socket).unwrap_or(0);
+            connection.read_out_left = u32::try_from(unread.saturating_add(UNSENT)).unwrap_or(u32::MAX - 1);
+        }
+    }
+
+    /// What is left of `given` for a connection while the server goes down.
+    pub(super) fn while_draining(&self, slot: u32, given: Budget) -> Budget {
+        Budget { bytes: if self.is_read_no_more(slot) { 0 } else { given.bytes }, ..given }
+    }
+
+    /// `bytes` of it were read.
+    pub(super) fn count_read_out(&mut self, slot: u32, bytes: usize) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        if connection.read_out_left != u32::MAX {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            connection.read_out_left = connection.read_out_left.saturating_sub(bytes);
+        }
+    }
+
+    /// Looks again which connections are quiet, if it is time.
+    pub(super) fn look_who_is_quiet(&mut self) {
+        let now = self.now;
+        let Phase::Draining { look, .. } = &mut self.phase else { return };
+        if look.take_if(|look| *look <= now).is_some() {
+            self.table.slots().for_each(|slot| self.look_once_more(slot));
+        }
+    }
+}
