@@ -226,7 +226,7 @@ fn read_out_answers_every_whole_message_that_was_sent_before() {
     drop(silent);
     let numbers = check_end(running.join().expect("nothing failed"));
     assert_eq!(numbers.messages_in, (PEERS / 2 + 1 + PEERS * EACH) as u64);
-    assert_eq!(numbers.dropped_for(DropReason::Undecoded), 1000 * PEERS as u64, "the half messages:\n{numbers}");
+    assert_eq!(numbers.dropped_for(DropReason::Incomplete), 1000 * PEERS as u64, "the half messages:\n{numbers}");
 }
 
 #[test]

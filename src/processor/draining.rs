@@ -1,10 +1,10 @@
 //! Which connections have finished while the server goes down, and how much is still read of the others.
 //!
-//! With [`Finish::Answer`] that is what is answered already; with [`Finish::ReadOut`] it is what peers have sent. Nobody
-//! says where that ends. A socket that would block once does not: behind a window that was full, the peer's kernel holds
-//! more, and sends it when it hears of room. So a connection is read until nothing has come for [`QUIET`]. A peer that
-//! goes on sending would hold the server up for ever: none is waited for longer than for [`MOST`]. What was read by then
-//! is still handled.
+//! With [`Finish::Answer`] that is what is answered already; with [`Finish::ReadOut`] it is what peers have sent.
+//! Nobody says where that ends. A socket that would block once does not: behind a window that was full, the peer's
+//! kernel holds more, and sends it when it hears of room. So a connection is read until nothing has come for [`QUIET`].
+//! A peer that goes on sending would hold the server up for ever: none is waited for longer than for [`MOST`]. What was
+//! read by then is still handled.
 
 use std::time::{Duration, Instant};
 

@@ -142,7 +142,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.reply_settled(slot);
     }
 
-    /// False once a connection has given up the replies that it was owed, or is past them: one that comes still is late.
+    /// False once a connection has given up the replies that it was owed, or is past them: what comes still is late.
     fn takes_replies(&self, slot: u32) -> bool {
         self.table.at(slot).is_some_and(Connection::waits_for_replies)
     }
