@@ -78,6 +78,45 @@ fn a_cycle_gives_little_to_those_who_ask_for_much() -> Result<(), Broken> {
     Ok(())
 }
 
+/// Many peers download something large. One takes it as fast as it is written, another as fast as its window lets it:
+/// in a cycle all together are given little, and whoever asks meanwhile is answered in the next.
+#[test]
+fn a_cycle_gives_little_to_many_who_take_much() -> Result<(), Broken> {
+    const LENGTH: usize = 4 << 20;
+    let body: Arc<[u8]> = vec![b'm'; LENGTH].into();
+    let answer = move |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| match message.payload() {
+        b"all" => reply.send(Arc::clone(&body)),
+        little => reply.send(little),
+    };
+    // What those who go on are given together, a turn behind that, and the first of those whose windows have opened.
+    let most_in_a_cycle = (1 << 20) + Config::default().turn.bytes as u64 + (GREEDY as u64) * (64 << 10);
+    for send_buffer in [1 << 20, 1 << 17] {
+        let user = answer.clone();
+        let mut simulation =
+            Simulation::new(1, Config::default(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+        let weather = Weather { delay_max: Duration::ZERO, send_buffer, piece_max: 1 << 20, ..Weather::calm() };
+        let greedy: Vec<SimPeer> = (0..GREEDY).filter_map(|_| simulation.connect(weather)).collect();
+        let other = simulation.connect(weather).expect("there is room");
+        simulation.run_for(Duration::from_millis(10))?;
+        greedy.iter().for_each(|peer| assert!(peer.send(&frame(b"all"))));
+        // Each has its first turn, and as much as its window takes.
+        simulation.step()?;
+        let (mut before, mut asked) = (simulation.metrics().bytes_out, GREEDY as u64);
+        while simulation.metrics().bytes_outbound > 0 {
+            assert!(other.send_ahead(&frame(b"and me?")));
+            asked += 1;
+            simulation.step()?;
+            let now = simulation.metrics();
+            assert_eq!(now.messages_in, asked, "whoever wants little waits");
+            let written = now.bytes_out - before;
+            assert!(written <= most_in_a_cycle, "{written} bytes in a cycle, windows of {send_buffer}");
+            before = now.bytes_out;
+        }
+        assert!(greedy.iter().all(|peer| peer.received() + peer.untaken() == LENGTH + 4), "everything has come");
+    }
+    Ok(())
+}
+
 /// A hundred peers are refused and go on talking, a quarter of a megabyte each. That is read and dropped, so that they
 /// can read why; but not in one cycle, and whoever asks meanwhile is answered in the next.
 #[test]

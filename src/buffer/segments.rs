@@ -190,14 +190,18 @@ impl Segments {
         Ok(index)
     }
 
-    /// Fills `slices` with the undelivered bytes from the front of `queue`; returns how many slices that were.
-    pub fn gather<'a>(&'a self, queue: &Undelivered, slices: &mut [IoSlice<'a>]) -> usize {
+    /// Fills `slices` with `most` undelivered bytes, or all, from the front of `queue`; returns how many slices that
+    /// were.
+    pub fn gather<'a>(&'a self, queue: &Undelivered, most: usize, slices: &mut [IoSlice<'a>]) -> usize {
         let mut node = queue.head;
-        let mut count = 0;
-        while node != NONE && count < slices.len() {
+        let (mut count, mut left) = (0, most);
+        while node != NONE && left > 0 && count < slices.len() {
             let Node { segment, next } = &self.nodes[node as usize];
             if let Some(segment) = segment {
-                slices[count] = IoSlice::new(segment.bytes());
+                let bytes = segment.bytes();
+                let bytes = &bytes[..bytes.len().min(left)];
+                slices[count] = IoSlice::new(bytes);
+                left -= bytes.len();
                 count += 1;
             }
             node = *next;
@@ -335,7 +339,7 @@ mod tests {
 
     fn bytes_of(segments: &Segments, queue: &Undelivered) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 64];
-        let count = segments.gather(queue, &mut slices);
+        let count = segments.gather(queue, usize::MAX, &mut slices);
         slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
     }
 
@@ -355,6 +359,21 @@ mod tests {
     fn pool(tiers: [(usize, usize); TIERS], line: &Arc<Line>) -> Pool {
         let tiers = tiers.map(|(size, count)| TierConfig { size, count });
         Pool::new(SharedPool::new(tiers, Arc::clone(line)), [0; TIERS])
+    }
+
+    #[test]
+    fn no_more_is_gathered_than_was_asked_for() {
+        let line = Line::new(Arc::new(WakeFlag::never_asleep()));
+        let reserve = reserve(100, &line);
+        let mut segments = Segments::new(3);
+        let (mut queue, bytes) = queue_with_reserve(&mut segments, &reserve, 100);
+        for (most, count) in [(1, 1), (6, 1), (7, 2), (100, 2), (1000, 2)] {
+            let mut slices = [IoSlice::new(&[]); 64];
+            assert_eq!(segments.gather(&queue, most, &mut slices), count, "of {most} bytes");
+            let gathered = slices[..count].iter().flat_map(|slice| slice.iter().copied());
+            assert!(gathered.eq(bytes.iter().copied().take(most)), "{most} bytes");
+        }
+        segments.clear(&mut queue);
     }
 
     #[test]

@@ -103,7 +103,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn inspect_connection(&self, connection: &Connection<S::Socket, P>) -> Inspected {
-        let (flags, deadlines) = (&connection.flags, &connection.deadlines);
+        let (flags, deadlines, slot) = (&connection.flags, &connection.deadlines, connection.id().slot());
+        let goes_on = self.go_on.contains(slot);
         Inspected {
             id: connection.id(),
             paused: connection.paused,
@@ -117,11 +118,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             undecoded: flags.undecoded,
             end_read: flags.end_read,
             broken: flags.broken.is_some(),
-            on_run: self.run.contains(connection.id().slot()) || self.go_on.contains(connection.id().slot()),
-            to_write: self.to_write.contains(connection.id().slot()),
+            on_run: self.run.contains(slot) || goes_on,
+            to_write: self.to_write.contains(slot) || (flags.takes_more && goes_on),
             write_interest: flags.write_interest,
             message_age: deadlines.message_elapsed(deadlines.paused_since().unwrap_or(self.now)),
-            overdue: self.overdue(connection.id().slot()),
+            overdue: self.overdue(slot),
         }
     }
 

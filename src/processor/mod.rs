@@ -115,7 +115,8 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     wheel: Wheel,
     /// Slots with something to read or decode.
     run: SlotQueue,
-    /// The same, of connections that have used up their turn.
+    /// The same, of connections that have used up their turn; and those whose peers take their output as fast as it is
+    /// written.
     go_on: SlotQueue,
     /// Slots with output to deliver, or an end to be taken further.
     to_write: SlotQueue,

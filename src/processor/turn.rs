@@ -5,10 +5,12 @@ use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
-/// What a connection may read in its first turn. One that has more to do goes on behind those who ask for little.
-const FIRST_BYTES: usize = 64 << 10;
-/// What those who go on may cost in a cycle, all together: then it is looked who else has something to say.
-const GOING_ON: usize = 1 << 20;
+/// What a connection may read in its first turn, and what is delivered to it of what has waited. One that has more to
+/// do goes on behind those who ask for little.
+pub(super) const FIRST_BYTES: usize = 64 << 10;
+/// What those who go on may cost in a cycle, all together, with what is written to them: then it is looked who else has
+/// something to say.
+const GOING_ON: u64 = 1 << 20;
 /// What a message costs, compared with bytes that are read.
 const MESSAGE_COST: usize = 1 << 10;
 
@@ -42,7 +44,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// another one, `going_on` of them at most: in a later cycle. However many want much, whoever wants little waits
     /// for a part of their turns only (as FQ-CoDel serves new flows before old ones, RFC 8290 section 4.2).
     pub(super) fn read_from_sockets(&mut self, going_on: usize) {
-        let Turn { messages, bytes } = self.settings.turn;
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop() else { break };
             // Who is known to want much goes on behind the others: a turn that may read nothing pauses it, and queues
@@ -51,11 +52,18 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             let bytes = if self.expects_much(slot) { 0 } else { first.bytes };
             self.turn(slot, Budget { bytes, ..first });
         }
-        let mut cost = 0;
+        self.go_on(going_on);
+    }
+
+    /// Gives some of those who go on another turn of reading and of writing.
+    fn go_on(&mut self, going_on: usize) {
+        let Turn { messages, bytes } = self.settings.turn;
+        let (mut cost, before) = (0, self.links.metrics.bytes_out.value());
         for _ in 0..going_on {
             let Some(slot) = self.go_on.pop() else { break };
-            cost += self.turn(slot, Budget { messages, bytes });
-            if cost >= GOING_ON {
+            self.deliver_more(slot, bytes);
+            cost += self.turn(slot, Budget { messages, bytes }) as u64;
+            if cost + (self.links.metrics.bytes_out.value() - before) >= GOING_ON {
                 break;
             }
         }

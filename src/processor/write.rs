@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice, Write};
 
+use super::turn::FIRST_BYTES;
 use super::{Processor, Selector};
 use crate::buffer::{Outbound, SLICES};
 use crate::message_processor::MessageProcessor;
@@ -12,15 +13,20 @@ use crate::outbox::{Wrote, write};
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
-/// Of what waits for one peer, in one cycle; and what one more write brings.
-const DELIVERED_AT_ONCE: usize = 1 << 20;
-
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Delivers what waits in the connections' queues, where sockets have room or something was added.
     pub(super) fn write_to_sockets(&mut self) {
         for _ in 0..self.to_write.len() {
             let Some(slot) = self.to_write.pop() else { break };
-            self.deliver(slot);
+            self.deliver(slot, FIRST_BYTES);
+            self.rearm(slot);
+        }
+    }
+
+    /// Delivers up to `most` bytes more to a peer that has taken what it was given before.
+    pub(super) fn deliver_more(&mut self, slot: u32, most: usize) {
+        if self.table.at(slot).is_some_and(|connection| connection.flags.takes_more) {
+            self.deliver(slot, most);
             self.rearm(slot);
         }
     }
@@ -120,16 +126,20 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// Writes the connection's queue until it is empty or the socket pushes back. LAW one peer: if it is taken as fast
-    /// as it is written, the others come first after some of it.
-    pub(super) fn deliver(&mut self, slot: u32) {
-        let mut written = 0;
-        while written < DELIVERED_AT_ONCE {
+    /// as it is written, the others come first after `most` bytes of it.
+    fn deliver(&mut self, slot: u32, most: usize) {
+        let mut left = most;
+        loop {
             let Some(connection) = self.table.at_mut(slot) else { return };
+            connection.flags.takes_more = left == 0;
             if connection.undelivered.is_empty() {
                 return self.delivered_all(slot);
             }
+            if left == 0 {
+                return self.go_on.push(slot);
+            }
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.segments.gather(&connection.undelivered, &mut slices);
+            let count = self.segments.gather(&connection.undelivered, left, &mut slices);
             let wrote = match write(&mut connection.socket, &slices[..count]) {
                 Ok(wrote) => wrote,
                 Err(kind) => {
@@ -141,9 +151,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             if wrote.full {
                 return self.wait_for_socket(slot);
             }
-            written += wrote.bytes;
+            left -= wrote.bytes;
         }
-        self.to_write.push(slot);
     }
 
     /// The peer has taken `bytes` of what waited for it.
