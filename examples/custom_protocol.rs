@@ -80,7 +80,7 @@ impl Protocol for Lines {
     fn exchange(_: &Line) {}
 
     /// The server's own last words, in a form that clients of this protocol understand.
-    fn refuse(why: &Refusal, out: &mut Outbound) {
+    fn refuse(&self, why: &Refusal, out: &mut Outbound) {
         out.put_static(match why {
             Refusal::Protocol(_) => b"ERROR the line is too long\n",
             Refusal::TooSlow => b"ERROR the line took too long\n",

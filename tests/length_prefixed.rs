@@ -194,7 +194,7 @@ fn a_payload_written_in_pieces_gets_the_length_of_all_of_them() {
 #[test]
 fn a_refused_peer_is_told_nothing() {
     let mut out = Outbound::detached();
-    LengthPrefixed::refuse(&Refusal::Overloaded { retry_after_seconds: None }, &mut out);
-    LengthPrefixed::refuse(&Refusal::Unanswered, &mut out);
+    LengthPrefixed::default().refuse(&Refusal::Overloaded { retry_after_seconds: None }, &mut out);
+    LengthPrefixed::default().refuse(&Refusal::Unanswered, &mut out);
     assert!(out.is_empty());
 }

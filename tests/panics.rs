@@ -124,7 +124,7 @@ impl Protocol for Bomb {
         planned("interim");
     }
 
-    fn refuse(_: &Refusal, out: &mut Outbound) {
+    fn refuse(&self, _: &Refusal, out: &mut Outbound) {
         out.put(b"half");
         planned("refuse");
     }

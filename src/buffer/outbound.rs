@@ -224,7 +224,9 @@ impl Outbound {
         }
     }
 
-    /// The `Date` of now as IMF-fixdate (RFC 9110 section 5.6.7), formatted anew only when the second changes.
+    /// The `Date` of now as IMF-fixdate (RFC 9110 section 5.6.7), formatted anew only when the second changes. In what
+    /// [`WriteProxy::send`](crate::WriteProxy::send) encodes it may be older, if no reply is owed: as old as the time
+    /// that the processor has slept.
     pub fn date(&mut self) -> [u8; 29] {
         self.date.of(self.clock.unix_seconds())
     }

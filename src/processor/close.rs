@@ -73,7 +73,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(refusal) = connection.ending.as_mut().and_then(|ending| ending.refusal.take()) else { return };
         let out = &mut self.desk.out;
         out.begin();
-        let spoken = foreign(&self.links.metrics, "refuse", || P::refuse(&refusal, out));
+        let spoken = foreign(&self.links.metrics, "refuse", || connection.protocol.refuse(&refusal, out));
         match out.finish() {
             Ok(bytes) if spoken.is_ok() => {
                 self.links.metrics.bytes_queued.add(bytes);

@@ -80,7 +80,7 @@ impl Protocol for Lines {
         }
     }
 
-    fn refuse(_: &Refusal, out: &mut Outbound) {
+    fn refuse(&self, _: &Refusal, out: &mut Outbound) {
         out.put(b"!\n");
     }
 }

@@ -63,6 +63,8 @@ pub struct Http1 {
     empty_lines: u8,
     /// A client waits for `100 Continue`.
     continue_due: bool,
+    /// What was refused began as a HEAD request.
+    refused_head: bool,
     /// Where the fields of its last usual request are kept.
     place: Option<Place>,
 }
@@ -118,7 +120,7 @@ impl Http1 {
             bytes.copy_within(skipped.., 0);
             return Ok(Decode::Partial { needs: None, keep });
         }
-        let decoded = self.decode_request(rest)?;
+        let decoded = self.decode_request(rest).inspect_err(|_| self.refused_head = rest.starts_with(b"HEAD "))?;
         if skipped == 0 {
             return Ok(decoded);
         }
@@ -275,8 +277,8 @@ impl Protocol for Http1 {
         }
     }
 
-    fn refuse(why: &Refusal, out: &mut Outbound) {
-        response::refuse(why, out);
+    fn refuse(&self, why: &Refusal, out: &mut Outbound) {
+        response::refuse(why, self.refused_head, out);
     }
 }
 

@@ -437,8 +437,9 @@ fn bodiless(status: u16) -> bool {
     matches!(status, 204 | 205 | 304)
 }
 
-/// The last words before a connection is closed.
-pub(super) fn refuse(why: &Refusal, out: &mut Outbound) {
+/// The last words before a connection is closed. The answer to HEAD has no content (RFC 9110 section 9.3.2), and only
+/// where the request broke the protocol it is known whether it was.
+pub(super) fn refuse(why: &Refusal, was_head: bool, out: &mut Outbound) {
     let status = match why {
         Refusal::Protocol(error) if error.status() == 0 => 400,
         Refusal::Protocol(error) => error.status(),
@@ -448,11 +449,10 @@ pub(super) fn refuse(why: &Refusal, out: &mut Outbound) {
     };
     let words = Response::new(status);
     let words = match why {
-        Refusal::Protocol(_) | Refusal::TooSlow => words.content_type("text/plain").body(status::refusal(status)),
+        Refusal::Protocol(_) if !was_head => words.content_type("text/plain").body(status::refusal(status)),
         Refusal::Overloaded { retry_after_seconds: Some(seconds) } => words.retry_after(*seconds),
-        // The request may have been a whole one, and HEAD, whose answer has no content (RFC 9110 section 9.3.2).
-        Refusal::Overloaded { retry_after_seconds: None } | Refusal::Unanswered => words,
+        _ => words,
     };
     // Encoding can't fail by itself: `out` remembers what did not fit.
-    let _ = Http1::encode(Exchange::UNKNOWN, words, out);
+    let _ = Http1::encode(Exchange::UNKNOWN.with_head(was_head), words, out);
 }

@@ -50,9 +50,11 @@ impl HeadSearch {
     pub(super) fn find_end(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
         // The fields begin behind the request line, so zero means that it is still being read.
         if self.fields.line_start == 0 {
-            if !self.line.read(head, limits)? {
+            // Nothing behind the limit is looked at: what is wrong there might not have come yet.
+            let within = &head[..head.len().min(limits.head_max as usize)];
+            if !self.line.read(within, limits)? {
                 // As for a field: the end would have to be here by now.
-                let is_too_long = head.len() >= limits.head_max as usize;
+                let is_too_long = within.len() == limits.head_max as usize;
                 return if is_too_long { Err(fields_too_long(limits)) } else { Ok(None) };
             }
             self.fields = FieldSearch::from(self.fields_start(), 0);
@@ -288,11 +290,14 @@ mod tests {
     #[test]
     fn a_request_line_that_fills_the_head_is_refused_before_more_is_waited_for() {
         let limits = Limits { head_max: 64, target_max: 64, ..Limits::default() };
-        let line = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(50));
-        let search = |length: usize| HeadSearch::default().find_end(&line.as_bytes()[..length], &limits);
-        assert_eq!(search(63), Ok(None));
-        for length in 64..=line.len() {
-            assert_eq!(search(length).map_err(|error| error.status()), Err(431), "{length} bytes");
+        // Whatever is wrong with it behind that, or can be seen only when it is whole.
+        for (target, version) in [("/", "HTTP/1.1"), ("/", "HTTP/1.7"), ("/", "HTTP/1.1x"), ("x", "HTTP/1.1")] {
+            let line = format!("GET {target}{} {version}\r\n\r\n", "a".repeat(50));
+            let search = |length: usize| HeadSearch::default().find_end(&line.as_bytes()[..length], &limits);
+            assert_eq!(search(63), Ok(None), "{line}");
+            for length in 64..=line.len() {
+                assert_eq!(search(length).map_err(|error| error.status()), Err(431), "{length} bytes of {line}");
+            }
         }
     }
 

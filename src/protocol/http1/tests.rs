@@ -133,7 +133,7 @@ fn every_kind_of_body_is_written() {
 fn refusals_close_and_say_why_in_general_words() {
     let refused = |why: &Refusal| {
         let mut out = Outbound::detached();
-        Http1::refuse(why, &mut out);
+        Http1::default().refuse(why, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
     };
     let cases = [
@@ -150,13 +150,50 @@ fn refusals_close_and_say_why_in_general_words() {
         let text = refused(&why);
         assert!(text.starts_with(line) && text.contains("\r\nConnection: close\r\n"), "{text}");
         assert!(text.contains("\r\nDate: ") && !text.contains("secret"), "{text}");
-        // What may answer a request that was read may answer HEAD.
-        let was_read = matches!(why, Refusal::Overloaded { .. } | Refusal::Unanswered);
+        // What may answer any request may answer HEAD.
+        let has_content = matches!(why, Refusal::Protocol(_));
         assert_eq!(
             (text.ends_with("\r\n\r\n"), text.contains("\r\nContent-Length: 0\r\n")),
-            (was_read, was_read),
+            (!has_content, !has_content),
             "{text}"
         );
+    }
+}
+
+/// RFC 9110 section 9.3.2, also for a HEAD that is refused, whatever is wrong with it and however it comes.
+#[test]
+fn what_is_refused_of_a_head_request_has_no_content() {
+    let refused = |request: &str, split: usize| {
+        let (mut http, mut out, mut bytes) = (Http1::default(), Outbound::detached(), Vec::new());
+        for piece in [&request[..split], &request[split..]].into_iter().filter(|piece| !piece.is_empty()) {
+            bytes.extend_from_slice(piece.as_bytes());
+            match http.decode(&mut bytes) {
+                Ok(Decode::Partial { keep, .. }) => bytes.truncate(keep),
+                Ok(Decode::Complete { .. }) => panic!("{request}"),
+                Err(error) => {
+                    http.refuse(&Refusal::Protocol(error), &mut out);
+                    break;
+                }
+            }
+        }
+        String::from_utf8(out.to_vec()).unwrap()
+    };
+    let wrong = [
+        " / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n",
+        " / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        " / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n",
+        " / HTTP/2.1\r\n",
+    ];
+    for (method, has_content) in [("HEAD", false), ("GET", true), ("HEADER", true), ("\r\nHEAD", false)] {
+        for wrong in wrong {
+            let request = format!("{method}{wrong}");
+            for split in 0..request.len() - 1 {
+                let text = refused(&request, split);
+                let (head, content) = text.split_once("\r\n\r\n").expect("a refusal");
+                assert!(head.starts_with("HTTP/1.1 4") || head.starts_with("HTTP/1.1 505"), "{request}: {text}");
+                assert_eq!(!content.is_empty(), has_content, "{request} at {split}: {text}");
+            }
+        }
     }
 }
 
