@@ -127,8 +127,8 @@ pub trait Protocol: Clone + Send + 'static {
         let _ = out;
     }
 
-    /// Writes the last words to a peer whose connection is about to be closed. May write nothing. If it was `decode` that
-    /// failed or panicked, `self` is as that has left it.
+    /// Writes the last words to a peer whose connection is about to be closed. May write nothing. If it was `decode`
+    /// that failed or panicked, `self` is as that has left it.
     fn refuse(&self, why: &Refusal, out: &mut Outbound) {
         let _ = (why, out);
     }
