@@ -92,15 +92,34 @@ fn http_echo_answers_a_request_that_has_begun_before_it_ends() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     for (first, second, number) in [("TERM", "TERM", 15), ("INT", "TERM", 15), ("INT", "INT", 2)] {
-        let (example, address) = Example::serve("http_echo", &["--grace", "1000"]);
+        let (mut example, address) = Example::serve("http_echo", &["--grace", "1000"]);
         let mut client = Client::connect(address);
         client.send(CONTINUE);
         assert_eq!(client.answer_without_body().status, 100);
         example.goes_down(first);
-        example.signal(second);
-        example.ends().by_signal(number);
+        // One that comes too soon is taken for the first.
+        while example.runs() {
+            example.signal(second);
+        }
+        let ended = example.ends();
+        assert!(ended.stderr.ends_with("a second signal: ends at once\n"), "{ended:?}");
+        ended.by_signal(number);
         over(&mut client.stream);
     }
+}
+
+/// `timeout` sends one to its child, and the next to the group that both are in.
+#[test]
+fn signals_that_come_together_are_one() {
+    let (example, address) = Example::serve("http_echo", &["--grace", "1000"]);
+    let mut client = Client::connect(address);
+    client.send(CONTINUE);
+    assert_eq!(client.answer_without_body().status, 100);
+    example.signals(&["TERM", "INT"]);
+    example.logs("going down: ");
+    client.send("late");
+    assert_eq!(client.last_answer(200), b"late");
+    example.ends().in_order("goodbye; connections: 1, messages in: 1 (73 bytes), out: 1 (123 bytes)");
 }
 
 #[test]

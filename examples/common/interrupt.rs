@@ -1,19 +1,46 @@
-//! Whether a signal has asked the program to end.
+//! Signals that ask the program to end.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
-/// A flag that SIGINT and SIGTERM raise. The second of them ends the program at once.
+/// Signals that come so soon after the first were meant as one: `timeout`, for one, signals its child, and then the
+/// group that both are in.
+const TOGETHER: Duration = Duration::from_millis(100);
+
+/// Enough to wait on.
+const STACK: usize = 64 << 10;
+
+/// Calls `end` when SIGINT or SIGTERM comes. Another one, later, ends the program at once.
+///
+/// A thread of its own waits for signals, so no handler has to do more than to wake it.
+pub fn on_signal(end: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let wait = move || {
+        let mut signals = signals.forever();
+        signals.next();
+        let first = Instant::now();
+        end();
+        for signal in signals.filter(|_| first.elapsed() >= TOGETHER) {
+            eprintln!("a second signal: ends at once");
+            // Fails for a signal that it does not know, which these are not.
+            let _ = emulate_default_handler(signal);
+        }
+    };
+    thread::Builder::new().name("signals".into()).stack_size(STACK).spawn(wait)?;
+    Ok(())
+}
+
+/// A flag that SIGINT and SIGTERM raise. Another one, later, ends the program at once.
 pub fn interrupted() -> io::Result<Arc<AtomicBool>> {
     let raised = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds the flag down and raises it, the second finds it up.
-        flag::register_conditional_default(signal, Arc::clone(&raised))?;
-        flag::register(signal, Arc::clone(&raised))?;
-    }
+    let flag = Arc::clone(&raised);
+    on_signal(move || flag.store(true, Relaxed))?;
     Ok(raised)
 }

@@ -1,24 +1,19 @@
 //! A server's life from its start to a signal, and its end in order.
 
 use std::io;
-use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use sluicegate::{Finish, Protocol, Running, Snapshot};
 
 use crate::common::say;
-use interrupt::interrupted;
+pub use interrupt::on_signal;
 
+#[allow(dead_code, reason = "shared with programs that look at a flag")]
 #[path = "interrupt.rs"]
 mod interrupt;
 
 /// How long connections may finish what they have begun, where no flag says otherwise.
 pub const GRACE: Duration = Duration::from_secs(10);
-
-/// Enough to wait on.
-const STACK: usize = 64 << 10;
 
 /// What `--help` says about it.
 pub const HELP: &str = "SIGINT (Ctrl-C) or SIGTERM ends it once its connections have finished what they have begun; \
@@ -31,21 +26,6 @@ pub fn serve_until_signal<P: Protocol>(running: Running<P>, grace: Duration) -> 
     on_signal(move || stopper.shutdown(grace, Finish::Answer))?;
     say(format_args!("listening on {}", running.local_addr()));
     goodbye(&running.join()?);
-    Ok(())
-}
-
-/// Calls `end` when SIGINT or SIGTERM comes. A second signal ends the program at once.
-///
-/// A thread of its own waits for signals, so no handler has to do more than to wake it, and the caller can wait for the
-/// server's end, whatever it is that ends it.
-pub fn on_signal(end: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    interrupted()?;
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let wait = move || {
-        signals.forever().next();
-        end();
-    };
-    thread::Builder::new().name("signals".into()).stack_size(STACK).spawn(wait)?;
     Ok(())
 }
 

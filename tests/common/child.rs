@@ -101,8 +101,19 @@ impl Example {
 
     /// Sends it a signal: `TERM`, `INT`.
     pub fn signal(&self, signal: &str) {
-        let kill = Command::new("kill").arg(format!("-{signal}")).arg(self.process.id().to_string()).status();
-        assert!(kill.expect("there is kill").success(), "{} has ended before", self.name);
+        self.signals(&[signal]);
+    }
+
+    /// Sends it several, as fast as a shell can.
+    pub fn signals(&self, signals: &[&str]) {
+        let kills: Vec<_> = signals.iter().map(|signal| format!("kill -{signal} {}", self.process.id())).collect();
+        let kill = Command::new("sh").args(["-c", &kills.join(" && ")]).status();
+        assert!(kill.expect("there is a shell").success(), "{} has ended before", self.name);
+    }
+
+    /// True unless it has ended.
+    pub fn runs(&mut self) -> bool {
+        self.process.try_wait().expect("it is ours").is_none()
     }
 
     /// Sends it a signal, and waits until it has begun to go down.
