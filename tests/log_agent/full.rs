@@ -17,8 +17,9 @@ use crate::clients::{acking, finish, frames, newest, start, stop};
 use crate::disks::Folder;
 use crate::logs;
 use crate::net::connect;
-use crate::rig::{Rig, Setup, assert_payloads, some};
+use crate::rig::{Rig, Setup, assert_payloads, read_all, some};
 use crate::store::index::HEAD_BYTES;
+use crate::store::name::Kind;
 
 #[test]
 fn wherever_the_space_ends_every_record_is_written_once() {
@@ -33,8 +34,13 @@ fn wherever_the_space_ends_every_record_is_written_once() {
         let first = rig.writer.advance(rig.now);
         let held = !rig.writer.is_idle();
         assert_eq!(held, !rig.link.is_well(), "nothing more is taken in while it cannot write");
+        let told = rig.news();
         if held {
-            assert_eq!((rig.durable(0), rig.durable(1)), (None, None), "nothing is acknowledged before it is there");
+            // Batch by batch, and what it is told is there. The other batch is never told: it is what it holds.
+            let written = rig.records(Kind::Log).len();
+            assert_eq!(told.len(), usize::from(written >= 5), "{space}: {written} are there, {told:?}");
+            assert!(told.iter().all(|told| *told == (0, 5)), "{space}: {told:?}");
+            assert_eq!(rig.writer.held(), 12 - 5 * told.len());
             let retry = first.expect("it tries again");
             assert!(retry > rig.now);
             let writes = rig.faults.writes();
@@ -44,9 +50,34 @@ fn wherever_the_space_ends_every_record_is_written_once() {
             rig.now = retry;
             rig.work();
         }
+        let counts = told.into_iter().chain(rig.news()).map(|(_, records)| records);
+        assert_eq!(counts.sum::<u64>(), 12, "each is told once, when the last is there");
         assert!(rig.link.is_well() && rig.numbers.troubled.value() == 0);
         rig.assert_records(&records);
     }
+}
+
+/// Also where the space ends in the middle of a batch.
+#[test]
+fn what_it_says_it_could_not_write_is_what_is_not_there() {
+    let records = some(0, 12);
+    let mut in_part = 0;
+    for space in 0..1200 {
+        let policy = if space % 2 == 0 { Fsync::Batch } else { Fsync::Interval(Duration::from_secs(1)) };
+        let json = space % 3 == 0;
+        let mut rig = Rig::new(Setup { rotate_bytes: 60, policy, json, ..Setup::default() });
+        rig.faults.space(Some(space));
+        rig.give(0, &records[..5]);
+        let is_bad = |record: &[u8]| json && record.len() % 2 == 0;
+        let bad: Vec<_> = records[5..].iter().map(|record| (record.as_slice(), is_bad(record))).collect();
+        rig.give_marked(1, &bad);
+        rig.writer.advance(rig.now);
+        let lost = rig.writer.close(rig.now);
+        let there = [Kind::Log, Kind::Bad].map(|kind| read_all(&rig.folder, kind).len()).iter().sum::<usize>();
+        assert_eq!(lost + there, records.len(), "{space}: {there} are there");
+        in_part += usize::from(lost % 7 > 0 && lost < 7);
+    }
+    assert!(in_part > 0, "it never ended within a batch");
 }
 
 #[test]

@@ -141,6 +141,13 @@ impl Rig {
         found
     }
 
+    /// All that the link says is durable, since it was asked last: slots, and how many records.
+    pub fn news(&self) -> Vec<(u32, u64)> {
+        let mut found = Vec::new();
+        self.link.take_news(|connection, records| found.push((connection.slot(), records)));
+        found
+    }
+
     /// All records that can be read, of one kind: connection and payload.
     pub fn records(&self, kind: Kind) -> Vec<(u64, Vec<u8>)> {
         read_all(&self.folder, kind)

@@ -112,12 +112,11 @@ fn what_has_failed_is_named_and_so_is_its_file() {
             let mut rig = Rig::new(Setup { policy, ..Setup::default() });
             rig.give(0, &["one"]);
             rig.faults.fail_syncs(script);
-            if let Some(due) = rig.writer.advance(rig.now) {
-                // The interval; or it tries again, which succeeds.
-                rig.now = due;
-                rig.writer.advance(rig.now);
-            }
+            let due = rig.writer.advance(rig.now);
             let name = rig.folder.files(".log")[0].replace(".log", "");
+            // The interval; or it tries again, which succeeds, and cuts it off.
+            rig.now = due.expect("one of both");
+            rig.writer.advance(rig.now);
             let line = format!("{what}cannot sync {name}.{suffix}: the sync has failed on purpose");
             assert!(!logs::with(&[&line]).is_empty(), "{line}");
         }
@@ -241,6 +240,22 @@ fn want_of_space_is_no_reason_for_a_new_segment() {
     rig.work();
     assert_eq!(rig.folder.files(".log").len(), 1);
     rig.assert_records(&["one", "two"]);
+}
+
+/// A segment is full, and therefore synced; the next one's sync fails. What was set aside of the batch before has not
+/// been synced yet.
+#[test]
+fn what_is_set_aside_of_a_batch_is_durable_before_the_batch_goes() {
+    let mut rig = Rig::new(Setup { json: true, rotate_bytes: 8, ..Setup::default() });
+    rig.give_marked(2, &[(b"\"full\"", false), (b"oops", true)]);
+    rig.give_marked(2, &[(b"\"next\"", false)]);
+    rig.faults.fail_syncs(&[false, false, true]);
+    let again = rig.writer.advance(rig.now).expect("it tries again");
+    assert_eq!((rig.news(), rig.writer.held()), (vec![], 3), "the bad one of the first batch has had no sync");
+    rig.now = again;
+    rig.work();
+    assert_eq!(rig.news(), [(2, 3)]);
+    rig.assert_records(&["\"full\"", "\"next\""]);
 }
 
 #[test]

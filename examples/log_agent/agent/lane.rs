@@ -279,10 +279,36 @@ impl Lane {
         Some(self.segment.as_ref()?.since + directory.rotation.age?)
     }
 
-    /// The group was worked off; the next one begins at its front.
-    pub fn begin_group(&mut self) {
-        self.next = Cursor::default();
-        self.safe = Cursor::default();
+    /// Everything before this needs no block any more.
+    fn safe(&self) -> Cursor {
+        if self.is_dirty() { self.safe } else { self.next }
+    }
+
+    /// How many batches at the front of the group have no record that is not safe.
+    pub fn safe_batches(&self) -> usize {
+        self.safe().batch
+    }
+
+    /// So many batches have left the group at its front.
+    pub fn drop_front(&mut self, batches: usize) {
+        self.safe = self.safe();
+        self.safe.batch -= batches;
+        self.next.batch -= batches;
+    }
+
+    /// How many records of `group` are of its kind and not safe.
+    pub fn unsafe_records(&self, group: &VecDeque<LogBatch>) -> usize {
+        let safe = self.safe();
+        let behind = group.iter().enumerate().skip(safe.batch).flat_map(|(number, batch)| {
+            let from = if number == safe.batch { safe.run } else { RunPlace::default() };
+            batch.runs(from)
+        });
+        let records = behind.filter(|run| self.is_for(&Head::decode(run.head))).map(|run| run.len()).sum::<usize>();
+        records - safe.records
+    }
+
+    fn is_for(&self, head: &Head) -> bool {
+        head.bad == (self.kind == Kind::Bad)
     }
 }
 

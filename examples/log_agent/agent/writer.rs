@@ -125,9 +125,9 @@ impl Writer {
 
     fn work(&mut self, now: Instant) -> io::Result<()> {
         let worked = self.write_and_sync(now);
-        if worked.is_ok() {
-            self.release();
-        }
+        // What is safe does not wait for what the disk does not take.
+        let safe = self.lanes.iter().map(Lane::safe_batches).min().unwrap_or(0);
+        self.release(safe);
         // Also where the disk takes no more: what is finished can be packed, or deleted.
         let rotated = self.rotate_old(now);
         worked.and(rotated)
@@ -135,15 +135,12 @@ impl Writer {
 
     fn write_and_sync(&mut self, now: Instant) -> io::Result<()> {
         loop {
-            let written = self.lanes.iter_mut().try_for_each(|lane| lane.write(&self.directory, &self.group, now));
-            // What was written before does not wait for what the disk does not take. Where senders are told, all of a
-            // group are told at once.
-            if self.policy == Fsync::Batch {
-                written?;
-            } else if let Err(error) = written {
-                return self.sync_if_due(now).and(Err(error));
-            }
-            if self.sync_if_due(now)? {
+            let lanes = self.lanes.iter_mut();
+            let written = lanes.map(|lane| lane.write(&self.directory, &self.group, now)).fold(Ok(()), Result::and);
+            // Also if not all was written.
+            let synced = self.sync_if_due(now)?;
+            written?;
+            if synced {
                 return Ok(());
             }
         }
@@ -220,22 +217,25 @@ impl Writer {
         }
     }
 
-    /// The group is as safe as the policy wants it: senders are told, blocks go home, the gate may open.
-    fn release(&mut self) {
-        if self.group.is_empty() {
+    /// So many batches at the front of the group are as safe as the policy wants it: senders are told, blocks go home,
+    /// the gate may open.
+    fn release(&mut self, batches: usize) {
+        if batches == 0 {
             return;
         }
         if self.link.wants_news() {
-            let runs = self.group.iter().flat_map(|batch| batch.runs(RunPlace::default()));
+            let runs = self.group.iter().take(batches).flat_map(|batch| batch.runs(RunPlace::default()));
             self.link.tell(runs.map(|run| (Head::decode(run.head).connection(), run.len() as u64)));
         }
         let mut gone = Level::default();
-        for batch in self.group.drain(..) {
+        for batch in self.group.drain(..batches) {
             gone.items += batch.len() as u64;
             gone.bytes += batch.bytes().len() as u64;
         }
-        self.lanes.iter_mut().for_each(Lane::begin_group);
-        self.link.set_busy(self.number, false);
+        self.lanes.iter_mut().for_each(|lane| lane.drop_front(batches));
+        if self.is_idle() {
+            self.link.set_busy(self.number, false);
+        }
         self.link.release(gone);
     }
 
@@ -275,7 +275,8 @@ impl Writer {
         rotations.chain([self.sync_due, look]).flatten().min()
     }
 
-    /// Finishes what is being written; nothing comes any more. Returns how many records it could not write.
+    /// Finishes what is being written; nothing comes any more. Returns how many records it could not write, not counting
+    /// those of a batch that was written in part.
     pub fn close(mut self, now: Instant) -> usize {
         // Once, without waiting and without making room: there may be room since the last try.
         if !self.is_idle() && self.work(now).is_ok() {
@@ -286,6 +287,6 @@ impl Writer {
                 log::error!("writer {}: its last segment was not finished: {error}", self.number);
             }
         }
-        self.held()
+        self.lanes.iter().map(|lane| lane.unsafe_records(&self.group)).sum()
     }
 }
