@@ -275,8 +275,7 @@ impl Writer {
         rotations.chain([self.sync_due, look]).flatten().min()
     }
 
-    /// Finishes what is being written; nothing comes any more. Returns how many records it could not write, not counting
-    /// those of a batch that was written in part.
+    /// Finishes what is being written; nothing comes any more. Returns how many records it could not write.
     pub fn close(mut self, now: Instant) -> usize {
         // Once, without waiting and without making room: there may be room since the last try.
         if !self.is_idle() && self.work(now).is_ok() {
