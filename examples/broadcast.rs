@@ -21,7 +21,8 @@ use sluicegate::{
 /// Messages that may wait for the broadcaster. Each is at most 1 MiB.
 const WAITING_MAX: usize = 64;
 
-/// Sends every length-prefixed message to all connected peers, its sender included.
+/// Sends every length-prefixed message to all connected peers, its sender included. A peer that takes them more slowly
+/// than they come misses some, each of them whole, and the log says so.
 #[derive(Parser)]
 #[command(name = "broadcast", version, after_help = signals::HELP)]
 struct Args {

@@ -104,9 +104,18 @@ pub fn cat(directory: &Path, kind: Kind, filter: &Filter, follow: bool) -> io::R
     }
 }
 
+/// Not a fault: nothing may have been received yet. But it may be the wrong directory, too.
+pub fn say_empty(directory: &Path) {
+    log::warn!("{} has no segments of log_agent's", directory.display());
+}
+
 fn print_all(directory: &Path, kind: Kind, filter: &Filter, out: &mut impl Write) -> io::Result<()> {
     let mut faults = Faults::default();
-    for segment in segments(directory, kind)? {
+    let segments = segments(directory, kind)?;
+    if segments.is_empty() {
+        say_empty(directory);
+    }
+    for segment in segments {
         let Some(mut look) = Look::open(directory, segment) else { continue };
         if !print(&mut look, filter, out)? {
             look.end_for_good(directory);

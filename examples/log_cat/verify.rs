@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::cat::{Faults, Filter};
+use crate::cat::{Faults, Filter, say_empty};
 use crate::look::Look;
 use crate::store::listing::segments;
 use crate::store::name::Kind;
@@ -36,6 +36,9 @@ pub fn verify(directory: &Path, filter: &Filter) -> io::Result<()> {
             (all_records, all_bytes) = (all_records + records, all_bytes + bytes);
             count += 1;
         }
+    }
+    if count == 0 {
+        say_empty(directory);
     }
     tell(&format!("{count} segments: {all_records} records, {all_bytes} bytes, {} damaged", faults.damaged))?;
     faults.result()

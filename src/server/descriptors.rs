@@ -1,5 +1,7 @@
 //! The limit of open descriptors: raised at start, and said if it is too low.
 
+use std::net::SocketAddr;
+
 /// What the server and its surroundings need besides one descriptor for each connection: listener, polls, wakers,
 /// standard streams, log files, and some for the user.
 const OTHER_DESCRIPTORS: u64 = 64;
@@ -9,9 +11,13 @@ const MORE_DESCRIPTORS: u64 = 2;
 
 /// Raises the soft limit of open descriptors as far as the hard one. One WARN if that is still too low for
 /// `connections_max`; the server works all the same, and goes without accepting while there are none.
-pub(super) fn raise_descriptors(connections_max: usize, processors: usize) {
+pub(super) fn raise_descriptors(server: SocketAddr, connections_max: usize, processors: usize) {
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => shortage(limit, connections_max, processors).into_iter().for_each(|text| log::warn!("{text}")),
+        Ok(limit) => {
+            if let Some(text) = shortage(limit, connections_max, processors) {
+                log::warn!("{server}: {text}");
+            }
+        }
         Err(error) => log::warn!("cannot raise the limit of open descriptors: {error}"),
     }
 }

@@ -28,7 +28,7 @@ where
     let Server { listener, address, protocol, config, ceiling, counted_elsewhere } = server;
     // Before there is a thread: one that panics in `clone` leaves nobody behind.
     let protocols = vec![protocol; users.len()];
-    descriptors::raise_descriptors(config.connections_max, config.processors);
+    descriptors::raise_descriptors(address, config.connections_max, config.processors);
     let mut selectors = Vec::with_capacity(users.len());
     let mut wakes = Vec::with_capacity(users.len());
     for _ in &users {

@@ -95,6 +95,17 @@ fn a_segment_that_was_listed_may_be_packed_or_deleted() {
     cat(&folder, &["--verify"]).with_code(0);
 }
 
+/// Nothing may have come yet, or it is the wrong directory.
+#[test]
+fn a_directory_without_segments_is_said_to_be_one() {
+    let folder = Folder::new();
+    for (flags, stdout) in [(&[][..], ""), (&["--verify"], "0 segments: 0 records, 0 bytes, 0 damaged\n")] {
+        let ended = cat(&folder, flags).with_code(0);
+        assert_eq!(ended.stdout, stdout);
+        assert!(ended.stderr.contains(&format!("{} has no segments", folder.text())), "{ended:?}");
+    }
+}
+
 #[test]
 fn a_directory_is_read_while_its_segments_are_packed() {
     let folder = Folder::new();

@@ -400,6 +400,16 @@ fn an_index_whose_segment_is_gone_goes_and_no_other() {
 }
 
 #[test]
+fn what_cannot_be_recovered_is_named_and_what_to_do() {
+    let folder = Folder::new();
+    let odd = folder.path().join("log_20010909_014640_0001.log");
+    fs::create_dir(&odd).expect("made");
+    let error = recover(folder.path()).expect_err("no segment is a directory").to_string();
+    let [named, advice] = [format!("cannot recover {}: ", odd.display()), "; repair it, or move it away".into()];
+    assert!(error.starts_with(&named) && error.ends_with(&advice), "{error}");
+}
+
+#[test]
 fn an_index_that_cannot_be_deleted_does_not_keep_the_agent_from_starting() {
     logs::keep();
     let folder = crashed(&some(0, 3));

@@ -14,6 +14,7 @@ use crate::clients::{
     acking, finish, frames, http_get, newest, plan, start, start_on, stop, until, write_until_blocked,
 };
 use crate::disks::{Faults, FaultyDisk, Folder};
+use crate::logs;
 use crate::net::{LONG, at_most, connect, frame, over, reset};
 use crate::rig::{ODD, assert_payloads, read_all};
 use crate::store::name::Kind;
@@ -115,6 +116,7 @@ fn who_goes_down_acknowledges_before() {
 
 #[test]
 fn too_long_a_record_ends_its_connection_and_no_other() {
+    logs::keep();
     let folder = Folder::new();
     let (agent, address) = start(&plan(&folder));
     let mut good = connect(address);
@@ -134,6 +136,10 @@ fn too_long_a_record_ends_its_connection_and_no_other() {
     let numbers = [&agent.numbers.records_oversize, &agent.numbers.records_incomplete].map(|number| number.value());
     assert_eq!(numbers, [2, 1]);
     assert_eq!(agent.server().metrics().closed_by(CloseKind::Protocol), 2);
+    for (length, so_far) in [((64 << 10) + 1, 1), (u32::MAX, 2)] {
+        let what = format!("was closed: record of {length} bytes is over --cap, 65536; that makes {so_far} so far");
+        assert_eq!(logs::with(&[&what]).len(), 1, "{what}");
+    }
     stop(agent).expect("everything was written");
     let mut found: Vec<_> = read_all(&folder, Kind::Log).into_iter().map(|(_, payload)| payload.len()).collect();
     found.sort_unstable();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::de::IgnoredAny;
 use sluicegate::flow::{Gate, Level, Queue};
-use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, Reply, WriteProxy};
+use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, ProtocolError, Reply, WriteProxy};
 
 use super::acks::Acks;
 use super::framing::{Framing, PREFIX, Payloads, Room, Run};
@@ -165,6 +165,16 @@ impl Collector {
         self.gate.is_open() && self.link.is_well() && self.has_spare()
     }
 
+    /// A sender whose record is too long was closed: its owner is to know why.
+    fn note_refused(&self, connection: ConnectionId, error: &ProtocolError) {
+        self.numbers.records_oversize.add_alone(1);
+        let count = self.numbers.records_oversize.value();
+        // Twice as many for each further line: whoever does it on purpose must not fill the log.
+        if count.is_power_of_two() {
+            log::warn!("{connection} was closed: {error}; that makes {count} so far");
+        }
+    }
+
     fn note_pause(&mut self, open: bool) {
         if open == self.paused {
             self.paused = !open;
@@ -210,7 +220,7 @@ impl MessageProcessor<Framing> for Collector {
             CloseReason::PeerIncomplete { .. } | CloseReason::TooSlow { .. } | CloseReason::EvictedInbound { .. } => {
                 self.numbers.records_incomplete.add_alone(1);
             }
-            CloseReason::Protocol(_) => self.numbers.records_oversize.add_alone(1),
+            CloseReason::Protocol(error) => self.note_refused(connection, error),
             _ => {}
         }
         // Not louder: whoever breaks connections on purpose would write the log.

@@ -62,7 +62,7 @@ pub fn recover_lines(directory: &Path, line_max: usize) -> io::Result<Recovered>
     each_segment(directory, |segment| {
         if failed.is_ok() && segment.packing == Packing::Plain {
             let done = recover_segment(directory, segment.name, line_max, &mut recovered);
-            failed = done.map_err(|error| cannot_recover(&directory.join(segment.name.to_string()), &error));
+            failed = done.map_err(|error| cannot_recover(&directory.join(segment.name.data(Packing::Plain)), &error));
         }
     })?;
     failed?;
@@ -71,7 +71,7 @@ pub fn recover_lines(directory: &Path, line_max: usize) -> io::Result<Recovered>
 }
 
 fn cannot_recover(segment: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot recover {}: {error}", segment.display()))
+    io::Error::new(error.kind(), format!("cannot recover {}: {error}; repair it, or move it away", segment.display()))
 }
 
 /// Files that were being made when the agent ended: packed segments, indexes. Plain segments that are packed already.
