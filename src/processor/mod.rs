@@ -213,8 +213,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         drop((desk, segments, table, spares, rests));
         links.outbox.discard();
         // Outbound, other threads of the user's may still be writing; inbound, only this thread leases. With several
-        // processors their users may keep messages for each other: then all are home when all have ended, and that is
-        // checked by the thread that waits for them.
+        // processors their users may keep messages for each other: then all are home when all have ended, which whoever
+        // joins them looks at.
         let alone = links.outboxes.iter().len() == 1;
         debug_assert!(!alone || links.inbound.all_home(), "LAW home is broken: {:?}", links.inbound);
     }

@@ -116,7 +116,9 @@ impl<P: Protocol> Running<P> {
             let which = if alone { "the processor thread".into() } else { format!("the thread of processor {number}") };
             failure(&which, end)?;
         }
-        failure("the accepter thread", accepted)
+        failure("the accepter thread", accepted)?;
+        self.meter.shared.assert_home();
+        Ok(())
     }
 }
 

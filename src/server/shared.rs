@@ -106,6 +106,14 @@ impl<K> Shared<K> {
             }
         }
     }
+
+    /// LAW home, in debug builds, after everything was cleared up: of all processors, which may have held each other's
+    /// blocks until the last has ended.
+    pub(crate) fn assert_home(&self) {
+        for Station { inbound, .. } in &*self.stations {
+            debug_assert!(inbound.all_home(), "LAW home is broken: {inbound:?}");
+        }
+    }
 }
 
 impl<K> Station<K> {
