@@ -114,7 +114,26 @@ impl PauseReason {
     /// True if it is the server that takes nothing: it is short of memory, or its user is not ready. A reply that is
     /// owed is the usual way of a message: a peer that asks again after each would be read for ever.
     pub(crate) const fn is_shortage(self) -> bool {
-        matches!(self, Self::NoBlocks | Self::NotReady)
+        match self {
+            Self::NoBlocks | Self::NotReady => true,
+            Self::Turn | Self::Owed | Self::OutboundHigh | Self::Closing => false,
+        }
+    }
+
+    /// True if it is the server, not the peer, that the connection waits for.
+    const fn is_by_server(self) -> bool {
+        match self {
+            Self::Turn | Self::Owed | Self::NoBlocks | Self::NotReady => true,
+            Self::OutboundHigh | Self::Closing => false,
+        }
+    }
+
+    /// True if a connection that is paused for it may stand in a line.
+    pub(crate) const fn has_line(self) -> bool {
+        match self {
+            Self::Owed | Self::NoBlocks | Self::NotReady => true,
+            Self::Turn | Self::OutboundHigh | Self::Closing => false,
+        }
     }
 }
 
@@ -152,8 +171,7 @@ impl Paused {
 
     /// True if it is the server, not the peer, that the connection waits for.
     pub fn by_server(self) -> bool {
-        use PauseReason::{NoBlocks, NotReady, Owed, Turn};
-        [Turn, Owed, NoBlocks, NotReady].into_iter().any(|reason| self.has(reason))
+        self.iter().any(PauseReason::is_by_server)
     }
 
     /// True if one of the reasons is a [shortage](PauseReason::is_shortage) of the server's.
@@ -172,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_room_sets_and_clears_only_its_own_reason() {
+    fn reasons_are_set_and_cleared_one_by_one() {
         let mut paused = Paused::NONE;
         assert!(paused.set(PauseReason::Owed));
         assert!(!paused.set(PauseReason::Owed));

@@ -307,7 +307,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ends once: a peer's half-close is its end",
         file: "src/processor/read.rs",
-        from: "None => self.begin_close(slot, reason, None),",
+        from: "None => self.begin_close(slot, reason),",
         to: "None => self.close_now(slot, reason),",
     },
     Mutant {

@@ -15,7 +15,7 @@ use std::time::Instant;
 use crate::buffer::{Inbound, Undelivered};
 use crate::id::ConnectionId;
 use crate::outbox::OwedList;
-use crate::protocol::{Peer, Protocol, Refusal};
+use crate::protocol::{Peer, Protocol};
 use crate::reason::Paused;
 
 pub use close_reason::{CloseReason, Unanswered};
@@ -109,8 +109,6 @@ pub(crate) struct Flags {
 #[derive(Debug)]
 pub(crate) struct Ending {
     pub(crate) reason: CloseReason,
-    /// The last words, still to be said.
-    pub(crate) refusal: Option<Refusal>,
     pub(crate) stage: Stage,
     /// A reply took too long: none of those owed is waited for any more.
     pub(crate) gave_up_replies: bool,

@@ -65,7 +65,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !connection.paused.clear(reason) {
             return false;
         }
-        if matches!(reason, PauseReason::Owed | PauseReason::NoBlocks | PauseReason::NotReady) {
+        if reason.has_line() {
             // Whatever ended the wait, its entry in a line is void: the next wait makes a new one.
             connection.wait = 0;
         }
@@ -90,9 +90,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return false;
         }
         if budget.messages == 0 || self.desk.out.staged_segments() >= STAGED_SEGMENTS {
-            return self.end_turn(slot);
+            self.end_turn(slot);
+            return false;
         }
-        if self.is_high(connection) && !self.is_low_after_flush(slot) {
+        if self.is_high(connection) {
+            self.flush_and_end_turn(slot);
             return false;
         }
         // Mostly nothing is short, and then nobody waits either.
@@ -108,9 +110,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     #[cold]
-    fn end_turn(&mut self, slot: u32) -> bool {
+    fn end_turn(&mut self, slot: u32) {
         self.pause(slot, PauseReason::Turn);
-        false
     }
 
     /// What the usual look says, thing by thing: the connection stands in line for the first that it has to wait for.
@@ -127,17 +128,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.ensure_spare_or_wait(slot, available) && self.user_is_ready(slot)
     }
 
-    /// What was staged in this turn may leave at once: only a socket that pushes back holds its connection up.
+    /// What was staged in this turn may leave at once: only a socket that pushes back holds its connection up. LAW one
+    /// peer: however fast it is taken, this was enough for one turn.
     #[cold]
-    fn is_low_after_flush(&mut self, slot: u32) -> bool {
+    fn flush_and_end_turn(&mut self, slot: u32) {
         self.flush(slot);
-        let Some(connection) = self.table.at(slot) else { return false };
-        if self.is_high(connection) || !connection.paused.is_empty() {
-            self.hold_if_high(slot);
-            return false;
+        let Some(connection) = self.table.at(slot) else { return };
+        match self.is_high(connection) || !connection.paused.is_empty() {
+            true => self.enforce_high_watermark(slot),
+            false => self.end_turn(slot),
         }
-        // LAW one peer: however fast it is taken, this was enough for one turn.
-        self.end_turn(slot)
     }
 
     /// True if one more answer finds its place whatever happens: the reserve is whole, and there are segments left.
@@ -155,7 +155,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         !connection.undelivered.is_empty() && undelivered >= self.outbound_to_share() / FREE_DIVISOR
     }
 
-    pub(super) fn hold_if_high(&mut self, slot: u32) {
+    pub(super) fn enforce_high_watermark(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot).filter(|connection| self.is_high(connection)) else { return };
         let undelivered = connection.undelivered.bytes();
         // Over its share only, because others hold the pool: that is no fault of its own, and will pass.

@@ -167,7 +167,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(target) = target else {
             let limit = self.links.inbound.tiers()[LARGE].capacity();
             self.release_inbound(slot, DropReason::Refused);
-            self.refuse(slot, CloseReason::NoRoom { wanted, limit: Some(limit) }, self.overloaded());
+            self.refuse(slot, CloseReason::NoRoom { wanted, limit: Some(limit) });
             return false;
         };
         let block = if self.waiters.is_empty(LineFor::Block(target)) { self.block_for_promotion(target) } else { None };

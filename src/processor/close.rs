@@ -1,6 +1,7 @@
 //! How connections end: what is owed, the last words, everything delivered, half-close, linger, close.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use super::crowd::Excess;
 use super::foreign::foreign;
@@ -11,24 +12,24 @@ use crate::protocol::{Peer, Protocol, Refusal};
 use crate::reason::{CloseKind, DropReason, PauseReason};
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Begins the end of a connection with last words in the protocol's own language. One that ends already in good
-    /// order does so no more when a reply that it was owed does not come.
-    pub(super) fn refuse(&mut self, slot: u32, reason: CloseReason, refusal: Refusal) {
+    /// Begins the end of a connection for a reason that its peer is told in the protocol's own language. One that ends
+    /// already in good order does so no more when a reply that it was owed does not come.
+    pub(super) fn refuse(&mut self, slot: u32, reason: CloseReason) {
         let ending = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut());
         match ending.filter(|ending| ending.stage == Stage::Owed && ending.reason.says_all_was_delivered()) {
-            Some(ending) => (ending.reason, ending.refusal) = (reason, Some(refusal)),
-            None => self.begin_close(slot, reason, Some(refusal)),
+            Some(ending) => ending.reason = reason,
+            None => self.begin_close(slot, reason),
         }
     }
 
     /// Begins the end of a connection: from here on it is not decoded. The first reason counts.
-    pub(super) fn begin_close(&mut self, slot: u32, reason: CloseReason, refusal: Option<Refusal>) {
+    pub(super) fn begin_close(&mut self, slot: u32, reason: CloseReason) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         if connection.ending.is_some() {
             return;
         }
         let dropped = dropped_because(reason.kind(), connection.flags.undecoded);
-        connection.ending = Some(Box::new(Ending { reason, refusal, stage: Stage::Owed, gave_up_replies: false }));
+        connection.ending = Some(Box::new(Ending { reason, stage: Stage::Owed, gave_up_replies: false }));
         // A peer that has gone on talking may do so any time.
         connection.flags.said_last &= connection.inbound.buffered() == 0;
         self.release_inbound(slot, dropped);
@@ -69,8 +70,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn say_last_words(&mut self, slot: u32) {
+        let retry_after = self.settings.admission.retry_after;
         let Some(connection) = self.table.at_mut(slot) else { return };
-        let Some(refusal) = connection.ending.as_mut().and_then(|ending| ending.refusal.take()) else { return };
+        let reason = connection.ending.as_ref().map(|ending| &ending.reason);
+        let Some(refusal) = reason.and_then(|reason| refusal_for(reason, retry_after)) else { return };
         let out = &mut self.desk.out;
         out.begin();
         let spoken = foreign(&self.links.metrics, "refuse", || connection.protocol.refuse(&refusal, out));
@@ -188,6 +191,31 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let user = &mut self.user;
         let _ = foreign(&self.links.metrics, "closed", || user.closed(id, &reason));
     }
+}
+
+/// What a peer is told whose connection ends for that reason, if anything.
+fn refusal_for(reason: &CloseReason, retry_after: Option<Duration>) -> Option<Refusal> {
+    // Whole seconds, rounded up: nobody is to come too early.
+    let seconds = |wait: Duration| wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+    Some(match reason {
+        CloseReason::Protocol(error) => Refusal::Protocol(error.clone()),
+        CloseReason::TooSlow { .. } => Refusal::TooSlow,
+        CloseReason::Unanswered(_) => Refusal::Unanswered,
+        CloseReason::Crowded { .. }
+        | CloseReason::NoRoom { .. }
+        | CloseReason::EvictedInbound { .. }
+        | CloseReason::ReplyTimeout(_) => Refusal::Overloaded { retry_after_seconds: retry_after.map(seconds) },
+        CloseReason::PeerClosed
+        | CloseReason::PeerIncomplete { .. }
+        | CloseReason::Socket(_)
+        | CloseReason::Finished
+        | CloseReason::User
+        | CloseReason::Idle(_)
+        | CloseReason::WriteStalled { .. }
+        | CloseReason::EvictedOutbound { .. }
+        | CloseReason::OutboundFull { .. }
+        | CloseReason::Shutdown => return None,
+    })
 }
 
 /// What the bytes in a connection's block count as when it ends for that reason: messages that may be whole, which

@@ -9,7 +9,7 @@ use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Metrics;
 use crate::panics::Panicked;
-use crate::protocol::{Decode, Protocol, ProtocolError, Refusal};
+use crate::protocol::{Decode, Protocol, ProtocolError};
 use crate::reason::DropReason;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
@@ -67,7 +67,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn refuse_protocol(&mut self, slot: u32, error: ProtocolError) {
-        self.refuse(slot, CloseReason::Protocol(error.clone()), Refusal::Protocol(error));
+        self.refuse(slot, CloseReason::Protocol(error));
     }
 
     /// Keeps the unfinished message in its block, without the framing that was read already.
@@ -136,7 +136,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             // The window was chosen so that this does not happen; if it does, one connection ends, not the server.
             self.drop_inbound(DropReason::Incomplete, rest.len());
             let why = CloseReason::NoRoom { wanted: rest.len(), limit: None };
-            return self.refuse(slot, why, self.overloaded());
+            return self.refuse(slot, why);
         };
         block.truncate(0);
         block.push(rest);

@@ -36,7 +36,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             Finish::ReadOut => self.is_read_out(slot, began),
         };
         if finished {
-            self.begin_close(slot, CloseReason::Shutdown, None);
+            self.begin_close(slot, CloseReason::Shutdown);
         }
     }
 

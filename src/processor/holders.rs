@@ -182,7 +182,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let bytes = self.table.at(slot).map_or(0, |connection| connection.inbound.buffered());
         self.links.metrics.evictions[tier].add(1);
         self.release_inbound(slot, DropReason::Incomplete);
-        self.refuse(slot, CloseReason::EvictedInbound { bytes }, self.overloaded());
+        self.refuse(slot, CloseReason::EvictedInbound { bytes });
         true
     }
 }

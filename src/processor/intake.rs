@@ -1,7 +1,6 @@
 //! What other threads left: new sockets, settled replies, unasked messages, and the word that the user is ready again.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::crowd::Excess;
 use super::foreign::foreign;
@@ -13,7 +12,7 @@ use crate::handover::Accepted;
 use crate::id::ConnectionId;
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{Encoded, Settled, Unasked, Verdict};
-use crate::protocol::{After, Peer, Protocol, Refusal};
+use crate::protocol::{After, Peer, Protocol};
 use crate::reason::PauseReason;
 
 /// New sockets a cycle, so that a storm of connections does not hold up those that are there.
@@ -69,14 +68,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             Excess::OfAddress => (admission.per_address_max, true),
             Excess::OfAll => (admission.refuse_above, false),
         };
-        self.refuse(slot, CloseReason::Crowded { limit, one_address }, self.overloaded());
-    }
-
-    /// The words of a refusal for want of room.
-    pub(super) fn overloaded(&self) -> Refusal {
-        // Whole seconds, rounded up: nobody is to come too early.
-        let seconds = |wait: Duration| wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
-        Refusal::Overloaded { retry_after_seconds: self.settings.admission.retry_after.map(seconds) }
+        self.refuse(slot, CloseReason::Crowded { limit, one_address });
     }
 
     fn tell_opened(&mut self, slot: u32) {
@@ -155,7 +147,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             }
             Verdict::Unanswered => {
                 log::debug!("a deferred reply was dropped unsent");
-                self.refuse(slot, CloseReason::Unanswered(Unanswered::Dropped), Refusal::Unanswered);
+                self.refuse(slot, CloseReason::Unanswered(Unanswered::Dropped));
             }
             Verdict::Failed(error) => {
                 self.count_rolled_back(0);
@@ -171,9 +163,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         match error {
             EncodeError::NoRoom { wanted } => {
-                self.refuse(slot, CloseReason::NoRoom { wanted, limit: None }, self.overloaded());
+                self.refuse(slot, CloseReason::NoRoom { wanted, limit: None });
             }
-            other => self.refuse(slot, CloseReason::Unanswered(Unanswered::Failed(other)), Refusal::Unanswered),
+            other => self.refuse(slot, CloseReason::Unanswered(Unanswered::Failed(other))),
         }
     }
 
@@ -223,7 +215,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.links.metrics.bytes_outbound.add(bytes);
         self.enqueue_write(slot);
         if after == After::Close {
-            self.begin_close(slot, CloseReason::Finished, None);
+            self.begin_close(slot, CloseReason::Finished);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::buffer::Undelivered;
 use crate::connection::{CloseReason, Connection, Unanswered};
 use crate::message_processor::MessageProcessor;
 use crate::outbox::{AtOnce, Outcome};
-use crate::protocol::{After, Message, Protocol, Refusal};
+use crate::protocol::{After, Message, Protocol};
 use crate::reason::{DropReason, PauseReason};
 
 /// What is called for a message: what its protocol says of it, and the user with what encodes the answer.
@@ -117,12 +117,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                     }
                 }
                 if after == After::Close {
-                    self.begin_close(slot, CloseReason::Finished, None);
+                    self.begin_close(slot, CloseReason::Finished);
                 }
             }
             Outcome::Deferred { ticket } => self.owe(slot, ticket),
             Outcome::None => {}
-            Outcome::Close => self.begin_close(slot, CloseReason::User, None),
+            Outcome::Close => self.begin_close(slot, CloseReason::User),
             Outcome::Failed { error, rolled_back } => {
                 self.count_rolled_back(rolled_back);
                 self.refuse_failed(slot, error);
@@ -132,7 +132,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 let rolled_back = self.desk.out.roll_back();
                 self.count_rolled_back(rolled_back);
                 let why = if panicked { Unanswered::Panicked } else { Unanswered::Dropped };
-                self.refuse(slot, CloseReason::Unanswered(why), Refusal::Unanswered);
+                self.refuse(slot, CloseReason::Unanswered(why));
             }
         }
     }

@@ -165,7 +165,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             bytes => CloseReason::PeerIncomplete { bytes },
         };
         match connection.flags.broken {
-            None => self.begin_close(slot, reason, None),
+            None => self.begin_close(slot, reason),
             // Nobody is there to be given what is owed.
             Some(_) => self.close_now(slot, reason),
         }

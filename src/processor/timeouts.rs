@@ -3,7 +3,7 @@
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Expiry, Pending};
 use crate::message_processor::MessageProcessor;
-use crate::protocol::{Protocol, Refusal};
+use crate::protocol::Protocol;
 use crate::reason::DropReason;
 use std::time::Instant;
 
@@ -62,7 +62,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             Expiry::Message => {
                 let (bytes, elapsed) = (deadlines.received(), deadlines.message_elapsed(now));
                 self.release_inbound(slot, DropReason::Incomplete);
-                self.refuse(slot, CloseReason::TooSlow { bytes, elapsed }, Refusal::TooSlow);
+                self.refuse(slot, CloseReason::TooSlow { bytes, elapsed });
             }
             Expiry::WriteStall => {
                 let since = deadlines.output().map_or(now, |output| output.moved);
@@ -78,7 +78,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// A reply did not come: nothing more is waited for, whatever is owed besides.
     fn give_up_replies(&mut self, slot: u32) {
         let limit = self.settings.timeouts.reply;
-        self.refuse(slot, CloseReason::ReplyTimeout(limit), self.overloaded());
+        self.refuse(slot, CloseReason::ReplyTimeout(limit));
         if let Some(ending) = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut()) {
             ending.gave_up_replies = true;
         }

@@ -122,7 +122,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 return self.socket_failed(slot, error.kind());
             }
         }
-        self.hold_if_high(slot);
+        self.enforce_high_watermark(slot);
     }
 
     /// Writes the connection's queue until it is empty or the socket pushes back. LAW one peer: if it is taken as fast

@@ -55,7 +55,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "one peer: a turn has no end for what is written",
         file: "src/processor/backpressure.rs",
-        from: "        self.end_turn(slot)\n    }\n\n    /// True if one more answer",
-        to: "        true\n    }\n\n    /// True if one more answer",
+        from: "            self.flush_and_end_turn(slot);\n            return false;",
+        to: "            self.flush_and_end_turn(slot);\n            self.clear_pause(slot, PauseReason::Turn);\n            if self.table.at(slot).is_none_or(|connection| !connection.paused.is_empty()) { return false; }",
     },
 ];
