@@ -50,6 +50,31 @@ impl Metrics {
         self.messages_dropped[DropReason::Stale as usize].add_shared(1);
         self.bytes_dropped[DropReason::Stale as usize].add_shared(bytes);
     }
+
+    /// Bytes were written for a peer, which is still to be given them.
+    #[inline]
+    pub(crate) fn count_queued(&self, bytes: usize) {
+        self.bytes_queued.add(bytes);
+        self.bytes_outbound.add(bytes);
+    }
+
+    /// A peer was given bytes that were queued for it.
+    #[inline]
+    pub(crate) fn count_delivered(&self, bytes: usize) {
+        self.bytes_out.add(bytes);
+        self.bytes_outbound.sub(bytes);
+    }
+
+    /// Bytes that were queued for a peer will not be delivered.
+    pub(crate) fn count_undelivered(&self, bytes: usize) {
+        self.bytes_outbound.sub(bytes);
+        self.count_dropped(DropReason::Undelivered, bytes);
+    }
+
+    /// Bytes were dropped.
+    pub(crate) fn count_dropped(&self, reason: DropReason, bytes: usize) {
+        self.bytes_dropped[reason as usize].add(bytes);
+    }
 }
 
 /// Makes [`Metrics`] and its [`Snapshot`] from one list, so that no counter is forgotten in either.

@@ -247,8 +247,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ledger: delivered bytes stay on the shared gauge",
         file: "src/processor/write.rs",
-        from: "links.outbox.count_off(slot, bytes);\n        links.metrics.bytes_out",
-        to: "links.metrics.bytes_out",
+        from: "        links.outbox.count_off(slot, bytes);\n        links.metrics",
+        to: "        links.metrics",
     },
     Mutant {
         name: "ledger: bytes are counted that never came",

@@ -38,6 +38,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
+    /// The connection is read at least once more.
+    pub(super) fn look_once_more(&mut self, slot: u32) {
+        if let Some(connection) = self.table.at_mut(slot) {
+            connection.flags.readable = true;
+        }
+        self.enqueue_run(slot);
+    }
+
     /// Adds a reason to the connection's pause set.
     pub(super) fn pause(&mut self, slot: u32, reason: PauseReason) {
         let Some(connection) = self.table.at_mut(slot) else { return };

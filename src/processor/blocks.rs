@@ -192,4 +192,22 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.inbound.put(block);
         }
     }
+
+    /// Counts bytes that nobody will handle.
+    pub(super) fn drop_inbound(&mut self, reason: DropReason, bytes: usize) {
+        self.links.metrics.count_dropped(reason, bytes);
+    }
+
+    /// Gives the connection's block up with whatever it holds.
+    pub(super) fn release_inbound(&mut self, slot: u32, reason: DropReason) {
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        let bytes = connection.inbound.buffered();
+        let block = connection.inbound.release();
+        connection.flags.undecoded = false;
+        connection.deadlines.message_ends();
+        self.links.metrics.bytes_buffered.sub(bytes);
+        self.drop_inbound(reason, bytes);
+        self.forget_holder(slot);
+        self.put_inbound(block);
+    }
 }

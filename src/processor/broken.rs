@@ -12,7 +12,6 @@ use super::{Processor, Selector};
 use crate::connection::CloseReason;
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
-use crate::reason::DropReason;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// The selector has said that the socket is broken, and the socket says why. It is asked at once, because a paused
@@ -44,8 +43,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         connection.flags.broken.get_or_insert(kind);
         let dropped = self.segments.clear(&mut connection.undelivered);
-        self.links.metrics.bytes_outbound.sub(dropped);
-        self.links.metrics.bytes_dropped[DropReason::Undelivered as usize].add(dropped);
+        self.links.metrics.count_undelivered(dropped);
         self.links.outbox.count_off(slot, dropped);
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::crowd::Excess;
 use super::foreign::foreign;
 use super::{Processor, Selector};
-use crate::connection::{CloseReason, Ending, Stage};
+use crate::connection::{CloseReason, Ending, Stage, Unanswered};
+use crate::encode_error::EncodeError;
 use crate::message_processor::MessageProcessor;
 use crate::protocol::{Peer, Protocol, Refusal};
 use crate::reason::{CloseKind, DropReason, PauseReason};
@@ -19,6 +20,19 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         match ending.filter(|ending| ending.stage == Stage::Owed && ending.reason.says_all_was_delivered()) {
             Some(ending) => ending.reason = reason,
             None => self.begin_close(slot, reason),
+        }
+    }
+
+    /// Refuses a connection whose answer did not fit.
+    pub(super) fn refuse_failed(&mut self, slot: u32, error: EncodeError) {
+        if let Some(connection) = self.table.at(slot) {
+            log::error!("{}: an answer was not sent: {error}", connection.id());
+        }
+        match error {
+            EncodeError::NoRoom { wanted } => {
+                self.refuse(slot, CloseReason::NoRoom { wanted, limit: None });
+            }
+            other => self.refuse(slot, CloseReason::Unanswered(Unanswered::Failed(other))),
         }
     }
 
@@ -78,10 +92,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         out.begin();
         let spoken = foreign(&self.links.metrics, "refuse", || connection.protocol.refuse(&refusal, out));
         match out.finish() {
-            Ok(bytes) if spoken.is_ok() => {
-                self.links.metrics.bytes_queued.add(bytes);
-                self.links.metrics.bytes_outbound.add(bytes);
-            }
+            Ok(bytes) if spoken.is_ok() => self.links.metrics.count_queued(bytes),
             // Without room for last words the connection ends without them.
             _ => {
                 out.roll_back();
@@ -173,8 +184,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         };
         self.links.outbox.closed(slot);
         let metrics = &self.links.metrics;
-        metrics.bytes_outbound.sub(undelivered);
-        metrics.bytes_dropped[DropReason::Undelivered as usize].add(undelivered);
+        metrics.count_undelivered(undelivered);
         connection.paused.iter().for_each(|reason| metrics.paused[reason as usize].sub(1));
         metrics.open.sub(1);
         metrics.closed[reason.kind() as usize].add(1);

@@ -107,8 +107,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             // Its state may be half changed.
             return self.refuse_protocol(slot, ProtocolError::new("the protocol panicked in `interim`"));
         }
-        self.links.metrics.bytes_queued.add(said);
-        self.links.metrics.bytes_outbound.add(said);
+        self.links.metrics.count_queued(said);
     }
 
     fn keep_undecoded(&mut self, slot: u32) {
@@ -143,23 +142,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         connection.inbound.adopt(block);
         self.links.metrics.bytes_buffered.add(rest.len());
         self.note_holder(slot, rest.len());
-    }
-
-    pub(super) fn drop_inbound(&mut self, reason: DropReason, bytes: usize) {
-        self.links.metrics.bytes_dropped[reason as usize].add(bytes);
-    }
-
-    /// Gives the connection's block up with whatever it holds.
-    pub(super) fn release_inbound(&mut self, slot: u32, reason: DropReason) {
-        let Some(connection) = self.table.at_mut(slot) else { return };
-        let bytes = connection.inbound.buffered();
-        let block = connection.inbound.release();
-        connection.flags.undecoded = false;
-        connection.deadlines.message_ends();
-        self.links.metrics.bytes_buffered.sub(bytes);
-        self.drop_inbound(reason, bytes);
-        self.forget_holder(slot);
-        self.put_inbound(block);
     }
 }
 

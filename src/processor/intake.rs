@@ -7,7 +7,6 @@ use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::buffer::QUEUED_SEGMENTS;
 use crate::connection::{CloseReason, Connection, Unanswered, WhenFull};
-use crate::encode_error::EncodeError;
 use crate::handover::Accepted;
 use crate::id::ConnectionId;
 use crate::message_processor::MessageProcessor;
@@ -44,20 +43,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.refuse_if_crowded(slot, address.ip());
         // It was accepted because its peer has come, and mostly what it wants has come with it.
         self.look_once_more(slot);
-    }
-
-    /// Has the selector watch the connection, if it does not do so yet. Each connection has a turn in the cycle in
-    /// which it is opened, and if it is still there at the end of it, it is watched from then on. So one that is
-    /// answered and closed in its first turn costs no registration.
-    pub(super) fn watch(&mut self, slot: u32) {
-        let Some(connection) = self.table.at_mut(slot).filter(|connection| !connection.flags.watched) else { return };
-        match self.selector.register_read(&mut connection.socket, slot) {
-            Ok(()) => connection.flags.watched = true,
-            Err(error) => {
-                log::warn!("cannot watch the connection from {}: {error}", connection.peer.address);
-                self.socket_failed(slot, error.kind());
-            }
-        }
     }
 
     /// Refuses a newcomer where that is configured; otherwise those that are too many wait in the backlog.
@@ -156,19 +141,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Refuses a connection whose answer did not fit.
-    pub(super) fn refuse_failed(&mut self, slot: u32, error: EncodeError) {
-        if let Some(connection) = self.table.at(slot) {
-            log::error!("{}: an answer was not sent: {error}", connection.id());
-        }
-        match error {
-            EncodeError::NoRoom { wanted } => {
-                self.refuse(slot, CloseReason::NoRoom { wanted, limit: None });
-            }
-            other => self.refuse(slot, CloseReason::Unanswered(Unanswered::Failed(other))),
-        }
-    }
-
     /// One reply less is owed: the connection may go on, or go on ending.
     fn reply_settled(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
@@ -211,8 +183,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             debug_assert!(pushed.is_ok(), "room was checked before the answer was taken");
         }
         self.links.metrics.messages_out.add(1);
-        self.links.metrics.bytes_queued.add(bytes);
-        self.links.metrics.bytes_outbound.add(bytes);
+        self.links.metrics.count_queued(bytes);
         self.enqueue_write(slot);
         if after == After::Close {
             self.begin_close(slot, CloseReason::Finished);

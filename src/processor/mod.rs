@@ -340,6 +340,20 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.enqueue_run(readiness.slot);
     }
 
+    /// Has the selector watch the connection, if it does not do so yet. Each connection has a turn in the cycle in
+    /// which it is opened, and if it is still there at the end of it, it is watched from then on. So one that is
+    /// answered and closed in its first turn costs no registration.
+    pub(super) fn watch(&mut self, slot: u32) {
+        let Some(connection) = self.table.at_mut(slot).filter(|connection| !connection.flags.watched) else { return };
+        match self.selector.register_read(&mut connection.socket, slot) {
+            Ok(()) => connection.flags.watched = true,
+            Err(error) => {
+                log::warn!("cannot watch the connection from {}: {error}", connection.peer.address);
+                self.socket_failed(slot, error.kind());
+            }
+        }
+    }
+
     fn set_wall_clock(&mut self) {
         if self.now < self.next_second {
             return;

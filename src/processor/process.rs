@@ -95,8 +95,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn count_sent(&mut self, bytes: usize) {
         let metrics = &self.links.metrics;
         metrics.messages_out.add(1);
-        metrics.bytes_queued.add(bytes);
-        metrics.bytes_outbound.add(bytes);
+        metrics.count_queued(bytes);
         // It was whole when the message was handed over.
         if !self.desk.out.reserve_whole() {
             metrics.reserve_used.add(1);
@@ -109,7 +108,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             Outcome::Sent { after, bytes, at_once } => {
                 self.count_sent(bytes);
                 if let Some(AtOnce { delivered, broken }) = at_once {
-                    self.count_written(delivered);
+                    self.links.metrics.count_delivered(delivered);
                     // LAW one peer: a large answer is enough for one turn.
                     self.pause(slot, PauseReason::Turn);
                     if let Some(kind) = broken {
@@ -139,7 +138,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     pub(super) fn count_rolled_back(&mut self, bytes: usize) {
         self.links.metrics.messages_dropped[DropReason::RolledBack as usize].add(1);
-        self.links.metrics.bytes_dropped[DropReason::RolledBack as usize].add(bytes);
+        self.links.metrics.count_dropped(DropReason::RolledBack, bytes);
     }
 
     fn owe(&mut self, slot: u32, ticket: u32) {

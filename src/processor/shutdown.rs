@@ -105,14 +105,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// The connection is read at least once more.
-    pub(super) fn look_once_more(&mut self, slot: u32) {
-        if let Some(connection) = self.table.at_mut(slot) {
-            connection.flags.readable = true;
-        }
-        self.enqueue_run(slot);
-    }
-
     fn is_finished(&self) -> bool {
         self.table.is_empty() && self.links.handover.is_over()
     }

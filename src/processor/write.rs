@@ -47,17 +47,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         let staged = self.desk.out.len();
         let delivered = self.write_staged(slot);
-        self.count_written(delivered);
+        self.links.metrics.count_delivered(delivered);
         match delivered == staged {
             true => self.desk.out.all_delivered(),
             false => self.queue_staged(slot, delivered),
         }
-    }
-
-    /// Counts bytes that left without having waited in a queue.
-    pub(super) fn count_written(&mut self, bytes: usize) {
-        self.links.metrics.bytes_out.add(bytes);
-        self.links.metrics.bytes_outbound.sub(bytes);
     }
 
     /// Writes past the queue if that is empty: its order comes first.
@@ -102,8 +96,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         });
         if lost > 0 {
             // The connection ended in between, or its way out did, with everything it was to be given.
-            links.metrics.bytes_outbound.sub(lost);
-            links.metrics.bytes_dropped[crate::reason::DropReason::Undelivered as usize].add(lost);
+            links.metrics.count_undelivered(lost);
             links.outbox.count_off(slot, lost);
         }
     }
@@ -165,8 +158,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         segments.advance(&mut connection.undelivered, bytes, |segment| desk.out.recycle(segment));
         connection.deadlines.output_moves(*now, bytes);
         links.outbox.count_off(slot, bytes);
-        links.metrics.bytes_out.add(bytes);
-        links.metrics.bytes_outbound.sub(bytes);
+        links.metrics.count_delivered(bytes);
         self.release_if_low(slot);
     }
 

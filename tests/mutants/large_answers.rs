@@ -12,8 +12,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ledger: what left of a large answer at once is not counted",
         file: "src/processor/process.rs",
-        from: "                    self.count_written(delivered);\n",
-        to: "                    self.count_written(if after == After::Close { delivered } else { 0 });\n",
+        from: "                    self.links.metrics.count_delivered(delivered);\n",
+        to: "                    self.links.metrics.count_delivered(if after == After::Close { delivered } else { 0 });\n",
     },
     Mutant {
         name: "memory: a large answer is sent before there is room for what the socket leaves of it",
