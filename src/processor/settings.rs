@@ -12,8 +12,8 @@ use crate::connection::Timeouts;
 pub struct Turn {
     /// Messages handled in one turn.
     pub messages: usize,
-    /// Bytes read in one turn. The first turn reads at most 64 KiB; a connection with more to read continues after the
-    /// others, with up to this many.
+    /// Bytes read in one turn, or written of answers that have waited. The first turn has at most 64 KiB of each; a
+    /// connection with more to do continues after the others, with up to this many.
     pub bytes: usize,
 }
 
