@@ -164,7 +164,7 @@ fn too_small_a_memory_max_names_the_row_to_lower() {
     let error = refused(&["--memory-max", "64M"]);
     assert!(error.starts_with("error: memory_max: is 64 MiB (67108864 bytes), but the memory ceiling is "), "{error}");
     assert!(
-        error.contains("beginning with connections_max = 16384: the row \"connection table\" takes 16.6 MiB"),
+        error.contains("beginning with outbound[1].count = 128: the row \"outbound medium\" takes 16.5 MiB"),
         "{error}"
     );
     let error = refused(&["--memory-max", "1G", "--workers", "1000"]);

@@ -117,6 +117,45 @@ fn a_cycle_gives_little_to_many_who_take_much() -> Result<(), Broken> {
     Ok(())
 }
 
+/// Who is given output in one cycle after the other has no more turns for that: neither if its messages come meanwhile,
+/// nor if they have waited for its output.
+#[test]
+fn one_peer_who_is_written_on_has_one_turn_in_a_cycle() -> Result<(), Broken> {
+    const LARGE: usize = 1 << 20;
+    let body: Arc<[u8]> = vec![b'm'; LARGE].into();
+    let answer = move |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| match message.payload() {
+        b"all" => reply.send(Arc::clone(&body)),
+        _ => reply.none(),
+    };
+    let config = Config::default();
+    let in_a_turn = config.turn.messages as u64;
+    for together in [false, true] {
+        let user = answer.clone();
+        let mut simulation =
+            Simulation::new(1, config.clone(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+        let weather = Weather { delay_max: Duration::ZERO, send_buffer: LARGE / 2, ..Weather::calm() };
+        let peer = simulation.connect(weather).expect("there is room");
+        simulation.run_for(Duration::from_secs(1))?;
+        let little = frame(b"little").repeat(READY);
+        assert!(peer.send(&frame(b"all")));
+        if together {
+            peer.send(&little);
+        }
+        let (mut before, mut is_sent) = (0, together);
+        while before < 1 + READY as u64 {
+            simulation.step()?;
+            let now = simulation.metrics();
+            assert!(now.messages_in - before <= in_a_turn, "{} messages in a cycle", now.messages_in - before);
+            before = now.messages_in;
+            if !is_sent && now.bytes_out > LARGE as u64 * 3 / 4 {
+                assert!(peer.send_ahead(&little) && now.bytes_outbound > 0);
+                is_sent = true;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A hundred peers are refused and go on talking, a quarter of a megabyte each. That is read and dropped, so that they
 /// can read why; but not in one cycle, and whoever asks meanwhile is answered in the next.
 #[test]

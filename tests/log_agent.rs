@@ -59,6 +59,8 @@ mod naming;
 mod packing;
 #[path = "log_agent/panicking.rs"]
 mod panicking;
+#[path = "log_agent/partial.rs"]
+mod partial;
 #[path = "log_agent/programs.rs"]
 mod programs;
 #[path = "log_agent/reading.rs"]

@@ -37,8 +37,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: sleeps while connections wait for their turn",
         file: "src/processor/mod.rs",
-        from: "if !self.run.is_empty() || !self.go_on.is_empty() || !self.to_write",
-        to: "if !self.to_write",
+        from: "if ![&self.run, &self.go_on, &self.to_write",
+        to: "if ![&self.to_write",
     },
     Mutant {
         name: "liveness: tries again in each cycle while there is no block",
@@ -61,7 +61,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: the end behind a short read is forgotten",
         file: "src/processor/read.rs",
-        from: "if count < window.len() && !connection.flags.read_closed {",
+        from: "if count < window.len() && !flags.read_closed {",
         to: "if count < window.len() {",
     },
     Mutant {
@@ -253,8 +253,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ledger: bytes are counted that never came",
         file: "src/processor/read.rs",
-        from: "self.links.metrics.bytes_in.add(count);\n                    Got",
-        to: "self.links.metrics.bytes_in.add(count + 1);\n                    self.links.metrics.bytes_framing.add(1);\n                    Got",
+        from: "self.links.metrics.bytes_in.add(count);",
+        to: "self.links.metrics.bytes_in.add(count + 1);\n            self.links.metrics.bytes_framing.add(1);",
     },
     Mutant {
         name: "ledger: the accepter's connection is counted twice",

@@ -59,11 +59,17 @@ fn who_sends_faster_than_it_is_read_is_read_for_a_second() -> Result<(), Broken>
     const ARRIVED: usize = 1 << 20;
     const UNSENT: usize = 4 << 20;
     const SENT: usize = 128 << 20;
-    // Large records are handled as they come; of small ones, a read brings more than a turn takes.
-    for (call_max, record, is_slow) in [(10, 64 << 10, false), (100, 64 << 10, true), (100, 100, true)] {
+    // Large records are handled as they come; of small ones, a read brings more than a turn takes, and more than it may
+    // read.
+    let usual = Config::default().turn.bytes;
+    for (call_max, record, turn, is_slow) in
+        [(10, 64 << 10, usual, false), (100, 64 << 10, usual, true), (100, 100, usual, true), (100, 1000, 4096, true)]
+    {
         let call_max = Duration::from_millis(call_max);
+        let mut config = Config::default();
+        config.turn.bytes = turn;
         let mut simulation =
-            Simulation::new(1, Config::default(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+            Simulation::new(1, config, LengthPrefixed::default(), |_, _| user).expect("the settings fit");
         let weather = Weather { receive_buffer: ARRIVED, piece_max: ARRIVED, call_max, ..Weather::calm() };
         let peer = simulation.connect(weather).expect("there is room");
         simulation.run_for(SECOND)?;
@@ -76,7 +82,7 @@ fn who_sends_faster_than_it_is_read_is_read_for_a_second() -> Result<(), Broken>
         assert_eq!((report.metrics.cut_off, report.metrics.dropped_for(DropReason::Undecoded)), (0, 0));
         let bytes = report.metrics.messages_in as usize * frame.len();
         assert!(bytes >= UNSENT, "{bytes} of {SENT}");
-        let at_last = Config::default().turn.bytes + ARRIVED + UNSENT;
+        let at_last = usual + ARRIVED + UNSENT;
         match is_slow {
             true => assert!(bytes < at_last && took > SECOND, "{bytes} in {took:?}"),
             false => assert!((SECOND..4 * SECOND).contains(&took), "{took:?}"),

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -23,11 +23,11 @@ const STACK: usize = 64 << 10;
 pub fn on_signal(end: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let wait = move || {
-        let mut signals = signals.forever();
-        signals.next();
-        let first = Instant::now();
+        signals.forever().next();
         end();
-        for signal in signals.filter(|_| first.elapsed() >= TOGETHER) {
+        thread::sleep(TOGETHER);
+        signals.pending().for_each(drop);
+        if let Some(signal) = signals.forever().next() {
             eprintln!("a second signal: ends at once");
             // Fails for a signal that it does not know, which these are not.
             let _ = emulate_default_handler(signal);

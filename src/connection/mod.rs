@@ -95,8 +95,6 @@ pub(crate) struct Flags {
     pub(crate) watched: bool,
     /// The selector watches for room in the socket: it pushed back.
     pub(crate) write_interest: bool,
-    /// Its peer takes its output as fast as it is written; more of that is written when it goes on.
-    pub(crate) takes_more: bool,
     /// It is closed, not paused, when its peer takes its answers too slowly.
     pub(crate) close_when_full: bool,
     /// Inbound holds bytes that `decode` has not seen yet.

@@ -1,10 +1,10 @@
 //! How connections end: what is owed, the last words, everything delivered, half-close, linger, close.
 
-use std::io::{self, Read};
 use std::time::Duration;
 
 use super::crowd::Excess;
 use super::foreign::foreign;
+use super::read::{Got, read_once};
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Ending, Stage, Unanswered};
 use crate::encode_error::EncodeError;
@@ -139,12 +139,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn read_and_drop(&mut self, slot: u32, most: usize, dropped: usize) -> usize {
         let Some(connection) = self.table.at_mut(slot) else { return 0 };
         let window = self.scratch.len().min(most);
-        match connection.socket.read(&mut self.scratch[..window]) {
-            Ok(0) => self.close_ended(slot),
-            Ok(count) => {
-                if count < window && !connection.flags.read_closed {
-                    connection.flags.readable = false;
-                }
+        match read_once(&mut connection.socket, &mut connection.flags, &mut self.scratch[..window]) {
+            Got::End => self.close_ended(slot),
+            Got::Bytes(count) => {
                 let dropped = dropped + count;
                 self.links.metrics.bytes_in.add(count);
                 self.drop_inbound(DropReason::AfterClose, count);
@@ -154,9 +151,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 }
                 return count;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.flags.readable = false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.socket_failed(slot, error.kind()),
+            Got::Nothing => {}
+            Got::Failed(kind) => self.socket_failed(slot, kind),
         }
         0
     }

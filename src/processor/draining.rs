@@ -109,7 +109,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// `bytes` of it were read.
-    pub(super) fn count_read_out(&mut self, slot: u32, bytes: usize) {
+    pub(super) fn count_read_out(&mut self, slot: u32, bytes: u64) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         if connection.read_out_left != u32::MAX {
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);

@@ -7,7 +7,7 @@ use crate::buffer::SMALL;
 use crate::connection::{CloseReason, Connection, HolderAt};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
-use crate::reason::{DropReason, PauseReason};
+use crate::reason::PauseReason;
 
 /// The holders of one tier's blocks. Their number is bounded by the number of blocks, the spare included: there is a
 /// place for each from the start.
@@ -181,7 +181,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(slot) = victim else { return false };
         let bytes = self.table.at(slot).map_or(0, |connection| connection.inbound.buffered());
         self.links.metrics.evictions[tier].add(1);
-        self.release_inbound(slot, DropReason::Incomplete);
         self.refuse(slot, CloseReason::EvictedInbound { bytes });
         true
     }

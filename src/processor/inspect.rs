@@ -3,6 +3,7 @@
 use std::array;
 use std::time::{Duration, Instant};
 
+use super::slot_queue::SlotQueue;
 use super::{ENDING, EVENTS, Holders, Processor, Selector};
 use crate::buffer::{Segments, TIERS};
 use crate::connection::{Connection, Stage};
@@ -18,8 +19,9 @@ use crate::timer::Wheel;
 pub(crate) struct Overview {
     pub(crate) connections: Vec<Inspected>,
     pub(crate) now: Option<Instant>,
-    /// Entries in the queues of those to be read, of those that go on with it, and of those to be written.
-    pub(crate) queues: [usize; 3],
+    /// Entries in the queues of those to be read, of those that go on with it, of those to be written, and of those
+    /// that go on with that.
+    pub(crate) queues: [usize; 4],
     /// Places taken in the longest line.
     pub(crate) longest_line: usize,
     /// Replies that were deferred and not settled yet.
@@ -68,7 +70,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         overview.connections.clear();
         overview.connections.extend(self.table.iter().map(|connection| self.inspect_connection(connection)));
         overview.now = Some(self.now);
-        overview.queues = [self.run.len(), self.go_on.len(), self.to_write.len()];
+        overview.queues = [self.run.len(), self.go_on.len(), self.to_write.len(), self.write_on.len()];
         overview.longest_line = self.waiters.longest();
         overview.owed = self.desk.owed.outstanding();
         overview.segments = self.settings.segments_max - self.segments.room();
@@ -83,7 +85,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn inspect_memory_rows(&self, memory_rows: &mut Vec<(&'static str, u64, u64)>) {
         let max = self.settings.connections_each;
         let endings = self.table.iter().filter(|connection| connection.ending.is_some()).count();
-        let queues = self.run.reserved() + self.go_on.reserved() + self.to_write.reserved() + self.waiters.reserved();
+        let queues = [&self.run, &self.go_on, &self.to_write, &self.write_on].map(SlotQueue::reserved);
+        let queues = queues.iter().sum::<usize>() + self.waiters.reserved();
         let table = self.table.reserved() + (queues + endings * ENDING) as u64;
         let holders = (0..TIERS).map(|tier| {
             let blocks = self.links.inbound.tiers()[tier].count();
@@ -104,7 +107,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn inspect_connection(&self, connection: &Connection<S::Socket, P>) -> Inspected {
         let (flags, deadlines, slot) = (&connection.flags, &connection.deadlines, connection.id().slot());
-        let goes_on = self.go_on.contains(slot);
         Inspected {
             id: connection.id(),
             paused: connection.paused,
@@ -118,8 +120,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             undecoded: flags.undecoded,
             end_read: flags.end_read,
             broken: flags.broken.is_some(),
-            on_run: self.run.contains(slot) || goes_on,
-            to_write: self.to_write.contains(slot) || (flags.takes_more && goes_on),
+            on_run: self.run.contains(slot) || self.go_on.contains(slot),
+            to_write: self.to_write.contains(slot) || self.write_on.contains(slot),
             write_interest: flags.write_interest,
             message_age: deadlines.message_elapsed(deadlines.paused_since().unwrap_or(self.now)),
             overdue: self.overdue(slot),

@@ -38,6 +38,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         // LAW one peer: the connection that had the slot before may have left a place there, which would be a second
         // turn.
         self.go_on.remove(slot);
+        self.write_on.remove(slot);
         self.links.metrics.open.add(1);
         self.tell_opened(slot);
         self.refuse_if_crowded(slot, address.ip());

@@ -115,11 +115,12 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     wheel: Wheel,
     /// Slots with something to read or decode.
     run: SlotQueue,
-    /// The same, of connections that have used up their turn; and those whose peers take their output as fast as it is
-    /// written.
+    /// The same, of connections that have used up their turn.
     go_on: SlotQueue,
     /// Slots with output to deliver, or an end to be taken further.
     to_write: SlotQueue,
+    /// Slots with output whose peers take it as fast as it is written.
+    write_on: SlotQueue,
     waiters: Waiters,
     answer_room: AnswerRoom,
     slow_peers: SlowPeers,
@@ -162,6 +163,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             run: SlotQueue::new(max),
             go_on: SlotQueue::new(max),
             to_write: SlotQueue::new(max),
+            write_on: SlotQueue::new(max),
             waiters: Waiters::new(max),
             answer_room: AnswerRoom::default(),
             slow_peers: SlowPeers::default(),
@@ -183,7 +185,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Bytes that the connection table takes, with everything that grows with it, for the memory ceiling.
     pub(crate) fn table_memory(connections_each: usize) -> u64 {
-        let queues = 3 * SlotQueue::memory(connections_each) + connections_each * Waiters::PER_CONNECTION;
+        let queues = 4 * SlotQueue::memory(connections_each) + connections_each * Waiters::PER_CONNECTION;
         let endings = connections_each * ENDING;
         Table::<Connection<S::Socket, P>>::memory(connections_each) + (queues + endings) as u64
     }
@@ -240,10 +242,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.take_new_sockets();
         self.take_outbound();
         // A connection goes on in a later cycle than the one in which its turn ended.
-        let going_on = self.go_on.len();
+        let (going_on, writing_on) = (self.go_on.len(), self.write_on.len());
         self.relieve_waiters();
         self.read_from_sockets(going_on);
-        self.write_to_sockets();
+        self.write_to_sockets(writing_on);
         self.expire_timers();
         self.end_cycle();
         self.advance_shutdown();
@@ -299,7 +301,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// How long nothing can happen by itself: not at all while connections have work left, else until the next timer.
     fn sleep_limit(&mut self) -> Option<Duration> {
-        if !self.run.is_empty() || !self.go_on.is_empty() || !self.to_write.is_empty() {
+        if ![&self.run, &self.go_on, &self.to_write, &self.write_on].into_iter().all(SlotQueue::is_empty) {
             return Some(Duration::ZERO);
         }
         let due = [self.user_due, self.famine_due(), self.second_due()].into_iter().fold(self.next_expiry(), earlier);

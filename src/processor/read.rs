@@ -11,12 +11,12 @@ use std::mem;
 use super::turn::{Budget, Step};
 use super::{Processor, Selector};
 use crate::buffer::{Block, HEADROOM};
-use crate::connection::CloseReason;
+use crate::connection::{CloseReason, Flags};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 
-/// Where a read came to.
-enum Got {
+/// What one read returned.
+pub(super) enum Got {
     Bytes(usize),
     End,
     Nothing,
@@ -118,31 +118,18 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// One `read`. A short one means that nothing more had arrived; only the end of the stream may still be behind it.
+    /// One `read` of what is to be decoded.
     // Once in each turn, and not a call: with `flush`, 34 instructions of 1749.
     #[inline(always)]
     fn read(&mut self, slot: u32, window: &mut [u8], budget: &mut Budget) -> Got {
         let Some(connection) = self.table.at_mut(slot) else { return Got::Nothing };
-        loop {
-            return match connection.socket.read(window) {
-                Ok(0) => Got::End,
-                Ok(count) => {
-                    if count < window.len() && !connection.flags.read_closed {
-                        connection.flags.readable = false;
-                    }
-                    connection.deadlines.touch(self.now);
-                    budget.bytes = budget.bytes.saturating_sub(count);
-                    self.links.metrics.bytes_in.add(count);
-                    Got::Bytes(count)
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    connection.flags.readable = false;
-                    Got::Nothing
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Got::Failed(error.kind()),
-            };
+        let got = read_once(&mut connection.socket, &mut connection.flags, window);
+        if let Got::Bytes(count) = got {
+            connection.deadlines.touch(self.now);
+            budget.bytes = budget.bytes.saturating_sub(count);
+            self.links.metrics.bytes_in.add(count);
         }
+        got
     }
 
     fn no_bytes(&mut self, slot: u32, got: Got) -> Step {
@@ -169,5 +156,27 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             // Nobody is there to be given what is owed.
             Some(_) => self.close_now(slot, reason),
         }
+    }
+}
+
+/// One `read`. A short one means that nothing more had arrived; only the end of the stream may still be behind it.
+#[inline(always)]
+pub(super) fn read_once(socket: &mut impl Read, flags: &mut Flags, window: &mut [u8]) -> Got {
+    loop {
+        return match socket.read(window) {
+            Ok(0) => Got::End,
+            Ok(count) => {
+                if count < window.len() && !flags.read_closed {
+                    flags.readable = false;
+                }
+                Got::Bytes(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                flags.readable = false;
+                Got::Nothing
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => Got::Failed(error.kind()),
+        };
     }
 }

@@ -7,10 +7,10 @@ use crate::reason::PauseReason;
 
 /// What a connection may read in its first turn, and what is delivered to it of what has waited. One that has more to
 /// do goes on behind those who ask for little.
-pub(super) const FIRST_BYTES: usize = 64 << 10;
+const FIRST_BYTES: usize = 64 << 10;
 /// What those who go on may cost in a cycle, all together, with what is written to them: then it is looked who else has
-/// something to say.
-const GOING_ON: u64 = 1 << 20;
+/// something to say. As much is delivered to those who take more.
+pub(super) const GOING_ON: u64 = 1 << 20;
 /// What a message costs, compared with bytes that are read.
 const MESSAGE_COST: usize = 1 << 10;
 
@@ -55,15 +55,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.go_on(going_on);
     }
 
-    /// Gives some of those who go on another turn of reading and of writing.
+    /// Gives some of those who go on another turn.
     fn go_on(&mut self, going_on: usize) {
         let Turn { messages, bytes } = self.settings.turn;
-        let (mut cost, before) = (0, self.links.metrics.bytes_out.value());
+        let (mut cost, written) = (0, self.links.metrics.bytes_out.value());
         for _ in 0..going_on {
             let Some(slot) = self.go_on.pop() else { break };
-            self.deliver_more(slot, bytes);
             cost += self.turn(slot, Budget { messages, bytes }) as u64;
-            if cost + (self.links.metrics.bytes_out.value() - before) >= GOING_ON {
+            if cost + (self.links.metrics.bytes_out.value() - written) >= GOING_ON {
                 break;
             }
         }
@@ -80,11 +79,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.clear_pause(slot, PauseReason::Turn);
         let serves = matches!(self.phase, Phase::Serving);
         let given = if serves { given } else { self.while_draining(slot, given) };
-        let mut left = given;
+        let (mut left, read) = (given, self.links.metrics.bytes_in.value());
         while self.step(slot, &mut left) == Step::Again {}
         self.flush(slot);
         if self.turn_left_something(slot) {
-            self.count_read_out(slot, given.bytes - left.bytes);
+            self.count_read_out(slot, self.links.metrics.bytes_in.value() - read);
             self.requeue(slot);
             self.advance_ending(slot);
             self.drain_if_finished(slot);

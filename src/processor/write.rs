@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice, Write};
 
-use super::turn::FIRST_BYTES;
+use super::turn::{Budget, GOING_ON};
 use super::{Processor, Selector};
 use crate::buffer::{Outbound, SLICES};
 use crate::message_processor::MessageProcessor;
@@ -14,20 +14,25 @@ use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Delivers what waits in the connections' queues, where sockets have room or something was added.
-    pub(super) fn write_to_sockets(&mut self) {
+    /// Delivers what waits in the connections' queues, where sockets have room or something was added; and then more to
+    /// some of those who have taken what they were given, `writing_on` of them at most: in a later cycle.
+    pub(super) fn write_to_sockets(&mut self, writing_on: usize) {
+        let first = Budget::first(self.settings.turn).bytes;
         for _ in 0..self.to_write.len() {
             let Some(slot) = self.to_write.pop() else { break };
-            self.deliver(slot, FIRST_BYTES);
+            self.deliver(slot, first);
             self.rearm(slot);
         }
-    }
-
-    /// Delivers up to `most` bytes more to a peer that has taken what it was given before.
-    pub(super) fn deliver_more(&mut self, slot: u32, most: usize) {
-        if self.table.at(slot).is_some_and(|connection| connection.flags.takes_more) {
-            self.deliver(slot, most);
-            self.rearm(slot);
+        let written = self.links.metrics.bytes_out.value();
+        for _ in 0..writing_on {
+            let Some(slot) = self.write_on.pop() else { break };
+            if self.table.at(slot).is_some_and(|connection| !connection.undelivered.is_empty()) {
+                self.deliver(slot, self.settings.turn.bytes);
+                self.rearm(slot);
+            }
+            if self.links.metrics.bytes_out.value() - written >= GOING_ON {
+                break;
+            }
         }
     }
 
@@ -124,12 +129,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let mut left = most;
         loop {
             let Some(connection) = self.table.at_mut(slot) else { return };
-            connection.flags.takes_more = left == 0;
             if connection.undelivered.is_empty() {
                 return self.delivered_all(slot);
             }
             if left == 0 {
-                return self.go_on.push(slot);
+                return self.write_on.push(slot);
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.segments.gather(&connection.undelivered, left, &mut slices);

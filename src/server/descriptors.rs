@@ -18,7 +18,7 @@ pub(super) fn raise_descriptors(server: SocketAddr, connections_max: usize, proc
                 log::warn!("{server}: {text}");
             }
         }
-        Err(error) => log::warn!("cannot raise the limit of open descriptors: {error}"),
+        Err(error) => log::warn!("{server}: cannot raise the limit of open descriptors: {error}"),
     }
 }
 

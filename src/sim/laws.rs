@@ -130,7 +130,7 @@ impl Laws {
             waits && scene.overview.owed == 0
         };
         let idle_waiter = scene.overview.connections.iter().any(waits_for_nothing);
-        self.busy = left || idle_waiter || scene.overview.queues != [0; 3];
+        self.busy = left || idle_waiter || scene.overview.queues != [0; 4];
         match (&scene.network.misuse, &scene.network.broken) {
             (Some(misuse), _) => Err(("selector", misuse.clone())),
             (None, Some(broken)) => Err(broken.clone()),
@@ -207,6 +207,7 @@ impl Scene<'_> {
             ("connections in the run queue", overview.queues[0], connections_each),
             ("connections in the queue of those who go on", overview.queues[1], connections_each),
             ("connections in the write queue", overview.queues[2], connections_each),
+            ("connections in the queue of those who are written on", overview.queues[3], connections_each),
             ("places in a line", overview.longest_line, connections_each),
             ("replies owed", overview.owed, config.owed_total_max),
             ("segments", overview.segments, config.segments_max),

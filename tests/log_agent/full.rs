@@ -17,7 +17,7 @@ use crate::clients::{acking, finish, frames, newest, start, stop};
 use crate::disks::Folder;
 use crate::logs;
 use crate::net::connect;
-use crate::rig::{Rig, Setup, assert_payloads, read_all, some};
+use crate::rig::{Rig, Setup, assert_payloads, some};
 use crate::store::index::HEAD_BYTES;
 use crate::store::name::Kind;
 
@@ -55,29 +55,6 @@ fn wherever_the_space_ends_every_record_is_written_once() {
         assert!(rig.link.is_well() && rig.numbers.troubled.value() == 0);
         rig.assert_records(&records);
     }
-}
-
-/// Also where the space ends in the middle of a batch.
-#[test]
-fn what_it_says_it_could_not_write_is_what_is_not_there() {
-    let records = some(0, 12);
-    let mut in_part = 0;
-    for space in 0..1200 {
-        let policy = if space % 2 == 0 { Fsync::Batch } else { Fsync::Interval(Duration::from_secs(1)) };
-        let json = space % 3 == 0;
-        let mut rig = Rig::new(Setup { rotate_bytes: 60, policy, json, ..Setup::default() });
-        rig.faults.space(Some(space));
-        rig.give(0, &records[..5]);
-        let is_bad = |record: &[u8]| json && record.len().is_multiple_of(2);
-        let bad: Vec<_> = records[5..].iter().map(|record| (record.as_slice(), is_bad(record))).collect();
-        rig.give_marked(1, &bad);
-        rig.writer.advance(rig.now);
-        let lost = rig.writer.close(rig.now);
-        let there = [Kind::Log, Kind::Bad].map(|kind| read_all(&rig.folder, kind).len()).iter().sum::<usize>();
-        assert_eq!(lost + there, records.len(), "{space}: {there} are there");
-        in_part += usize::from((1..7).contains(&lost));
-    }
-    assert!(in_part > 0, "it never ended within a batch");
 }
 
 #[test]

@@ -359,12 +359,13 @@ impl Record {
         }
     }
 
-    /// Whoever is refused can read why: no reset destroys the last words.
+    /// Whoever is refused can read why: no reset destroys the last words. Without memory the rest of its output may be
+    /// given up all the same.
     fn judge_refusal<P: Wire>(&self, expected: Expectations) -> Result<(), String> {
         let listens = self.closed == Some(CloseKind::Protocol) && !self.rude && !self.slow && P::REFUSES;
         // No end yet: both are on their way to it.
         let heard = self.peer.end().is_none_or(|end| end == End::Finished && self.reading.refused);
-        match heard || !listens || !(expected.sound && expected.long_linger) {
+        match heard || !listens || !(expected.sound && expected.memory && expected.long_linger) {
             true => Ok(()),
             false => Err(format!("was refused and could not read why: {:?}", self.peer.end())),
         }

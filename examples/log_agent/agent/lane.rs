@@ -42,6 +42,8 @@ pub struct Lane {
     next: Cursor,
     /// Everything before this is written for good, as the policy has it.
     safe: Cursor,
+    /// Where the segment begins; the front of the group, if it has records that are not in the group any more.
+    began: Cursor,
     runs: Runs,
     /// The most bytes that are appended at once, unless a single record has more: less than usual after a whole new
     /// file, or the share of a segment, was too small for what was to be its beginning. It grows again with each append
@@ -59,9 +61,9 @@ struct Gathered<'g> {
 
 impl Lane {
     pub fn new(kind: Kind, policy: Fsync) -> Self {
-        let [next, safe] = [Cursor::default(); 2];
+        let [next, safe, began] = [Cursor::default(); 3];
         let runs = Runs::with_capacity(INDEX_BYTES);
-        Self { kind, policy, segment: None, condemned: None, next, safe, runs, append_most: u64::MAX }
+        Self { kind, policy, segment: None, condemned: None, next, safe, began, runs, append_most: u64::MAX }
     }
 
     /// Writes the records of `group` that are not written yet and that are of its kind. After an error it can be called
@@ -95,6 +97,7 @@ impl Lane {
             }
             if self.segment.is_none() {
                 self.segment = Some(Segment::open(directory, self.kind, now, self.policy != Fsync::Never)?);
+                self.began = self.next;
             }
             let (end, records, bytes) = (run.end, run.records, run.bytes);
             match self.append(directory, run, file_most) {
@@ -237,10 +240,14 @@ impl Lane {
     }
 
     /// True if the segment has been deleted, or its index: what is behind `safe` is written to the next. Without an
-    /// index the segment gets nothing more, and keeps what is safe in it.
+    /// index the segment gets nothing more, and keeps what is safe in it. Where senders are told, what was in a segment
+    /// that is gone is written once more, as far as it is still held: nobody was told of it.
     fn notice_deleted(&mut self, directory: &Directory, safe: Option<Extent>) -> io::Result<bool> {
         let Some(deleted) = self.segment.as_ref().map_or(Ok(None), Segment::deleted)? else { return Ok(false) };
         let Some(mut segment) = self.segment.take() else { return Ok(false) };
+        if deleted == Deleted::Data && self.policy == Fsync::Batch {
+            self.safe = self.began;
+        }
         self.next = self.safe;
         match deleted {
             Deleted::Data => segment.forget(directory),
@@ -294,6 +301,10 @@ impl Lane {
         self.safe = self.safe();
         self.safe.batch -= batches;
         self.next.batch -= batches;
+        self.began = match self.began.batch.checked_sub(batches) {
+            Some(batch) => Cursor { batch, ..self.began },
+            None => Cursor::default(),
+        };
     }
 
     /// How many records of `group` are of its kind and not safe.

@@ -1,0 +1,70 @@
+//! A full disk in the middle of what is written at once: some of it is there, and nobody was told.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::agent::fsync::Fsync;
+use crate::rig::{Rig, Setup, read_all, some};
+use crate::store::name::Kind;
+
+/// What is written and synced is held as long as nobody was told of it, and written once more if somebody deletes it
+/// meanwhile: to make room, of all things. What they were told of is not held any more.
+#[test]
+fn what_somebody_deletes_before_anybody_was_told_of_it_is_written_once_more() {
+    let group: [(&[u8], bool); 4] = [(b"good", false), (b"bad", true), (b"as good", false), (b"better", false)];
+    for (before, segment, left) in [(&[][..], 7, vec![]), (&["twelve bytes", "x", "abc"], 11, vec!["twelve bytes"])] {
+        let mut deleted = 0;
+        for space in 0..600 {
+            let mut rig = Rig::new(Setup { json: true, rotate_bytes: 13, ..Setup::default() });
+            // Batch by batch: a segment begins with the second.
+            before.iter().for_each(|record| rig.give(0, &[record]));
+            rig.work();
+            rig.news();
+            rig.faults.space(Some(space));
+            // With nothing before it this ends a segment and begins another.
+            let group = if before.is_empty() { &group[..] } else { &group[..2] };
+            rig.give_marked(0, group);
+            rig.writer.advance(rig.now);
+            let good = group.iter().filter(|(_, bad)| !bad).map(|(record, _)| String::from_utf8_lossy(record));
+            let good: Vec<_> = good.collect();
+            if !rig.news().is_empty() || rig.records(Kind::Log).len() < before.len() + good.len() {
+                continue;
+            }
+            // The first is finished, and nobody looks at that any more.
+            let newest = rig.folder.files(".log").pop().expect("both");
+            assert_eq!(rig.folder.size(&newest), segment, "{newest}");
+            fs::remove_file(rig.folder.path().join(newest)).expect("deleted");
+            deleted += 1;
+            rig.faults.space(None);
+            rig.work();
+            assert_eq!(rig.news().len(), 1);
+            let expected: Vec<_> = left.iter().copied().chain(good.iter().map(|record| &**record)).collect();
+            rig.assert_records(&expected);
+            assert_eq!(rig.records(Kind::Bad).len(), 1);
+        }
+        assert!(deleted > 10, "{deleted} times only");
+    }
+}
+
+/// Also where the space ends in the middle of a batch.
+#[test]
+fn what_it_says_it_could_not_write_is_what_is_not_there() {
+    let records = some(0, 12);
+    let mut in_part = 0;
+    for space in 0..1200 {
+        let policy = if space % 2 == 0 { Fsync::Batch } else { Fsync::Interval(Duration::from_secs(1)) };
+        let json = space % 3 == 0;
+        let mut rig = Rig::new(Setup { rotate_bytes: 60, policy, json, ..Setup::default() });
+        rig.faults.space(Some(space));
+        rig.give(0, &records[..5]);
+        let is_bad = |record: &[u8]| json && record.len().is_multiple_of(2);
+        let bad: Vec<_> = records[5..].iter().map(|record| (record.as_slice(), is_bad(record))).collect();
+        rig.give_marked(1, &bad);
+        rig.writer.advance(rig.now);
+        let lost = rig.writer.close(rig.now);
+        let there = [Kind::Log, Kind::Bad].map(|kind| read_all(&rig.folder, kind).len()).iter().sum::<usize>();
+        assert_eq!(lost + there, records.len(), "{space}: {there} are there");
+        in_part += usize::from((1..7).contains(&lost));
+    }
+    assert!(in_part > 0, "it never ended within a batch");
+}
