@@ -166,4 +166,16 @@ pub const MUTANTS: &[Mutant] = &[
         from: "if self.leave_to_selector(slot) {",
         to: "if slot == u32::MAX && self.leave_to_selector(slot) {",
     },
+    Mutant {
+        name: "liveness: who has taken what it was given is forgotten",
+        file: "src/processor/write.rs",
+        from: "return self.write_on.push(slot);",
+        to: "return;",
+    },
+    Mutant {
+        name: "liveness: sleeps while there is more for who takes it",
+        file: "src/processor/mod.rs",
+        from: "&self.to_write, &self.write_on].into_iter().all(SlotQueue::is_empty)",
+        to: "&self.to_write].into_iter().all(SlotQueue::is_empty)",
+    },
 ];
