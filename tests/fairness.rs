@@ -117,6 +117,49 @@ fn a_cycle_gives_little_to_many_who_take_much() -> Result<(), Broken> {
     Ok(())
 }
 
+/// Whoever has taken all that it was given waits for the server, however long its turn takes to come, and is not closed
+/// as one that takes nothing.
+#[test]
+fn one_peer_who_waits_to_be_written_on_has_not_stalled() -> Result<(), Broken> {
+    const LENGTH: usize = 4 << 20;
+    let body: Arc<[u8]> = vec![b'm'; LENGTH].into();
+    let answer = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| reply.send(Arc::clone(&body));
+    let mut config = Config::default();
+    config.timeouts.write_stall = Duration::from_millis(20);
+    let mut simulation =
+        Simulation::new(1, config, LengthPrefixed::default(), |_, _| answer).expect("the settings fit");
+    let (delay_max, call_max) = (Duration::ZERO, Duration::from_millis(2));
+    let weather = Weather { delay_max, call_max, send_buffer: LENGTH / 4, piece_max: LENGTH, ..Weather::calm() };
+    let peers: Vec<SimPeer> = (0..GREEDY).filter_map(|_| simulation.connect(weather)).collect();
+    peers.iter().for_each(|peer| assert!(peer.send(&frame(b"all"))));
+    simulation.run_for(Duration::from_secs(10))?;
+    assert_eq!(simulation.metrics().closed_total(), 0, "{}", simulation.describe());
+    assert!(peers.iter().all(|peer| peer.received() == LENGTH + 4), "everything has come");
+    Ok(())
+}
+
+/// What is delivered of what has waited is little in the cycle in which there is room again, and more in the next.
+#[test]
+fn one_peer_is_given_little_at_first() -> Result<(), Broken> {
+    const LARGE: usize = 2 << 20;
+    let body: Arc<[u8]> = vec![b'm'; LARGE].into();
+    let answer = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| reply.send(Arc::clone(&body));
+    let config = Config::default();
+    let in_a_turn = config.turn.bytes as u64;
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| answer).expect("they fit");
+    let weather = Weather { delay_max: Duration::ZERO, send_buffer: LARGE / 4, piece_max: LARGE, ..Weather::calm() };
+    let peer = simulation.connect(weather).expect("there is room");
+    assert!(peer.send_ahead(&frame(b"all")));
+    let mut given = Vec::new();
+    while given.len() < 3 {
+        let before = simulation.metrics().bytes_out;
+        simulation.step()?;
+        given.extend(Some(simulation.metrics().bytes_out - before).filter(|bytes| *bytes > 0));
+    }
+    assert_eq!(given, [LARGE as u64 / 4, 64 << 10, in_a_turn], "first as much as its window takes");
+    Ok(())
+}
+
 /// Who is given output in one cycle after the other has no more turns for that: neither if its messages come meanwhile,
 /// nor if they have waited for its output.
 #[test]

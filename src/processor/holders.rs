@@ -176,7 +176,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Evicts the holder that received least of late; false if there is none that may be evicted.
     pub(super) fn evict_least(&mut self, tier: usize, for_slot: u32) -> bool {
         let (quarter, table) = (self.quarters.at(self.now), &self.table);
-        let may_evict = |slot: u32| slot != for_slot && table.at(slot).is_some_and(|found| is_evictable(tier, found));
+        let may_evict = |slot: u32| {
+            slot != for_slot
+                && !self.write_on.contains(slot)
+                && table.at(slot).is_some_and(|found| is_evictable(tier, found))
+        };
         let victim = self.holders[tier].least(quarter, may_evict);
         let Some(slot) = victim else { return false };
         let bytes = self.table.at(slot).map_or(0, |connection| connection.inbound.buffered());

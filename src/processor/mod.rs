@@ -242,10 +242,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.take_new_sockets();
         self.take_outbound();
         // A connection goes on in a later cycle than the one in which its turn ended.
-        let (going_on, writing_on) = (self.go_on.len(), self.write_on.len());
+        let going_on = self.go_on.len();
         self.relieve_waiters();
         self.read_from_sockets(going_on);
-        self.write_to_sockets(writing_on);
+        self.write_to_sockets();
         self.expire_timers();
         self.end_cycle();
         self.advance_shutdown();

@@ -90,13 +90,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.settings.timeouts.famine / LEAST_PATIENCE_DIVISOR * (left as u32).clamp(1, LEAST_PATIENCE_DIVISOR)
     }
 
-    /// The output that waits in a queue and holds what there is too little of: blocks, or a place for a segment. What
+    /// The output that waits for its peer and holds what there is too little of: blocks, or a place for a segment. What
     /// is carried as it is, and not copied, holds no block, and nobody gains by its end.
     fn outputs(&self) -> impl Iterator<Item = (&Output, u32)> {
         let any = !self.has_segments();
         let holds = move |queue: &Undelivered| !queue.is_empty() && (any || self.segments.holds_block(queue));
         let undelivered = self.table.iter().filter(move |connection| holds(&connection.undelivered));
-        undelivered.filter_map(|connection| Some((connection.deadlines.output()?, connection.id().slot())))
+        let outputs =
+            undelivered.filter_map(|connection| Some((connection.deadlines.output()?, connection.id().slot())));
+        // Who has taken all that it was given does not let it wait.
+        outputs.filter(|(_, slot)| !self.write_on.contains(*slot))
     }
 
     /// True if there are places for the segments of the next answer, whoever gives it.

@@ -64,6 +64,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 self.release_inbound(slot, DropReason::Incomplete);
                 self.refuse(slot, CloseReason::TooSlow { bytes, elapsed });
             }
+            // It takes all that it is given: what lets it wait is the server.
+            Expiry::WriteStall if self.write_on.contains(slot) => {
+                if let Some(connection) = self.table.at_mut(slot) {
+                    connection.deadlines.output_moves(now, 0);
+                }
+            }
             Expiry::WriteStall => {
                 let since = deadlines.output().map_or(now, |output| output.moved);
                 let (elapsed, undelivered) = (now.saturating_duration_since(since), connection.undelivered.bytes());

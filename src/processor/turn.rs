@@ -82,15 +82,18 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let (mut left, read) = (given, self.links.metrics.bytes_in.value());
         while self.step(slot, &mut left) == Step::Again {}
         self.flush(slot);
+        let read = self.links.metrics.bytes_in.value() - read;
         if self.turn_left_something(slot) {
-            self.count_read_out(slot, self.links.metrics.bytes_in.value() - read);
+            self.count_read_out(slot, read);
             self.requeue(slot);
             self.advance_ending(slot);
             self.drain_if_finished(slot);
             self.watch(slot);
             self.rearm(slot);
         }
-        given.cost() - left.cost()
+        // A read may bring more than the budget had left.
+        let messages = Budget { bytes: 0, ..given }.cost() - Budget { bytes: 0, ..left }.cost();
+        messages.saturating_add(read as usize)
     }
 
     /// True if one of the steps behind a turn may have something to do. Mostly none has: one look is enough for all.

@@ -15,9 +15,9 @@ use crate::reason::PauseReason;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Delivers what waits in the connections' queues, where sockets have room or something was added; and then more to
-    /// some of those who have taken what they were given, `writing_on` of them at most: in a later cycle.
-    pub(super) fn write_to_sockets(&mut self, writing_on: usize) {
-        let first = Budget::first(self.settings.turn).bytes;
+    /// some of those who have taken what they were given in an earlier cycle.
+    pub(super) fn write_to_sockets(&mut self) {
+        let (first, writing_on) = (Budget::first(self.settings.turn).bytes, self.write_on.len());
         for _ in 0..self.to_write.len() {
             let Some(slot) = self.to_write.pop() else { break };
             self.deliver(slot, first);

@@ -46,6 +46,31 @@ fn what_somebody_deletes_before_anybody_was_told_of_it_is_written_once_more() {
     }
 }
 
+/// The same, where another writer wants the segment to be finished before this one goes on.
+#[test]
+fn what_somebody_deletes_before_its_segment_is_finished_is_written_once_more() {
+    let mut rig = Rig::new(Setup { json: true, ..Setup::default() });
+    rig.give(0, &["told"]);
+    rig.work();
+    assert_eq!(rig.news(), [(0, 1)]);
+    // No second segment can be made, for the bad one.
+    rig.faults.fail_names(true);
+    rig.give_marked(0, &[(b"good", false), (b"bad", true)]);
+    let again = rig.writer.advance(rig.now).expect("it tries again");
+    assert_eq!((rig.news(), rig.records(Kind::Log).len()), (vec![], 2));
+    for file in rig.folder.files("") {
+        if file.starts_with("log_2") {
+            fs::remove_file(rig.folder.path().join(file)).expect("deleted");
+        }
+    }
+    rig.directory.want_finished();
+    rig.faults.fail_names(false);
+    rig.now = again;
+    rig.work();
+    rig.assert_records(&["good"]);
+    assert_eq!((rig.news(), rig.records(Kind::Bad).len()), (vec![(0, 3)], 1));
+}
+
 /// Also where the space ends in the middle of a batch.
 #[test]
 fn what_it_says_it_could_not_write_is_what_is_not_there() {

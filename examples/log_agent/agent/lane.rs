@@ -178,9 +178,13 @@ impl Lane {
         self.segment.as_ref().is_some_and(Segment::is_dirty)
     }
 
-    /// Makes durable what was written. False if it has to be written once more, because somebody has deleted it.
+    /// Makes durable what was written. False if it has to be written once more, because somebody has deleted it: also
+    /// what was durable already, as long as nobody was told of it.
     pub fn sync(&mut self, directory: &Directory) -> io::Result<bool> {
         let Some(segment) = self.segment.as_mut().filter(|segment| segment.is_dirty()) else {
+            if self.policy == Fsync::Batch && self.notice_deleted(directory, None)? {
+                return Ok(false);
+            }
             self.safe = self.next;
             return Ok(true);
         };
