@@ -12,7 +12,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::time::Instant;
 
-use crate::buffer::{Inbound, Undelivered};
+use crate::buffer::{Inbound, TIERS, Undelivered};
 use crate::id::ConnectionId;
 use crate::outbox::OwedList;
 use crate::protocol::{Peer, Protocol};
@@ -56,25 +56,26 @@ pub(crate) struct Connection<K, P> {
 }
 
 /// Where a connection stands among the holders of inbound blocks.
+// One number, and never zero: there is one of these for each connection, and to stand nowhere takes no more then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HolderAt {
-    tier: u8,
-    /// Counted from one: to stand nowhere takes no memory of its own then, and there is one of these for each
-    /// connection.
-    place: NonZeroU32,
-}
+pub(crate) struct HolderAt(NonZeroU32);
+
+/// The tier has the lower bits, and the place, counted from one, the others. There are 2^28 blocks at most.
+const TIER_BITS: u32 = 2;
+const _: () = assert!(TIERS < 1 << TIER_BITS);
 
 impl HolderAt {
     pub(crate) fn new(tier: usize, index: u32) -> Self {
-        Self { tier: tier as u8, place: NonZeroU32::MIN.saturating_add(index) }
+        let place = NonZeroU32::MIN.saturating_add(index).get();
+        Self(NonZeroU32::MIN.saturating_add((place << TIER_BITS | tier as u32) - 1))
     }
 
     pub(crate) fn tier(self) -> usize {
-        usize::from(self.tier)
+        self.0.get() as usize & ((1 << TIER_BITS) - 1)
     }
 
     pub(crate) fn index(self) -> u32 {
-        self.place.get() - 1
+        (self.0.get() >> TIER_BITS) - 1
     }
 }
 
@@ -186,5 +187,26 @@ impl<K, P: Protocol> Connection<K, P> {
     /// True between messages with nothing owed and nothing undelivered.
     pub(crate) fn is_idle(&self) -> bool {
         self.inbound.buffered() == 0 && self.owed.count() == 0 && self.undelivered.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::http1::Http1;
+
+    #[test]
+    fn a_place_among_holders_is_what_it_was_made_of() {
+        for (tier, index) in [(0, 0), (2, 0), (1, 77), (0, (1 << 28) - 1), (2, (1 << 28) - 1)] {
+            let place = HolderAt::new(tier, index);
+            assert_eq!((place.tier(), place.index()), (tier, index));
+        }
+        assert_eq!(size_of::<Option<HolderAt>>(), 4);
+    }
+
+    /// There are many, most of them idle, and the target for all that one takes is 400 bytes.
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Connection<u32, Http1>>() <= 376, "{}", size_of::<Connection<u32, Http1>>());
     }
 }

@@ -63,8 +63,6 @@ pub struct Http1 {
     empty_lines: u8,
     /// A client waits for `100 Continue`.
     continue_due: bool,
-    /// What was refused began as a HEAD request.
-    refused_head: bool,
     /// Where the fields of its last usual request are kept.
     place: Option<Place>,
 }
@@ -80,6 +78,8 @@ enum State {
     Chunked { layout: Layout, chunks: Chunks, fields: u32 },
     /// What follows the last chunk.
     Trailers { layout: Layout, search: FieldSearch },
+    /// Nothing more: it was refused, and whether it began as a HEAD request.
+    Refused { was_head: bool },
 }
 
 impl Default for State {
@@ -120,7 +120,11 @@ impl Http1 {
             bytes.copy_within(skipped.., 0);
             return Ok(Decode::Partial { needs: None, keep });
         }
-        let decoded = self.decode_request(rest).inspect_err(|_| self.refused_head = rest.starts_with(b"HEAD "))?;
+        let decoded = self.decode_request(rest);
+        if decoded.is_err() {
+            self.state = State::Refused { was_head: rest.starts_with(b"HEAD ") };
+        }
+        let decoded = decoded?;
         if skipped == 0 {
             return Ok(decoded);
         }
@@ -174,6 +178,7 @@ impl Http1 {
                     self.state = State::Trailers { layout: *layout, search: FieldSearch::from(0, *fields) };
                 }
                 State::Trailers { .. } => return self.decode_trailers(bytes, unread),
+                State::Refused { .. } => return Err(malformed("it was refused already")),
             }
         }
     }
@@ -278,7 +283,7 @@ impl Protocol for Http1 {
     }
 
     fn refuse(&self, why: &Refusal, out: &mut Outbound) {
-        response::refuse(why, self.refused_head, out);
+        response::refuse(why, matches!(self.state, State::Refused { was_head: true }), out);
     }
 }
 
