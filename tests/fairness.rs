@@ -47,6 +47,32 @@ fn a_cycle_takes_little_from_those_who_want_much() -> Result<(), Broken> {
     Ok(())
 }
 
+/// A turn costs what it has read, also where that is more than it was to read: what is read at once is not cut into
+/// pieces for a small turn.
+#[test]
+fn a_cycle_takes_little_however_small_a_turn_is() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.turn.bytes = 4096;
+    // A megabyte of all together, and the turn in which that is reached.
+    let most_in_a_cycle = (1 << 20) + config.scratch as u64;
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+    let weather = Weather { delay_max: Duration::ZERO, receive_buffer: 1 << 20, piece_max: 1 << 20, ..Weather::calm() };
+    let greedy: Vec<SimPeer> = (0..GREEDY).filter_map(|_| simulation.connect(weather)).collect();
+    simulation.run_for(Duration::from_secs(1))?;
+    let much = frame(&[b'm'; 60_000]).repeat(10);
+    greedy.iter().for_each(|peer| assert!(peer.send_ahead(&much)));
+    // Each has its first turn.
+    simulation.step()?;
+    let mut before = simulation.metrics().bytes_in;
+    while before < (GREEDY * much.len()) as u64 {
+        simulation.step()?;
+        let now = simulation.metrics().bytes_in;
+        assert!(now - before <= most_in_a_cycle, "{} bytes in a cycle", now - before);
+        before = now;
+    }
+    Ok(())
+}
+
 /// Some peers ask for much, and take it as fast as it is written. In a cycle each is given a part, however it is sent:
 /// copied, written from where it lies, or carried as it is.
 #[test]
