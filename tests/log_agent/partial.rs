@@ -12,14 +12,18 @@ use crate::store::name::Kind;
 #[test]
 fn what_somebody_deletes_before_anybody_was_told_of_it_is_written_once_more() {
     let group: [(&[u8], bool); 4] = [(b"good", false), (b"bad", true), (b"as good", false), (b"better", false)];
-    for (before, segment, left) in [(&[][..], 7, vec![]), (&["twelve bytes", "x", "abc"], 11, vec!["twelve bytes"])] {
+    let twelve = "twelve bytes";
+    let cases = [(vec![], 7, vec![]), (vec![twelve, "x", "abc"], 11, vec![twelve]), (vec![twelve], 5, vec![twelve])];
+    for ((before, segment, left), together) in cases.iter().flat_map(|case| [(case, false), (case, true)]) {
         let mut deleted = 0;
         for space in 0..600 {
             let mut rig = Rig::new(Setup { json: true, rotate_bytes: 13, ..Setup::default() });
             // Batch by batch: a segment begins with the second.
             before.iter().for_each(|record| rig.give(0, &[record]));
-            rig.work();
-            rig.news();
+            if !together {
+                rig.work();
+                rig.news();
+            }
             rig.faults.space(Some(space));
             // With nothing before it this ends a segment and begins another.
             let group = if before.is_empty() { &group[..] } else { &group[..2] };
@@ -27,12 +31,14 @@ fn what_somebody_deletes_before_anybody_was_told_of_it_is_written_once_more() {
             rig.writer.advance(rig.now);
             let good = group.iter().filter(|(_, bad)| !bad).map(|(record, _)| String::from_utf8_lossy(record));
             let good: Vec<_> = good.collect();
-            if !rig.news().is_empty() || rig.records(Kind::Log).len() < before.len() + good.len() {
+            let told: u64 = rig.news().iter().map(|(_, records)| records).sum();
+            let of_the_group = told > if together { before.len() as u64 } else { 0 };
+            if of_the_group || rig.records(Kind::Log).len() < before.len() + good.len() {
                 continue;
             }
             // The first is finished, and nobody looks at that any more.
             let newest = rig.folder.files(".log").pop().expect("both");
-            assert_eq!(rig.folder.size(&newest), segment, "{newest}");
+            assert_eq!(rig.folder.size(&newest), *segment, "{newest}");
             fs::remove_file(rig.folder.path().join(newest)).expect("deleted");
             deleted += 1;
             rig.faults.space(None);
@@ -42,7 +48,7 @@ fn what_somebody_deletes_before_anybody_was_told_of_it_is_written_once_more() {
             rig.assert_records(&expected);
             assert_eq!(rig.records(Kind::Bad).len(), 1);
         }
-        assert!(deleted > 10, "{deleted} times only");
+        assert!(deleted > 10, "{deleted} times only, {before:?}, {together}");
     }
 }
 
@@ -69,6 +75,25 @@ fn what_somebody_deletes_before_its_segment_is_finished_is_written_once_more() {
     rig.work();
     rig.assert_records(&["good"]);
     assert_eq!((rig.news(), rig.records(Kind::Bad).len()), (vec![(0, 3)], 1));
+}
+
+/// There is no segment yet for bad records, and none can be made: what has come before them is told of all the same.
+#[test]
+fn batches_without_bad_records_do_not_wait_for_those_with_them() {
+    let mut rig = Rig::new(Setup { json: true, ..Setup::default() });
+    rig.give(0, &["a segment for good ones"]);
+    rig.work();
+    assert_eq!(rig.news(), [(0, 1)]);
+    rig.faults.fail_names(true);
+    rig.give(0, &["good", "as good"]);
+    rig.give_marked(0, &[(b"bad", true)]);
+    rig.give(0, &["behind it"]);
+    rig.now = rig.writer.advance(rig.now).expect("it tries again");
+    assert_eq!((rig.news(), rig.writer.held()), (vec![(0, 3)], 2), "and the others in their order");
+    rig.faults.fail_names(false);
+    rig.work();
+    assert_eq!((rig.news(), rig.records(Kind::Bad).len()), (vec![(0, 5)], 1));
+    rig.assert_records(&["a segment for good ones", "good", "as good", "behind it"]);
 }
 
 /// Also where the space ends in the middle of a batch.

@@ -69,6 +69,7 @@ impl Lane {
     /// Writes the records of `group` that are not written yet and that are of its kind. After an error it can be called
     /// again, and goes on where it stood.
     pub fn write(&mut self, directory: &Directory, group: &VecDeque<LogBatch>, now: Instant) -> io::Result<()> {
+        self.skip_others(group);
         self.cut_condemned(directory)?;
         if !group.is_empty() {
             self.notice_deleted(directory, None)?;
@@ -110,6 +111,19 @@ impl Lane {
                     self.settle();
                 }
             }
+        }
+    }
+
+    /// Goes on behind what is not of its kind: that does not wait until this lane can write.
+    fn skip_others(&mut self, group: &VecDeque<LogBatch>) {
+        while let Some(batch) = group.get(self.next.batch) {
+            for run in batch.runs(self.next.run) {
+                if self.is_for(&Head::decode(run.head)) {
+                    return;
+                }
+                self.next.run = run.end();
+            }
+            self.next = Cursor { batch: self.next.batch + 1, ..Cursor::default() };
         }
     }
 
