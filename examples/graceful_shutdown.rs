@@ -1,4 +1,4 @@
-//! The two ways to go down, each tried on a server with a client; prints what happens and ends by itself.
+//! The two ways to shut down, each tried on a server with a client; prints what happens and ends by itself.
 //!
 //! - `Finish::Answer`, for those who are asked: what has begun is finished and answered, and nothing new begins.
 //! - `Finish::ReadOut`, for those who are told: what peers have sent already is read to its end, so that nothing of it
@@ -22,7 +22,7 @@ use common::say;
 
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Shows what a server still does after it was told to go down. Needs no client and ends by itself.
+/// Shows what a server still does after it was told to shut down. Needs no client and ends by itself.
 #[derive(Parser)]
 #[command(name = "graceful_shutdown", version)]
 struct Args {}
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     common::run("warn", || answer().and_then(|()| read_out()))
 }
 
-/// A slow answer is owed when the server is told to go down.
+/// A slow answer is owed when the server is told to shut down.
 fn answer() -> io::Result<()> {
     say("Finish::Answer: what has begun is answered, nothing new begins");
     // The processor hands each reply over to this thread, which will answer in its own time.
@@ -50,7 +50,7 @@ fn answer() -> io::Result<()> {
 
     // Asks and returns at once. `Running::shutdown` asks and waits; it would wait for the answer that is owed below.
     running.stopper().shutdown(GRACE, Finish::Answer);
-    say("- the server was told to go down");
+    say("- the server was told to shut down");
     say(format_args!("- a connection that had asked nothing: {}", what_comes(idle)?));
     say(format_args!("- a new connection: {}", knock(address)?));
 
@@ -63,7 +63,7 @@ fn answer() -> io::Result<()> {
     Ok(())
 }
 
-/// A peer has sent records that nobody has read yet when the server is told to go down.
+/// A peer has sent records that nobody has read yet when the server is told to shut down.
 fn read_out() -> io::Result<()> {
     say("Finish::ReadOut: what was sent is read");
     let running = Server::bind("127.0.0.1:0", LengthPrefixed::default())?

@@ -51,7 +51,7 @@ struct Args {
     /// Seconds that a connection may say nothing between two requests; 0 is for ever
     #[arg(long, value_name = "SECS", default_value_t = 60)]
     idle_timeout: u64,
-    /// Seconds that connections have to finish when the server goes down
+    /// Seconds that connections have to finish when the server shuts down
     #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs())]
     grace: u64,
     /// Answer GET /metrics with the server's numbers, a line each; for whoever can connect to see

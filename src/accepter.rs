@@ -31,7 +31,7 @@ pub use watch::{Awaited, Watch};
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
-/// Connections taken in one go at most, before it looks whether the server goes down. After a sleep it is one, and
+/// Connections taken in one go at most, before it looks whether the server shuts down. After a sleep it is one, and
 /// twice as many each time that there were more: one is mostly all there is, and to ask for another in vain is not
 /// cheap.
 const TURN: usize = 64;
@@ -112,8 +112,8 @@ impl Accepter {
         Self { poll, listener, events, watch, metrics, backlog, back_off, live: 0, _finish }
     }
 
-    /// Accepts until the server goes down, then what the backlog still holds, then closes the listener and says that it
-    /// is over. The latter two also when it panics, or is dropped without having run.
+    /// Accepts until the server shuts down, then what the backlog still holds, then closes the listener and says that
+    /// it is over. The latter two also when it panics, or is dropped without having run.
     ///
     /// # Errors
     /// It could not sleep: its poll is broken.
@@ -161,7 +161,7 @@ impl Accepter {
         Outcome::More
     }
 
-    /// The server goes down: peers in the backlog were promised a connection. No more than the backlog can hold, or
+    /// The server shuts down: peers in the backlog were promised a connection. No more than the backlog can hold, or
     /// peers that keep on coming would hold the shutdown up. Waits while the grace lasts, for room, and for what the
     /// kernel lacks.
     fn accept_rest(&mut self) -> io::Result<()> {

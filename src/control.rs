@@ -1,4 +1,4 @@
-//! How the server is told to go down.
+//! How the server is told to shut down.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use crate::wake::WakeFlag;
 
-/// What a connection may still do while the server goes down.
+/// What a connection may still do while the server shuts down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
     /// Idle connections close at once. A message whose first byte has arrived may finish, and is answered as the last
@@ -21,7 +21,7 @@ pub enum Finish {
     ReadOut,
 }
 
-/// A request to go down.
+/// A request to shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shutdown {
     /// When it was made.
@@ -59,7 +59,7 @@ impl Control {
         Arc::new(Self { requested: AtomicBool::new(false), shutdown: Mutex::new(None), threads })
     }
 
-    /// Asks all threads to go down. The first request counts; a later one is ignored, except that its grace counts if
+    /// Asks all threads to shut down. The first request counts; a later one is ignored, except that its grace counts if
     /// that is over sooner.
     pub fn request(&self, shutdown: Shutdown) {
         let mut counts = self.shutdown.lock();

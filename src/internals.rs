@@ -90,7 +90,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> BareProcessor<S, P, M> {
         &self.station().outbox.pool
     }
 
-    /// How it is told to go down.
+    /// How it is told to shut down.
     pub fn control(&self) -> &Arc<Control> {
         &self.shared.control
     }

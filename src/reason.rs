@@ -65,7 +65,7 @@ counted_enum! {
         Crowded => "crowded",
         /// Its peer took its answers too slowly, and such connections were to be closed.
         OutboundFull => "outbound_full",
-        /// The server went down.
+        /// The server was shut down.
         Shutdown => "shutdown",
     }
 }

@@ -53,7 +53,7 @@ fn http_echo_says_back_what_it_is_asked() {
         assert_eq!(client.answer_without_body().header("content-length"), Some("13"));
         client.send("GET /plaintext HTTP/1.0\r\n\r\n");
         assert_eq!(client.last_answer(200), b"Hello, World!");
-        example.goes_down("TERM");
+        example.shuts_down("TERM");
         example.ends().in_order(" out: 7 (983864 bytes)");
     }
 }
@@ -80,7 +80,7 @@ fn http_echo_answers_a_request_that_has_begun_before_it_ends() {
         let mut client = Client::connect(address);
         client.send(CONTINUE);
         assert_eq!(client.answer_without_body().status, 100, "so the server has read the head");
-        example.goes_down(signal);
+        example.shuts_down(signal);
         idle.ends();
         client.send("late");
         assert_eq!(client.last_answer(200), b"late");
@@ -96,7 +96,7 @@ fn a_second_signal_ends_it_at_once() {
         let mut client = Client::connect(address);
         client.send(CONTINUE);
         assert_eq!(client.answer_without_body().status, 100);
-        example.goes_down(first);
+        example.shuts_down(first);
         // One that comes too soon is taken for the first.
         while example.runs() {
             example.signal(second);
@@ -116,7 +116,7 @@ fn signals_that_come_together_are_one() {
     client.send(CONTINUE);
     assert_eq!(client.answer_without_body().status, 100);
     example.signals(&["TERM", "INT"]);
-    example.logs("going down: ");
+    example.logs("shutting down: ");
     client.send("late");
     assert_eq!(client.last_answer(200), b"late");
     example.ends().in_order("goodbye; connections: 1, messages in: 1 (73 bytes), out: 1 (123 bytes)");
@@ -133,7 +133,7 @@ fn every_flag_of_http_echo_does_something() {
     }
     // The one wait for a clock in here: idle for a second.
     Client::connect(address).ends();
-    example.goes_down("TERM");
+    example.shuts_down("TERM");
     example.logs("grace 7s");
     example.ends().in_order("goodbye; connections: 1, messages in: 0 (0 bytes), out: 0 (0 bytes)");
 }
@@ -193,7 +193,7 @@ fn length_prefixed_echo_says_back_every_message() {
         let second = frame(b"second");
         peer.write_all(&[&frame(b"first"), &second[..7]].concat()).expect("taken");
         assert_eq!(receive(&mut peer), b"first");
-        example.goes_down("TERM");
+        example.shuts_down("TERM");
         peer.write_all(&second[7..]).expect("taken");
         assert_eq!(receive(&mut peer), b"second");
         assert_eq!(rest(&mut peer), b"");
@@ -230,7 +230,7 @@ fn http_counter_counts_and_answers_later() {
     slow.send([get("/pears"), get("/slow")].concat());
     assert_eq!(slow.answer().body, b"/pears: 1\n");
     assert_eq!(client.ask(get("/slow-not")).body, b"/slow-not: 1\n", "nobody waits for somebody else's answer");
-    example.goes_down("TERM");
+    example.shuts_down("TERM");
     client.ends();
     assert_eq!(slow.last_answer(200), b"/slow: 1\n", "it was owed");
     example.ends().in_order("goodbye; connections: 2, messages in: 6 (197 bytes), out: 6 (695 bytes)");
@@ -252,7 +252,7 @@ fn broadcast_sends_to_everybody() {
     example.logs("#1 has left: the peer closed it");
     assert_eq!(ask(&mut peers[0], b""), b"");
     assert_eq!(receive(&mut peers[1]), b"");
-    example.goes_down("TERM");
+    example.shuts_down("TERM");
     peers.iter_mut().for_each(|peer| assert_eq!(rest(peer), b""));
     example.ends().in_order("goodbye; connections: 3, messages in: 5 (1048612 bytes), out: 11 (3145804 bytes)");
 }
@@ -273,7 +273,7 @@ fn a_slow_peer_of_broadcast_misses_messages_and_nobody_else_does() {
         let payload = pattern(1 << 20, sent);
         assert!(ask(&mut peer, &payload) == payload, "{sent} differs");
     }
-    example.goes_down("TERM");
+    example.shuts_down("TERM");
     half_close(&slow);
     let got = rest(&mut slow);
     assert!(got.len() / (1 << 20) < sent, "nothing was missed");
@@ -314,7 +314,7 @@ fn custom_protocol_speaks_in_lines() {
     let mut half = connect(address);
     half.write_all(b"PING\nECHO la").expect("taken");
     assert_eq!(line(&mut half), "PONG\n");
-    example.goes_down("TERM");
+    example.shuts_down("TERM");
     half.write_all(b"te\n").expect("taken");
     assert_eq!(rest(&mut half), b"late\n");
     drop((peer, pieces, half));
@@ -352,7 +352,7 @@ fn graceful_shutdown_tells_its_story() {
 Finish::Answer: what has begun is answered, nothing new begins
 listening on ...
 - a client has asked; its answer takes a while
-- the server was told to go down
+- the server was told to shut down
 - a connection that had asked nothing: closed
 - a new connection: refused
 - the answer is ready, and still arrives; it says that it is the last:

@@ -13,7 +13,7 @@ use common::net::{LONG, connect, over, send, tiers, until};
 use log::{LevelFilter, Log, Metadata, Record};
 use sluicegate::{Deferred, Finish, LengthPrefixed, Message, Server, Workers};
 
-/// Says that the server goes down, waits until it may go on, and panics.
+/// Says that the server shuts down, waits until it may go on, and panics.
 struct Fails(Mutex<Option<(Sender<()>, Receiver<()>)>>);
 
 static LOGGER: Fails = Fails(Mutex::new(None));
@@ -24,7 +24,7 @@ impl Log for Fails {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if record.args().to_string().starts_with("going down: ") {
+        if record.args().to_string().starts_with("shutting down: ") {
             let (tell, go) = self.0.lock().expect("no panic with it").take().expect("the test has left them");
             tell.send(()).expect("the test listens");
             go.recv_timeout(LONG).expect("the test goes on");

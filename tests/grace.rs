@@ -1,4 +1,4 @@
-//! How long connections have to finish when the server goes down.
+//! How long connections have to finish when the server shuts down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn user(message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) 
     reply.send(message.payload());
 }
 
-/// A server that is asked to go down while a message is half there, and then again, `later`, with `second` as its
+/// A server that is asked to shut down while a message is half there, and then again, `later`, with `second` as its
 /// grace; the processor is `busy` all the time in between, or it is not. How long the end took since the first request.
 fn end(busy: bool, later: Duration, second: Duration) -> Result<Duration, Broken> {
     let mut config = Config::default();

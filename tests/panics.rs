@@ -268,7 +268,7 @@ fn one_peer_a_panic_in_drop_costs_its_connection() {
     simulation.shutdown(SECOND, Finish::Answer).expect("the laws hold");
 }
 
-/// The server goes down, and each answer is asked to be the last.
+/// The server shuts down, and each answer is asked to be the last.
 #[test]
 fn one_peer_a_panic_in_last_costs_its_connection() {
     set_up();

@@ -137,7 +137,7 @@ impl MessageProcessor<LengthPrefixed> for Gated {
     }
 }
 
-/// A server whose user has no places before it goes down, and some more each time that `every` has passed then; how
+/// A server whose user has no places before it shuts down, and some more each time that `every` has passed then; how
 /// many messages it has read of `sent`, and how long its end took.
 fn read_out_through_a_gate(sent: usize, places: usize, every: Duration) -> Result<(u64, Duration), Broken> {
     let open = Arc::new(AtomicUsize::new(0));

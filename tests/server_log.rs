@@ -50,5 +50,9 @@ fn the_ceiling_is_logged_row_by_row_and_too_few_descriptors_once() {
     assert!(lines[first].1.starts_with("inbound small "), "{lines:?}");
     assert!(lines[first + rows].1.starts_with("total "), "{lines:?}");
     assert_eq!(with(Level::Info, "not counted"), 2, "{lines:?}");
-    assert_eq!(with(Level::Info, &format!("going down: {address} with 0 connections open, grace 0ns")), 1, "{lines:?}");
+    assert_eq!(
+        with(Level::Info, &format!("shutting down: {address} with 0 connections open, grace 0ns")),
+        1,
+        "{lines:?}"
+    );
 }

@@ -79,7 +79,7 @@ fn a_message_that_has_begun_may_finish_and_is_answered_as_the_last() {
     let idle = Client::connect(running.local_addr());
     until(&running, "they have begun", |numbers| numbers.open == 4 && numbers.bytes_buffered == 10_031);
     running.stopper().shutdown(GRACE, Finish::Answer);
-    // Its end says that the server is going down.
+    // Its end says that the server is shutting down.
     idle.ends();
     for (sent, mut client) in begun {
         client.send(&request[sent..]);

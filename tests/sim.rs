@@ -142,7 +142,7 @@ fn play<P: Wire>(
     if let Some(wrong) = world.lock().wrong.take() {
         return Err(wrong);
     }
-    // These are accepted, and the processor has not seen them when it is told to go down.
+    // These are accepted, and the processor has not seen them when it is told to shut down.
     director.arrange_latecomers(&mut random);
     let finish = random.pick(&[Finish::Answer, Finish::ReadOut]);
     let grace = Duration::from_millis(random.pick(&[0, 10, 3000]));

@@ -375,7 +375,7 @@ fn clocks_an_empty_line_between_requests_is_no_message() -> Result<(), Broken> {
     Ok(())
 }
 
-/// The server goes down when a processor can't sleep. Nobody told the accepter and the other processors, so it never
+/// The server shuts down when a processor can't sleep. Nobody told the accepter and the other processors, so it never
 /// came to an end, and tried to sleep again and again.
 #[test]
 fn shutdown_a_selector_that_fails_is_the_end_of_the_whole_server() -> Result<(), Broken> {

@@ -52,7 +52,7 @@ const WORDS: &[Word] = &[
     Word {
         word: "Instant::now",
         why: "time is an argument; the cycle asks its selector once",
-        // In the last one a request to go down is made, on any thread, and its grace begins.
+        // In the last one a request to shut down is made, on any thread, and its grace begins.
         files: &["src/accepter.rs", "src/processor/mio_selector.rs", "src/sim/clock.rs", "src/server/running.rs"],
     },
     Word {

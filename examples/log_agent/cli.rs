@@ -89,7 +89,7 @@ pub struct Args {
     /// Refuse to start if the memory ceiling is over this, such as 256M
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     memory_max: Option<u64>,
-    /// Seconds that the agent has to read what was sent, and to write it, when it goes down
+    /// Seconds that the agent has to read what was sent, and to write it, when it shuts down
     #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs(), value_parser = clap::value_parser!(u64).range(..=SECS_MAX))]
     grace: u64,
     /// Serve numbers for Prometheus at http://ADDR/metrics, such as 127.0.0.1:9101; for whoever can connect to see. A

@@ -332,7 +332,7 @@ fn at_the_end_only_an_ended_connection_or_a_shorter_grace_is_news() {
     let request = request(LONG);
     desk.control.request(request);
     let has_come = |live| accepter.watch.has_come(Awaited::FewerAtTheEnd(live, request.until()));
-    assert!(accepter.watch.has_come(Awaited::FewerThan(1)), "being told to go down was news before");
+    assert!(accepter.watch.has_come(Awaited::FewerThan(1)), "being told to shut down was news before");
     assert!(!has_come(1));
     drop(desk.next());
     desk.handover.ended();

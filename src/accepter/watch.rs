@@ -14,12 +14,12 @@ pub enum Awaited {
     Peer,
     /// Room for one more connection.
     Room,
-    /// The same, when the server goes down already: being told so is no reason to wait no more, unless the grace is
+    /// The same, when the server shuts down already: being told so is no reason to wait no more, unless the grace is
     /// over sooner than at this moment.
     RoomAtTheEnd(Instant),
     /// Fewer connections than these: their descriptors are free again.
     FewerThan(usize),
-    /// The same, when the server goes down already.
+    /// The same, when the server shuts down already.
     FewerAtTheEnd(usize, Instant),
 }
 
@@ -30,7 +30,7 @@ pub struct Watch<K> {
     pub wake: Arc<WakeFlag>,
     /// Where it leaves connections, as far as there is room.
     pub dealer: Arc<Dealer<K>>,
-    /// Tells when the server goes down.
+    /// Tells when the server shuts down.
     pub control: Arc<Control>,
 }
 

@@ -133,7 +133,7 @@ impl Line {
         }
     }
 
-    /// Sends everyone away: the server is going down.
+    /// Sends everyone away: the server is shutting down.
     pub fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_all();

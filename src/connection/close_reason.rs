@@ -77,7 +77,7 @@ pub enum CloseReason {
         /// How many bytes were still to be delivered.
         undelivered: usize,
     },
-    /// The server went down.
+    /// The server was shut down.
     Shutdown,
 }
 
@@ -166,7 +166,7 @@ impl fmt::Display for CloseReason {
             Self::OutboundFull { undelivered } => {
                 write!(f, "the peer takes its answers too slowly; {undelivered} bytes undelivered")
             }
-            Self::Shutdown => f.write_str("the server went down"),
+            Self::Shutdown => f.write_str("the server was shut down"),
         }
     }
 }

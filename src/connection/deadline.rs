@@ -143,7 +143,7 @@ impl Deadlines {
         }
     }
 
-    /// While the server goes down: since when it is read out, not counting what it waited for the server. From now on,
+    /// While the server shuts down: since when it is read out, not counting what it waited for the server. From now on,
     /// if nobody has asked before.
     pub(crate) fn begin_read_out(&mut self, now: Instant) -> Instant {
         *self.read_out_since.get_or_insert(now)

@@ -41,7 +41,7 @@ pub(crate) struct Connection<K, P> {
     pub(crate) needs: u32,
     /// How long its last message was; nothing if less has come since.
     pub(crate) last_length: u32,
-    /// How much is still read of it, at most. Bounded when the server goes down only.
+    /// How much is still read of it, at most. Bounded when the server shuts down only.
     pub(crate) read_out_left: u32,
     /// Its place among the holders of its block's tier.
     pub(crate) holder: Option<HolderAt>,

@@ -57,7 +57,7 @@ pub(crate) struct Outbox {
     resumed: AtomicBool,
     /// Some thread has left something for the user's `cycle_end`.
     called: AtomicBool,
-    /// The server goes down and each answer is the last of its connection.
+    /// The server shuts down and each answer is the last of its connection.
     answers_are_last: AtomicBool,
     /// A simulation plays another thread.
     #[cfg(feature = "sim")]

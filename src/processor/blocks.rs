@@ -43,7 +43,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// will say so if it has.
     fn leave_to_selector(&mut self, slot: u32) -> bool {
         let is_free = self.waiters.are_none() && self.could_rest(SMALL) && self.could_spare(SMALL);
-        // One that is opened while the server goes down must be read before that counts it as idle.
+        // One that is opened while the server shuts down must be read before that counts it as idle.
         let serves = matches!(self.phase, Phase::Serving);
         let Some(connection) = self.table.at_mut(slot).filter(|found| serves && !found.flags.watched) else {
             return false;

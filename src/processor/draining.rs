@@ -1,4 +1,4 @@
-//! Which connections have finished while the server goes down, and how much is still read of the others.
+//! Which connections have finished while the server shuts down, and how much is still read of the others.
 //!
 //! With [`Finish::Answer`] that is what is answered already; with [`Finish::ReadOut`] it is what peers have sent.
 //! Nobody says where that ends. A socket that would block once does not: behind a window that was full, the peer's
@@ -25,7 +25,7 @@ const MOST: Duration = Duration::from_secs(1);
 const UNSENT: u64 = 4 << 20;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// While the server goes down: ends a connection that has finished what it may.
+    /// While the server shuts down: ends a connection that has finished what it may.
     pub(super) fn drain_if_finished(&mut self, slot: u32) {
         let Phase::Draining { request, .. } = self.phase else { return };
         let Some(connection) = self.table.at_mut(slot).filter(|connection| connection.ending.is_none()) else { return };
@@ -103,7 +103,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// What is left of `given` for a connection while the server goes down.
+    /// What is left of `given` for a connection while the server shuts down.
     pub(super) fn while_draining(&self, slot: u32, given: Budget) -> Budget {
         Budget { bytes: if self.is_read_no_more(slot) { 0 } else { given.bytes }, ..given }
     }

@@ -193,7 +193,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Runs cycles until the server has stopped and every connection has closed.
     ///
     /// # Errors
-    /// It could not sleep: its selector is broken. The server has gone down for that.
+    /// It could not sleep: its selector is broken. The server has shut down for that.
     pub(crate) fn run(mut self) -> io::Result<()> {
         // A panic drops what is made here before it drops the user's processor.
         let dismissal = Dismissal::of(&self.links.outbound);

@@ -62,11 +62,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// The processor can't sleep any more, nor hear of what its sockets have: the whole server goes down, and no grace
+    /// The processor can't sleep any more, nor hear of what its sockets have: the whole server shuts down, and no grace
     /// is of any use. It fails in each cycle from now on, until the accepter has ended.
     pub(super) fn selector_failed(&mut self, error: io::Error) {
         if self.failure.is_none() {
-            log::error!("the selector failed, the server goes down: {error}");
+            log::error!("the selector failed, the server shuts down: {error}");
             self.failure = Some(error);
             self.links.control.request(Shutdown::at_once(self.now));
         }
@@ -78,7 +78,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         match &mut self.phase {
             Phase::Serving => {
                 let (name, open) = (&self.settings.name, self.table.iter().count());
-                log::info!("going down: {name} with {open} connections open, grace {:?}", newer.grace);
+                log::info!("shutting down: {name} with {open} connections open, grace {:?}", newer.grace);
                 self.phase = Phase::Draining { request: newer, look: None };
                 if self.answers_are_last() {
                     self.links.outbox.make_answers_last();

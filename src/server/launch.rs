@@ -134,8 +134,8 @@ impl Drop for ProcessorDeparture {
     }
 }
 
-/// Whatever ends the accepter thread: a server that can't accept goes down and says why, instead of living on unnoticed
-/// with the connections that there are. After a shutdown was requested this changes nothing.
+/// Whatever ends the accepter thread: a server that can't accept shuts down and says why, instead of living on
+/// unnoticed with the connections that there are. After a shutdown was requested this changes nothing.
 struct AccepterDeparture(Arc<Control>);
 
 impl Drop for AccepterDeparture {

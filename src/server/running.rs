@@ -81,7 +81,7 @@ impl<P: Protocol> Running<P> {
         &self.ceiling
     }
 
-    /// Asks the server to go down, from elsewhere: a signal handler's thread, while this one [`join`](Self::join)s.
+    /// Asks the server to shut down, from elsewhere: a signal handler's thread, while this one [`join`](Self::join)s.
     pub fn stopper(&self) -> Stopper {
         Stopper { control: Arc::clone(&self.meter.shared.control) }
     }
@@ -152,7 +152,7 @@ impl<P: Protocol> fmt::Debug for Running<P> {
     }
 }
 
-/// Asks a server to go down. Cheap to clone; from any thread.
+/// Asks a server to shut down. Cheap to clone; from any thread.
 ///
 /// ```
 /// use std::thread;

@@ -21,8 +21,8 @@ impl SimListener {
         Self { network, shared }
     }
 
-    /// Connects a peer. `None` while the server has as many as it may, or is going down: in life the peer would wait in
-    /// the kernel's backlog.
+    /// Connects a peer. `None` while the server has as many as it may, or is shutting down: in life the peer would wait
+    /// in the kernel's backlog.
     pub fn connect(&self, weather: Weather) -> Option<SimPeer> {
         let Shared { dealer, stations, .. } = &self.shared;
         let chosen = dealer.choose()?;

@@ -43,7 +43,7 @@ pub struct Simulation<P: Protocol, M: MessageProcessor<P>> {
     running: bool,
 }
 
-/// What a simulation that went down has come to.
+/// What a simulation that was shut down has come to.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
@@ -228,7 +228,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         Ok(())
     }
 
-    /// The accepter, which has no thread here, ends when the server goes down, whatever asked for that.
+    /// The accepter, which has no thread here, ends when the server shuts down, whatever asked for that.
     fn end_accepting(&self) {
         let dealer = &self.shared.dealer;
         if !dealer.handovers().iter().all(|handover| handover.is_finished()) {
@@ -260,8 +260,8 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         Ok(done(self))
     }
 
-    /// Asks the server to go down, as another thread would: the grace begins now, however late a processor hears of it.
-    /// [`shutdown`](Self::shutdown) lets it end.
+    /// Asks the server to shut down, as another thread would: the grace begins now, however late a processor hears of
+    /// it. [`shutdown`](Self::shutdown) lets it end.
     pub fn ask_to_go_down(&self, grace: Duration, finish: Finish) {
         self.shared.control.request(Shutdown { asked: self.network.now(), grace, finish });
     }

@@ -116,10 +116,10 @@ impl Example {
         self.process.try_wait().expect("it is ours").is_none()
     }
 
-    /// Sends it a signal, and waits until it has begun to go down.
-    pub fn goes_down(&self, signal: &str) {
+    /// Sends it a signal, and waits until it has begun to shut down.
+    pub fn shuts_down(&self, signal: &str) {
         self.signal(signal);
-        self.logs("going down: ");
+        self.logs("shutting down: ");
     }
 
     /// Waits until its stdout is closed.

@@ -112,7 +112,7 @@ fn under_a_real_limit_of_file_sizes_the_agent_lives_and_loses_nothing() {
         peer.read_to_end(&mut said).expect("the end of the stream");
         writer.join().expect("no panic");
         assert_eq!(newest(&said), 20_000);
-        agent.goes_down("TERM");
+        agent.shuts_down("TERM");
         let ended = agent.ends().with_code(0);
         assert!(!ended.stderr.contains("ERROR"), "{ended:#?}");
         let found = verify::look(folder.path(), 1, 1, (30, 110)).expect("read");
@@ -137,7 +137,7 @@ fn a_segment_whose_packed_copy_no_file_may_hold_costs_no_other() {
         peer.write_all(&frames(1, 0, 0..5000, (30, 110))).expect("taken");
         finish(peer);
         until("others are packed", || folder.files(suffix).len() > 3);
-        agent.goes_down("TERM");
+        agent.shuts_down("TERM");
         let ended = agent.ends().with_code(0);
         assert_eq!(ended.stderr.matches("stays unpacked").count(), 1, "{ended:#?}");
         assert!(!ended.stderr.contains("ERROR") && folder.files(".tmp").is_empty(), "{ended:#?}");
@@ -170,7 +170,7 @@ fn an_empty_segment_goes_also_where_nothing_can_be_written() {
     }
     let (agent, _) = limited(&folder, 0, &[]);
     assert_eq!(folder.files(".log").len() + folder.files(".idx").len(), 0);
-    agent.goes_down("TERM");
+    agent.shuts_down("TERM");
     agent.ends().with_code(0);
 }
 
@@ -187,7 +187,7 @@ fn a_real_write_over_the_limit_fails_and_does_not_end_the_agent() {
 
 /// One record, after some tries.
 fn says_once_what_it_has_lost(agent: Example) {
-    agent.goes_down("TERM");
+    agent.shuts_down("TERM");
     let ended = agent.ends();
     for (part, times) in [("cannot go on", 1), (" ERROR ", 1), ("files may have ", 1)] {
         assert_eq!(ended.stderr.matches(part).count(), times, "{part}: {ended:#?}");

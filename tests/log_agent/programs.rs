@@ -75,7 +75,7 @@ fn sigterm_under_load_loses_nothing_that_was_received() {
                 scope.spawn(move || send_until_broken(address, 7, thread, SIZES, 20_000, acked));
             }
             until("there is load", || folder.files(".log").iter().map(|file| folder.size(file)).sum::<u64>() > 100_000);
-            agent.goes_down("TERM");
+            agent.shuts_down("TERM");
             let ended = agent.ends();
             let goodbye = ended.stderr.lines().find(|line| line.contains("goodbye; ")).expect("it says so").to_owned();
             let number = |name: &str| -> u64 {
@@ -156,7 +156,7 @@ fn few_records_may_wait_without_further_flags() {
         let mut peer = connect(address);
         peer.write_all(&frames(1, 0, 0..1000, SIZES)).expect("taken");
         finish(peer);
-        agent.goes_down("TERM");
+        agent.shuts_down("TERM");
         agent.ends().with_code(0);
         assert_eq!(read_len(&folder), 1000, "--qcap {most}");
     }
@@ -187,11 +187,12 @@ fn an_address_that_cannot_be_bound_is_named_with_its_flag() {
 fn both_servers_say_which_of_them_goes_down() {
     let folder = Folder::new();
     let (agent, address) = serve(&folder, &["--metrics", "127.0.0.1:0"]);
-    agent.goes_down("TERM");
+    agent.shuts_down("TERM");
     let ended = agent.ends().with_code(0);
-    let lines: Vec<_> = ended.stderr.lines().filter(|line| line.contains("going down: ")).collect();
+    let lines: Vec<_> = ended.stderr.lines().filter(|line| line.contains("shutting down: ")).collect();
     assert_eq!(lines.len(), 2, "{ended:#?}");
-    let is_agents = lines.iter().map(|line| line.contains(&format!("going down: {address} with 0 connections open")));
+    let is_agents =
+        lines.iter().map(|line| line.contains(&format!("shutting down: {address} with 0 connections open")));
     assert!(is_agents.eq([true, false]), "{lines:?}");
 }
 
@@ -211,7 +212,7 @@ fn the_spammer_sends_and_proves_it() {
     {
         assert!(ended.stdout.contains(line), "{ended:#?}");
     }
-    agent.goes_down("INT");
+    agent.shuts_down("INT");
     let ended = agent.ends().with_code(0);
     assert!(ended.stderr.contains("goodbye; connections: 3, records in: 20000, written: 20000 ("), "{ended:#?}");
     spam("127.0.0.1").failed_with("does log_agent run there?");
@@ -245,7 +246,7 @@ fn what_was_set_aside_is_proved_and_printed() {
     peer.write_all(&[frame(b"{}"), frame(b"no JSON")].concat()).expect("taken");
     follower.says("no JSON");
     finish(peer);
-    agent.goes_down("TERM");
+    agent.shuts_down("TERM");
     agent.ends().with_code(0);
 
     let cat = |flags: &[&str]| Example::run("log_cat", &[&[folder.text()], flags].concat());
@@ -267,7 +268,7 @@ fn log_cat_prints_what_was_received() {
     let mut peer = connect(address);
     peer.write_all(&frames(3, 0, 0..3, (26, 26))).expect("taken");
     finish(peer);
-    agent.goes_down("TERM");
+    agent.shuts_down("TERM");
     agent.ends().with_code(0);
 
     let cat = |flags: &[&str]| Example::run("log_cat", &[&[folder.text()], flags].concat());
@@ -312,7 +313,7 @@ fn log_cat_follows() {
     peer.write_all(&frame(b"the second")).expect("taken");
     cat.says("the second");
     finish(peer);
-    agent.goes_down("TERM");
+    agent.shuts_down("TERM");
     agent.ends().with_code(0);
     // The next agent, the next segment.
     let (_agent, address) = serve(&folder, &[]);
@@ -374,7 +375,7 @@ fn a_real_disk_that_is_full_is_waited_for() {
     disk.grow();
     agent.logs("goes on after");
     assert_eq!(sent.join().expect("no panic"), 50_000);
-    agent.goes_down("TERM");
+    agent.shuts_down("TERM");
     agent.ends().with_code(0);
     let found = verify::look(disk.0.path(), 1, 1, (90, 110)).expect("read");
     assert_eq!((found.records, found.faults), (vec![50_000], vec![]));

@@ -128,7 +128,7 @@ fn a_directory_is_read_while_its_segments_are_packed() {
         });
     }
     peers.into_iter().for_each(|(_, peer)| drop(finish(peer)));
-    agent.goes_down("TERM");
+    agent.shuts_down("TERM");
     agent.ends().with_code(0);
     let found = verify::look(folder.path(), 7, 2, (900, 1000)).expect("read");
     assert_eq!((found.records, found.faults), (vec![8 * 2200; 2], vec![]));

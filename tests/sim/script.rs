@@ -173,7 +173,7 @@ impl<P: Wire> Director<P> {
         });
     }
 
-    /// Peers that come when the server is about to be told to go down.
+    /// Peers that come when the server is about to be told to shut down.
     pub fn arrange_latecomers(&self, random: &mut Random) {
         for _ in 0..random.below(3) {
             if let Some(peer) = self.listener.connect(Weather::calm()) {

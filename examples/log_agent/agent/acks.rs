@@ -23,7 +23,7 @@ impl Encode<Durable> for Framing {
 /// Two ways lead to a sender. While records of its are under way, the newest number goes unasked, and only if nothing
 /// waits before it: a sender that does not read has one number waiting, not thousands. And as long as some of its
 /// records are not durable a reply is owed to it, which keeps its connection open, also when the sender has said its
-/// last word or the agent goes down. That reply is the last number.
+/// last word or the agent shuts down. That reply is the last number.
 pub struct Acks {
     senders: Vec<Sender>,
     /// Slots with a number to be told.
