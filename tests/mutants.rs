@@ -42,7 +42,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "liveness: tries again in each cycle while there is no block",
-        file: "src/processor/waiters.rs",
+        file: "src/processor/serve_waiters.rs",
         from: "blocks || answers || repaid || owed || others",
         to: "self.famine_due().is_some() || blocks || answers || repaid || owed || others",
     },
@@ -54,7 +54,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "liveness: a block that comes home wakes nobody",
-        file: "src/processor/waiters.rs",
+        file: "src/processor/serve_waiters.rs",
         from: "self.links.inbound.line().tell_processor();",
         to: "",
     },
@@ -90,7 +90,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "liveness: whoever comes to wait for a block is not timed",
-        file: "src/processor/waiters.rs",
+        file: "src/processor/serve_waiters.rs",
         from: "_ if self.waiters.look_at_eviction(line).is_none() => true,",
         to: "",
     },
@@ -108,7 +108,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "liveness: nobody is evicted",
-        file: "src/processor/waiters.rs",
+        file: "src/processor/serve_waiters.rs",
         from: "if now < due {\n            return false;",
         to: "if now < due + famine * 1000 {\n            return false;",
     },
@@ -180,7 +180,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "memory: a line that has to grow",
-        file: "src/processor/lines.rs",
+        file: "src/processor/waiters.rs",
         from: "waiting: VecDeque::with_capacity(max),",
         to: "waiting: VecDeque::with_capacity(max + 1),",
     },

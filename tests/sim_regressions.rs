@@ -70,8 +70,8 @@ fn liveness_room_for_a_reply_goes_on_to_the_next_who_waits() -> Result<(), Broke
     Ok(())
 }
 
-/// One medium block was set aside for the rests of what is read, one for messages that their user keeps: with a count
-/// of one, whoever needed one for a longer message waited for ever.
+/// One medium block was set aside for the remainders of what is read, one for messages that their user keeps: with a
+/// count of one, whoever needed one for a longer message waited for ever.
 #[test]
 fn liveness_the_block_set_aside_for_rests_is_given_to_whoever_waits() -> Result<(), Broken> {
     let mut config = Config::default();

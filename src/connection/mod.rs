@@ -24,8 +24,8 @@ pub(crate) use table::Table;
 pub use timeouts::Timeouts;
 pub use when_full::WhenFull;
 
-/// The place behind all others.
-pub(crate) const NO_PLACE: u64 = u64::MAX;
+/// The `first_wait` of a connection that does not wait.
+pub(crate) const NOT_WAITING: u64 = u64::MAX;
 
 /// One connection.
 pub(crate) struct Connection<K, P> {
@@ -39,18 +39,19 @@ pub(crate) struct Connection<K, P> {
     pub(crate) deadlines: Deadlines,
     /// How long the unfinished message will be, if it said so.
     pub(crate) needs: u32,
-    /// How long its last message was; nothing if less has come since.
-    pub(crate) last_length: u32,
+    /// How long its previous message was; 0 if less has come since.
+    pub(crate) previous_length: u32,
     /// How much is still read of it, at most. Bounded when the server shuts down only.
     pub(crate) read_out_left: u32,
-    /// Its place among the holders of its block's tier.
+    /// Where it stands among the holders of its block's tier.
     pub(crate) holder: Option<HolderAt>,
     pub(crate) paused: Paused,
     /// The number of its wait in a line; 0 if it is in none. An entry in a line is valid for the wait that it was made
     /// for.
     pub(crate) wait: u64,
-    /// Its place in any line, until its next message is handed over; [`NO_PLACE`] if it has not had to wait for that.
-    pub(crate) place: u64,
+    /// The number of its first wait in any line since its last message was handed over: its rank there. [`NOT_WAITING`]
+    /// if it has not had to wait since.
+    pub(crate) first_wait: u64,
     pub(crate) flags: Flags,
     pub(crate) ending: Option<Box<Ending>>,
 }
@@ -60,14 +61,14 @@ pub(crate) struct Connection<K, P> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HolderAt(NonZeroU32);
 
-/// The tier has the lower bits, and the place, counted from one, the others. There are 2^28 blocks at most.
+/// The tier has the lower bits, and the index, counted from one, the others. There are 2^28 blocks at most.
 const TIER_BITS: u32 = 2;
 const _: () = assert!(TIERS < 1 << TIER_BITS);
 
 impl HolderAt {
     pub(crate) fn new(tier: usize, index: u32) -> Self {
-        let place = NonZeroU32::MIN.saturating_add(index).get();
-        Self(NonZeroU32::MIN.saturating_add((place << TIER_BITS | tier as u32) - 1))
+        let from_one = NonZeroU32::MIN.saturating_add(index).get();
+        Self(NonZeroU32::MIN.saturating_add((from_one << TIER_BITS | tier as u32) - 1))
     }
 
     pub(crate) fn tier(self) -> usize {
@@ -89,9 +90,9 @@ pub(crate) struct Flags {
     /// The end was read.
     pub(crate) end_read: bool,
     /// The peer has said that it will send nothing more, and nothing more has been read.
-    pub(crate) said_last: bool,
-    /// A message was handed over whose answer was to be the last.
-    pub(crate) had_last: bool,
+    pub(crate) sends_no_more: bool,
+    /// A message was handed over whose answer is the final one of the connection.
+    pub(crate) has_final_answer: bool,
     /// The selector watches the socket; from the end of its first turn on.
     pub(crate) watched: bool,
     /// The selector watches for room in the socket: it pushed back.
@@ -138,12 +139,12 @@ impl<K, P: Protocol> Connection<K, P> {
             owed: OwedList::default(),
             deadlines: Deadlines::new(now),
             needs: 0,
-            last_length: 0,
+            previous_length: 0,
             read_out_left: u32::MAX,
             holder: None,
             paused: Paused::NONE,
             wait: 0,
-            place: NO_PLACE,
+            first_wait: NOT_WAITING,
             flags: Flags::default(),
             ending: None,
         }
@@ -158,8 +159,8 @@ impl<K, P: Protocol> Connection<K, P> {
     pub(crate) fn message_ends(&mut self, length: usize) {
         self.deadlines.message_ends();
         self.needs = 0;
-        self.place = NO_PLACE;
-        self.last_length = u32::try_from(length).unwrap_or(u32::MAX);
+        self.first_wait = NOT_WAITING;
+        self.previous_length = u32::try_from(length).unwrap_or(u32::MAX);
     }
 
     /// True if a turn would find something to do: bytes to decode, or bytes to read.
@@ -171,7 +172,7 @@ impl<K, P: Protocol> Connection<K, P> {
     /// has said so itself: the last read was short, so nothing is left, and a client that has asked for the end of its
     /// connection must not send anything behind (RFC 9112 section 9.6).
     pub(crate) fn has_heard_all(&self) -> bool {
-        self.flags.end_read || (self.flags.said_last && !self.flags.readable)
+        self.flags.end_read || (self.flags.sends_no_more && !self.flags.readable)
     }
 
     /// True if everything is said and delivered, and only the peer's end is waited for.

@@ -72,7 +72,7 @@ impl<P: Protocol> Deferred<P> {
     {
         out.begin();
         // The server may have begun to shut down since the reply was deferred.
-        let exchange = if self.outbox.answers_are_last() { P::last(self.exchange) } else { self.exchange };
+        let exchange = if self.outbox.answers_are_final() { P::last(self.exchange) } else { self.exchange };
         // A panic in `encode` unwinds through here: `out` returns its blocks, and `Drop` settles unanswered.
         let after = P::encode(exchange, item, &mut out)?;
         let bytes = out.finish()?;

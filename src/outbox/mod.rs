@@ -58,7 +58,7 @@ pub(crate) struct Outbox {
     /// Some thread has left something for the user's `cycle_end`.
     called: AtomicBool,
     /// The server shuts down and each answer is the last of its connection.
-    answers_are_last: AtomicBool,
+    answers_are_final: AtomicBool,
     /// A simulation plays another thread.
     #[cfg(feature = "sim")]
     elsewhere: AtomicBool,
@@ -85,7 +85,7 @@ impl Outbox {
             not_ready: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
             called: AtomicBool::new(false),
-            answers_are_last: AtomicBool::new(false),
+            answers_are_final: AtomicBool::new(false),
             #[cfg(feature = "sim")]
             elsewhere: AtomicBool::new(false),
         })
@@ -210,10 +210,10 @@ impl Outbox {
 
     /// Says that each answer is the last of its connection from now on, also those that are owed already.
     pub(crate) fn make_answers_last(&self) {
-        self.answers_are_last.store(true, SeqCst);
+        self.answers_are_final.store(true, SeqCst);
     }
 
-    fn answers_are_last(&self) -> bool {
-        self.answers_are_last.load(SeqCst)
+    fn answers_are_final(&self) -> bool {
+        self.answers_are_final.load(SeqCst)
     }
 }

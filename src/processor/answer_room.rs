@@ -1,6 +1,6 @@
 //! Room for answers: the reserves, and what waits for them, messages here and encoders on other threads.
 
-use super::lines::{LineFor, Wants};
+use super::waiters::{LineFor, Wants};
 use super::{Processor, Selector};
 use crate::buffer::{ANSWER_SEGMENTS, RESERVE, Segment};
 use crate::message_processor::MessageProcessor;

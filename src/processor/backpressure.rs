@@ -2,8 +2,8 @@
 //! fills, and TCP tells the peer.
 
 use super::foreign::foreign;
-use super::lines::{LineFor, Wants};
 use super::turn::Budget;
+use super::waiters::{LineFor, Wants};
 use super::{Processor, Selector};
 use crate::buffer::{ANSWER_SEGMENTS, SLICES};
 use crate::connection::{CloseReason, Connection};

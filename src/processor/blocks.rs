@@ -4,7 +4,7 @@
 //! A partial message leaves the last block of a tier to the missing spare: a message that its user wants to keep comes
 //! first.
 
-use super::lines::{LineFor, Wants};
+use super::waiters::{LineFor, Wants};
 use super::{Phase, Processor, Selector};
 use crate::buffer::{Block, LARGE, MEDIUM, SMALL, TIERS};
 use crate::connection::{CloseReason, Connection};
@@ -25,16 +25,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return None;
         }
         if !self.is_behind(slot, LineFor::Block(SMALL)) {
-            let has_small = self.ensure_rest(slot, SMALL);
+            let has_small = self.ensure_remainder_block(slot, SMALL);
             let nobody_waits = self.waiters.is_empty(LineFor::Block(MEDIUM));
-            if nobody_waits && self.ensure_rest(slot, MEDIUM) && self.ensure_spare(slot, medium) {
+            if nobody_waits && self.ensure_remainder_block(slot, MEDIUM) && self.ensure_spare_for(slot, medium) {
                 return Some(medium);
             }
-            if has_small && self.ensure_spare(slot, small) {
+            if has_small && self.ensure_spare_for(slot, small) {
                 return Some(small);
             }
         }
-        self.stand_in_line(slot, LineFor::Block(SMALL), Wants::Rest);
+        self.stand_in_line(slot, LineFor::Block(SMALL), Wants::ReadBlocks);
         None
     }
 
@@ -42,7 +42,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// line, the assumption is dropped, and this is true: the selector, which watches it from the end of this turn on,
     /// will say so if it has.
     fn leave_to_selector(&mut self, slot: u32) -> bool {
-        let is_free = self.waiters.are_none() && self.could_rest(SMALL) && self.could_spare(SMALL);
+        let is_free = self.waiters.are_none() && self.could_get_remainder_block(SMALL) && self.could_get_spare(SMALL);
         // One that is opened while the server shuts down must be read before that counts it as idle.
         let serves = matches!(self.phase, Phase::Serving);
         let Some(connection) = self.table.at_mut(slot).filter(|found| serves && !found.flags.watched) else {
@@ -55,21 +55,21 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// The usual case: what a rest or a copy may need was set aside before, and was not needed.
     #[inline]
     fn has_all_at_hand(&self) -> bool {
-        self.rests.has(SMALL) && self.rests.has(MEDIUM) && self.spares.has(MEDIUM)
+        self.remainder_blocks.has(SMALL) && self.remainder_blocks.has(MEDIUM) && self.spares.has(MEDIUM)
     }
 
     /// True if a message is to be expected that the scratch does not hold, because the last one was such.
     #[inline]
     pub(super) fn expects_much(&self, slot: u32) -> bool {
-        let large = |connection: &Connection<S::Socket, P>| connection.last_length as usize > self.scratch.len();
+        let large = |connection: &Connection<S::Socket, P>| connection.previous_length as usize > self.scratch.len();
         let between = |connection: &Connection<S::Socket, P>| connection.inbound.tier().is_none();
         self.table.at(slot).is_some_and(|connection| large(connection) && between(connection))
     }
 
     /// A block for a message as long as the connection's last: a free one, for which nobody waits. And only if less
     /// than is expected finds its place, too: whatever the scratch holds, of which `window` may be used.
-    pub(super) fn block_like_last(&mut self, slot: u32, window: usize) -> Option<Block> {
-        let length = self.table.at(slot)?.last_length as usize;
+    pub(super) fn block_like_previous(&mut self, slot: u32, window: usize) -> Option<Block> {
+        let length = self.table.at(slot)?.previous_length as usize;
         let tier = self.links.inbound.tier_for(length).filter(|tier| self.waiters.is_empty(LineFor::Block(*tier)))?;
         if window < self.scratch.len() {
             return None;
@@ -81,10 +81,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Sees to it that a block for an unfinished rest is at hand. A small one is not waited for: somebody else may be
     /// evicted for it.
-    pub(super) fn ensure_rest(&mut self, slot: u32, tier: usize) -> bool {
-        while !self.rests.has(tier) {
+    pub(super) fn ensure_remainder_block(&mut self, slot: u32, tier: usize) -> bool {
+        while !self.remainder_blocks.has(tier) {
             match self.lease_partial(tier) {
-                Some(block) => drop(self.rests.accept(block)),
+                Some(block) => drop(self.remainder_blocks.accept(block)),
                 None if tier == SMALL && self.evict_least(SMALL, slot) => {}
                 None => return false,
             }
@@ -93,15 +93,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// The block for `length` bytes of an unfinished message that may need `needs` in the end.
-    pub(super) fn block_for_rest(&mut self, length: usize, needs: usize) -> Option<Block> {
+    pub(super) fn block_for_remainder(&mut self, length: usize, needs: usize) -> Option<Block> {
         let capacity = |tier: usize| self.links.inbound.tiers()[tier].capacity();
         if length <= capacity(SMALL) {
-            return self.rests.take(SMALL).or_else(|| self.rests.take(MEDIUM));
+            return self.remainder_blocks.take(SMALL).or_else(|| self.remainder_blocks.take(MEDIUM));
         }
         // More has arrived than a small block holds: the tier that the known length needs, so that it is copied once.
         let copied_once = needs > capacity(MEDIUM) && self.waiters.is_empty(LineFor::Block(LARGE));
         let large = if copied_once { self.lease_partial(LARGE) } else { None };
-        large.or_else(|| self.rests.take(MEDIUM))
+        large.or_else(|| self.remainder_blocks.take(MEDIUM))
     }
 
     /// A block for a partial message, unless it is the last and the tier's spare is missing.
@@ -110,10 +110,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.inbound.available(tier) > spare_missing { self.inbound.lease(tier) } else { None }
     }
 
-    /// A block for a message that outgrew its own. The one that was set aside for rests is for partial messages, too:
-    /// it is not kept from those that wait.
+    /// A block for a message that outgrew its own. The one that was set aside for remainders is for partial messages,
+    /// too: it is not kept from those that wait.
     pub(super) fn block_for_promotion(&mut self, tier: usize) -> Option<Block> {
-        self.lease_partial(tier).or_else(|| self.rests.take(tier))
+        self.lease_partial(tier).or_else(|| self.remainder_blocks.take(tier))
     }
 
     /// True if the message of at most `available` bytes can be copied, should its user want to keep it.
@@ -124,7 +124,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// The same, after a spare was looked for. False: there is none, and the connection stands in line.
     pub(super) fn ensure_spare_or_wait(&mut self, slot: u32, available: usize) -> bool {
-        self.ensure_spare(slot, available) || self.wait_for_spare(slot, available)
+        self.ensure_spare_for(slot, available) || self.wait_for_spare(slot, available)
     }
 
     #[cold]
@@ -136,7 +136,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Sees to it that a spare for so many bytes is at hand, for which nobody has waited for longer. Somebody else may
     /// be evicted for a small one.
-    pub(super) fn ensure_spare(&mut self, slot: u32, bytes: usize) -> bool {
+    pub(super) fn ensure_spare_for(&mut self, slot: u32, bytes: usize) -> bool {
         let smallest = self.links.inbound.tier_for(bytes).unwrap_or(LARGE);
         for tier in smallest..TIERS {
             if self.is_behind_for_spare(slot, tier) {

@@ -45,7 +45,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let dropped = dropped_because(reason.kind(), connection.flags.undecoded);
         connection.ending = Some(Box::new(Ending { reason, stage: Stage::Owed, gave_up_replies: false }));
         // A peer that has gone on talking may do so any time.
-        connection.flags.said_last &= connection.inbound.buffered() == 0;
+        connection.flags.sends_no_more &= connection.inbound.buffered() == 0;
         self.release_inbound(slot, dropped);
         self.pause(slot, PauseReason::Closing);
         self.enqueue_ending(slot);

@@ -117,7 +117,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// Moves what is left of the scratch into a block of the connection's own.
-    pub(super) fn store_rest(&mut self, slot: u32, rest: &[u8]) {
+    pub(super) fn store_remainder(&mut self, slot: u32, rest: &[u8]) {
         if rest.is_empty() {
             return;
         }
@@ -125,11 +125,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return self.drop_inbound(DropReason::Undecoded, rest.len());
         };
         if connection.ending.is_some() {
-            connection.flags.said_last = false;
+            connection.flags.sends_no_more = false;
             return self.drop_inbound(DropReason::AfterClose, rest.len());
         }
         let needs = connection.needs as usize;
-        let block = self.block_for_rest(rest.len(), needs);
+        let block = self.block_for_remainder(rest.len(), needs);
         let Some(connection) = self.table.at_mut(slot) else { return };
         let Some(mut block) = block else {
             // The window was chosen so that this does not happen; if it does, one connection ends, not the server.

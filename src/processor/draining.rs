@@ -46,16 +46,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn has_answered(&self, slot: u32) -> bool {
         let Some(connection) = self.table.at(slot) else { return false };
         let is_through = !connection.has_input() && connection.paused.is_empty();
-        match connection.flags.had_last {
+        match connection.flags.has_final_answer {
             false => is_through && connection.inbound.buffered() == 0,
-            true => is_through || self.has_handled_the_last(slot),
+            true => is_through || self.has_handled_all_read(slot),
         }
     }
 
     /// True if nothing more comes of what was sent; if it may, when to look again is noted.
     fn is_read_out(&mut self, slot: u32, began: Instant) -> bool {
         self.bound_read_out(slot);
-        if self.has_handled_the_last(slot) {
+        if self.has_handled_all_read(slot) {
             return true;
         }
         let Some(connection) = self.table.at(slot) else { return false };
@@ -74,7 +74,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// True if the connection is read no more, and every message that was read is handled.
-    fn has_handled_the_last(&self, slot: u32) -> bool {
+    fn has_handled_all_read(&self, slot: u32) -> bool {
         let undecoded = self.table.at(slot).is_some_and(|connection| connection.flags.undecoded);
         self.is_read_no_more(slot) && !undecoded
     }
@@ -87,7 +87,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         match request.finish {
             Finish::Answer => {
                 let over = connection.deadlines.read_out_since().is_some_and(|began| self.now >= began + MOST);
-                connection.flags.had_last && over && !connection.paused.for_shortage()
+                connection.flags.has_final_answer && over && !connection.paused.for_shortage()
             }
             Finish::ReadOut => connection.read_out_left == 0 && self.now >= request.asked + MOST,
         }

@@ -75,7 +75,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         overview.owed = self.desk.owed.outstanding();
         overview.segments = self.settings.segments_max - self.segments.room();
         overview.set_aside =
-            array::from_fn(|tier| usize::from(self.spares.has(tier)) + usize::from(self.rests.has(tier)));
+            array::from_fn(|tier| usize::from(self.spares.has(tier)) + usize::from(self.remainder_blocks.has(tier)));
         overview.outbound_blocks = self.segments.blocks();
         overview.outbound_blocks[0] += usize::from(self.desk.out.is_warm());
         self.inspect_memory_rows(&mut overview.memory_rows);

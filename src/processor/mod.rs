@@ -15,11 +15,11 @@ mod holders;
 #[cfg(feature = "sim")]
 mod inspect;
 mod intake;
-mod lines;
 mod mio_selector;
 mod process;
 mod read;
 mod selector;
+mod serve_waiters;
 mod settings;
 mod shutdown;
 mod slot_queue;
@@ -54,7 +54,6 @@ pub(crate) use holders::Holders;
 use holders::Quarters;
 #[cfg(feature = "sim")]
 pub(crate) use inspect::{Inspected, Overview};
-use lines::Waiters;
 pub(crate) use mio_selector::MioSelector;
 pub use selector::{Readiness, Selector, Told};
 pub(crate) use settings::Settings;
@@ -62,6 +61,7 @@ pub use settings::{Admission, Turn, Watermarks};
 use shutdown::{Dismissal, Phase};
 use slot_queue::SlotQueue;
 use slow_peers::SlowPeers;
+use waiters::Waiters;
 
 /// Free inbound blocks a tier that the processor keeps at hand; nobody else leases from that pool.
 const OWN_INBOUND: [usize; TIERS] = [usize::MAX; TIERS];
@@ -110,7 +110,7 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     /// For messages that are copied when their user wants to keep them.
     spares: SetAside,
     /// For the rest of what was read into the scratch.
-    rests: SetAside,
+    remainder_blocks: SetAside,
     scratch: Box<[u8]>,
     wheel: Wheel,
     /// Slots with something to read or decode.
@@ -157,7 +157,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             segments: Segments::new(settings.segments_max),
             inbound: Pool::new(Arc::clone(&links.inbound), OWN_INBOUND),
             spares: SetAside::default(),
-            rests: SetAside::default(),
+            remainder_blocks: SetAside::default(),
             scratch: vec![0; settings.scratch].into_boxed_slice(),
             wheel: Wheel::new(now, max),
             run: SlotQueue::new(max),
@@ -208,11 +208,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// After the last cycle, and when no encoder waits any more: ends the user's processor and brings every block home.
     pub(crate) fn end(self) {
-        let Self { user, links, desk, segments, table, spares, rests, .. } = self;
+        let Self { user, links, desk, segments, table, spares, remainder_blocks, .. } = self;
         // Ends workers, which settle what they hold. A panic in there is the failure of this thread, which has no
         // connection to serve any more.
         drop(user);
-        drop((desk, segments, table, spares, rests));
+        drop((desk, segments, table, spares, remainder_blocks));
         links.outbox.discard();
         // Outbound, other threads of the user's may still be writing; inbound, only this thread leases. With several
         // processors their users may keep messages for each other: then all are home when all have ended, which whoever

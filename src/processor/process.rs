@@ -18,14 +18,14 @@ const PROCESS: &str = "process";
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Handles a message that lies in `bytes`, shared with whatever is behind it.
     pub(super) fn process_shared(&mut self, slot: u32, layout: P::Layout, bytes: &[u8]) {
-        let last = self.answers_are_last();
+        let last = self.answers_are_final();
         let Self { user, desk, spares, table, links, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         desk.begin();
         let mut handed_over = false;
         let handled = foreign(&links.metrics, PROCESS, || {
-            connection.flags.said_last = P::is_last(&layout);
-            connection.flags.had_last = last;
+            connection.flags.sends_no_more = P::is_last(&layout);
+            connection.flags.has_final_answer = last;
             let exchange = exchange_of::<P>(&layout, last);
             let Connection { peer, undelivered, socket, .. } = connection;
             let message = Message::shared(peer, layout, bytes, spares);
@@ -38,14 +38,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Handles the message in the first `consumed` bytes of the connection's own block.
     pub(super) fn process_buffered(&mut self, slot: u32, layout: P::Layout, consumed: usize) {
-        let last = self.answers_are_last();
+        let last = self.answers_are_final();
         let Self { user, desk, spares, table, links, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         desk.begin();
         let mut handed_over = false;
         let handled = foreign(&links.metrics, PROCESS, || {
-            connection.flags.said_last = P::is_last(&layout);
-            connection.flags.had_last = last;
+            connection.flags.sends_no_more = P::is_last(&layout);
+            connection.flags.has_final_answer = last;
             let exchange = exchange_of::<P>(&layout, last);
             let Connection { peer, inbound, undelivered, socket, .. } = connection;
             let message = match inbound.is_whole(consumed) {

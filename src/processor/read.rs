@@ -28,9 +28,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn read_next(&mut self, slot: u32, budget: &mut Budget) -> Step {
         let Some(window) = self.scratch_window(slot) else { return Step::Stop };
         let window = window.min(self.scratch.len());
-        let block = if self.expects_much(slot) { self.block_like_last(slot, window) } else { None };
+        let block = if self.expects_much(slot) { self.block_like_previous(slot, window) } else { None };
         match block {
-            Some(block) => self.read_like_last(slot, block, budget),
+            Some(block) => self.read_like_previous(slot, block, budget),
             None => self.read_into_scratch(slot, window, budget),
         }
     }
@@ -46,7 +46,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let step = match got {
             Got::Bytes(count) => {
                 let rest = self.decode_scratch(slot, &mut scratch[..count], budget);
-                self.store_rest(slot, &scratch[rest.clone()]);
+                self.store_remainder(slot, &scratch[rest.clone()]);
                 Step::Again
             }
             other => self.no_bytes(slot, other),
@@ -57,7 +57,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Reads into a block that holds a message like the last one. The block stays only if more has come than the
     /// scratch holds: what is expected earns nothing.
-    fn read_like_last(&mut self, slot: u32, mut block: Block, budget: &mut Budget) -> Step {
+    fn read_like_previous(&mut self, slot: u32, mut block: Block, budget: &mut Budget) -> Step {
         // A message as long as the turn and its framing are one read.
         let window = block.capacity().min(budget.bytes.saturating_add(HEADROOM));
         let got = self.read(slot, &mut block.room_mut()[..window], budget);
@@ -76,7 +76,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 scratch[..count].copy_from_slice(&block.room_mut()[..count]);
                 self.put_inbound(Some(block));
                 if let Some(connection) = self.table.at_mut(slot) {
-                    connection.last_length = 0;
+                    connection.previous_length = 0;
                 }
                 self.use_scratch(slot, scratch, got, budget)
             }

@@ -80,7 +80,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 let (name, open) = (&self.settings.name, self.table.iter().count());
                 log::info!("shutting down: {name} with {open} connections open, grace {:?}", newer.grace);
                 self.phase = Phase::Draining { request: newer, look: None };
-                if self.answers_are_last() {
+                if self.answers_are_final() {
                     self.links.outbox.make_answers_last();
                 }
                 self.table.slots().for_each(|slot| self.begin_drain(slot));
@@ -91,14 +91,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// True if each answer is to be the last of its connection.
-    pub(super) fn answers_are_last(&self) -> bool {
+    pub(super) fn answers_are_final(&self) -> bool {
         matches!(self.phase, Phase::Draining { request: Shutdown { finish: Finish::Answer, .. }, .. })
     }
 
     fn begin_drain(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
         let untouched = connection.is_idle() && !connection.has_input() && connection.ending.is_none();
-        match self.answers_are_last() {
+        match self.answers_are_final() {
             true if untouched => self.close_now(slot, CloseReason::Shutdown),
             true => {}
             false => self.look_once_more(slot),

@@ -1,247 +1,253 @@
-//! Connections that wait in line, and how they are served: in order, and one by one.
-//!
-//! Nobody overtakes. A connection that comes while others wait stands behind them. One that is served has its turn at
-//! once, before others of the cycle could take what it was served with, and hands over one message. So a connection is
-//! served after as many messages as there are connections before it; if it waits for a block to be read into, after as
-//! many reads.
+//! The lines in which connections wait for what the server is short of, in the order in which they came.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::lines::{LineFor, Waiter, Wants};
-use super::turn::Budget;
-use super::{Processor, Selector};
-use crate::buffer::{MEDIUM, TIERS};
-use crate::connection::NO_PLACE;
-use crate::message_processor::MessageProcessor;
-use crate::protocol::Protocol;
+use crate::buffer::TIERS;
+use crate::connection::Connection;
 use crate::reason::PauseReason;
 
-impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// True if it is still in that wait.
-    pub(super) fn still_waits(&self, waiter: &Waiter, reason: PauseReason) -> bool {
-        self.table.at(waiter.slot).is_some_and(|connection| waiter.is_of(connection, reason))
+/// Names a line by what is waited for in it. Each connection stands in one at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineFor {
+    /// The spare of a tier, or a larger one. Apart from the blocks: a connection that gets a spare hands its message
+    /// over and gives its own block back, for which those in the other line may be waiting.
+    Spare(usize),
+    /// Blocks of a tier.
+    Block(usize),
+    /// Until any answer has its place again.
+    AnswerRoom,
+    /// Until fewer replies are owed.
+    OwedRoom,
+    /// Until the user is ready.
+    Ready,
+}
+
+impl LineFor {
+    const COUNT: usize = 2 * TIERS + 3;
+
+    fn index(self) -> usize {
+        match self {
+            Self::Spare(tier) => tier,
+            Self::Block(tier) => TIERS + tier,
+            Self::AnswerRoom => 2 * TIERS,
+            Self::OwedRoom => 2 * TIERS + 1,
+            Self::Ready => 2 * TIERS + 2,
+        }
     }
 
-    /// True if another stands in that line that came before the connection: then it stands there, too.
+    /// The tier whose blocks are waited for.
+    pub(super) fn tier(self) -> Option<usize> {
+        match self {
+            Self::Spare(tier) | Self::Block(tier) => Some(tier),
+            _ => None,
+        }
+    }
+
+    /// Why a connection in it is paused.
+    pub(super) fn reason(self) -> PauseReason {
+        match self {
+            Self::Spare(_) | Self::Block(_) | Self::AnswerRoom => PauseReason::NoBlocks,
+            Self::OwedRoom => PauseReason::Owed,
+            Self::Ready => PauseReason::NotReady,
+        }
+    }
+
+    /// The lines for blocks, in the order in which they are served.
+    pub(super) fn of_blocks() -> impl Iterator<Item = Self> {
+        (0..TIERS).flat_map(|tier| [Self::Spare(tier), Self::Block(tier)])
+    }
+}
+
+/// What a connection in a line for blocks waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// A block of the line's tier for the message it has begun.
+    Promotion,
+    /// A block for the rest of what it is about to read, and a spare.
+    ReadBlocks,
+    /// A turn, in which it asks again.
+    AskAgain,
+}
+
+/// A connection in a line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiter {
+    pub(super) slot: u32,
+    pub(super) wants: Wants,
+    /// The number of this wait; that of no other, of whatever connection.
+    pub(super) wait: u64,
+    /// The number of the first wait for the connection's next message; lines are sorted by it. So a connection that was
+    /// let out of a line and has to wait again, there or in another line, does not start behind newcomers.
+    pub(super) first_wait: u64,
+    pub(super) since: Instant,
+}
+
+impl Waiter {
+    /// True if it is the connection that stands there, and it is still in that wait.
+    pub(super) fn is_of<K, P>(&self, connection: &Connection<K, P>, reason: PauseReason) -> bool {
+        connection.wait == self.wait && connection.paused.has(reason) && connection.ending.is_none()
+    }
+}
+
+/// One line.
+#[derive(Debug)]
+struct Line {
+    waiting: VecDeque<Waiter>,
+    /// When the holder that received least is evicted for the first in line.
+    evict_at: Option<Instant>,
+}
+
+/// All lines.
+#[derive(Debug)]
+pub(super) struct Waiters {
+    lines: [Line; LineFor::COUNT],
+    /// Places taken in all of them, those of connections that have ended included.
+    taken: usize,
+    /// Waits so far.
+    waits: u64,
+    /// How many of them are to be served in this cycle.
+    due: u64,
+    /// The user may be ready for those that wait.
+    pub(super) resuming: bool,
+}
+
+impl Waiters {
+    /// Bytes that a connection's places in all lines take.
+    pub(super) const PER_CONNECTION: usize = size_of::<Waiter>() * LineFor::COUNT;
+
+    /// Lines for `max` connections. Memory that was never needed is never touched.
+    pub(super) fn new(max: usize) -> Self {
+        let line = || Line { waiting: VecDeque::with_capacity(max), evict_at: None };
+        Self { lines: [(); LineFor::COUNT].map(|()| line()), taken: 0, waits: 0, due: 0, resuming: false }
+    }
+
+    /// True if nobody stands in any line, as it usually is.
     #[inline]
-    pub(super) fn is_behind(&self, slot: u32, line: LineFor) -> bool {
-        !self.waiters.are_none() && self.comes_after_the_first(slot, line)
+    pub(super) fn are_none(&self) -> bool {
+        self.taken == 0
     }
 
-    #[cold]
-    fn comes_after_the_first(&self, slot: u32, line: LineFor) -> bool {
-        let Some(connection) = self.table.at(slot) else { return false };
-        self.waiters.front(line).is_some_and(|front| front.place < connection.place)
+    /// The number of a wait that begins.
+    pub(super) fn next_wait(&mut self) -> u64 {
+        self.waits += 1;
+        self.waits
     }
 
-    /// Pauses the connection in a line. Entries of connections that have ended are cleared away before the line could
-    /// outgrow its bound of one place for each connection.
-    pub(super) fn stand_in_line(&mut self, slot: u32, line: LineFor, wants: Wants) {
-        let reason = line.reason();
-        self.pause(slot, reason);
-        if let Some(tier) = line.tier() {
-            self.links.metrics.block_waits[tier].add(1);
-        }
-        let wait = self.waiters.next_wait();
-        let Some(connection) = self.table.at_mut(slot) else { return };
-        connection.wait = wait;
-        connection.place = connection.place.min(wait);
-        let waiter = Waiter { slot, wants, wait, place: connection.place, since: self.now };
-        if self.waiters.len(line) >= self.settings.connections_each {
-            let Self { waiters, table, .. } = self;
-            waiters.retain(line, |waiter| table.at(waiter.slot).is_some_and(|found| waiter.is_of(found, reason)));
-        }
-        self.waiters.join(line, waiter);
+    pub(super) fn is_empty(&self, line: LineFor) -> bool {
+        self.len(line) == 0
     }
 
-    /// Takes the first out of a line that still waits in it and may be served.
-    pub(super) fn next_in(&mut self, line: LineFor) -> Option<Waiter> {
-        while let Some(front) = self.waiters.first_due(line) {
-            self.waiters.leave(line);
-            if self.still_waits(&front, line.reason()) {
-                return Some(front);
-            }
-        }
-        None
+    pub(super) fn len(&self, line: LineFor) -> usize {
+        self.lines[line.index()].waiting.len()
     }
 
-    /// Ends a wait with a turn of its own, also for one that is expected to want much: in a later turn what it was
-    /// served with may be gone.
-    pub(super) fn serve(&mut self, slot: u32, reason: PauseReason) {
-        if !self.clear_pause(slot, reason) {
-            return;
-        }
-        self.turn(slot, Budget::first(self.settings.turn));
-        if let Some(connection) = self.table.at_mut(slot).filter(|connection| connection.paused.is_empty()) {
-            connection.place = NO_PLACE;
-        }
+    /// Those that wait now may be served, but none that begins to wait meanwhile: each has one turn in a cycle.
+    pub(super) fn open(&mut self) {
+        self.due = self.waits;
     }
 
-    /// All that had waited were served, and there is more: those that came to stand behind them since, with one message
-    /// handed over or none, go on like all that have used up their turn. Otherwise connections that always have more to
-    /// say would stand behind each other for ever, with turns of one message. Those that came from another line have
-    /// waited there, and stay.
-    pub(super) fn dissolve(&mut self, line: LineFor) {
-        while let Some(front) = self.waiters.front(line).filter(|front| self.waiters.is_late(front)) {
-            self.waiters.leave(line);
-            if !self.still_waits(&front, line.reason()) {
-                continue;
-            }
-            self.pause(front.slot, PauseReason::Turn);
-            self.clear_pause(front.slot, line.reason());
-            if let Some(connection) = self.table.at_mut(front.slot) {
-                connection.place = NO_PLACE;
-            }
-            self.requeue(front.slot);
+    /// The first in line, if it may be served in this cycle.
+    pub(super) fn first_due(&self, line: LineFor) -> Option<Waiter> {
+        self.front(line).filter(|front| front.wait <= self.due)
+    }
+
+    /// True if it began to wait, in this line or another, after this cycle's round of serving began.
+    pub(super) fn is_late(&self, waiter: &Waiter) -> bool {
+        waiter.first_wait > self.due && waiter.wants != Wants::Promotion
+    }
+
+    /// The first in line.
+    pub(super) fn front(&self, line: LineFor) -> Option<Waiter> {
+        self.lines[line.index()].waiting.front().copied()
+    }
+
+    /// Inserts it behind all that began to wait earlier.
+    pub(super) fn join(&mut self, line: LineFor, waiter: Waiter) {
+        let waiting = &mut self.lines[line.index()].waiting;
+        let at = waiting.partition_point(|other| other.first_wait < waiter.first_wait);
+        waiting.insert(at, waiter);
+        self.taken += 1;
+    }
+
+    /// Lets the first out.
+    pub(super) fn leave(&mut self, line: LineFor) {
+        let Line { waiting, evict_at } = &mut self.lines[line.index()];
+        self.taken -= usize::from(waiting.pop_front().is_some());
+        *evict_at = None;
+    }
+
+    /// Clears away those that no longer wait.
+    pub(super) fn retain(&mut self, line: LineFor, still_waits: impl FnMut(&Waiter) -> bool) {
+        let Line { waiting, evict_at } = &mut self.lines[line.index()];
+        let (before, first) = (waiting.len(), waiting.front().map(|waiter| waiter.wait));
+        waiting.retain(still_waits);
+        self.taken -= before - waiting.len();
+        if waiting.front().map(|waiter| waiter.wait) != first {
+            *evict_at = None;
         }
     }
 
-    /// Serves those that wait, as far as there is something for them; evicts when they have waited too long.
-    pub(super) fn relieve_waiters(&mut self) {
-        self.waiters.open();
-        if !self.waiters.are_none() {
-            LineFor::of_blocks().for_each(|line| self.relieve_line(line));
+    /// When a holder is evicted for the first in line; `None` if its time does not run yet.
+    pub(super) fn evict_at(&mut self, line: LineFor) -> &mut Option<Instant> {
+        &mut self.lines[line.index()].evict_at
+    }
+
+    /// The same, to be looked at only.
+    pub(super) fn look_at_eviction(&self, line: LineFor) -> Option<Instant> {
+        self.lines[line.index()].evict_at
+    }
+
+    /// Places taken in the longest line.
+    #[cfg(feature = "sim")]
+    pub(super) fn longest(&self) -> usize {
+        self.lines.iter().map(|line| line.waiting.len()).max().unwrap_or(0)
+    }
+
+    /// Bytes that are reserved for all lines now.
+    #[cfg(feature = "sim")]
+    pub(super) fn reserved(&self) -> usize {
+        self.lines.iter().map(|line| line.waiting.capacity() * size_of::<Waiter>()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_until_an_eviction_is_that_of_the_first() {
+        let mut waiters = Waiters::new(4);
+        let (line, now) = (LineFor::Block(0), Instant::now());
+        for wait in [1, 2, 3] {
+            let waiter = Waiter { slot: wait as u32, wants: Wants::ReadBlocks, wait, first_wait: wait, since: now };
+            waiters.join(line, waiter);
         }
-        self.relieve_outbound();
-        if !self.waiters.are_none() {
-            self.resume_owed_room();
+        *waiters.evict_at(line) = Some(now);
+        waiters.retain(line, |waiter| waiter.wait != 2);
+        assert_eq!(waiters.look_at_eviction(line), Some(now), "the first still waits");
+        waiters.retain(line, |waiter| waiter.wait != 1);
+        assert_eq!((waiters.look_at_eviction(line), waiters.len(line)), (None, 1), "the next begins to");
+    }
+
+    #[test]
+    fn a_connection_that_waits_again_is_not_behind_newcomers() {
+        let mut waiters = Waiters::new(4);
+        let line = LineFor::Ready;
+        let now = Instant::now();
+        let waiter = |slot, first_wait| Waiter { slot, wants: Wants::AskAgain, wait: 0, first_wait, since: now };
+        for (slot, first_wait) in [(1, 10), (2, 20), (3, 30)] {
+            waiters.join(line, waiter(slot, first_wait));
         }
-        self.resume_not_ready();
-    }
-
-    /// Before sleeping: asks to be woken by blocks that other threads bring home.
-    pub(super) fn listen_for_blocks(&self) {
-        if !self.waiters.are_none() && LineFor::of_blocks().any(|line| !self.waiters.is_empty(line)) {
-            self.links.inbound.line().tell_processor();
+        waiters.leave(line);
+        waiters.join(line, waiter(4, 40));
+        waiters.join(line, waiter(1, 10));
+        let mut slots = Vec::new();
+        while let Some(front) = waiters.front(line) {
+            slots.push(front.slot);
+            waiters.leave(line);
         }
-        if !self.waiters.is_empty(LineFor::AnswerRoom) || self.repayment_is_awaited() {
-            self.links.outbound.line().tell_processor();
-        }
-    }
-
-    /// True if a cycle would serve a connection, or begin to time a wait.
-    pub(super) fn could_relieve(&self) -> bool {
-        let others = self.encoder_waits_unseen() || self.slow_output_unseen();
-        if self.waiters.are_none() {
-            return others || self.waiters.resuming || (self.repayment_is_awaited() && self.could_repay());
-        }
-        let blocks = LineFor::of_blocks().any(|line| self.could_serve(line));
-        let answers = !self.waiters.is_empty(LineFor::AnswerRoom) && self.answer_room_is_back();
-        let repaid = self.repayment_is_awaited() && self.could_repay();
-        let owed = !self.waiters.is_empty(LineFor::OwedRoom) && self.desk.owed.has_room();
-        blocks || answers || repaid || owed || others || self.waiters.resuming
-    }
-
-    /// True if the first in line would be served, is gone, or was not seen yet.
-    fn could_serve(&self, line: LineFor) -> bool {
-        let (Some(front), Some(tier)) = (self.waiters.front(line), line.tier()) else { return false };
-        match front.wants {
-            // The time of one that came to the front since does not run yet.
-            _ if self.waiters.look_at_eviction(line).is_none() => true,
-            _ if !self.still_waits(&front, PauseReason::NoBlocks) => true,
-            Wants::Promotion => self.could_rest(tier),
-            Wants::Rest => (self.could_rest(tier) && self.could_spare(tier)) || self.could_read_medium(),
-            Wants::AskAgain => self.could_spare(tier),
-        }
-    }
-
-    /// True if a partial message would find a block of that tier without an eviction.
-    pub(super) fn could_rest(&self, tier: usize) -> bool {
-        self.rests.has(tier) || self.inbound.available(tier) > usize::from(!self.spares.has(tier))
-    }
-
-    /// The same for a spare of that tier, or a larger one.
-    pub(super) fn could_spare(&self, tier: usize) -> bool {
-        (tier..TIERS).any(|tier| self.spares.has(tier) || self.inbound.available(tier) > 0)
-    }
-
-    /// When a connection has waited long enough for an eviction.
-    pub(super) fn famine_due(&self) -> Option<Instant> {
-        if self.waiters.are_none() {
-            return self.slow_output_due();
-        }
-        let evictions = LineFor::of_blocks().map(|line| self.waiters.look_at_eviction(line));
-        evictions.chain([self.slow_output_due()]).flatten().min()
-    }
-
-    /// Serves a line for blocks as far as it goes, each connection in it once.
-    fn relieve_line(&mut self, line: LineFor) {
-        let Some(tier) = line.tier() else { return };
-        let mut served_any = false;
-        while let Some(front) = self.waiters.first_due(line) {
-            let slot = front.slot;
-            if !self.still_waits(&front, PauseReason::NoBlocks) {
-                self.waiters.leave(line);
-                continue;
-            }
-            let served = match front.wants {
-                Wants::Promotion => {
-                    let block = self.block_for_promotion(tier);
-                    block.map(|block| self.promote(slot, block)).is_some()
-                }
-                Wants::Rest => self.finds_what_a_read_needs(tier, slot),
-                Wants::AskAgain => self.ensure_spare_of(slot, tier),
-            };
-            if served {
-                served_any = true;
-                self.waiters.leave(line);
-                // At once: what it could not send while it waited counts for it when the next in line evicts somebody.
-                self.serve(slot, PauseReason::NoBlocks);
-            } else if !self.evict_when_due(line, tier, front) {
-                return;
-            }
-        }
-        if served_any {
-            self.dissolve(line);
-        }
-    }
-
-    /// A small read, or a medium one if none waits for that: the turn itself looks what it may read.
-    fn finds_what_a_read_needs(&mut self, tier: usize, slot: u32) -> bool {
-        let small = self.ensure_spare_of(slot, tier) && self.ensure_rest(slot, tier);
-        small || (self.could_read_medium() && self.ensure_spare_of(slot, MEDIUM) && self.ensure_rest(slot, MEDIUM))
-    }
-
-    fn could_read_medium(&self) -> bool {
-        self.waiters.is_empty(LineFor::Block(MEDIUM)) && self.could_rest(MEDIUM) && self.could_spare(MEDIUM)
-    }
-
-    fn ensure_spare_of(&mut self, slot: u32, tier: usize) -> bool {
-        self.ensure_spare(slot, self.links.inbound.tiers()[tier].capacity())
-    }
-
-    /// Evicts a holder of the tier once its first waiter has waited for the famine time; true if there was one.
-    fn evict_when_due(&mut self, line: LineFor, tier: usize, front: Waiter) -> bool {
-        let (now, famine) = (self.now, self.settings.timeouts.famine);
-        let due = *self.waiters.evict_at(line).get_or_insert(front.since + famine);
-        if now < due {
-            return false;
-        }
-        let evicted = self.evict_least(tier, front.slot);
-        // Nobody could be evicted: they all wait for the server. Look again later, not at once.
-        *self.waiters.evict_at(line) = Some(if evicted { now } else { now + famine });
-        evicted
-    }
-
-    /// Replies were settled: of the connections that waited because too many were owed, as many go on as there is room
-    /// for. Those that defer nothing leave their room to the next.
-    fn resume_owed_room(&mut self) {
-        while self.desk.owed.has_room() {
-            let Some(waiter) = self.next_in(LineFor::OwedRoom) else { return self.dissolve(LineFor::OwedRoom) };
-            self.serve(waiter.slot, PauseReason::Owed);
-        }
-    }
-
-    /// The user may be ready again: those that wait ask, until one hears no. That one stands first again.
-    fn resume_not_ready(&mut self) {
-        while self.waiters.resuming {
-            let Some(waiter) = self.next_in(LineFor::Ready) else {
-                self.dissolve(LineFor::Ready);
-                // Those that are left are asked for in the next cycle.
-                self.waiters.resuming = !self.waiters.is_empty(LineFor::Ready);
-                return;
-            };
-            self.serve(waiter.slot, PauseReason::NotReady);
-        }
+        assert_eq!(slots, [1, 2, 3, 4]);
+        assert!(waiters.are_none());
     }
 }

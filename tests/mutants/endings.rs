@@ -49,7 +49,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "shutdown: each message that begins is waited for",
         file: "src/processor/process.rs",
-        from: "connection.flags.had_last = last;\n            let exchange = exchange_of::<P>(&layout, last);\n            let Connection { peer, undelivered",
+        from: "connection.flags.has_final_answer = last;\n            let exchange = exchange_of::<P>(&layout, last);\n            let Connection { peer, undelivered",
         to: "let exchange = exchange_of::<P>(&layout, last);\n            let Connection { peer, undelivered",
     },
     Mutant {

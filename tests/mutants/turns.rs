@@ -73,19 +73,19 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "linger: who goes on talking in one breath is closed at once",
         file: "src/processor/decode.rs",
-        from: "            connection.flags.said_last = false;\n",
+        from: "            connection.flags.sends_no_more = false;\n",
         to: "",
     },
     Mutant {
         name: "linger: who has gone on talking before it is answered is closed at once",
         file: "src/connection/mod.rs",
-        from: "(self.flags.said_last && !self.flags.readable)",
-        to: "self.flags.said_last",
+        from: "(self.flags.sends_no_more && !self.flags.readable)",
+        to: "self.flags.sends_no_more",
     },
     Mutant {
         name: "linger: who has more in its block is closed at once",
         file: "src/processor/close.rs",
-        from: "        connection.flags.said_last &= connection.inbound.buffered() == 0;\n",
+        from: "        connection.flags.sends_no_more &= connection.inbound.buffered() == 0;\n",
         to: "",
     },
     Mutant {

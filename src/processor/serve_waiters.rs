@@ -1,0 +1,254 @@
+//! Connections that wait in line, and how they are served: in order, and one by one.
+//!
+//! Nobody overtakes. A connection that comes while others wait stands behind them. One that is served has its turn at
+//! once, before others of the cycle could take what it was served with, and hands over one message. So a connection is
+//! served after as many messages as there are connections before it; if it waits for a block to be read into, after as
+//! many reads.
+
+use std::time::Instant;
+
+use super::turn::Budget;
+use super::waiters::{LineFor, Waiter, Wants};
+use super::{Processor, Selector};
+use crate::buffer::{MEDIUM, TIERS};
+use crate::connection::NOT_WAITING;
+use crate::message_processor::MessageProcessor;
+use crate::protocol::Protocol;
+use crate::reason::PauseReason;
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// True if it is still in that wait.
+    pub(super) fn still_waits(&self, waiter: &Waiter, reason: PauseReason) -> bool {
+        self.table.at(waiter.slot).is_some_and(|connection| waiter.is_of(connection, reason))
+    }
+
+    /// True if another stands in that line that came before the connection: then it stands there, too.
+    #[inline]
+    pub(super) fn is_behind(&self, slot: u32, line: LineFor) -> bool {
+        !self.waiters.are_none() && self.comes_after_the_first(slot, line)
+    }
+
+    #[cold]
+    fn comes_after_the_first(&self, slot: u32, line: LineFor) -> bool {
+        let Some(connection) = self.table.at(slot) else { return false };
+        self.waiters.front(line).is_some_and(|front| front.first_wait < connection.first_wait)
+    }
+
+    /// Pauses the connection in a line. Entries of connections that have ended are cleared away before the line could
+    /// outgrow its bound of one place for each connection.
+    pub(super) fn stand_in_line(&mut self, slot: u32, line: LineFor, wants: Wants) {
+        let reason = line.reason();
+        self.pause(slot, reason);
+        if let Some(tier) = line.tier() {
+            self.links.metrics.block_waits[tier].add(1);
+        }
+        let wait = self.waiters.next_wait();
+        let Some(connection) = self.table.at_mut(slot) else { return };
+        connection.wait = wait;
+        connection.first_wait = connection.first_wait.min(wait);
+        let waiter = Waiter { slot, wants, wait, first_wait: connection.first_wait, since: self.now };
+        if self.waiters.len(line) >= self.settings.connections_each {
+            let Self { waiters, table, .. } = self;
+            waiters.retain(line, |waiter| table.at(waiter.slot).is_some_and(|found| waiter.is_of(found, reason)));
+        }
+        self.waiters.join(line, waiter);
+    }
+
+    /// Takes the first out of a line that still waits in it and may be served.
+    pub(super) fn next_in(&mut self, line: LineFor) -> Option<Waiter> {
+        while let Some(front) = self.waiters.first_due(line) {
+            self.waiters.leave(line);
+            if self.still_waits(&front, line.reason()) {
+                return Some(front);
+            }
+        }
+        None
+    }
+
+    /// Ends a wait with a turn of its own, also for one that is expected to want much: in a later turn what it was
+    /// served with may be gone.
+    pub(super) fn serve(&mut self, slot: u32, reason: PauseReason) {
+        if !self.clear_pause(slot, reason) {
+            return;
+        }
+        self.turn(slot, Budget::first(self.settings.turn));
+        if let Some(connection) = self.table.at_mut(slot).filter(|connection| connection.paused.is_empty()) {
+            connection.first_wait = NOT_WAITING;
+        }
+    }
+
+    /// All that had waited were served, and there is more: those that came to stand behind them since, with one message
+    /// handed over or none, go on like all that have used up their turn. Otherwise connections that always have more to
+    /// say would stand behind each other for ever, with turns of one message. Those that came from another line have
+    /// waited there, and stay.
+    pub(super) fn dissolve(&mut self, line: LineFor) {
+        while let Some(front) = self.waiters.front(line).filter(|front| self.waiters.is_late(front)) {
+            self.waiters.leave(line);
+            if !self.still_waits(&front, line.reason()) {
+                continue;
+            }
+            self.pause(front.slot, PauseReason::Turn);
+            self.clear_pause(front.slot, line.reason());
+            if let Some(connection) = self.table.at_mut(front.slot) {
+                connection.first_wait = NOT_WAITING;
+            }
+            self.requeue(front.slot);
+        }
+    }
+
+    /// Serves those that wait, as far as there is something for them; evicts when they have waited too long.
+    pub(super) fn relieve_waiters(&mut self) {
+        self.waiters.open();
+        if !self.waiters.are_none() {
+            LineFor::of_blocks().for_each(|line| self.relieve_line(line));
+        }
+        self.relieve_outbound();
+        if !self.waiters.are_none() {
+            self.resume_owed_room();
+        }
+        self.resume_not_ready();
+    }
+
+    /// Before sleeping: asks to be woken by blocks that other threads bring home.
+    pub(super) fn listen_for_blocks(&self) {
+        if !self.waiters.are_none() && LineFor::of_blocks().any(|line| !self.waiters.is_empty(line)) {
+            self.links.inbound.line().tell_processor();
+        }
+        if !self.waiters.is_empty(LineFor::AnswerRoom) || self.repayment_is_awaited() {
+            self.links.outbound.line().tell_processor();
+        }
+    }
+
+    /// True if a cycle would serve a connection, or begin to time a wait.
+    pub(super) fn could_relieve(&self) -> bool {
+        let others = self.encoder_waits_unseen() || self.slow_output_unseen();
+        if self.waiters.are_none() {
+            return others || self.waiters.resuming || (self.repayment_is_awaited() && self.could_repay());
+        }
+        let blocks = LineFor::of_blocks().any(|line| self.could_serve(line));
+        let answers = !self.waiters.is_empty(LineFor::AnswerRoom) && self.answer_room_is_back();
+        let repaid = self.repayment_is_awaited() && self.could_repay();
+        let owed = !self.waiters.is_empty(LineFor::OwedRoom) && self.desk.owed.has_room();
+        blocks || answers || repaid || owed || others || self.waiters.resuming
+    }
+
+    /// True if the first in line would be served, is gone, or was not seen yet.
+    fn could_serve(&self, line: LineFor) -> bool {
+        let (Some(front), Some(tier)) = (self.waiters.front(line), line.tier()) else { return false };
+        match front.wants {
+            // The time of one that came to the front since does not run yet.
+            _ if self.waiters.look_at_eviction(line).is_none() => true,
+            _ if !self.still_waits(&front, PauseReason::NoBlocks) => true,
+            Wants::Promotion => self.could_get_remainder_block(tier),
+            Wants::ReadBlocks => {
+                (self.could_get_remainder_block(tier) && self.could_get_spare(tier)) || self.could_read_medium()
+            }
+            Wants::AskAgain => self.could_get_spare(tier),
+        }
+    }
+
+    /// True if a partial message would find a block of that tier without an eviction.
+    pub(super) fn could_get_remainder_block(&self, tier: usize) -> bool {
+        self.remainder_blocks.has(tier) || self.inbound.available(tier) > usize::from(!self.spares.has(tier))
+    }
+
+    /// The same for a spare of that tier, or a larger one.
+    pub(super) fn could_get_spare(&self, tier: usize) -> bool {
+        (tier..TIERS).any(|tier| self.spares.has(tier) || self.inbound.available(tier) > 0)
+    }
+
+    /// When a connection has waited long enough for an eviction.
+    pub(super) fn famine_due(&self) -> Option<Instant> {
+        if self.waiters.are_none() {
+            return self.slow_output_due();
+        }
+        let evictions = LineFor::of_blocks().map(|line| self.waiters.look_at_eviction(line));
+        evictions.chain([self.slow_output_due()]).flatten().min()
+    }
+
+    /// Serves a line for blocks as far as it goes, each connection in it once.
+    fn relieve_line(&mut self, line: LineFor) {
+        let Some(tier) = line.tier() else { return };
+        let mut served_any = false;
+        while let Some(front) = self.waiters.first_due(line) {
+            let slot = front.slot;
+            if !self.still_waits(&front, PauseReason::NoBlocks) {
+                self.waiters.leave(line);
+                continue;
+            }
+            let served = match front.wants {
+                Wants::Promotion => {
+                    let block = self.block_for_promotion(tier);
+                    block.map(|block| self.promote(slot, block)).is_some()
+                }
+                Wants::ReadBlocks => self.ensure_read_blocks(tier, slot),
+                Wants::AskAgain => self.ensure_spare(slot, tier),
+            };
+            if served {
+                served_any = true;
+                self.waiters.leave(line);
+                // At once: what it could not send while it waited counts for it when the next in line evicts somebody.
+                self.serve(slot, PauseReason::NoBlocks);
+            } else if !self.evict_when_due(line, tier, front) {
+                return;
+            }
+        }
+        if served_any {
+            self.dissolve(line);
+        }
+    }
+
+    /// A small read, or a medium one if none waits for that: the turn itself looks what it may read.
+    fn ensure_read_blocks(&mut self, tier: usize, slot: u32) -> bool {
+        let small = self.ensure_spare(slot, tier) && self.ensure_remainder_block(slot, tier);
+        small
+            || (self.could_read_medium()
+                && self.ensure_spare(slot, MEDIUM)
+                && self.ensure_remainder_block(slot, MEDIUM))
+    }
+
+    fn could_read_medium(&self) -> bool {
+        self.waiters.is_empty(LineFor::Block(MEDIUM))
+            && self.could_get_remainder_block(MEDIUM)
+            && self.could_get_spare(MEDIUM)
+    }
+
+    fn ensure_spare(&mut self, slot: u32, tier: usize) -> bool {
+        self.ensure_spare_for(slot, self.links.inbound.tiers()[tier].capacity())
+    }
+
+    /// Evicts a holder of the tier once its first waiter has waited for the famine time; true if there was one.
+    fn evict_when_due(&mut self, line: LineFor, tier: usize, front: Waiter) -> bool {
+        let (now, famine) = (self.now, self.settings.timeouts.famine);
+        let due = *self.waiters.evict_at(line).get_or_insert(front.since + famine);
+        if now < due {
+            return false;
+        }
+        let evicted = self.evict_least(tier, front.slot);
+        // Nobody could be evicted: they all wait for the server. Look again later, not at once.
+        *self.waiters.evict_at(line) = Some(if evicted { now } else { now + famine });
+        evicted
+    }
+
+    /// Replies were settled: of the connections that waited because too many were owed, as many go on as there is room
+    /// for. Those that defer nothing leave their room to the next.
+    fn resume_owed_room(&mut self) {
+        while self.desk.owed.has_room() {
+            let Some(waiter) = self.next_in(LineFor::OwedRoom) else { return self.dissolve(LineFor::OwedRoom) };
+            self.serve(waiter.slot, PauseReason::Owed);
+        }
+    }
+
+    /// The user may be ready again: those that wait ask, until one hears no. That one stands first again.
+    fn resume_not_ready(&mut self) {
+        while self.waiters.resuming {
+            let Some(waiter) = self.next_in(LineFor::Ready) else {
+                self.dissolve(LineFor::Ready);
+                // Those that are left are asked for in the next cycle.
+                self.waiters.resuming = !self.waiters.is_empty(LineFor::Ready);
+                return;
+            };
+            self.serve(waiter.slot, PauseReason::NotReady);
+        }
+    }
+}
