@@ -37,7 +37,7 @@ fn end(busy: bool, later: Duration, second: Duration) -> Result<Duration, Broken
     assert!(half.send(&[0, 0, 0, 9, b'x']));
     simulation.run_for(SECOND)?;
     let asked = simulation.network().elapsed();
-    simulation.ask_to_go_down(GRACE, Finish::Answer);
+    simulation.ask_to_shut_down(GRACE, Finish::Answer);
     match busy {
         true => simulation.network().jump(later),
         false => simulation.run_for(later)?,

@@ -403,7 +403,7 @@ fn complaint(crate_copy: &Path) -> Option<String> {
     // The short stories find what is rare among seeds. What comes before the first cycle, no simulation can see, nor
     // what becomes of the threads.
     let tests = "sim sim_regressions asked_to_close slow_peers server_config processors large_answers \
-                 waiting panics unasked http1_limits fairness broken_sockets stalled read_out grace deferred";
+                 waiting panics unasked http1_limits fairness broken_sockets stalled read_out grace deferred sent_before_the_end";
     let of_a_test = |test| complaint_of(&["--test", test], crate_copy);
     tests.split(' ').find_map(of_a_test).or_else(|| complaint_of(&["--lib"], crate_copy))
 }

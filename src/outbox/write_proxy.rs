@@ -51,8 +51,10 @@ impl<P: Protocol> WriteProxy<P> {
         &self.home
     }
 
-    /// Sends `item` to `connection`. `Ok` means taken: it is delivered unless the connection ends first. A connection
-    /// that has ended already takes everything and delivers nothing, and so does an id that was never used;
+    /// Sends `item` to `connection`. `Ok` means taken: it is delivered unless the connection breaks, or is past its
+    /// last answer. One that ends in good order (its peer has half-closed, the server shuts down, it is asked to close)
+    /// is given first what was sent before its processor noticed that. A connection that has ended already takes
+    /// everything and delivers nothing, and so does an id that was never used;
     /// [`closed`](crate::MessageProcessor::closed) says when one ends.
     ///
     /// A message has at most [`Config::reply_max`](crate::Config::reply_max) copied bytes and four pieces

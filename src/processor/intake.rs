@@ -77,15 +77,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Takes what workers and proxies have written, and asks the user again if a thread said so.
     pub(super) fn take_outbound(&mut self) {
-        if self.links.outbox.has_work() {
-            self.take_answers();
-        }
+        self.take_answers();
         if self.links.outbox.take_resumed() {
             self.waiters.resuming = true;
         }
     }
 
-    fn take_answers(&mut self) {
+    /// Takes settled replies and unasked messages, as far as there is room for them.
+    pub(super) fn take_answers(&mut self) {
         for _ in 0..self.links.outbox.settled.len() {
             if !self.can_take_outbound() {
                 break;
@@ -115,13 +114,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.desk.owed.unlink(&mut connection.owed, ticket);
         }
         self.desk.owed.retire(ticket);
-        let Some(slot) = slot.filter(|slot| self.takes_replies(*slot)) else { return self.count_stale(&verdict) };
+        let Some(slot) = slot.filter(|slot| self.takes_answers(*slot)) else { return self.count_stale(&verdict) };
         self.apply_verdict(slot, verdict);
         self.reply_settled(slot);
     }
 
     /// False once a connection has given up the replies that it was owed, or is past them: what comes still is late.
-    fn takes_replies(&self, slot: u32) -> bool {
+    fn takes_answers(&self, slot: u32) -> bool {
         self.table.at(slot).is_some_and(Connection::waits_for_replies)
     }
 
@@ -150,20 +149,20 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if P::IN_ORDER || connection.owed.count() + 1 == self.settings.owed_max {
             self.unpause(slot, PauseReason::Owed);
         }
-        self.advance_ending(slot);
+        if self.table.at(slot).is_some_and(|connection| connection.ending.is_some()) {
+            self.enqueue_ending(slot);
+        }
         self.drain_if_finished(slot);
         self.rearm(slot);
     }
 
     fn take_unasked(&mut self, unasked: Unasked) {
         let Unasked { connection: id, encoded } = unasked;
-        let slot = self.find(id).filter(|slot| self.table.at(*slot).is_some_and(|found| found.ending.is_none()));
-        let Some(slot) = slot else {
+        let Some(slot) = self.find(id).filter(|slot| self.takes_answers(*slot)) else {
             self.links.outbox.discharge(id, encoded.bytes);
             return self.count_stale(&Verdict::Answered(encoded));
         };
         self.queue(slot, encoded);
-        self.advance_ending(slot);
         self.rearm(slot);
     }
 

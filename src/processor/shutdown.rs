@@ -83,6 +83,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 if self.answers_are_final() {
                     self.links.outbox.make_answers_last();
                 }
+                // Accepted before, so it is not lost: whoever is sent something is not idle.
+                self.take_answers();
                 self.table.slots().for_each(|slot| self.begin_drain(slot));
             }
             Phase::Draining { request, .. } => *request = newer,

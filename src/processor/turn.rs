@@ -86,10 +86,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.turn_left_something(slot) {
             self.count_read_out(slot, read);
             self.requeue(slot);
-            self.advance_ending(slot);
             self.drain_if_finished(slot);
-            self.watch(slot);
-            self.rearm(slot);
+            // The end that begins here goes on in the write room, and mostly comes there: it needs neither.
+            if self.table.at(slot).is_some_and(|connection| connection.ending.is_none()) {
+                self.watch(slot);
+                self.rearm(slot);
+            }
         }
         // A read may bring more than the budget had left.
         let messages = Budget { bytes: 0, ..given }.cost() - Budget { bytes: 0, ..left }.cost();

@@ -18,9 +18,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// some of those who have taken what they were given in an earlier cycle.
     pub(super) fn write_to_sockets(&mut self) {
         let (first, writing_on) = (Budget::first(self.settings.turn).bytes, self.write_on.len());
+        // What the user has sent to a connection in this cycle comes before the end that began in it.
+        self.take_answers();
         for _ in 0..self.to_write.len() {
             let Some(slot) = self.to_write.pop() else { break };
+            self.advance_ending(slot);
             self.deliver(slot, first);
+            self.watch(slot);
             self.rearm(slot);
         }
         let written = self.links.metrics.bytes_out.value();

@@ -262,7 +262,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
 
     /// Asks the server to shut down, as another thread would: the grace begins now, however late a processor hears of
     /// it. [`shutdown`](Self::shutdown) lets it end.
-    pub fn ask_to_go_down(&self, grace: Duration, finish: Finish) {
+    pub fn ask_to_shut_down(&self, grace: Duration, finish: Finish) {
         self.shared.control.request(Shutdown { asked: self.network.now(), grace, finish });
     }
 
@@ -276,7 +276,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
     /// A law was broken.
     pub fn shutdown(mut self, grace: Duration, finish: Finish) -> Result<Report, Broken> {
         self.end_accepting();
-        self.ask_to_go_down(grace, finish);
+        self.ask_to_shut_down(grace, finish);
         let (start, jumps) = (self.network.elapsed(), self.network.counts().jumps);
         while self.running && self.step()? {}
         let took = self.network.elapsed() - start;

@@ -141,7 +141,7 @@ fn after_a_failure_the_end_of_a_connection_wakes_the_accepter() {
 }
 
 #[test]
-fn a_request_to_go_down_reaches_both_threads() {
+fn a_request_to_shut_down_reaches_both_threads() {
     check(3, || {
         let (accepter, bed, flag) = pair(1, 1);
         // Nobody will ever end this one.
@@ -201,7 +201,7 @@ fn the_place_of_a_connection_that_ended_anywhere_is_used() {
 }
 
 #[test]
-fn a_request_to_go_down_reaches_every_processor() {
+fn a_request_to_shut_down_reaches_every_processor() {
     check(2, || {
         let (accepter, beds) = crew([1, 1], 2);
         let control = Arc::clone(&accepter.watch.control);

@@ -237,7 +237,7 @@ fn a_reserve_is_repaid_by_a_block_that_comes_home() {
 }
 
 #[test]
-fn a_request_to_go_down_is_not_slept_over() {
+fn a_request_to_shut_down_is_not_slept_over() {
     check(3, || {
         let mut world = World::new(&small(), Plan::Answer(1));
         let control = Arc::clone(world.processor.control());

@@ -13,8 +13,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: nobody watches a connection that its first turn has left open",
         file: "src/processor/turn.rs",
-        from: "            self.watch(slot);\n            self.rearm(slot);",
-        to: "            self.rearm(slot);",
+        from: "                self.watch(slot);\n                self.rearm(slot);",
+        to: "                self.rearm(slot);",
     },
     Mutant {
         name: "liveness: nobody watches a connection that was refused when it came",
@@ -65,10 +65,16 @@ pub const MUTANTS: &[Mutant] = &[
         to: "if connection.deadlines",
     },
     Mutant {
+        name: "liveness: nobody watches a connection whose end waits for something",
+        file: "src/processor/write.rs",
+        from: "            self.deliver(slot, first);\n            self.watch(slot);\n",
+        to: "            self.deliver(slot, first);\n",
+    },
+    Mutant {
         name: "selector: room is asked for before the socket is watched",
         file: "src/processor/write.rs",
-        from: "        self.watch(slot);\n",
-        to: "",
+        from: "output_waits(self.now);\n        self.watch(slot);\n",
+        to: "output_waits(self.now);\n",
     },
     Mutant {
         name: "linger: who goes on talking in one breath is closed at once",

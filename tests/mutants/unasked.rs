@@ -10,6 +10,24 @@ pub const MUTANTS: &[Mutant] = &[
         to: "let fits = has < high",
     },
     Mutant {
+        name: "unasked: what is sent in a cycle comes behind the end that begins in it",
+        file: "src/processor/write.rs",
+        from: "        self.take_answers();\n",
+        to: "",
+    },
+    Mutant {
+        name: "unasked: what was sent before a shutdown comes behind it",
+        file: "src/processor/shutdown.rs",
+        from: "                self.take_answers();\n",
+        to: "",
+    },
+    Mutant {
+        name: "unasked: an end that has begun takes nothing more",
+        file: "src/processor/intake.rs",
+        from: "let Some(slot) = self.find(id).filter(|slot| self.takes_answers(*slot)) else {",
+        to: "let Some(slot) = self.find(id).filter(|slot| self.table.at(*slot).is_some_and(|at| at.ending.is_none())) else {",
+    },
+    Mutant {
         name: "outbox: what never fits is to be tried again",
         file: "src/buffer/outbound.rs",
         from: "match self.source.could_hold(self.answer.copied + more, blocks) {",

@@ -1,0 +1,127 @@
+//! What was sent to a connection through a `WriteProxy` before its end began: it is delivered first, however soon the
+//! end comes behind it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sluicegate::sim::{Broken, End, SimPeer, Simulation, Weather};
+use sluicegate::{
+    CloseKind, Config, ConnectionId, DropReason, Finish, LengthPrefixed, Message, MessageProcessor, Peer, Reply,
+    WriteProxy,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const PEERS: usize = 50;
+
+/// Sends what it is told to whoever told it, through the proxy, and then does what the message says.
+#[derive(Default)]
+struct User {
+    opened: Arc<Mutex<Vec<ConnectionId>>>,
+    deferred: Vec<sluicegate::Deferred<LengthPrefixed>>,
+}
+
+impl MessageProcessor<LengthPrefixed> for User {
+    fn process(&mut self, message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+        let (own, proxy) = (message.peer().connection, reply.proxy().clone());
+        match message.payload() {
+            b"none" => reply.none(),
+            b"close" => {
+                assert_eq!(proxy.send(own, "bye"), Ok(()));
+                return reply.close();
+            }
+            b"later" => return self.deferred.push(reply.defer()),
+            b"settle" => {
+                reply.none();
+                let deferred = self.deferred.pop().expect("somebody waits");
+                assert_eq!(proxy.send(self.opened.lock()[0], "bye"), Ok(()));
+                return deferred.send("last");
+            }
+            b"all" => {
+                reply.none();
+                return self.opened.lock().iter().for_each(|peer| assert_eq!(proxy.send(*peer, "bye"), Ok(())));
+            }
+            other => panic!("nobody says {other:?}"),
+        }
+        assert_eq!(proxy.send(own, "bye"), Ok(()));
+    }
+
+    fn opened(&mut self, peer: &Peer, _: &WriteProxy<LengthPrefixed>) {
+        self.opened.lock().push(peer.connection);
+    }
+}
+
+fn frame(payload: &str) -> Vec<u8> {
+    [&(payload.len() as u32).to_be_bytes(), payload.as_bytes()].concat()
+}
+
+type World = (Simulation<LengthPrefixed, User>, Vec<SimPeer>, Arc<Mutex<Vec<ConnectionId>>>);
+
+fn world(peers: usize) -> Result<World, Broken> {
+    let (user, protocol) = (User::default(), LengthPrefixed::default());
+    let opened = Arc::clone(&user.opened);
+    let mut simulation = Simulation::new(1, Config::default(), protocol, |_, _| user).expect("the settings fit");
+    let weather = Weather { delay_max: Duration::ZERO, ..Weather::calm() };
+    let peers = (0..peers).map(|_| simulation.connect(weather).expect("there is room")).collect();
+    simulation.run_for(SECOND)?;
+    Ok((simulation, peers, opened))
+}
+
+fn is_stale(simulation: &Simulation<LengthPrefixed, User>) -> u64 {
+    simulation.metrics().messages_dropped[DropReason::Stale as usize]
+}
+
+#[test]
+fn what_was_sent_before_a_shutdown_is_delivered() -> Result<(), Broken> {
+    for finish in [Finish::Answer, Finish::ReadOut] {
+        let (simulation, peers, opened) = world(PEERS)?;
+        let proxy = simulation.proxy();
+        opened.lock().iter().for_each(|id| assert_eq!(proxy.send(*id, "bye"), Ok(())));
+        let report = simulation.shutdown(10 * SECOND, finish)?;
+        assert!(peers.iter().all(|peer| peer.take_received() == frame("bye")), "{finish:?}");
+        assert_eq!(report.metrics.messages_dropped[DropReason::Stale as usize], 0, "{finish:?}");
+        assert!(report.elapsed < 5 * SECOND, "{finish:?} took {:?}", report.elapsed);
+    }
+    Ok(())
+}
+
+/// The end of one connection is read in the cycle in which the message of another is handled.
+#[test]
+fn what_a_message_sends_to_all_reaches_those_that_have_half_closed() -> Result<(), Broken> {
+    let (mut simulation, peers, _) = world(PEERS)?;
+    peers[0].send(&frame("all"));
+    peers.iter().for_each(SimPeer::finish);
+    simulation.run_for(SECOND)?;
+    assert!(peers.iter().all(|peer| peer.take_received() == frame("bye")));
+    assert_eq!((simulation.metrics().closed_by(CloseKind::PeerClosed), is_stale(&simulation)), (PEERS as u64, 0));
+    Ok(())
+}
+
+#[test]
+fn what_is_sent_before_the_connection_is_closed_is_delivered() -> Result<(), Broken> {
+    let (mut simulation, peers, _) = world(2)?;
+    peers[0].send(&frame("none"));
+    peers[0].finish();
+    peers[1].send(&frame("close"));
+    simulation.run_for(SECOND)?;
+    for peer in peers {
+        assert_eq!((peer.take_received(), peer.end()), (frame("bye"), Some(End::Finished)));
+    }
+    assert_eq!(is_stale(&simulation), 0);
+    Ok(())
+}
+
+/// What was owed is settled, and behind that nothing is: but in the same queue there is one more message.
+#[test]
+fn what_is_sent_beside_the_last_reply_that_is_owed_is_delivered() -> Result<(), Broken> {
+    let (mut simulation, peers, _) = world(2)?;
+    peers[0].send(&frame("later"));
+    peers[0].finish();
+    simulation.run_for(SECOND)?;
+    assert_eq!(peers[0].end(), None, "it is owed something");
+    peers[1].send(&frame("settle"));
+    simulation.run_for(SECOND)?;
+    assert_eq!(peers[0].take_received(), [frame("last"), frame("bye")].concat());
+    assert_eq!((peers[0].end(), is_stale(&simulation)), (Some(End::Finished), 0));
+    Ok(())
+}
