@@ -1,9 +1,11 @@
 //! Peers that begin a large message and stall: they give their blocks up, and not those who go on sending.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
 use sluicegate::{Config, LengthPrefixed, Message, MessageProcessor, Reply, TierConfig};
 
@@ -159,5 +161,82 @@ fn whoever_sends_most_while_others_wait_keeps_its_block_however_long_they_do() -
         let evicted = simulation.metrics().evictions[2];
         assert!(evicted >= 20, "those who stall make room for each other: {evicted}");
     }
+    Ok(())
+}
+
+/// Keeps messages until the test takes them.
+#[derive(Default, Clone)]
+struct Keeps(Arc<Mutex<VecDeque<Message<'static, LengthPrefixed>>>>);
+
+impl MessageProcessor<LengthPrefixed> for Keeps {
+    fn process(&mut self, message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+        self.0.lock().push_back(message.into_owned());
+        reply.none();
+    }
+}
+
+/// All blocks are the user's, who is slow. Each that comes home goes to somebody whose peer has more to send: what the
+/// kernels hold is read at once, and what comes behind it takes a round trip. Meanwhile the next in line has waited for
+/// long enough, too.
+#[test]
+fn who_has_just_got_its_block_does_not_lose_it_to_the_next_in_line() -> Result<(), Broken> {
+    for receive_buffer in [40_000, 2_000] {
+        let kept = Keeps::default();
+        let mut simulation =
+            Simulation::new(1, config(), LengthPrefixed::new(LARGE), |_, _| kept.clone()).expect("the settings fit");
+        let weather = Weather { receive_buffer, delay_max: SECOND / 100, ..Weather::calm() };
+        let message = frame(&[b'g'; LARGE]);
+        let good: Vec<_> = (0..40).map(|_| simulation.connect(weather).expect("there is room")).collect();
+        good.iter().for_each(|peer| assert!(peer.send(&message)));
+        for _ in 0..100 {
+            simulation.run_for(SECOND / 5)?;
+            drop(kept.0.lock().pop_front());
+        }
+        let (metrics, closed) = (simulation.metrics(), simulation.closed());
+        assert_eq!((metrics.messages_in, metrics.evictions), (40, [0; 3]), "{receive_buffer}: {closed:?}");
+    }
+    Ok(())
+}
+
+/// There are fifteen peers to a block, and none of them stalls.
+#[test]
+fn who_sends_fast_enough_is_not_evicted_however_many_wait() -> Result<(), Broken> {
+    let mut simulation =
+        Simulation::new(1, config(), LengthPrefixed::new(LARGE), |_, _| user).expect("the settings fit");
+    let message = frame(&[b'g'; LARGE]);
+    let good: Vec<_> = (0..15 * LARGE_BLOCKS).map(|_| simulation.connect(Weather::calm()).expect("room")).collect();
+    // In five seconds, which is much longer than others have to wait.
+    for piece in message.chunks(LARGE / 50) {
+        good.iter().for_each(|peer| assert!(peer.send(piece), "it was closed: {:?}", simulation.closed()));
+        simulation.run_for(SECOND / 10)?;
+    }
+    simulation.run_for(SECOND)?;
+    let metrics = simulation.metrics();
+    assert_eq!((metrics.messages_in, metrics.evictions), (good.len() as u64, [0; 3]));
+    Ok(())
+}
+
+/// In each second it sends a fifth of what is missing: so it will always be done soon, and never is.
+#[test]
+fn who_becomes_slower_and_slower_is_evicted_for_those_who_wait() -> Result<(), Broken> {
+    let mut simulation =
+        Simulation::new(1, config(), LengthPrefixed::new(LARGE), |_, _| user).expect("the settings fit");
+    let message = frame(&[b'g'; LARGE]);
+    let connect = || simulation.connect(Weather::calm()).expect("there is room");
+    let (slow, good): (Vec<_>, _) = ((0..LARGE_BLOCKS).map(|_| connect()).collect(), connect());
+    slow.iter().for_each(|peer| assert!(peer.send(&message[..BEGUN])));
+    simulation.run_for(SECOND)?;
+    good.send(&message);
+    let mut sent = BEGUN;
+    for _ in 0..10 * 12 {
+        let more = (LARGE - sent) / 40;
+        slow.iter().for_each(|peer| {
+            let _ = peer.send(&message[sent..sent + more]);
+        });
+        sent += more;
+        simulation.run_for(SECOND / 10)?;
+    }
+    assert_eq!(simulation.metrics().messages_in, 1, "{}", simulation.describe());
+    assert_eq!(simulation.metrics().evictions, [0, 0, 1], "{:?}", simulation.closed());
     Ok(())
 }

@@ -21,6 +21,11 @@ impl Inbound {
         self.block.as_ref().map(Block::tier)
     }
 
+    /// How many bytes its block can hold.
+    pub fn capacity(&self) -> usize {
+        self.block.as_ref().map_or(0, Block::capacity)
+    }
+
     /// The live bytes.
     pub fn live(&self) -> &[u8] {
         self.block.as_ref().map_or(&[], |block| &block.filled()[self.start..])

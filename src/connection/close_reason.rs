@@ -34,7 +34,7 @@ pub enum CloseReason {
     TooSlow {
         /// How many bytes of it had arrived.
         bytes: usize,
-        /// How long it had taken, not counting the time it waited for the server.
+        /// How long it had taken, not counting the time in which the connection was paused.
         elapsed: Duration,
     },
     /// The peer took none of its answers for this long: [`Timeouts::write_stall`](crate::Timeouts::write_stall).
@@ -55,7 +55,7 @@ pub enum CloseReason {
         /// How many fit at most. `None`: this many would fit, but all blocks that hold them were in use.
         limit: Option<usize>,
     },
-    /// Others waited for its block while it received least.
+    /// Others waited for its block while it received least: see [`Timeouts::famine`](crate::Timeouts::famine).
     EvictedInbound {
         /// How many bytes of its message had arrived.
         bytes: usize,

@@ -9,7 +9,7 @@ pub struct Timeouts {
     /// How long nothing may come between messages, with nothing owed and nothing undelivered. Zero: off.
     pub idle: Duration,
     /// For a whole message from its first byte on, plus a second for each [`message_rate`](Self::message_rate) bytes
-    /// that arrived. Stands still while the message waits for the server. Zero: off.
+    /// that arrived. The clock stands still while the connection is paused, for whatever reason. Zero: off.
     pub message: Duration,
     /// Bytes that earn a message one more second; and the rate, in bytes a second, that it must have on average from
     /// [`rate_grace`](Self::rate_grace) on. Zero: no bytes earn time, and no rate is asked for.
@@ -26,8 +26,10 @@ pub struct Timeouts {
     pub linger: Duration,
     /// Bytes that are dropped while lingering, at most. Must not be zero, for the same reason.
     pub linger_bytes: usize,
-    /// How long others wait for a block before it is taken from the connection that received least in that time; and
-    /// how long answers may stand still once three quarters of the memory for them are in use. Must not be zero.
+    /// How long a shortage of memory may last. Inbound: how long a connection waits for a block before another one is
+    /// evicted from its own, which is the one that received least in that time; not one whose message will be whole
+    /// within eight times as long, at its rate. Outbound: how long answers may stand still once three quarters of the
+    /// memory for them are in use. Must not be zero.
     pub famine: Duration,
 }
 

@@ -22,12 +22,20 @@ pub(crate) struct Holders {
 pub(super) struct Holder {
     slot: u32,
     quarter: u32,
+    /// The quarter in which it got this block.
+    since: u32,
     /// The newest first.
     received: [u32; QUARTERS],
 }
 
 /// All together are no longer than `famine`: what came before a wait of that length began no longer counts.
 const QUARTERS: usize = 4;
+/// A holder that got its block in this quarter or the one before keeps it, unless it is a small one: what its peer
+/// could not send before may need a round trip.
+const TENURE: u32 = 2;
+/// A holder is soon done if it needs no more than so many famine times for the rest of its message, at its rate of
+/// late.
+const SOON: usize = 8;
 /// The shortest quarter, for a famine time of next to nothing.
 const QUARTER_LEAST: Duration = Duration::from_millis(1);
 
@@ -55,6 +63,11 @@ impl Quarters {
         self.number
     }
 
+    /// How long one is.
+    pub(super) fn length(&self) -> Duration {
+        Duration::from_micros(self.micros)
+    }
+
     /// The next one begins where this one ends, however late that is noticed: all would be longer together otherwise.
     fn pass(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.ends).as_micros() as u64 / self.micros + 1;
@@ -65,7 +78,7 @@ impl Quarters {
 
 impl Holder {
     fn new(slot: u32, bytes: usize, quarter: u32) -> Self {
-        let mut holder = Self { slot, quarter, received: [0; QUARTERS] };
+        let mut holder = Self { slot, quarter, since: quarter, received: [0; QUARTERS] };
         holder.receive(bytes, quarter);
         holder
     }
@@ -78,6 +91,18 @@ impl Holder {
             self.quarter = quarter;
         }
         self.received[0] = self.received[0].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// True if it has had its block for a moment only.
+    fn is_new(&self, quarter: u32) -> bool {
+        quarter.wrapping_sub(self.since) < TENURE
+    }
+
+    /// True if the `missing` bytes of its message will soon be there. Not for ever: one that becomes slower and slower
+    /// could always say so.
+    fn is_fast(&self, quarter: u32, missing: usize) -> bool {
+        let had_time = quarter.wrapping_sub(self.since) as usize > (SOON + 1) * QUARTERS;
+        !had_time && missing <= (self.of_late(quarter) as usize).saturating_mul(SOON)
     }
 
     /// Bytes received in this quarter and the three before.
@@ -119,17 +144,17 @@ impl Holders {
         self.entries[index as usize].receive(bytes, quarter);
     }
 
-    /// The slot that received least of late among those that may be evicted; of several, the one quiet for longest.
-    pub(super) fn least(&self, quarter: u32, mut may_evict: impl FnMut(u32) -> bool) -> Option<u32> {
-        let mut least: Option<(u32, u32, u32)> = None;
+    /// The holder that received least of late among those that may be evicted; of several, the one quiet for longest.
+    fn least(&self, quarter: u32, may_evict: impl Fn(&Holder) -> bool) -> Option<Holder> {
+        let mut least: Option<(u32, u32, Holder)> = None;
         for holder in &self.entries {
-            let rank = (holder.of_late(quarter), holder.quarter, holder.slot);
-            let lower = least.is_none_or(|least| (rank.0, rank.1) < (least.0, least.1));
-            if lower && may_evict(holder.slot) {
-                least = Some(rank);
+            let (received, last) = (holder.of_late(quarter), holder.quarter);
+            let lower = least.is_none_or(|least| (received, last) < (least.0, least.1));
+            if lower && may_evict(holder) {
+                least = Some((received, last, *holder));
             }
         }
-        least.map(|(_, _, slot)| slot)
+        least.map(|(_, _, holder)| holder)
     }
 }
 
@@ -143,8 +168,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// The connection has a larger block now. What it received before counts for no more than it did; otherwise peers
     /// that stall would pass for peers that send.
     pub(super) fn note_promoted(&mut self, slot: u32) {
+        let quarter = self.quarters.at(self.now);
         if let Some(holder) = self.forget_holder(slot) {
-            self.add_holder(holder);
+            self.add_holder(Holder { since: quarter, ..holder });
         }
     }
 
@@ -173,21 +199,35 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         Some(holder)
     }
 
-    /// Evicts the holder that received least of late; false if there is none that may be evicted.
+    /// Evicts the holder that received least of late, if it may be; false if it may not, or there is none.
+    ///
+    /// Of medium and large blocks, holders that will soon be done are passed over. One that has just got its block may
+    /// still have its bytes on the way: then nobody is evicted, because those that have received more are not to pay.
     pub(super) fn evict_least(&mut self, tier: usize, for_slot: u32) -> bool {
         let (quarter, table) = (self.quarters.at(self.now), &self.table);
-        let may_evict = |slot: u32| {
-            slot != for_slot
-                && !self.write_on.contains(slot)
-                && table.at(slot).is_some_and(|found| is_evictable(tier, found))
+        let is_fast = |holder: &Holder, found| tier != SMALL && holder.is_fast(quarter, missing(found));
+        let may_evict = |holder: &Holder| {
+            holder.slot != for_slot
+                && !self.write_on.contains(holder.slot)
+                && table.at(holder.slot).is_some_and(|found| is_evictable(tier, found) && !is_fast(holder, found))
         };
-        let victim = self.holders[tier].least(quarter, may_evict);
+        let least = self.holders[tier].least(quarter, may_evict);
+        let victim = least.filter(|holder| tier == SMALL || !holder.is_new(quarter)).map(|holder| holder.slot);
         let Some(slot) = victim else { return false };
         let bytes = self.table.at(slot).map_or(0, |connection| connection.inbound.buffered());
         self.links.metrics.evictions[tier].add(1);
         self.refuse(slot, CloseReason::EvictedInbound { bytes });
         true
     }
+}
+
+/// How many bytes of its message have not come yet; if nobody knows, as many as its block has room for.
+fn missing<K, P>(connection: &Connection<K, P>) -> usize {
+    let whole = match connection.needs {
+        0 => connection.inbound.capacity(),
+        needs => needs as usize,
+    };
+    whole.saturating_sub(connection.inbound.buffered())
 }
 
 /// A connection that waits for the server is not evicted for it: neither one that is held up, nor one that may run
@@ -209,18 +249,21 @@ mod tests {
     #[test]
     fn the_least_is_who_received_least_in_the_last_four_quarters() {
         let mut holders = Holders::new(3);
+        let least = |holders: &Holders, quarter, but: u32| {
+            holders.least(quarter, |holder| holder.slot != but).map(|holder| holder.slot)
+        };
         let fast = holders.add(Holder::new(1, 10_000, 100));
         holders.add(Holder::new(2, 5, 100));
         holders.add(Holder::new(3, 50_000, 96));
-        assert_eq!(holders.least(100, |_| true), Some(3), "what came four quarters ago counts no more");
-        assert_eq!(holders.least(100, |slot| slot != 3), Some(2));
+        assert_eq!(least(&holders, 100, 0), Some(3), "what came four quarters ago counts no more");
+        assert_eq!(least(&holders, 100, 3), Some(2));
         holders.receive(fast, 1, 101);
-        assert_eq!(holders.least(103, |slot| slot != 3), Some(2), "the three quarters before count");
+        assert_eq!(least(&holders, 103, 3), Some(2), "the three quarters before count");
         holders.receive(fast, 1, 104);
-        assert_eq!(holders.least(104, |slot| slot != 3), Some(2), "and none before those");
-        assert_eq!(holders.least(108, |slot| slot != 3), Some(2), "of two that are quiet, who was so first");
+        assert_eq!(least(&holders, 104, 3), Some(2), "and none before those");
+        assert_eq!(least(&holders, 108, 3), Some(2), "of two that are quiet, who was so first");
         assert_eq!(holders.remove(fast).1, Some(3), "the last takes the free index");
-        assert_eq!(holders.least(101, |_| false), None);
+        assert!(holders.least(101, |_| false).is_none());
     }
 
     #[test]

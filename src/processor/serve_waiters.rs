@@ -225,8 +225,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return false;
         }
         let evicted = self.evict_least(tier, front.slot);
-        // Nobody could be evicted: they all wait for the server. Look again later, not at once.
-        *self.waiters.evict_at(line) = Some(if evicted { now } else { now + famine });
+        // Nobody could be evicted: they all wait for the server, or make way soon. Look again later, not at once.
+        *self.waiters.evict_at(line) = Some(if evicted { now } else { now + self.quarters.length() });
         evicted
     }
 

@@ -42,7 +42,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: whoever gets a larger block has received anew what it holds",
         file: "src/processor/holders.rs",
-        from: "            self.add_holder(holder);",
+        from: "            self.add_holder(Holder { since: quarter, ..holder });",
         to: "            let _ = holder;\n            let bytes = self.table.at(slot).map_or(0, |connection| connection.inbound.buffered());\n            self.note_holder(slot, bytes);",
     },
     Mutant {
@@ -56,5 +56,29 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/processor/holders.rs",
         from: "entries: Vec::with_capacity(blocks)",
         to: "entries: Vec::with_capacity(blocks + 1)",
+    },
+    Mutant {
+        name: "liveness: whoever has just got its block loses it to the next in line",
+        file: "src/processor/holders.rs",
+        from: "least.filter(|holder| tier == SMALL || !holder.is_new(quarter))",
+        to: "least",
+    },
+    Mutant {
+        name: "liveness: whoever sends fast is evicted",
+        file: "src/processor/holders.rs",
+        from: "is_evictable(tier, found) && !is_fast(holder, found))",
+        to: "is_evictable(tier, found) && (true || !is_fast(holder, found)))",
+    },
+    Mutant {
+        name: "liveness: whoever becomes slower and slower keeps its block",
+        file: "src/processor/holders.rs",
+        from: "!had_time && missing",
+        to: "missing",
+    },
+    Mutant {
+        name: "liveness: nobody is ever slow",
+        file: "src/processor/holders.rs",
+        from: "!had_time && missing <= (self.of_late(quarter) as usize).saturating_mul(SOON)",
+        to: "true",
     },
 ];
