@@ -203,3 +203,36 @@ fn liveness_slow_peers_do_not_keep_all_segments_from_a_settled_answer() -> Resul
     assert_eq!(simulation.metrics().closed_by(CloseKind::EvictedOutbound), 1, "no more than had to be");
     Ok(())
 }
+
+/// Answers go through the workers' reserve, one after the other, and each time it is repaid. A worker that was told so
+/// and whose thread has not run yet waits for nothing.
+#[test]
+fn no_output_is_given_up_for_a_worker_that_has_room() -> Result<(), Broken> {
+    let promises = Arc::new(Mutex::new(Vec::<Deferred<LengthPrefixed>>::new()));
+    let promised = Arc::clone(&promises);
+    let user = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+        promised.lock().push(reply.defer());
+    };
+    let mut simulation =
+        Simulation::new(1, config(), LengthPrefixed::new(8192), |_, _| user).expect("the settings fit");
+    let workers = simulation.workers();
+    let narrow = Weather { send_buffer: 64, ..Weather::calm() };
+    let ask = |simulation: &Simulation<_, _>, weather| {
+        let peer = simulation.connect(weather).expect("there is room");
+        peer.send(&frame(b"later"));
+        peer
+    };
+    let slow: Vec<_> = (0..80).map(|_| ask(&simulation, narrow)).collect();
+    slow.iter().for_each(SimPeer::stall);
+    let reader = ask(&simulation, Weather::calm());
+    simulation.run_for(SECOND)?;
+    let promises = promises.lock().split_off(0);
+    assert_eq!(promises.len(), 81, "the reader is the last");
+    for promise in promises {
+        workers.after(Duration::ZERO, move || promise.send(&[b'y'; ANSWER]));
+    }
+    let answered = simulation.run_until(5 * SECOND, |_| reader.received() == ANSWER + 4)?;
+    let evicted = simulation.metrics().closed_by(CloseKind::EvictedOutbound);
+    assert!(answered && evicted == 0, "{evicted}: {}", simulation.describe());
+    Ok(())
+}

@@ -30,6 +30,9 @@ struct State {
     next_ticket: u64,
     serving: u64,
     closed: bool,
+    /// A simulation plays an encoder that stands in line.
+    #[cfg(feature = "sim")]
+    pretended: bool,
 }
 
 impl Line {
@@ -60,6 +63,8 @@ impl Line {
         if self.encoders.load(SeqCst) > 0 {
             // Taking the lock makes sure that an encoder is either before its last look or already asleep.
             let _state = self.state.lock();
+            // Until it has run it does not wait: nobody is to be evicted for an encoder that has what it needs.
+            self.waiting.store(false, SeqCst);
             self.changed.notify_all();
         }
     }
@@ -69,7 +74,8 @@ impl Line {
         self.encoders.load(SeqCst) > 0
     }
 
-    /// The serial number of the wait that the first encoder is in, if it found neither block nor reserve.
+    /// The serial number of the wait that the first encoder is in, if it found neither block nor reserve, and none came
+    /// home since.
     pub fn blocked_wait(&self) -> Option<u64> {
         self.waiting.load(SeqCst).then(|| self.waits.load(SeqCst))
     }
@@ -97,7 +103,6 @@ impl Line {
     /// `None` once the line was closed.
     pub(super) fn wait_for<T>(&self, mut lease: impl FnMut() -> Option<T>) -> Option<T> {
         let mut state = self.state.lock();
-        let mut announced = false;
         let got = loop {
             if let Some(got) = lease() {
                 break Some(got);
@@ -105,10 +110,8 @@ impl Line {
             if state.closed {
                 break None;
             }
-            if !announced {
-                announced = true;
+            if !self.waiting.swap(true, SeqCst) {
                 self.waits.fetch_add(1, SeqCst);
-                self.waiting.store(true, SeqCst);
                 // The processor holds free blocks of its own, and only it evicts: it has to know.
                 self.processor.wake();
             }
@@ -121,15 +124,15 @@ impl Line {
     /// A simulation plays an encoder that waits for room, or does no more. It wakes up by itself.
     #[cfg(feature = "sim")]
     pub(crate) fn pretend_wait(&self, waits: bool) {
-        if self.waiting.swap(waits, SeqCst) == waits {
-            return;
+        let waited = std::mem::replace(&mut self.state.lock().pretended, waits);
+        match (waited, waits) {
+            (false, true) => drop(self.encoders.fetch_add(1, SeqCst)),
+            (true, false) => drop(self.encoders.fetch_sub(1, SeqCst)),
+            _ => {}
         }
-        if waits {
-            self.encoders.fetch_add(1, SeqCst);
+        if !self.waiting.swap(waits, SeqCst) && waits {
             self.waits.fetch_add(1, SeqCst);
             self.processor.wake();
-        } else {
-            self.encoders.fetch_sub(1, SeqCst);
         }
     }
 
@@ -171,6 +174,36 @@ mod tests {
         told.recv().expect("the second follows");
         second.join().expect("the second ends");
         assert!(!line.has_encoders());
+    }
+
+    /// The thread has been told and has not run yet: the processor must not take that for a wait.
+    #[test]
+    fn an_encoder_that_was_told_of_a_block_does_not_wait() {
+        let line = line();
+        let (let_look, looks) = mpsc::channel();
+        let encoder = {
+            let line = Arc::clone(&line);
+            thread::spawn(move || {
+                line.stand();
+                let got = line.wait_for(|| looks.recv().expect("the test says what it finds"));
+                line.leave();
+                got
+            })
+        };
+        let waits = |number| {
+            while line.blocked_wait() != Some(number) {
+                thread::yield_now();
+            }
+        };
+        let_look.send(None).expect("it looks");
+        waits(1);
+        line.block_came_home();
+        assert_eq!(line.blocked_wait(), None, "it looks first whether that is enough");
+        let_look.send(None).expect("it looks again");
+        waits(2);
+        line.block_came_home();
+        let_look.send(Some(7)).expect("it looks again");
+        assert_eq!(encoder.join().expect("it ends"), Some(7));
     }
 
     #[test]

@@ -81,4 +81,10 @@ pub const MUTANTS: &[Mutant] = &[
         from: "!had_time && missing <= (self.of_late(quarter) as usize).saturating_mul(SOON)",
         to: "true",
     },
+    Mutant {
+        name: "liveness: an encoder that was told of a block still waits",
+        file: "src/buffer/line.rs",
+        from: "            self.waiting.store(false, SeqCst);\n            self.changed.notify_all();",
+        to: "            self.changed.notify_all();",
+    },
 ];
