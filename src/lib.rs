@@ -89,7 +89,7 @@ mod wake;
 
 pub use buffer::{HEADROOM, Outbound, Prefix, TIERS, TierConfig};
 pub use config_error::ConfigError;
-pub use connection::{CloseReason, Timeouts, Unanswered, WhenFull};
+pub use connection::{CloseReason, CrowdScope, Timeouts, Unanswered, WhenFull};
 pub use control::Finish;
 pub use encode_error::EncodeError;
 pub use id::ConnectionId;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluicegate::sim::{Broken, End, SimPeer, Simulation, Weather};
+use sluicegate::sim::{Broken, End, Reading, SimPeer, Simulation, Weather};
 use sluicegate::{CloseKind, Config, LengthPrefixed, Message, Reply};
 
 const GREEDY: usize = 100;
@@ -140,6 +140,39 @@ fn a_cycle_gives_little_to_many_who_take_much() -> Result<(), Broken> {
         }
         assert!(greedy.iter().all(|peer| peer.received() + peer.untaken() == LENGTH + 4), "everything has come");
     }
+    Ok(())
+}
+
+/// A byte from one who has its place behind the others brings news of room in its socket, too, and no better place.
+#[test]
+fn one_peer_who_says_something_is_not_written_to_before_its_turn() -> Result<(), Broken> {
+    let body: Arc<[u8]> = vec![b'm'; 4 << 20].into();
+    let answer = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| reply.send(Arc::clone(&body));
+    let mut simulation =
+        Simulation::new(1, Config::default(), LengthPrefixed::default(), |_, _| answer).expect("the settings fit");
+    let weather = Weather { delay_max: Duration::ZERO, send_buffer: 1 << 20, piece_max: 1 << 20, ..Weather::calm() };
+    let greedy: Vec<SimPeer> = (0..GREEDY).filter_map(|_| simulation.connect(weather)).collect();
+    greedy.iter().for_each(SimPeer::stall);
+    simulation.run_for(Duration::from_millis(10))?;
+    // With the beginning of a long message behind it, of which a byte comes now and then.
+    let asked = [&frame(b"all")[..], &10_000u32.to_be_bytes()].concat();
+    greedy.iter().for_each(|peer| assert!(peer.send_ahead(&asked)));
+    // Each socket is full, and then has room, once and for ever: it is never full again.
+    simulation.run_for(Duration::from_millis(10))?;
+    greedy.iter().for_each(|peer| peer.set_reading(Reading::Free));
+    let (mut before, mut news_of_room) = (simulation.metrics().bytes_out, 0);
+    for _ in 0..9_000 {
+        if simulation.metrics().bytes_outbound == 0 {
+            break;
+        }
+        greedy.iter().for_each(|peer| assert!(peer.send_ahead(&[0])));
+        simulation.step()?;
+        let written = simulation.metrics().bytes_out - before;
+        news_of_room += u64::from(written > (1 << 20) + Config::default().turn.bytes as u64);
+        before += written;
+    }
+    assert_eq!(simulation.metrics().bytes_outbound, 0, "all of it is written");
+    assert!(news_of_room < 10, "{news_of_room} times more was written than those who go on are given");
     Ok(())
 }
 

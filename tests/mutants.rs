@@ -265,8 +265,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ledger: an end is not counted off",
         file: "src/processor/close.rs",
-        from: "Excess::of(&reason));\n        self.links.handover.ended();",
-        to: "Excess::of(&reason));",
+        from: "            self.links.crowd.remove(address.ip());\n        }\n        self.links.handover.ended();",
+        to: "            self.links.crowd.remove(address.ip());\n        }",
     },
     Mutant {
         name: "ledger: a message whose user panicked is not counted",

@@ -32,6 +32,22 @@ fn what_waits_behind_a_full_window_is_read() -> Result<(), Broken> {
     Ok(())
 }
 
+/// Also if its last message was large: its turn to be read by itself must not pass for a sign of life.
+#[test]
+fn who_is_quiet_is_not_waited_for_whatever_it_has_sent_before() -> Result<(), Broken> {
+    for length in [100, 100_000] {
+        let mut simulation =
+            Simulation::new(1, Config::default(), LengthPrefixed::default(), |_, _| user).expect("the settings fit");
+        let peer = simulation.connect(Weather::calm()).expect("there is room");
+        assert!(peer.send(&[&(length as u32).to_be_bytes()[..], &vec![b'm'; length]].concat()));
+        simulation.run_for(SECOND)?;
+        simulation.ask_to_shut_down(GRACE, Finish::ReadOut);
+        simulation.run_for(SECOND / 5)?;
+        assert!(peer.end().is_some(), "{length}: it is still waited for");
+    }
+    Ok(())
+}
+
 /// Who goes on sending does not hold the server up.
 #[test]
 fn who_goes_on_sending_is_read_for_a_second() -> Result<(), Broken> {

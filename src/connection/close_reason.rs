@@ -69,8 +69,8 @@ pub enum CloseReason {
     Crowded {
         /// How many there may be.
         limit: usize,
-        /// True if that is the limit for one address, false if it is the one for all.
-        one_address: bool,
+        /// Whose connections that limits.
+        scope: CrowdScope,
     },
     /// The peer took its answers too slowly, and such connections were to be closed.
     OutboundFull {
@@ -79,6 +79,15 @@ pub enum CloseReason {
     },
     /// The server was shut down.
     Shutdown,
+}
+
+/// Whose connections were too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrowdScope {
+    /// Those of one address: [`Admission::per_address_max`](crate::Admission::per_address_max).
+    Address,
+    /// Those of the server: [`Admission::refuse_above`](crate::Admission::refuse_above).
+    Server,
 }
 
 /// Why a message that was handled was not answered.
@@ -161,8 +170,8 @@ impl fmt::Display for CloseReason {
             Self::EvictedOutbound { undelivered } => {
                 write!(f, "evicted: room for answers ran low; {undelivered} bytes undelivered")
             }
-            Self::Crowded { limit, one_address: true } => write!(f, "its address has more than {limit} connections"),
-            Self::Crowded { limit, one_address: false } => write!(f, "there are more than {limit} connections"),
+            Self::Crowded { limit, scope: CrowdScope::Address } => write!(f, "its address had {limit} connections"),
+            Self::Crowded { limit, scope: CrowdScope::Server } => write!(f, "there were {limit} connections"),
             Self::OutboundFull { undelivered } => {
                 write!(f, "the peer takes its answers too slowly; {undelivered} bytes undelivered")
             }

@@ -18,7 +18,7 @@ use crate::outbox::OwedList;
 use crate::protocol::{Peer, Protocol};
 use crate::reason::Paused;
 
-pub use close_reason::{CloseReason, Unanswered};
+pub use close_reason::{CloseReason, CrowdScope, Unanswered};
 pub(crate) use deadline::{Deadlines, Expiry, Output, Pending};
 pub(crate) use table::Table;
 pub use timeouts::Timeouts;

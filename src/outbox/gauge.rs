@@ -83,6 +83,11 @@ impl Gauge {
         self.0.load(SeqCst) & BYTES
     }
 
+    /// True if the slot is this connection's.
+    pub(super) fn is_of(&self, connection: ConnectionId) -> bool {
+        self.0.load(SeqCst) & !BYTES == mark(connection)
+    }
+
     /// Those of the connection; none once it has ended.
     pub(super) fn bytes_of(&self, connection: ConnectionId) -> u64 {
         let now = self.0.load(SeqCst);

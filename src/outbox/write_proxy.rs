@@ -75,6 +75,11 @@ impl<P: Protocol> WriteProxy<P> {
             self.home.metrics.count_stale(0);
             return Ok(());
         };
+        if !outbox.is_there(connection) {
+            // Without encoding for it, which may find no room.
+            outbox.metrics.count_stale(0);
+            return Ok(());
+        }
         let mut out = outbox.outbound_at_once();
         out.begin();
         let written = P::encode(P::Exchange::default(), item, &mut out);

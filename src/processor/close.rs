@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::crowd::Excess;
 use super::foreign::foreign;
 use super::read::{Got, read_once};
 use super::{Processor, Selector};
@@ -191,7 +190,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Peer { connection: id, address } = connection.peer;
         // With its parse state, which is not ours.
         let _ = foreign(metrics, "the drop of a protocol", || drop(connection));
-        self.links.crowd.remove(address.ip(), Excess::of(&reason));
+        if !matches!(reason, CloseReason::Crowded { .. }) {
+            self.links.crowd.remove(address.ip());
+        }
         self.links.handover.ended();
         log::debug!("{id} closed: {address}: {reason}");
         let user = &mut self.user;

@@ -6,29 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Admission;
-use crate::connection::CloseReason;
+use crate::connection::CrowdScope;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-
-/// Which limit a newcomer is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Excess {
-    /// Its address has `per_address_max` connections.
-    OfAddress,
-    /// All together are `refuse_above`.
-    OfAll,
-}
-
-impl Excess {
-    /// That for which a connection was refused which ends for this reason.
-    pub(super) fn of(reason: &CloseReason) -> Option<Self> {
-        match reason {
-            CloseReason::Crowded { one_address: true, .. } => Some(Self::OfAddress),
-            CloseReason::Crowded { one_address: false, .. } => Some(Self::OfAll),
-            _ => None,
-        }
-    }
-}
 
 /// The connections that [`Admission`] counts. Its limits are those of the server, not of each processor: a limit that
 /// grew with the number of processors would be none that a peer has to keep. So all processors share this, and touch it
@@ -65,14 +45,19 @@ impl Crowd {
         self.counts.lock().len()
     }
 
-    /// Counts a connection, even one that is too many: it counts until it is closed. But one that is too many for its
-    /// address counts only there, or one address could have all others refused.
-    pub(super) fn add(&self, address: IpAddr) -> Result<(), Excess> {
+    /// Counts a connection, if there is room for one more. One that is refused is not counted, although it is open
+    /// until it has heard so: otherwise those that try again and again could keep a server refusing that has nobody
+    /// left to serve.
+    pub(super) fn add(&self, address: IpAddr) -> Result<(), CrowdScope> {
         if !self.add_address(address) {
-            return Err(Excess::OfAddress);
+            return Err(CrowdScope::Address);
         }
-        let within_all = self.refuse_above == 0 || self.open.fetch_add(1, SeqCst) < self.refuse_above;
-        if within_all { Ok(()) } else { Err(Excess::OfAll) }
+        let one_more = |open| (open < self.refuse_above).then_some(open + 1);
+        if self.refuse_above > 0 && self.open.fetch_update(SeqCst, SeqCst, one_more).is_err() {
+            self.remove_address(address);
+            return Err(CrowdScope::Server);
+        }
+        Ok(())
     }
 
     fn add_address(&self, address: IpAddr) -> bool {
@@ -81,15 +66,20 @@ impl Crowd {
         }
         let mut counts = self.counts.lock();
         let count = counts.entry(address.to_canonical()).or_insert(0);
-        *count += 1;
-        *count as usize <= self.per_address_max
+        let has_room = (*count as usize) < self.per_address_max;
+        *count += u32::from(has_room);
+        has_room
     }
 
-    /// Counts a connection off that was counted, and that had been refused for this reason if it had.
-    pub(super) fn remove(&self, address: IpAddr, refused: Option<Excess>) {
-        if self.refuse_above > 0 && refused != Some(Excess::OfAddress) {
+    /// Counts a connection off that was counted.
+    pub(super) fn remove(&self, address: IpAddr) {
+        if self.refuse_above > 0 {
             self.open.fetch_sub(1, SeqCst);
         }
+        self.remove_address(address);
+    }
+
+    fn remove_address(&self, address: IpAddr) {
         if self.per_address_max == 0 {
             return;
         }
@@ -115,13 +105,12 @@ mod tests {
         let crowd = crowd(2, 0);
         let (v4, mapped): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [0, 0, 0, 0, 0, 0xffff, 0x7f00, 1].into());
         assert!(crowd.add(v4).is_ok() && crowd.add(mapped).is_ok());
-        assert_eq!(crowd.add(v4), Err(Excess::OfAddress), "the third counts, too, until it is closed");
+        assert_eq!(crowd.add(v4), Err(CrowdScope::Address), "the third");
         assert_eq!(crowd.add([127, 0, 0, 2].into()), Ok(()));
-        crowd.remove(v4, Some(Excess::OfAddress));
-        crowd.remove(v4, None);
+        crowd.remove(v4);
         assert_eq!(crowd.add(mapped), Ok(()));
-        crowd.remove(v4, None);
-        crowd.remove(v4, None);
+        crowd.remove(v4);
+        crowd.remove(v4);
         assert_eq!(crowd.counts.lock().len(), 1, "who has no connection is forgotten");
     }
 
@@ -130,21 +119,22 @@ mod tests {
         let crowd = crowd(0, 2);
         let address = |last| IpAddr::from([127, 0, 0, last]);
         assert!(crowd.add(address(1)).is_ok() && crowd.add(address(2)).is_ok());
-        assert_eq!(crowd.add(address(3)), Err(Excess::OfAll));
-        crowd.remove(address(3), Some(Excess::OfAll));
-        crowd.remove(address(1), None);
+        // These are still open, because they have not heard yet that they are refused.
+        (3..10).for_each(|last| assert_eq!(crowd.add(address(last)), Err(CrowdScope::Server)));
+        crowd.remove(address(1));
         assert_eq!(crowd.add(address(4)), Ok(()));
     }
 
     #[test]
-    fn what_is_too_much_of_one_address_does_not_count_for_the_others() {
-        let crowd = crowd(1, 3);
+    fn who_is_refused_counts_nowhere() {
+        let crowd = crowd(2, 3);
         let (greedy, other) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
-        assert_eq!(crowd.add(greedy), Ok(()));
-        (0..10).for_each(|_| assert_eq!(crowd.add(greedy), Err(Excess::OfAddress)));
+        (0..2).for_each(|_| assert_eq!(crowd.add(greedy), Ok(())));
+        (0..10).for_each(|_| assert_eq!(crowd.add(greedy), Err(CrowdScope::Address)));
         assert_eq!(crowd.add(other), Ok(()));
-        (0..10).for_each(|_| crowd.remove(greedy, Some(Excess::OfAddress)));
-        assert_eq!(crowd.open.load(SeqCst), 2);
+        (0..10).for_each(|_| assert_eq!(crowd.add(other), Err(CrowdScope::Server)));
+        crowd.remove(greedy);
+        assert_eq!(crowd.add(other), Ok(()), "it has one of its own so far, and all together have two");
     }
 
     #[test]
@@ -155,7 +145,7 @@ mod tests {
         for number in 0..10_000 {
             assert_eq!(crowd.add(address(number)), Ok(()));
             if number >= 15 {
-                crowd.remove(address(number - 15), None);
+                crowd.remove(address(number - 15));
             }
         }
         assert_eq!(crowd.counts.lock().capacity(), made);

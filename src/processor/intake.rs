@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::crowd::Excess;
 use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::buffer::QUEUED_SEGMENTS;
-use crate::connection::{CloseReason, Connection, Unanswered, WhenFull};
+use crate::connection::{CloseReason, Connection, CrowdScope, Unanswered, WhenFull};
 use crate::handover::Accepted;
 use crate::id::ConnectionId;
 use crate::message_processor::MessageProcessor;
@@ -48,13 +47,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Refuses a newcomer where that is configured; otherwise those that are too many wait in the backlog.
     fn refuse_if_crowded(&mut self, slot: u32, address: IpAddr) {
-        let Err(excess) = self.links.crowd.add(address) else { return };
-        let admission = &self.settings.admission;
-        let (limit, one_address) = match excess {
-            Excess::OfAddress => (admission.per_address_max, true),
-            Excess::OfAll => (admission.refuse_above, false),
+        let Err(scope) = self.links.crowd.add(address) else { return };
+        let limit = match scope {
+            CrowdScope::Address => self.settings.admission.per_address_max,
+            CrowdScope::Server => self.settings.admission.refuse_above,
         };
-        self.refuse(slot, CloseReason::Crowded { limit, one_address });
+        self.refuse(slot, CloseReason::Crowded { limit, scope });
     }
 
     fn tell_opened(&mut self, slot: u32) {

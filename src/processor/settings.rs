@@ -43,10 +43,10 @@ impl Default for Watermarks {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Admission {
     /// Connections of one IP address at once, over all processors; one more is refused. Zero: no limit. All clients
-    /// behind one proxy or translated address count together.
+    /// behind one proxy or translated address count together. Those that were refused do not count.
     pub per_address_max: usize,
     /// Connections, over all processors, from which on newcomers are refused at once (HTTP: 503) instead of served.
-    /// Zero: none is refused; at `connections_max` they wait in the backlog.
+    /// Those that were refused do not count. Zero: none is refused; at `connections_max` they wait in the backlog.
     pub refuse_above: usize,
     /// How long a refusal for want of room tells its peer to wait (HTTP: `Retry-After`). `None`: it does not say.
     pub retry_after: Option<Duration>,

@@ -47,9 +47,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop() else { break };
             // Who is known to want much goes on behind the others: a turn that may read nothing pauses it, and queues
-            // it there.
+            // it there. Not at the end: there that would look as if something had happened.
             let first = Budget::first(self.settings.turn);
-            let bytes = if self.expects_much(slot) { 0 } else { first.bytes };
+            let serves = matches!(self.phase, Phase::Serving);
+            let bytes = if serves && self.expects_much(slot) { 0 } else { first.bytes };
             self.turn(slot, Budget { bytes, ..first });
         }
         self.go_on(going_on);

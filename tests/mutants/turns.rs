@@ -184,4 +184,22 @@ pub const MUTANTS: &[Mutant] = &[
         from: "&self.to_write, &self.write_on].into_iter().all(SlotQueue::is_empty)",
         to: "&self.to_write].into_iter().all(SlotQueue::is_empty)",
     },
+    Mutant {
+        name: "one peer: whoever says something is written to before its turn",
+        file: "src/processor/mod.rs",
+        from: "if readiness.writable && !self.write_on.contains(readiness.slot) {",
+        to: "if readiness.writable {",
+    },
+    Mutant {
+        name: "shutdown: whose last message was large is waited for",
+        file: "src/processor/turn.rs",
+        from: "let bytes = if serves && self.expects_much(slot)",
+        to: "let bytes = if (serves || true) && self.expects_much(slot)",
+    },
+    Mutant {
+        name: "unasked: whoever has gone is encoded for",
+        file: "src/outbox/write_proxy.rs",
+        from: "        if !outbox.is_there(connection) {",
+        to: "        if false && !outbox.is_there(connection) {",
+    },
 ];
