@@ -16,6 +16,7 @@
 //! | `link` | what the collector and the writers share |
 //! | `writer`, `writers` | a group of batches onto the disk, and the threads that do so |
 //! | `lane` | the records of a group that go into one kind of segment |
+//! | `gather` | those of them that are written at once |
 //! | `segment` | the one that is being written, and how it is cut |
 //! | `fsync` | when records are forced to disk |
 //! | `directory` | what all writers share about the directory |
@@ -34,6 +35,7 @@ pub mod directory;
 pub mod disk;
 pub mod framing;
 pub mod fsync;
+pub mod gather;
 pub mod lane;
 pub mod link;
 pub mod lock;

@@ -1,0 +1,126 @@
+//! Records of a group that are written at once: as few slices, and their index.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::ops::Range;
+
+use sluicegate::flow::RunPlace;
+
+use super::tag::{Head, LogBatch, LogRun};
+use crate::store::index::{Entry, Origin, Runs};
+use crate::store::name::Kind;
+
+/// Pieces that are written at once.
+const SLICES: usize = 64;
+
+/// A place in a group: the next record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cursor {
+    pub batch: usize,
+    /// The next run of the batch, and how far it is done: records, and their bytes.
+    pub run: RunPlace,
+    pub records: usize,
+    pub bytes: usize,
+}
+
+/// Records that are written at once.
+pub struct Gathered<'g> {
+    pub slices: Vec<IoSlice<'g>>,
+    pub bytes: u64,
+    pub records: u64,
+    pub end: Cursor,
+}
+
+/// The records of `kind` from `start` on that go into a segment which has `from` bytes and may have `most`: their bytes
+/// as few slices, their index as `runs`. None, if the next one does not fit.
+pub fn gather<'g>(
+    runs: &mut Runs,
+    group: &'g VecDeque<LogBatch>,
+    start: Cursor,
+    kind: Kind,
+    from: u64,
+    limits: Limits,
+) -> Gathered<'g> {
+    runs.clear();
+    let mut gathered = Gathered { slices: Vec::with_capacity(SLICES), bytes: 0, records: 0, end: start };
+    while let Some(batch) = group.get(gathered.end.batch) {
+        let bytes = batch.bytes();
+        let mut piece: Range<usize> = 0..0;
+        for run in batch.runs(gathered.end.run) {
+            let head = Head::decode(run.head);
+            if head.bad != (kind == Kind::Bad) {
+                gathered.end.run = run.end();
+                continue;
+            }
+            let rest = run.bytes.start + gathered.end.bytes..run.bytes.end;
+            let adjoins = rest.start == piece.end && !piece.is_empty();
+            let whole =
+                (adjoins || gathered.slices.len() + 1 < SLICES) && gathered.take(&run, &head, runs, from, limits);
+            let taken = rest.start..if whole { run.bytes.end } else { run.bytes.start + gathered.end.bytes };
+            match adjoins {
+                true => piece.end = taken.end,
+                false => gathered.push(&bytes[std::mem::replace(&mut piece, taken)]),
+            }
+            if !whole {
+                gathered.push(&bytes[piece]);
+                return gathered;
+            }
+        }
+        gathered.push(&bytes[piece]);
+        gathered.end = Cursor { batch: gathered.end.batch + 1, ..Cursor::default() };
+    }
+    gathered
+}
+
+/// What holds for all runs.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// Bytes of a segment.
+    pub most: u64,
+    /// The start of the agent.
+    pub start: u32,
+}
+
+impl<'g> Gathered<'g> {
+    /// Takes what is left of `run`, or as many of its records as find room, and goes on behind them. True if nothing is
+    /// left.
+    fn take(&mut self, run: &LogRun<'_>, head: &Head, runs: &mut Runs, from: u64, limits: Limits) -> bool {
+        let Limits { most, start } = limits;
+        let origin = Origin { connection: head.generation, start, received_micros: head.received_micros };
+        let tags = run.tags(self.end.records);
+        let (count, length) = (tags.len(), (run.bytes.len() - self.end.bytes) as u64);
+        let at = from + self.bytes;
+        let (count, length) = match at + length <= most && runs.has_room_for(count) {
+            true => (count, length),
+            // One by one: here a segment ends, or what is written at once.
+            false => {
+                let (mut taken, mut length) = (0, 0);
+                for tag in tags.clone() {
+                    let line = Entry::line_length(tag);
+                    let fits = at + length == 0 || at + length + line <= most;
+                    if !fits || !runs.has_room_for(taken + 1) {
+                        break;
+                    }
+                    (taken, length) = (taken + 1, length + line);
+                }
+                (taken, length)
+            }
+        };
+        runs.extend(at as u32, origin, tags.take(count));
+        self.bytes += length;
+        self.records += count as u64;
+        self.end.records += count;
+        self.end.bytes += length as usize;
+        if self.end.records < run.len() {
+            return false;
+        }
+        self.end = Cursor { run: run.end(), records: 0, bytes: 0, ..self.end };
+        true
+    }
+
+    fn push(&mut self, piece: &'g [u8]) {
+        if !piece.is_empty() {
+            self.slices.push(IoSlice::new(piece));
+        }
+    }
+}
