@@ -59,20 +59,20 @@ impl Lane {
             let file_most = directory.disk.file_most();
             let most = directory.rotation.bytes.min(u64::from(u32::MAX)).min(file_most);
             let limits = Limits { most: most.min(from.saturating_add(self.append_most)), start: directory.start };
-            let run = gather(&mut self.runs, group, self.next, self.kind, from, limits);
-            if run.records == 0 {
-                self.next = run.end;
-                if run.end.batch >= group.len() {
+            let gathered = gather(&mut self.runs, group, self.next, self.kind, from, limits);
+            if gathered.records == 0 {
+                self.next = gathered.end;
+                if gathered.end.batch >= group.len() {
                     self.settle();
                     return Ok(());
                 }
                 self.rotate(directory)?;
                 continue;
             }
-            if self.exceeds_share(directory, &run) {
+            if self.exceeds_share(directory, &gathered) {
                 match self.has_records() {
                     true => self.rotate(directory)?,
-                    false => self.append_most = run.bytes / 2,
+                    false => self.append_most = gathered.bytes / 2,
                 }
                 continue;
             }
@@ -80,8 +80,8 @@ impl Lane {
                 self.segment = Some(Segment::open(directory, self.kind, now, self.policy != Fsync::Never)?);
                 self.began = self.next;
             }
-            let (end, records, bytes) = (run.end, run.records, run.bytes);
-            match self.append(directory, run, file_most) {
+            let (end, records, bytes) = (gathered.end, gathered.records, gathered.bytes);
+            match self.append(directory, gathered, file_most) {
                 Err(error) if is_too_large(&error) => self.make_it_fit(directory, error, records, bytes)?,
                 done => {
                     done?;
@@ -107,12 +107,12 @@ impl Lane {
         }
     }
 
-    /// True if its segment may not take `run` and what `runs` has of it. A single record is never too much where there
-    /// is nothing else.
-    fn exceeds_share(&mut self, directory: &Directory, run: &Gathered<'_>) -> bool {
+    /// True if its segment may not take what was `gathered`, and the index of that in `runs`. A single record is never
+    /// too much where there is nothing else.
+    fn exceeds_share(&mut self, directory: &Directory, gathered: &Gathered<'_>) -> bool {
         let had = self.segment.as_ref().map_or(Extent::EMPTY, Segment::written);
-        let is_alone = had.records == 0 && run.records == 1;
-        !is_alone && had.with_mark() + run.bytes + self.runs.bytes().len() as u64 > directory.rotation.share
+        let is_alone = had.records == 0 && gathered.records == 1;
+        !is_alone && had.with_mark() + gathered.bytes + self.runs.bytes().len() as u64 > directory.rotation.share
     }
 
     /// After an append of `records`, together `bytes`, has failed because the file would be larger than one may be
@@ -133,13 +133,13 @@ impl Lane {
         Ok(())
     }
 
-    fn append(&mut self, directory: &Directory, mut run: Gathered<'_>, file_most: u64) -> io::Result<()> {
+    fn append(&mut self, directory: &Directory, mut gathered: Gathered<'_>, file_most: u64) -> io::Result<()> {
         let Some(segment) = &mut self.segment else { return Ok(()) };
         let index = self.runs.bytes();
-        match segment.append(directory, &mut run.slices, index, run.records, file_most) {
+        match segment.append(directory, &mut gathered.slices, index, gathered.records, file_most) {
             Ok(()) => {
-                directory.numbers.records_written.add(run.records);
-                directory.numbers.bytes_written.add(run.bytes + index.len() as u64);
+                directory.numbers.records_written.add(gathered.records);
+                directory.numbers.bytes_written.add(gathered.bytes + index.len() as u64);
                 Ok(())
             }
             // There will be space again, and the segment is as good as before.
@@ -251,7 +251,7 @@ impl Lane {
             Deleted::Data => segment.forget(directory),
             Deleted::Index => {
                 directory.numbers.segments_deleted.add(1);
-                segment.take_back(safe.unwrap_or(segment.synced()));
+                segment.lower_synced_to(safe.unwrap_or(segment.synced()));
                 self.condemned = Some(segment);
                 self.cut_condemned(directory)?;
             }

@@ -233,7 +233,7 @@ impl Segment {
     }
 
     /// What is behind `safe` is going to be written once more, elsewhere.
-    pub fn take_back(&mut self, safe: Extent) {
+    pub fn lower_synced_to(&mut self, safe: Extent) {
         self.synced = safe;
     }
 
