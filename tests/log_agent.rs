@@ -41,6 +41,8 @@ mod acking;
 mod clients;
 #[path = "log_agent/disks.rs"]
 mod disks;
+#[path = "log_agent/dropping.rs"]
+mod dropping;
 #[path = "log_agent/following.rs"]
 mod following;
 #[path = "log_agent/full.rs"]

@@ -65,6 +65,8 @@ struct Script {
     write_most: Option<usize>,
     /// Bytes that still find space; then writes fail.
     space: Option<u64>,
+    /// What is deleted makes space.
+    deleting_frees: bool,
     /// The most bytes that a file may have.
     file_most: Option<u64>,
     /// The disk does not tell that.
@@ -99,6 +101,11 @@ impl Faults {
     /// There is space for so many bytes more.
     pub fn space(&self, bytes: Option<u64>) {
         self.0.lock().space = bytes;
+    }
+
+    /// Whether what is deleted makes space. It does not where there are links to it, or snapshots.
+    pub fn deleting_frees(&self, frees: bool) {
+        self.0.lock().deleting_frees = frees;
     }
 
     /// Files may have so many bytes at most; whether the disk says so, if it is asked.
@@ -184,12 +191,13 @@ impl Faults {
 /// The real disk, with faults.
 pub struct FaultyDisk {
     real: RealDisk,
+    path: PathBuf,
     faults: Faults,
 }
 
 impl FaultyDisk {
     pub fn new(folder: &Path, faults: &Faults) -> Self {
-        Self { real: RealDisk::new(folder), faults: faults.clone() }
+        Self { real: RealDisk::new(folder), path: folder.to_owned(), faults: faults.clone() }
     }
 }
 
@@ -210,7 +218,11 @@ impl Disk for FaultyDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.real.remove(name)
+        let bytes = fs::metadata(self.path.join(name)).map_or(0, |metadata| metadata.len());
+        self.real.remove(name)?;
+        let mut script = self.faults.0.lock();
+        script.space = script.space.map(|space| space + if script.deleting_frees { bytes } else { 0 });
+        Ok(())
     }
 
     fn files(&self, each: &mut dyn FnMut(&str, u64)) -> io::Result<()> {

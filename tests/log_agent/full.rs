@@ -465,7 +465,7 @@ fn an_index_whose_segment_somebody_has_deleted_goes_when_room_is_looked_for() {
         for (_, file) in segments.iter().enumerate().filter(|(number, _)| *number != kept) {
             fs::remove_file(rig.folder.path().join(file)).expect("an operator makes room");
         }
-        assert!(rig.directory.make_room());
+        assert!(rig.directory.make_room(None));
         let left = rig.folder.files(".idx");
         assert_eq!(left, [&*indexes[kept], &indexes[open]], "whoever writes will see that his is gone");
         let there = bytes_of(rig.folder.path()).expect("counted");

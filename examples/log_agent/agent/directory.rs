@@ -128,9 +128,10 @@ impl Directory {
     }
 
     /// The disk or `--disk-max` is full: deletes the oldest segments if that is what was asked for. Counts anew,
-    /// because somebody else may have deleted some; where segments are deleted here, one count is for many of them.
-    /// True if it makes sense to try again at once.
-    pub fn make_room(&self) -> bool {
+    /// because somebody else may have deleted some; where segments are deleted here, one count is for many of them. So
+    /// many are deleted that `--disk-max` has the bytes that are `lacking`; where the disk is full, which does not say
+    /// how many are, it is one. True if it makes sense to try again at once.
+    pub fn make_room(&self, lacking: Option<u64>) -> bool {
         let before = self.space.used();
         // One at a time. Whoever had to wait may find that there is room now.
         let mut oldest = self.deletes();
@@ -153,16 +154,16 @@ impl Directory {
                 return true;
             }
         }
-        // Where it is not known how much is lacking, one is tried.
-        let enough = before.saturating_sub(self.space.lacking());
+        let enough = before.saturating_sub(lacking.unwrap_or(0));
+        let most = if lacking.is_some() { DROPPED_AT_ONCE } else { 1 };
         let mut dropped = false;
-        for _ in 0..DROPPED_AT_ONCE {
+        for _ in 0..most {
             let Some(name) = self.next_to_drop(&oldest) else { break };
             if !self.drop_segment(name, &mut oldest) {
                 break;
             }
             dropped = true;
-            if self.space.used() <= enough || self.space.lacking() == 0 {
+            if self.space.used() <= enough {
                 break;
             }
         }

@@ -37,13 +37,16 @@ pub struct Lane {
     /// file, or the share of a segment, was too small for what was to be its beginning. It grows again with each append
     /// that succeeds, because the limit of a file may be raised at any time.
     append_most: u64,
+    /// Appends that have succeeded.
+    appends: u64,
 }
 
 impl Lane {
     pub fn new(kind: Kind, policy: Fsync) -> Self {
         let [next, safe, began] = [Cursor::default(); 3];
         let runs = Runs::with_capacity(INDEX_BYTES);
-        Self { kind, policy, segment: None, condemned: None, next, safe, began, runs, append_most: u64::MAX }
+        let (append_most, appends) = (u64::MAX, 0);
+        Self { kind, policy, segment: None, condemned: None, next, safe, began, runs, append_most, appends }
     }
 
     /// Writes the records of `group` that are not written yet and that are of its kind. After an error it can be called
@@ -138,6 +141,7 @@ impl Lane {
         let index = self.runs.bytes();
         match segment.append(directory, &mut gathered.slices, index, gathered.records, file_most) {
             Ok(()) => {
+                self.appends += 1;
                 directory.numbers.records_written.add(gathered.records);
                 directory.numbers.bytes_written.add(gathered.bytes + index.len() as u64);
                 Ok(())
@@ -165,6 +169,11 @@ impl Lane {
         if self.policy != Fsync::Batch {
             self.safe = self.next;
         }
+    }
+
+    /// Appends that have succeeded.
+    pub fn appends(&self) -> u64 {
+        self.appends
     }
 
     /// True if something is not durable.

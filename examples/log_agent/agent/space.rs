@@ -1,5 +1,7 @@
 //! How much the segments take on the disk, and how much they may.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 
 use parking_lot::Mutex;
@@ -19,8 +21,28 @@ struct Booked {
     promised: u64,
     /// What was promised once and lies there now, since the start.
     landed: u64,
-    /// How much the last promise would have been too much.
+}
+
+/// A promise that would have been too much.
+#[derive(Debug)]
+struct Refused {
+    most: u64,
+    used: u64,
     lacking: u64,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { most, used, .. } = self;
+        write!(f, "--disk-max {most} leaves no room beside {used} bytes")
+    }
+}
+
+impl Error for Refused {}
+
+/// How many bytes are lacking, if it is `--disk-max` that leaves no room. `None` for an error of the disk itself.
+pub fn lacking(error: &io::Error) -> Option<u64> {
+    error.get_ref()?.downcast_ref::<Refused>().map(|refused| refused.lacking)
 }
 
 /// What was booked when somebody began to count.
@@ -47,19 +69,12 @@ impl Space {
         let mut booked = self.booked.lock();
         if self.most.is_some_and(|most| booked.used + bytes > most) {
             let (most, used) = (self.most.unwrap_or(0), booked.used);
-            booked.lacking = used + bytes - most;
-            let what = format!("--disk-max {most} leaves no room beside {used} bytes");
-            return Err(io::Error::new(io::ErrorKind::StorageFull, what));
+            let refused = Refused { most, used, lacking: used + bytes - most };
+            return Err(io::Error::new(io::ErrorKind::StorageFull, refused));
         }
         booked.used += bytes;
         booked.promised += bytes;
-        booked.lacking = 0;
         Ok(())
-    }
-
-    /// How much the last promise would have been too much; 0 if it was given.
-    pub fn lacking(&self) -> u64 {
-        self.booked.lock().lacking
     }
 
     /// `bytes` that were promised lie there now.
@@ -110,10 +125,10 @@ mod tests {
         space.take(90).expect("exactly");
         let error = space.take(1).expect_err("one too many");
         assert_eq!(error.to_string(), "--disk-max 100 leaves no room beside 100 bytes");
-        assert_eq!((space.take(7).is_err(), space.lacking()), (true, 7));
+        assert_eq!(lacking(&space.take(7).expect_err("seven too many")), Some(7));
+        assert_eq!(lacking(&io::ErrorKind::StorageFull.into()), None, "the disk does not say");
         space.withdraw(1);
         space.take(1).expect("again");
-        assert_eq!(space.lacking(), 0);
         space.landed(90);
         space.recount(0, space.begin_count());
         assert_eq!(space.used(), 0);

@@ -15,6 +15,7 @@ use super::disk::is_full;
 use super::fsync::Fsync;
 use super::lane::Lane;
 use super::link::Link;
+use super::space::lacking;
 use super::tag::{Head, LogBatch};
 use super::writers::Deadline;
 use crate::store::name::Kind;
@@ -22,6 +23,12 @@ use crate::store::name::Kind;
 /// Between the first failure and the first retry; doubled each time, up to the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
+
+/// Segments that are deleted one behind the other on a full disk while nothing can be appended in spite of it. Their
+/// bytes may not become free, or not yet: there are links to them, snapshots, somebody who reads them. Further ones may
+/// help, but they are deleted slowly: so many with each retry.
+const DROPPED_IN_VAIN: u32 = 4;
+const DROPPED_PER_RETRY: u32 = 1;
 
 /// How often a writer without work looks whether its open segment is in the way of another.
 const WANTED_LOOK: Duration = Duration::from_secs(1);
@@ -107,17 +114,21 @@ impl Writer {
             return Some(trouble.retry_at);
         }
         self.finish_wanted();
+        let mut vain = 0;
         loop {
-            let began = Instant::now();
+            let (began, appends) = (Instant::now(), self.appends());
             let done = self.work(now);
             self.directory.numbers.write_micros.add(began.elapsed().as_micros() as u64);
+            if self.appends() > appends {
+                vain = 0;
+            }
             match done {
                 Ok(()) => {
                     self.trouble_ends(now);
                     return self.due(now);
                 }
                 // Each turn of this has deleted a segment, or found that somebody else has.
-                Err(error) if is_full(&error) && self.make_room() => {}
+                Err(error) if is_full(&error) && self.make_room(&error, &mut vain) => {}
                 Err(error) => return Some(self.trouble_begins(&error, now)),
             }
         }
@@ -168,9 +179,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Many turns may be needed, and the end of the agent does not wait for all of them.
-    fn make_room(&mut self) -> bool {
-        !self.deadline.has_come() && (self.directory.make_room() || self.finish_open())
+    /// Many turns may be needed, and the end of the agent does not wait for all of them. Where the disk itself is full,
+    /// `vain` says how many turns nothing could be appended after.
+    fn make_room(&mut self, error: &io::Error, vain: &mut u32) -> bool {
+        let lacking = lacking(error);
+        if lacking.is_none() {
+            let most = if self.trouble.is_some() { DROPPED_PER_RETRY } else { DROPPED_IN_VAIN };
+            if *vain >= most {
+                return false;
+            }
+            *vain += 1;
+        }
+        !self.deadline.has_come() && (self.directory.make_room(lacking) || self.finish_open())
+    }
+
+    /// Times that something was appended to a segment.
+    fn appends(&self) -> u64 {
+        self.lanes.iter().map(Lane::appends).sum()
     }
 
     /// There is no finished segment to be deleted for want of room: finishes its own, and the other writers theirs.
