@@ -43,6 +43,8 @@ mod clients;
 mod disks;
 #[path = "log_agent/dropping.rs"]
 mod dropping;
+#[path = "log_agent/ending.rs"]
+mod ending;
 #[path = "log_agent/following.rs"]
 mod following;
 #[path = "log_agent/full.rs"]

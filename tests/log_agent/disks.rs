@@ -1,6 +1,7 @@
 //! A disk that fails on purpose, and folders that go when their test does.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -81,6 +82,8 @@ struct Script {
     names_fail: bool,
     /// A file that somebody deletes while the next sync is under way.
     deleted_at_sync: Option<PathBuf>,
+    /// Is told of each call before it is done.
+    watch: Option<Watch>,
     /// The next call of that name panics, and none behind it.
     panics: Option<&'static str>,
     writes: u64,
@@ -90,6 +93,15 @@ struct Script {
     begun: Vec<Range<u64>>,
     /// Files of which something was cut off that may come back with a crash of the machine.
     cut: BTreeSet<String>,
+}
+
+#[derive(Clone)]
+struct Watch(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 impl Faults {
@@ -143,7 +155,14 @@ impl Faults {
         self.0.lock().panics = Some(call);
     }
 
+    /// Calls `watch` with the name of each `create`, `write` and `sync`, before it is done. It may take its time.
+    pub fn watch(&self, watch: impl Fn(&str) + Send + Sync + 'static) {
+        self.0.lock().watch = Some(Watch(Arc::new(watch)));
+    }
+
     fn called(&self, call: &str) {
+        let watch = self.0.lock().watch.clone();
+        watch.inspect(|Watch(watch)| watch(call));
         if self.0.lock().panics.take_if(|panics| *panics == call).is_some() {
             panic!("the {call} has panicked on purpose");
         }

@@ -52,10 +52,15 @@ impl Compressor {
         Ok(Self { thread, bell, stop })
     }
 
-    /// Leaves what is not packed for the next start.
-    pub fn stop(self) {
+    /// Leaves what is not packed for the next start. Does not wait until it has noticed that.
+    pub fn begin_stop(&self) {
         self.stop.store(true, Relaxed);
         self.bell.close();
+    }
+
+    /// The same, and waits until it has ended.
+    pub fn stop(self) {
+        self.begin_stop();
         if self.thread.join().is_err() {
             log::error!("the compressor has panicked");
         }

@@ -17,6 +17,9 @@ use crate::store::name::Kind;
 
 /// Bytes of an index that are written at once: of some 15,000 records of one sender.
 pub const INDEX_BYTES: usize = 128 << 10;
+/// Bytes of records that are appended at once, unless a single record has more. On a slow disk the end of the agent
+/// waits for one append.
+const APPEND_MOST: u64 = 4 << 20;
 
 /// Writes the records of one kind.
 pub struct Lane {
@@ -51,7 +54,16 @@ impl Lane {
 
     /// Writes the records of `group` that are not written yet and that are of its kind. After an error it can be called
     /// again, and goes on where it stood.
-    pub fn write(&mut self, directory: &Directory, group: &VecDeque<LogBatch>, now: Instant) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// With [`io::ErrorKind::TimedOut`] it was `over` before all was written. It is asked that between two appends.
+    pub fn write(
+        &mut self,
+        directory: &Directory,
+        group: &VecDeque<LogBatch>,
+        now: Instant,
+        over: &dyn Fn() -> bool,
+    ) -> io::Result<()> {
         self.skip_others(group);
         self.cut_condemned(directory)?;
         if !group.is_empty() {
@@ -61,14 +73,19 @@ impl Lane {
             let from = self.segment.as_ref().map_or(0, |segment| segment.written().bytes);
             let file_most = directory.disk.file_most();
             let most = directory.rotation.bytes.min(u64::from(u32::MAX)).min(file_most);
-            let limits = Limits { most: most.min(from.saturating_add(self.append_most)), start: directory.start };
+            let at_once = self.append_most.min(APPEND_MOST);
+            let limits = Limits { most: most.min(from.saturating_add(at_once)), start: directory.start };
             let gathered = gather(&mut self.runs, group, self.next, self.kind, from, limits);
+            if gathered.records == 0 && gathered.end.batch >= group.len() {
+                self.next = gathered.end;
+                self.settle();
+                return Ok(());
+            }
+            if over() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the time for it is over"));
+            }
             if gathered.records == 0 {
                 self.next = gathered.end;
-                if gathered.end.batch >= group.len() {
-                    self.settle();
-                    return Ok(());
-                }
                 self.rotate(directory)?;
                 continue;
             }

@@ -126,6 +126,8 @@ impl Agent {
     pub fn join(self) -> io::Result<()> {
         let snapshot = self.server.join();
         let until = *self.until.get_or_init(|| Instant::now() + self.grace);
+        // What it does takes its share of the disk from writers, who have less time.
+        self.compressor.as_ref().inspect(|compressor| compressor.begin_stop());
         self.writers.deadline().set(until.max(Instant::now() + LAST_TRY));
         let ended = self.writers.join();
         if let Some(compressor) = self.compressor {

@@ -33,6 +33,9 @@ const DROPPED_PER_RETRY: u32 = 1;
 /// How often a writer without work looks whether its open segment is in the way of another.
 const WANTED_LOOK: Duration = Duration::from_secs(1);
 
+/// How long the last try goes on at most, where the time was over before.
+const LAST_TRY: Duration = Duration::from_millis(500);
+
 /// What is written before blocks go home, where nothing is synced with it.
 const GROUP_BYTES: usize = 512 << 10;
 
@@ -49,8 +52,10 @@ pub struct Writer {
     trouble: Option<Trouble>,
     /// How often finished segments were wanted, as far as it knows.
     wanted: u64,
-    /// Until when it may make room.
+    /// Until when it may write, and make room.
     deadline: Arc<Deadline>,
+    /// Once that has come: until when the last try may write.
+    last_try: Option<Instant>,
 }
 
 /// The disk does not take what it is given.
@@ -74,11 +79,11 @@ impl Writer {
         let kinds: &[Kind] = if set_aside { &[Kind::Log, Kind::Bad] } else { &[Kind::Log] };
         let lanes = kinds.iter().map(|kind| Lane::new(*kind, policy)).collect();
         let group = VecDeque::with_capacity(batches);
-        let deadline = Arc::default();
-        Self { number, policy, directory, link, lanes, group, sync_due: None, trouble: None, wanted: 0, deadline }
+        let (sync_due, trouble, wanted, deadline, last_try) = (None, None, 0, Arc::default(), None);
+        Self { number, policy, directory, link, lanes, group, sync_due, trouble, wanted, deadline, last_try }
     }
 
-    /// Makes no more room once `deadline` has come.
+    /// Begins with nothing more once `deadline` has come.
     pub fn end_by(&mut self, deadline: Arc<Deadline>) {
         self.deadline = deadline;
     }
@@ -127,6 +132,8 @@ impl Writer {
                     self.trouble_ends(now);
                     return self.due(now);
                 }
+                // Nobody asks again.
+                Err(_) if self.deadline.has_come() => return Some(now),
                 // Each turn of this has deleted a segment, or found that somebody else has.
                 Err(error) if is_full(&error) && self.make_room(&error, &mut vain) => {}
                 Err(error) => return Some(self.trouble_begins(&error, now)),
@@ -146,8 +153,10 @@ impl Writer {
 
     fn write_and_sync(&mut self, now: Instant) -> io::Result<()> {
         loop {
+            let Self { directory, group, deadline, last_try, .. } = self;
+            let over = || last_try.map_or_else(|| deadline.has_come(), |until| Instant::now() >= until);
             let lanes = self.lanes.iter_mut();
-            let written = lanes.map(|lane| lane.write(&self.directory, &self.group, now)).fold(Ok(()), Result::and);
+            let written = lanes.map(|lane| lane.write(directory, group, now, &over)).fold(Ok(()), Result::and);
             // Also if not all was written.
             let synced = self.sync_if_due(now)?;
             written?;
@@ -302,8 +311,12 @@ impl Writer {
 
     /// Finishes what is being written; nothing comes any more. Returns how many records it could not write.
     pub fn close(mut self, now: Instant) -> usize {
-        // Once, without waiting and without making room: there may be room since the last try.
-        if !self.is_idle() && self.work(now).is_ok() {
+        let over = self.deadline.has_come();
+        self.last_try = over.then(|| Instant::now() + LAST_TRY);
+        // Once, without waiting and without making room: there may be room since the last try. A disk that takes
+        // everything, and takes too long for it, has had its time.
+        let tries = !self.is_idle() && (!over || self.trouble.is_some());
+        if tries && self.work(now).is_ok() {
             self.trouble_ends(now);
         }
         for lane in &mut self.lanes {

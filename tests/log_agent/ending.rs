@@ -1,0 +1,99 @@
+//! The end of the agent comes in time, also where the disk takes everything and is only slow.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::agent::compress::Compressor;
+use crate::agent::fsync::Fsync;
+use crate::agent::plan::{Packer, Plan};
+use crate::agent::recovery::recover;
+use crate::agent::writers::Deadline;
+use crate::clients::{acking, frames, plan, start_on, stop, until};
+use crate::disks::{Faults, FaultyDisk, Folder};
+use crate::net::connect;
+use crate::rig::{Rig, Setup, read_all, some};
+use crate::store::name::Kind;
+
+#[test]
+fn a_writer_whose_time_is_over_stops_before_its_next_append() {
+    for policy in [Fsync::Batch, Fsync::Never, Fsync::Interval(Duration::from_secs(1))] {
+        let mut rig = Rig::new(Setup { policy, rotate_bytes: 100, ..Setup::default() });
+        let deadline: Arc<Deadline> = Arc::default();
+        rig.writer.end_by(Arc::clone(&deadline));
+        let writes = AtomicU64::new(0);
+        // Some segments have been written then, with four writes each.
+        rig.faults.watch(move |call| {
+            if call == "write" && writes.fetch_add(1, SeqCst) == 17 {
+                deadline.set(Instant::now());
+            }
+        });
+        rig.give(0, &some(0, 60));
+        rig.give(0, &some(60, 60));
+        rig.writer.advance(rig.now);
+        let there = rig.records(Kind::Log).len();
+        assert!((5..50).contains(&there), "{policy}: {there}");
+        assert_eq!(rig.numbers.troubles.value(), 0, "{policy}: nothing is wrong with the disk");
+        assert_eq!(rig.writer.close(rig.now) + there, 120, "{policy}");
+        assert_eq!(read_all(&rig.folder, Kind::Log).len(), there, "{policy}: it does not begin anew");
+    }
+}
+
+#[test]
+fn a_slow_disk_does_not_hold_the_end_up_and_the_loss_is_said() {
+    const RECORDS: u64 = 3000;
+    for acks in [true, false] {
+        let folder = Folder::new();
+        let usual = if acks { acking(&folder) } else { plan(&folder) };
+        let plan = Plan { grace: Duration::ZERO, rotate_bytes: 4096, bytes_high: 8 << 20, ..usual };
+        let faults = Faults::default();
+        let (agent, address) = start_on(&plan, FaultyDisk::new(folder.path(), &faults));
+        let (all_in, wake) = (Arc::new(AtomicBool::new(false)), (Mutex::new(()), Condvar::new()));
+        let begins = Arc::clone(&all_in);
+        // Nothing until all have come; then some forty seconds for all.
+        faults.watch(move |call| {
+            if call == "write" {
+                until("all have come", || begins.load(SeqCst));
+                wake.1.wait_for(&mut wake.0.lock(), Duration::from_millis(20));
+            }
+        });
+        let mut peer = connect(address);
+        peer.write_all(&frames(1, 0, 0..RECORDS, (600, 700))).expect("taken");
+        until("all are taken in", || agent.numbers.records_in.value() == RECORDS);
+        all_in.store(true, SeqCst);
+        let began = Instant::now();
+        let error = stop(agent).expect_err("that is too much for the time there is").to_string();
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        let (lost, why) = error.split_once(' ').expect("a number first");
+        assert!(why.starts_with("records were received and not written"), "{error}");
+        recover(folder.path()).expect("recovered");
+        let there = read_all(&folder, Kind::Log).len() as u64;
+        assert_eq!(lost.parse::<u64>().expect("a number") + there, RECORDS, "{acks}: {there} are there");
+    }
+}
+
+#[test]
+fn packing_ends_with_the_segment_that_is_being_packed() {
+    let mut rig = Rig::new(Setup { rotate_bytes: 100, policy: Fsync::Never, ..Setup::default() });
+    rig.give(0, &some(0, 20));
+    rig.work();
+    let asked = Arc::new(AtomicBool::new(false));
+    let (reached, stopped) = (Arc::new(AtomicBool::new(false)), Arc::clone(&asked));
+    let here = Arc::clone(&reached);
+    // The index of a segment is synced before its packed copy gets its name.
+    rig.faults.watch(move |call| {
+        if call == "sync" {
+            here.store(true, SeqCst);
+            until("it is asked to stop", || stopped.load(SeqCst));
+        }
+    });
+    let compressor = Compressor::start(Arc::clone(&rig.directory), Packer::Zstd).expect("started");
+    until("the first is packed", || reached.load(SeqCst));
+    compressor.begin_stop();
+    asked.store(true, SeqCst);
+    compressor.stop();
+    assert_eq!(rig.numbers.segments_compressed.value(), 1);
+}
