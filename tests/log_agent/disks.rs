@@ -115,6 +115,11 @@ impl Faults {
         self.0.lock().space = bytes;
     }
 
+    /// Bytes that still find space.
+    pub fn space_left(&self) -> Option<u64> {
+        self.0.lock().space
+    }
+
     /// Whether what is deleted makes space. It does not where there are links to it, or snapshots.
     pub fn deleting_frees(&self, frees: bool) {
         self.0.lock().deleting_frees = frees;
@@ -322,7 +327,8 @@ impl DiskFile for FaultyFile {
             true => Err(io::Error::other("the cut has failed on purpose")),
             false => {
                 script.cut.insert(self.name.clone());
-                self.bytes = length;
+                let bytes = std::mem::replace(&mut self.bytes, length);
+                script.space = script.space.map(|space| space + bytes.saturating_sub(length));
                 self.file.cut(length)
             }
         }

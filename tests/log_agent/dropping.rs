@@ -8,20 +8,22 @@ use crate::store::name::Kind;
 
 const HISTORY: usize = 60;
 
-/// A full disk with a history of small segments, one record each.
-fn full_disk_with_a_history() -> Rig {
-    let mut rig = Rig::new(Setup { rotate_bytes: 100, when_full: WhenFull::DropOldestSegment, ..Setup::default() });
+/// A full disk with a history of small segments, one record each. Those that come have so many bytes.
+fn full_disk_with_a_history(rotate_bytes: u64) -> Rig {
+    let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
     for _ in 0..HISTORY {
         rig.give(0, &["x".repeat(90)]);
         rig.work();
     }
+    let setup = Setup { rotate_bytes, when_full: WhenFull::DropOldestSegment, ..Setup::default() };
+    let rig = Rig::within(rig.crash(), setup, 1_000_000_000);
     rig.faults.space(Some(0));
     rig
 }
 
 #[test]
 fn a_full_disk_where_deleting_frees_nothing_does_not_cost_the_history() {
-    let mut rig = full_disk_with_a_history();
+    let mut rig = full_disk_with_a_history(100);
     rig.give(0, &["y".repeat(90)]);
     let dropped = |rig: &Rig| rig.numbers.segments_dropped.value();
     rig.now = rig.writer.advance(rig.now).expect("it tries again");
@@ -42,15 +44,16 @@ fn a_full_disk_where_deleting_frees_nothing_does_not_cost_the_history() {
 
 #[test]
 fn where_deleting_frees_space_nobody_waits_however_many_have_to_go() {
-    let mut rig = full_disk_with_a_history();
-    rig.faults.deleting_frees(true);
-    rig.give(0, &vec!["y".repeat(90); HISTORY / 2]);
-    assert_eq!(rig.work(), 1, "nobody waits");
-    assert_eq!((rig.numbers.segments_dropped.value() as usize, rig.numbers.troubles.value()), (HISTORY / 2, 0));
-    let kept = rig.records(Kind::Log);
-    assert_eq!(kept.len(), HISTORY, "as many as have come");
-    // Many small ones for one append.
-    rig.give(0, &some(0, 8));
-    rig.work();
-    assert_eq!(rig.numbers.troubles.value(), 0);
+    // As small as they are, or so large that many have to go for what is written at once.
+    for rotate_bytes in [100, 1 << 20] {
+        let mut rig = full_disk_with_a_history(rotate_bytes);
+        rig.faults.deleting_frees(true);
+        let records = some(0, 180);
+        rig.give(0, &records);
+        assert_eq!((rig.work(), rig.numbers.troubles.value()), (1, 0), "nobody waits");
+        let dropped = rig.numbers.segments_dropped.value() as usize;
+        assert!((30..HISTORY).contains(&dropped), "{dropped}");
+        let payloads = rig.records(Kind::Log).into_iter().map(|(_, payload)| payload);
+        assert!(payloads.skip(HISTORY - dropped).eq(records), "and the oldest have gone");
+    }
 }

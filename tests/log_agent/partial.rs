@@ -4,7 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use crate::agent::fsync::Fsync;
+use crate::agent::plan::WhenFull;
 use crate::rig::{Rig, Setup, read_all, some};
+use crate::store::index::Runs;
 use crate::store::name::Kind;
 
 /// What is written and synced is held as long as nobody was told of it, and written once more if somebody deletes it
@@ -94,6 +96,58 @@ fn batches_without_bad_records_do_not_wait_for_those_with_them() {
     rig.work();
     assert_eq!((rig.news(), rig.records(Kind::Bad).len()), (vec![(0, 5)], 1));
     rig.assert_records(&["a segment for good ones", "good", "as good", "behind it"]);
+}
+
+/// Also of what would be written at once: each that still finds its place is there, and no other is said to be lost.
+#[test]
+fn where_the_space_ends_what_still_finds_its_place_is_written() {
+    let records = some(0, 40);
+    let mut in_part = 0;
+    for (space, when_full) in (0..2500)
+        .step_by(13)
+        .flat_map(|space| [WhenFull::Pause, WhenFull::DropOldestSegment].map(|when_full| (space, when_full)))
+    {
+        for (policy, rotate_bytes) in [(Fsync::Batch, 1 << 20), (Fsync::Never, 1 << 20), (Fsync::Batch, 300)] {
+            let mut rig = Rig::new(Setup { policy, rotate_bytes, when_full, ..Setup::default() });
+            rig.faults.space(Some(space));
+            rig.give(0, &records[..15]);
+            rig.give(0, &records[15..]);
+            rig.writer.advance(rig.now);
+            if rig.writer.is_idle() {
+                continue;
+            }
+            let there = rig.records(Kind::Log);
+            if when_full == WhenFull::Pause {
+                let next = records[there.len()].len() + 1 + Runs::RECORD_MOST;
+                let left = rig.faults.space_left().expect("it was limited");
+                assert!(left < next as u64, "{space}: {left} are left, and the next takes {next}");
+            }
+            assert!(rig.faults.writes() < 200, "{space}: {} writes", rig.faults.writes());
+            let dropped = rig.numbers.records_dropped.value() as usize;
+            let expected = records[dropped..].iter().take(there.len()).map(|record| (1, record.clone()));
+            assert!(there.iter().cloned().eq(expected), "{space}: in order, without a gap");
+            in_part += usize::from((1..15).contains(&(there.len() + dropped)));
+            let lost = rig.writer.close(rig.now);
+            assert_eq!(lost + read_all(&rig.folder, Kind::Log).len() + dropped, records.len(), "{space}");
+        }
+    }
+    assert!(in_part > 50, "it ended within a batch {in_part} times");
+}
+
+/// All that there is to delete is open, and another writer's: at the end nobody waits for that.
+#[test]
+fn at_the_end_what_still_finds_its_place_is_written_without_making_room() {
+    let when_full = WhenFull::DropOldestSegment;
+    let mut rig = Rig::new(Setup { disk_max: Some(1200), when_full, ..Setup::default() });
+    let mut other = rig.beside();
+    other.give(0, &some(0, 30));
+    other.work();
+    rig.give(1, &some(30, 10));
+    rig.writer.advance(rig.now).expect("it tries again");
+    assert_eq!((rig.writer.held(), read_all(&rig.folder, Kind::Log).len()), (10, 30));
+    let lost = rig.writer.close(rig.now);
+    assert!((1..10).contains(&lost), "{lost}");
+    assert_eq!(lost + read_all(&rig.folder, Kind::Log).len(), 40);
 }
 
 /// Also where the space ends in the middle of a batch.

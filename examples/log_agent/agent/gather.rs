@@ -32,7 +32,7 @@ pub struct Gathered<'g> {
 }
 
 /// The records of `kind` from `start` on that go into a segment which has `from` bytes and may have `most`: their bytes
-/// as few slices, their index as `runs`. None, if the next one does not fit.
+/// as few slices, their index as `runs`. None, if the segment has no room for the next one.
 pub fn gather<'g>(
     runs: &mut Runs,
     group: &'g VecDeque<LogBatch>,
@@ -77,6 +77,8 @@ pub fn gather<'g>(
 pub struct Limits {
     /// Bytes of a segment.
     pub most: u64,
+    /// Bytes that are gathered at once, unless a single record has more.
+    pub at_once: u64,
     /// The start of the agent.
     pub start: u32,
 }
@@ -85,12 +87,13 @@ impl<'g> Gathered<'g> {
     /// Takes what is left of `run`, or as many of its records as find room, and goes on behind them. True if nothing is
     /// left.
     fn take(&mut self, run: &LogRun<'_>, head: &Head, runs: &mut Runs, from: u64, limits: Limits) -> bool {
-        let Limits { most, start } = limits;
+        let Limits { most, at_once, start } = limits;
         let origin = Origin { connection: head.generation, start, received_micros: head.received_micros };
         let tags = run.tags(self.end.records);
         let (count, length) = (tags.len(), (run.bytes.len() - self.end.bytes) as u64);
         let at = from + self.bytes;
-        let (count, length) = match at + length <= most && runs.has_room_for(count) {
+        let fits = at + length <= most && self.bytes + length <= at_once;
+        let (count, length) = match fits && runs.has_room_for(count) {
             true => (count, length),
             // One by one: here a segment ends, or what is written at once.
             false => {
@@ -98,7 +101,8 @@ impl<'g> Gathered<'g> {
                 for tag in tags.clone() {
                     let line = Entry::line_length(tag);
                     let fits = at + length == 0 || at + length + line <= most;
-                    if !fits || !runs.has_room_for(taken + 1) {
+                    let fits_at_once = self.bytes + length == 0 || self.bytes + length + line <= at_once;
+                    if !fits || !fits_at_once || !runs.has_room_for(taken + 1) {
                         break;
                     }
                     (taken, length) = (taken + 1, length + line);

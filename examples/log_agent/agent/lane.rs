@@ -21,6 +21,15 @@ pub const INDEX_BYTES: usize = 128 << 10;
 /// waits for one append.
 const APPEND_MOST: u64 = 4 << 20;
 
+/// How a lane is to write.
+#[derive(Clone, Copy)]
+pub struct Way<'w> {
+    /// Of what finds no space on a full disk, as much as does. Otherwise somebody makes room for all of it.
+    pub in_parts: bool,
+    /// It is to stop. Asked before each append.
+    pub is_over: &'w dyn Fn() -> bool,
+}
+
 /// Writes the records of one kind.
 pub struct Lane {
     kind: Kind,
@@ -37,8 +46,8 @@ pub struct Lane {
     began: Cursor,
     runs: Runs,
     /// The most bytes that are appended at once, unless a single record has more: less than usual after a whole new
-    /// file, or the share of a segment, was too small for what was to be its beginning. It grows again with each append
-    /// that succeeds, because the limit of a file may be raised at any time.
+    /// file, the share of a segment, or what is left of a full disk was too small. It grows again with each append that
+    /// succeeds, because the limit of a file may be raised at any time, and a disk may get space.
     append_most: u64,
     /// Appends that have succeeded.
     appends: u64,
@@ -56,13 +65,14 @@ impl Lane {
     /// again, and goes on where it stood.
     ///
     /// # Errors
-    /// With [`io::ErrorKind::TimedOut`] it was `over` before all was written. It is asked that between two appends.
+    /// With [`io::ErrorKind::TimedOut`] its time was over before all was written. That the disk is full is one once not
+    /// even a single record finds space, or, unless it writes in parts, what would be written at once.
     pub fn write(
         &mut self,
         directory: &Directory,
         group: &VecDeque<LogBatch>,
         now: Instant,
-        over: &dyn Fn() -> bool,
+        way: Way<'_>,
     ) -> io::Result<()> {
         self.skip_others(group);
         self.cut_condemned(directory)?;
@@ -73,15 +83,14 @@ impl Lane {
             let from = self.segment.as_ref().map_or(0, |segment| segment.written().bytes);
             let file_most = directory.disk.file_most();
             let most = directory.rotation.bytes.min(u64::from(u32::MAX)).min(file_most);
-            let at_once = self.append_most.min(APPEND_MOST);
-            let limits = Limits { most: most.min(from.saturating_add(at_once)), start: directory.start };
+            let limits = Limits { most, at_once: self.append_most.min(APPEND_MOST), start: directory.start };
             let gathered = gather(&mut self.runs, group, self.next, self.kind, from, limits);
             if gathered.records == 0 && gathered.end.batch >= group.len() {
                 self.next = gathered.end;
                 self.settle();
                 return Ok(());
             }
-            if over() {
+            if (way.is_over)() {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the time for it is over"));
             }
             if gathered.records == 0 {
@@ -103,6 +112,7 @@ impl Lane {
             let (end, records, bytes) = (gathered.end, gathered.records, gathered.bytes);
             match self.append(directory, gathered, file_most) {
                 Err(error) if is_too_large(&error) => self.make_it_fit(directory, error, records, bytes)?,
+                Err(error) if is_full(&error) && way.in_parts && records > 1 => self.append_most = bytes / 2,
                 done => {
                     done?;
                     // From what was written: one record may be more than the most, and those behind it are as large.

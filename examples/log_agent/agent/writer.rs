@@ -13,7 +13,7 @@ use sluicegate::flow::{Level, RunPlace};
 use super::directory::Directory;
 use super::disk::is_full;
 use super::fsync::Fsync;
-use super::lane::Lane;
+use super::lane::{Lane, Way};
 use super::link::Link;
 use super::space::lacking;
 use super::tag::{Head, LogBatch};
@@ -63,6 +63,14 @@ struct Trouble {
     since: Instant,
     delay: Duration,
     retry_at: Instant,
+}
+
+/// What was tried on a full disk, since the writer was let to work.
+struct Tries {
+    /// As much is written as finds space. Otherwise room is made for all that is written at once.
+    in_parts: bool,
+    /// How many segments were deleted since the last append that succeeded.
+    vain: u32,
 }
 
 impl Writer {
@@ -119,13 +127,13 @@ impl Writer {
             return Some(trouble.retry_at);
         }
         self.finish_wanted();
-        let mut vain = 0;
+        let mut tries = Tries { in_parts: !self.directory.drops_oldest(), vain: 0 };
         loop {
             let (began, appends) = (Instant::now(), self.appends());
-            let done = self.work(now);
+            let done = self.work(now, tries.in_parts);
             self.directory.numbers.write_micros.add(began.elapsed().as_micros() as u64);
             if self.appends() > appends {
-                vain = 0;
+                tries.vain = 0;
             }
             match done {
                 Ok(()) => {
@@ -134,15 +142,15 @@ impl Writer {
                 }
                 // Nobody asks again.
                 Err(_) if self.deadline.has_come() => return Some(now),
-                // Each turn of this has deleted a segment, or found that somebody else has.
-                Err(error) if is_full(&error) && self.make_room(&error, &mut vain) => {}
+                // Each turn of this but one has deleted a segment, or found that somebody else has.
+                Err(error) if is_full(&error) && self.make_room(&error, &mut tries) => {}
                 Err(error) => return Some(self.trouble_begins(&error, now)),
             }
         }
     }
 
-    fn work(&mut self, now: Instant) -> io::Result<()> {
-        let worked = self.write_and_sync(now);
+    fn work(&mut self, now: Instant, in_parts: bool) -> io::Result<()> {
+        let worked = self.write_and_sync(now, in_parts);
         // What is safe does not wait for what the disk does not take.
         let safe = self.lanes.iter().map(Lane::safe_batches).min().unwrap_or(0);
         self.release(safe);
@@ -151,12 +159,13 @@ impl Writer {
         worked.and(rotated)
     }
 
-    fn write_and_sync(&mut self, now: Instant) -> io::Result<()> {
+    fn write_and_sync(&mut self, now: Instant, in_parts: bool) -> io::Result<()> {
         loop {
             let Self { directory, group, deadline, last_try, .. } = self;
-            let over = || last_try.map_or_else(|| deadline.has_come(), |until| Instant::now() >= until);
+            let is_over = || last_try.map_or_else(|| deadline.has_come(), |until| Instant::now() >= until);
+            let way = Way { in_parts, is_over: &is_over };
             let lanes = self.lanes.iter_mut();
-            let written = lanes.map(|lane| lane.write(directory, group, now, &over)).fold(Ok(()), Result::and);
+            let written = lanes.map(|lane| lane.write(directory, group, now, way)).fold(Ok(()), Result::and);
             // Also if not all was written.
             let synced = self.sync_if_due(now)?;
             written?;
@@ -188,16 +197,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Many turns may be needed, and the end of the agent does not wait for all of them. Where the disk itself is full,
-    /// `vain` says how many turns nothing could be appended after.
-    fn make_room(&mut self, error: &io::Error, vain: &mut u32) -> bool {
+    /// Many turns may be needed, and the end of the agent does not wait for all of them. True if it makes sense to try
+    /// again at once.
+    fn make_room(&mut self, error: &io::Error, tries: &mut Tries) -> bool {
         let lacking = lacking(error);
         if lacking.is_none() {
             let most = if self.trouble.is_some() { DROPPED_PER_RETRY } else { DROPPED_IN_VAIN };
-            if *vain >= most {
-                return false;
+            if tries.vain >= most {
+                // There may be space by now for a part of it, and more can be deleted for the next.
+                return !std::mem::replace(&mut tries.in_parts, true);
             }
-            *vain += 1;
+            tries.vain += 1;
         }
         !self.deadline.has_come() && (self.directory.make_room(lacking) || self.finish_open())
     }
@@ -316,7 +326,7 @@ impl Writer {
         // Once, without waiting and without making room: there may be room since the last try. A disk that takes
         // everything, and takes too long for it, has had its time.
         let tries = !self.is_idle() && (!over || self.trouble.is_some());
-        if tries && self.work(now).is_ok() {
+        if tries && self.work(now, true).is_ok() {
             self.trouble_ends(now);
         }
         for lane in &mut self.lanes {
