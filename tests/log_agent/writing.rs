@@ -200,6 +200,29 @@ fn a_segment_whose_index_is_deleted_keeps_its_records() {
     }
 }
 
+/// Where nobody is told of syncs, the end of a segment is the first time that anybody looks.
+#[test]
+fn a_segment_that_was_deleted_is_not_counted_as_finished() {
+    let age = Duration::from_secs(1);
+    for policy in [Fsync::Never, Fsync::Interval(Duration::from_millis(500))] {
+        for deleted in [&[".log"][..], &[".idx"], &[".log", ".idx"]] {
+            let mut rig = Rig::new(Setup { policy, rotate_age: Some(age), ..Setup::default() });
+            rig.give(0, &some(0, 10));
+            rig.work();
+            for suffix in deleted {
+                fs::remove_file(rig.folder.path().join(&rig.folder.files(suffix)[0])).expect("deleted");
+            }
+            rig.now += age;
+            rig.writer.advance(rig.now);
+            let numbers = [&rig.numbers.segments_deleted, &rig.numbers.segments_finished].map(|number| number.value());
+            assert_eq!(numbers, [1, 0], "{policy}, {deleted:?}");
+            let there = bytes_of(rig.folder.path()).expect("counted");
+            assert_eq!(rig.directory.space.used(), there, "{policy}, {deleted:?}");
+            assert_eq!(rig.folder.files(".idx").len(), 0, "{policy}, {deleted:?}: not without its data");
+        }
+    }
+}
+
 #[test]
 fn an_index_that_is_deleted_during_a_sync_costs_nothing_and_nothing_is_there_twice() {
     let records = some(0, 20);

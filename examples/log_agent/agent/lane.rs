@@ -286,7 +286,6 @@ impl Lane {
         match deleted {
             Deleted::Data => segment.forget(directory),
             Deleted::Index => {
-                directory.numbers.segments_deleted.add(1);
                 segment.lower_synced_to(safe.unwrap_or(segment.synced()));
                 self.condemned = Some(segment);
                 self.cut_condemned(directory)?;

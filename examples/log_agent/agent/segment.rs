@@ -252,9 +252,11 @@ impl Segment {
             self.remove(directory);
             return;
         }
-        if self.index.is_deleted().unwrap_or(false) {
-            self.leave(directory);
-            return;
+        // With syncs that are told to nobody, nobody has looked since the last group.
+        match self.deleted().unwrap_or(None) {
+            Some(Deleted::Data) => return self.forget(directory),
+            Some(Deleted::Index) => return self.leave(directory),
+            None => {}
         }
         // Without it the segment is as good. It is not packed, and recovery will look at it once more.
         if let Err(error) = self.mark(directory) {
@@ -292,7 +294,8 @@ impl Segment {
     /// Somebody has deleted its data while it was being written. An index without data goes, too; data that is there
     /// under that name is not what was written here, and somebody else's.
     pub fn forget(self, directory: &Directory) {
-        log::warn!("{} was deleted while it was being written; a new segment begins", self.name);
+        let records = self.written.records;
+        log::warn!("{}, {records} records, was deleted while it was being written; a new segment begins", self.name);
         directory.numbers.segments_deleted.add(1);
         let _deleting = directory.deletes();
         if !directory.path.join(self.name.data(Packing::Plain)).exists() {
@@ -305,6 +308,7 @@ impl Segment {
     fn leave(self, directory: &Directory) {
         let records = self.written.records;
         log::warn!("{}: its index was deleted; its {records} records stay, and the next start finds them", self.name);
+        directory.numbers.segments_deleted.add(1);
         let _deleting = directory.deletes();
         self.give_up(directory);
     }
