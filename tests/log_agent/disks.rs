@@ -160,7 +160,8 @@ impl Faults {
         self.0.lock().panics = Some(call);
     }
 
-    /// Calls `watch` with the name of each `create`, `write` and `sync`, before it is done. It may take its time.
+    /// Calls `watch` with the name of each `create`, `write`, `sync` and `files`, before it is done. It may take its
+    /// time.
     pub fn watch(&self, watch: impl Fn(&str) + Send + Sync + 'static) {
         self.0.lock().watch = Some(Watch(Arc::new(watch)));
     }
@@ -250,6 +251,7 @@ impl Disk for FaultyDisk {
     }
 
     fn files(&self, each: &mut dyn FnMut(&str, u64)) -> io::Result<()> {
+        self.faults.called("files");
         self.faults.0.lock().listed += 1;
         self.real.files(each)
     }

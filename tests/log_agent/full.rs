@@ -104,6 +104,26 @@ fn disk_max_is_never_exceeded_and_room_that_somebody_makes_is_found() {
     assert_eq!(last, records[60 - last.len()..], "those that nobody has deleted, and the last ones");
 }
 
+/// He is going to ask for it again: two writers that take that for room keep each other from waiting.
+#[test]
+fn what_another_writer_gives_up_is_no_room() {
+    let mut rig = Rig::new(Setup { disk_max: Some(1000), ..Setup::default() });
+    rig.give(0, &some(0, 10));
+    rig.work();
+    rig.directory.space.take(500).expect("there is room for another");
+    let directory = Arc::clone(&rig.directory);
+    rig.faults.watch(move |call| {
+        if call == "files" {
+            directory.space.withdraw(500);
+        }
+    });
+    assert!(!rig.directory.make_room(Some(100)));
+    rig.faults.watch(|_| {});
+    let file = rig.folder.files(".log")[0].clone();
+    fs::remove_file(rig.folder.path().join(file)).expect("an operator makes room");
+    assert!(rig.directory.make_room(Some(100)));
+}
+
 #[test]
 fn the_oldest_segment_goes_if_that_was_asked_for() {
     for space_ends in [false, true] {

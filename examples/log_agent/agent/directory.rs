@@ -132,17 +132,17 @@ impl Directory {
     /// many are deleted that `--disk-max` has the bytes that are `lacking`; where the disk is full, which does not say
     /// how many are, it is one. True if it makes sense to try again at once.
     pub fn make_room(&self, lacking: Option<u64>) -> bool {
-        let before = self.space.used();
+        let (before, freed) = (self.space.used(), self.space.freed());
         // One at a time. Whoever had to wait may find that there is room now.
         let mut oldest = self.deletes();
-        if self.space.used() < before {
+        if self.space.freed() > freed {
             return true;
         }
         // While another agent is here nobody knows which segments nobody writes.
         let locked = self.lock.keep();
         if !self.drops_oldest() {
             self.recount_those(|file| locked.is_err() || !self.was_left_alone(file));
-            return self.space.used() < before;
+            return self.space.freed() > freed;
         }
         if let Err(error) = locked {
             log::error!("{}: cannot look for the oldest segment, to make room: {error}", self.path.display());
@@ -150,7 +150,7 @@ impl Directory {
         }
         if self.next_to_drop(&oldest).is_none() {
             self.look(&mut oldest);
-            if self.space.used() < before {
+            if self.space.freed() > freed {
                 return true;
             }
         }

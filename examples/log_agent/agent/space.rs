@@ -21,6 +21,8 @@ struct Booked {
     promised: u64,
     /// What was promised once and lies there now, since the start.
     landed: u64,
+    /// What has gone, or was found to have gone, since the start. Not what was promised and withdrawn.
+    freed: u64,
 }
 
 /// A promise that would have been too much.
@@ -61,6 +63,12 @@ impl Space {
         self.booked.lock().used
     }
 
+    /// Bytes that have gone since the start. A promise that was withdrawn is not among them: whoever got it is going to
+    /// ask for it again.
+    pub fn freed(&self) -> u64 {
+        self.booked.lock().freed
+    }
+
     /// Promises `bytes` more to somebody who is going to write them.
     ///
     /// # Errors
@@ -95,6 +103,7 @@ impl Space {
     pub fn give_back(&self, bytes: u64) {
         let mut booked = self.booked.lock();
         booked.used = booked.used.saturating_sub(bytes);
+        booked.freed += bytes;
     }
 
     /// Books `bytes` that are on the disk already, whether that is too much or not.
@@ -111,7 +120,9 @@ impl Space {
     /// none of it had been found: too much is set right by the next count, and too little would not be noticed.
     pub fn recount(&self, found: u64, since: Since) {
         let mut booked = self.booked.lock();
-        booked.used = found + booked.promised + (booked.landed - since.landed);
+        let used = found + booked.promised + (booked.landed - since.landed);
+        booked.freed += booked.used.saturating_sub(used);
+        booked.used = used;
     }
 }
 
@@ -143,7 +154,11 @@ mod tests {
         assert_eq!(space.used(), 70, "it may be among what was found, or not");
         space.landed(40);
         space.give_back(40);
-        assert_eq!(space.used(), 30);
+        assert_eq!((space.used(), space.freed()), (30, 40));
+        space.take(40).expect("room");
+        space.withdraw(40);
+        space.recount(20, space.begin_count());
+        assert_eq!((space.used(), space.freed()), (20, 50), "what somebody has deleted, and not what was withdrawn");
     }
 
     #[test]
