@@ -11,10 +11,12 @@ use crate::agent::directory::bytes_of;
 use crate::agent::fsync::Fsync;
 use crate::agent::plan::Packer;
 use crate::agent::recovery::{is_marked, recover};
+use crate::child::Example;
 use crate::clients::until;
+use crate::disks::Folder;
 use crate::recovering::{crashed, path};
 use crate::rig::{Rig, Setup, assert_payloads, some};
-use crate::store::index::{HEAD_BYTES, Head};
+use crate::store::index::{Entry, HEAD_BYTES, HEADER, Head, Origin, Runs};
 use crate::store::listing::segments;
 use crate::store::name::Kind;
 
@@ -120,6 +122,29 @@ fn a_packed_segment_stays_if_the_plain_one_cannot_be_read() {
         recover(folder.path()).expect_err("somebody has to look at it");
         assert_eq!((folder.files(".log").len(), folder.files(".zst").len()), (1, 1));
     }
+}
+
+/// It is looked at with the memory that the agent has then, which is little.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_long_record_of_a_segment_that_is_there_twice_is_not_held_in_memory() {
+    const LENGTH: usize = 64 << 20;
+    let folder = Folder::new();
+    let data = [vec![0; LENGTH], b"\n".to_vec()].concat();
+    let mut runs = Runs::default();
+    runs.extend(0, Origin::default(), [&Entry::tag(&data[..LENGTH], true)].into_iter());
+    let index = [&HEADER[..], runs.bytes(), &Head::end_mark(data.len() as u32, 1).encode()].concat();
+    let file = |suffix: &str| folder.path().join(format!("log_20010909_014640_0001{suffix}"));
+    fs::write(file(".idx"), index).expect("written");
+    fs::write(file(".log.zst"), packed(".zst", &data)).expect("written");
+    fs::write(file(".log"), data).expect("written");
+    let place = ["127.0.0.1", "0", "--dir", folder.text()];
+    let (agent, _) = Example::serve_at("log_agent", &place, &["--qcap-bytes", "2M", "--connections-max", "16"]);
+    assert!(!file(".log").exists(), "all of it is packed");
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("it runs");
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the most memory that it had");
+    let kilobytes: usize = most.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(kilobytes << 10 < LENGTH / 2, "{kilobytes} kB");
 }
 
 #[test]

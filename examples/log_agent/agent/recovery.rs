@@ -21,7 +21,7 @@ use crate::store::cut::Cut;
 use crate::store::index::{ENTRY_BYTES, HEAD_BYTES, Head, PAYLOAD_MAX};
 use crate::store::listing::{Listed, each_segment, is_alone};
 use crate::store::name::{Packing, SegmentName};
-use crate::store::reader::{End, SegmentReader, Step};
+use crate::store::reader::{End, SegmentReader};
 use crate::store::rebuild::{Rebuild, Rebuilt};
 
 /// What was found.
@@ -141,15 +141,9 @@ fn packed_stays(directory: &Path, name: SegmentName, packing: Packing) -> io::Re
 fn intact(directory: &Path, name: SegmentName, packing: Packing) -> io::Result<(u64, End)> {
     let data = compress::unpack(&directory.join(name.data(packing)), packing)?;
     let mut reader = SegmentReader::with(data, File::open(directory.join(name.index()))?, packing);
-    let mut records = 0;
-    loop {
-        match reader.step()? {
-            Step::Record { intact, .. } => records += u64::from(intact),
-            Step::Damaged { .. } => {}
-            // The checksum of a packed one is read behind its last record.
-            Step::NoMore | Step::Finished => return Ok((records, reader.end()?)),
-        }
-    }
+    let records = reader.count_intact()?;
+    // The checksum of a packed one is read behind its last record.
+    Ok((records, reader.end()?))
 }
 
 fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recovered: &mut Recovered) -> io::Result<()> {

@@ -4,11 +4,16 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
+use crc_fast::{CrcAlgorithm, Digest};
+
 use super::index::{Entry, PAYLOAD_MAX};
 use super::listing::{Listed, is_there, packings};
 use super::name::Packing;
 use super::rebuild::Rebuild;
 use super::runs::{Entries, Piece, RunReader};
+
+/// Bytes of a record that are looked at in one piece, where the record is not wanted as a whole.
+const CHUNK: usize = 8 << 10;
 
 /// Reads a segment from its front. Holds one record at a time.
 pub struct SegmentReader {
@@ -140,6 +145,51 @@ impl SegmentReader {
         self.pending = None;
         self.passed += 1;
         Ok(Step::Record { entry, payload, intact })
+    }
+
+    /// Goes on to the end, and counts those records whose bytes are those that were received. However long one is, it
+    /// is looked at piece by piece: recovery has to be within the memory ceiling, too.
+    pub fn count_intact(&mut self) -> io::Result<u64> {
+        let mut intact = 0;
+        loop {
+            let entry = match self.next_entry()? {
+                Ok(entry) => entry,
+                Err(Step::Damaged { .. }) => continue,
+                Err(_) => return Ok(intact),
+            };
+            let skip = u64::from(entry.offset).saturating_sub(self.position);
+            if self.skip(skip)? < skip {
+                return Ok(intact);
+            }
+            let (length, crc) = self.checksum(u64::from(entry.length))?;
+            // An empty record is there when its newline is.
+            let newline = u64::from(entry.length == 0 && entry.newline_added);
+            if length < u64::from(entry.length) || self.skip(newline)? < newline {
+                return Ok(intact);
+            }
+            self.passed += 1;
+            intact += u64::from(crc == entry.crc);
+        }
+    }
+
+    /// How many of the next `bytes` are there, and their checksum.
+    fn checksum(&mut self, bytes: u64) -> io::Result<(u64, u32)> {
+        let mut crc = Digest::new(CrcAlgorithm::Crc32Iscsi);
+        let mut data = self.data.by_ref().take(bytes);
+        let (mut chunk, mut length) = ([0; CHUNK], 0);
+        loop {
+            match data.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(count) => {
+                    crc.update(&chunk[..count]);
+                    length += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.position += length;
+        Ok((length, crc.finalize() as u32))
     }
 
     /// The next entry, or what else there is to say.
