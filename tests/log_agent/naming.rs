@@ -2,12 +2,17 @@
 
 use std::fs;
 
+use crate::agent::disk::RealDisk;
 use crate::agent::fsync::Fsync;
+use crate::agent::numbering::Numbering;
+use crate::agent::recovery::{Recovered, recover};
 use crate::disks::Folder;
+use crate::logs;
 use crate::rig::{Rig, Setup};
 use crate::store::STATE_FILE;
 use crate::store::listing::segments;
-use crate::store::name::Kind;
+use crate::store::name::{Kind, SegmentName};
+use crate::store::utc::Utc;
 
 /// Writes `count` segments into `folder` at `unix` seconds.
 fn write(folder: Folder, count: usize, unix: u64) -> Folder {
@@ -86,4 +91,42 @@ fn a_file_that_has_the_name_of_the_next_segment_stays() {
     rig.work();
     assert_eq!((rig.folder.size(name), rig.durable(0)), (4, Some(1)));
     assert_eq!(rig.folder.files(".idx"), ["log_20010909_014640_0002.idx"]);
+}
+
+#[test]
+fn numbers_and_times_that_no_segment_can_have_are_not_believed() {
+    logs::keep();
+    for state in ["number 18446744073709551615\nopened 5\n", "number 5\nopened 253402300800\n", "number 5\n"] {
+        let folder = Folder::new();
+        fs::write(folder.path().join(STATE_FILE), state).expect("written");
+        assert_eq!(recover(folder.path()).expect("it is done without"), Recovered::default(), "{state}");
+        let mut rig = Rig::within(folder, Setup::default(), 1_000_000_000);
+        rig.give(0, &["one"]);
+        rig.work();
+        rig.assert_records(&["one"]);
+    }
+    assert!(!logs::with(&[STATE_FILE, "is not believed"]).is_empty());
+    // A name that would be found again and again.
+    let folder = Folder::new();
+    let odd = folder.path().join("log_20010909_014640_18446744073709551615.log");
+    fs::write(&odd, "").expect("written");
+    let error = recover(folder.path()).expect_err("there is no number behind it").to_string();
+    assert!(error.contains(odd.to_str().expect("text")) && error.ends_with("move it away"), "{error}");
+}
+
+#[test]
+fn there_is_no_name_that_would_not_be_found_again() {
+    let folder = Folder::new();
+    let disk = RealDisk::new(folder.path());
+    for (number, opened, now, why) in [
+        (u64::MAX, 5, 5, "largest number"),
+        (5, 5, Utc::LAST + 1, "year 9999"),
+        (5, Utc::LAST + 1, 5, "year 9999"),
+        (9999, Utc::LAST, 5, "year 9999"),
+    ] {
+        let error = Numbering::after(number, opened).next(&disk, Kind::Log, now).expect_err(why).to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    let name = Numbering::after(9998, Utc::LAST).next(&disk, Kind::Log, 5).expect("the last");
+    assert_eq!(SegmentName::parse_index(&name.index()), Some(name));
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 use super::compress;
 use super::directory::bytes_of;
 use super::disk::is_full;
-use super::numbering::parse_state;
+use super::numbering::{NUMBER_MOST, parse_state};
 use crate::store::STATE_FILE;
 use crate::store::cut::Cut;
 use crate::store::index::{ENTRY_BYTES, HEAD_BYTES, Head, PAYLOAD_MAX};
@@ -49,15 +49,23 @@ pub fn recover(directory: &Path) -> io::Result<Recovered> {
 pub fn recover_lines(directory: &Path, line_max: usize) -> io::Result<Recovered> {
     let mut recovered = Recovered::default();
     if let Ok(state) = fs::read_to_string(directory.join(STATE_FILE)) {
-        let (number, opened) = parse_state(&state).unwrap_or_default();
-        (recovered.number, recovered.opened) = (number, opened);
+        match parse_state(&state) {
+            Some((number, opened)) => (recovered.number, recovered.opened) = (number, opened),
+            None => log::warn!("{STATE_FILE} is not believed: it has no number and time of a segment"),
+        }
     }
     remove_leftovers(directory)?;
     // Changing a directory while it is listed may show a file twice; looking twice at a segment does no harm.
-    each_segment(directory, |Listed { name, .. }| {
+    let mut failed = Ok(());
+    each_segment(directory, |Listed { name, packing }| {
+        if name.number > NUMBER_MOST {
+            let what = "its number leaves none for those behind it";
+            failed = Err(cannot_recover(&directory.join(name.data(packing)), &io::Error::other(what)));
+        }
         recovered.number = recovered.number.max(name.number);
         recovered.opened = recovered.opened.max(name.opened);
     })?;
+    failed?;
     let mut failed = Ok(());
     each_segment(directory, |segment| {
         if failed.is_ok() && segment.packing == Packing::Plain {

@@ -14,6 +14,9 @@ pub struct Utc {
 }
 
 impl Utc {
+    /// The last second, since 1970, whose year has four digits.
+    pub const LAST: u64 = 253_402_300_799;
+
     /// The second that is `unix` seconds after the beginning of 1970.
     pub fn of_unix(unix: u64) -> Self {
         // Years begin in March here, so that the day that comes and goes is the last one of its year; eras have 400
@@ -81,6 +84,7 @@ mod tests {
         assert_eq!(parts(951_782_400), [2000, 2, 29, 0, 0, 0]);
         assert_eq!(parts(1_000_000_000), [2001, 9, 9, 1, 46, 40]);
         assert_eq!(parts(4_102_444_799), [2099, 12, 31, 23, 59, 59]);
+        assert_eq!(parts(Utc::LAST), [9999, 12, 31, 23, 59, 59]);
     }
 
     #[test]
