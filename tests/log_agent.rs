@@ -47,6 +47,8 @@ mod dropping;
 mod ending;
 #[path = "log_agent/following.rs"]
 mod following;
+#[path = "log_agent/forging.rs"]
+mod forging;
 #[path = "log_agent/full.rs"]
 mod full;
 #[path = "log_agent/gating.rs"]

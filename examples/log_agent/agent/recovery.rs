@@ -8,7 +8,7 @@
 //! index that says so.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use super::disk::is_full;
 use super::numbering::{NUMBER_MOST, parse_state};
 use crate::store::STATE_FILE;
 use crate::store::cut::Cut;
-use crate::store::index::{ENTRY_BYTES, HEAD_BYTES, Head, PAYLOAD_MAX};
+use crate::store::index::{ENTRY_BYTES, HEAD_BYTES, Head, PAYLOAD_MAX, RUN_MAX};
 use crate::store::listing::{Listed, each_segment, is_alone};
 use crate::store::name::{Packing, SegmentName};
 use crate::store::reader::{End, SegmentReader};
@@ -264,15 +264,43 @@ pub fn is_marked(directory: &Path, name: SegmentName) -> io::Result<bool> {
 }
 
 /// With how many bytes the segment was finished, if the mark at the end of its index says that it was.
-fn finished_bytes(mut index: &File) -> io::Result<Option<u64>> {
+///
+/// Entries are made of what a sender has sent, so four of them may look like a mark, or like the head of a run. A mark
+/// that may lie within a run is believed only after a walk over all runs from the front.
+fn finished_bytes(index: &File) -> io::Result<Option<u64>> {
     let length = index.metadata()?.len();
     let head_bytes = HEAD_BYTES as u64;
     if length < 2 * head_bytes || length % ENTRY_BYTES as u64 != 0 {
         return Ok(None);
     }
-    let mut last = [0; HEAD_BYTES];
-    index.seek(SeekFrom::Start(length - head_bytes))?;
-    index.read_exact(&mut last)?;
-    index.rewind()?;
-    Ok(Head::decode_repaired(&last).and_then(|mark| mark.as_end_mark()).map(|(finished, _)| finished))
+    let mark_at = length - head_bytes;
+    // As far back as a run goes.
+    let from = mark_at.saturating_sub((HEAD_BYTES + RUN_MAX * ENTRY_BYTES) as u64).max(head_bytes);
+    let mut tail = vec![0; (length - from) as usize];
+    index.read_exact_at(&mut tail, from)?;
+    let mark = tail.last_chunk().and_then(Head::decode_repaired);
+    let Some((finished, _)) = mark.and_then(|mark| mark.as_end_mark()) else { return Ok(None) };
+    let mut heads = tail.windows(HEAD_BYTES).step_by(ENTRY_BYTES).zip((from..mark_at).step_by(ENTRY_BYTES));
+    let may_be_within = heads.any(|(bytes, at)| {
+        let head = bytes.first_chunk().and_then(Head::decode);
+        head.is_some_and(|head| at + run_bytes(&head) > mark_at)
+    });
+    Ok((!may_be_within || runs_end_at(index, mark_at)?).then_some(finished))
+}
+
+fn run_bytes(head: &Head) -> u64 {
+    (HEAD_BYTES + head.entries_bytes()) as u64
+}
+
+/// True if run follows run from the front of an index, and the last of them ends at `end`.
+fn runs_end_at(index: &File, end: u64) -> io::Result<bool> {
+    let mut at = HEAD_BYTES as u64;
+    while at < end {
+        let mut bytes = [0; HEAD_BYTES];
+        index.read_exact_at(&mut bytes, at)?;
+        let head = Head::decode_repaired(&bytes).filter(|head| head.as_end_mark().is_none());
+        let Some(head) = head else { return Ok(false) };
+        at += run_bytes(&head);
+    }
+    Ok(at == end)
 }
