@@ -76,6 +76,7 @@ fn what_somebody_deletes_before_its_segment_is_finished_is_written_once_more() {
     rig.now = again;
     rig.work();
     rig.assert_records(&["good"]);
+    assert_eq!(rig.numbers.records_rewritten.value(), 1, "the other was written for good, and is gone");
     assert_eq!((rig.news(), rig.records(Kind::Bad).len()), (vec![(0, 3)], 1));
 }
 

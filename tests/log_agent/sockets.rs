@@ -304,6 +304,7 @@ fn numbers_are_served_and_everything_is_in_one_ceiling() {
         "log_agent_records_total 100",
         "log_agent_acknowledged_records_total 100",
         "log_agent_written_records_total 100",
+        "log_agent_rewritten_records_total 0",
         "log_agent_queue_records 0",
         "log_agent_connections_total 1",
         "log_agent_connections_paused{reason=\"not_ready\"} 0",

@@ -179,6 +179,39 @@ fn what_is_written_once_more_does_not_come_back_where_it_was_cut_off() {
 }
 
 #[test]
+fn what_is_written_once_more_is_counted_as_that() {
+    let mut rig = Rig::new(Setup::default());
+    let numbers =
+        |rig: &Rig| [&rig.numbers.records_written, &rig.numbers.records_rewritten].map(|number| number.value());
+    rig.give(0, &some(0, 20));
+    rig.work();
+    assert_eq!(numbers(&rig), [20, 0]);
+    rig.give(0, &["one", "two"]);
+    rig.give(0, &["three"]);
+    rig.faults.fail_syncs(&[true]);
+    rig.work();
+    assert_eq!(numbers(&rig), [20 + 3 + 3, 3], "and not those before them");
+    // What is behind them was not written yet.
+    let mut rig = Rig::new(Setup::default());
+    rig.faults.space(Some(300));
+    rig.give(0, &some(0, 20));
+    rig.faults.fail_syncs(&[true]);
+    rig.now = rig.writer.advance(rig.now).expect("it tries again");
+    let [written, rewritten] = numbers(&rig);
+    assert!((1..20).contains(&written) && written == rewritten, "{written}, {rewritten}");
+    rig.faults.space(None);
+    rig.work();
+    assert_eq!(numbers(&rig), [written + 20, written]);
+    rig.assert_records(&some(0, 20));
+    // Those that were set aside have a sync of their own.
+    let mut rig = Rig::new(Setup { json: true, ..Setup::default() });
+    rig.give_marked(0, &[(b"good", false), (b"bad", true), (b"as good", false)]);
+    rig.faults.fail_syncs(&[false, false, true]);
+    rig.work();
+    assert_eq!(numbers(&rig), [4, 1], "the bad one");
+}
+
+#[test]
 fn without_the_promise_a_failed_sync_begins_a_new_segment() {
     let time = Duration::from_millis(500);
     let mut rig = Rig::new(Setup { policy: Fsync::Interval(time), ..Setup::default() });

@@ -77,7 +77,7 @@ impl Lane {
         self.skip_others(group);
         self.cut_condemned(directory)?;
         if !group.is_empty() {
-            self.notice_deleted(directory, None)?;
+            self.notice_deleted(directory, group, None)?;
         }
         loop {
             let from = self.segment.as_ref().map_or(0, |segment| segment.written().bytes);
@@ -95,12 +95,12 @@ impl Lane {
             }
             if gathered.records == 0 {
                 self.next = gathered.end;
-                self.rotate(directory)?;
+                self.rotate(directory, group)?;
                 continue;
             }
             if self.exceeds_share(directory, &gathered) {
                 match self.has_records() {
-                    true => self.rotate(directory)?,
+                    true => self.rotate(directory, group)?,
                     false => self.append_most = gathered.bytes / 2,
                 }
                 continue;
@@ -110,8 +110,8 @@ impl Lane {
                 self.began = self.next;
             }
             let (end, records, bytes) = (gathered.end, gathered.records, gathered.bytes);
-            match self.append(directory, gathered, file_most) {
-                Err(error) if is_too_large(&error) => self.make_it_fit(directory, error, records, bytes)?,
+            match self.append(directory, group, gathered, file_most) {
+                Err(error) if is_too_large(&error) => self.make_it_fit(directory, group, error, records, bytes)?,
                 Err(error) if is_full(&error) && way.in_parts && records > 1 => self.append_most = bytes / 2,
                 done => {
                     done?;
@@ -152,9 +152,16 @@ impl Lane {
     /// - It has none, and this was more than one record: the next append has half as many bytes at most.
     /// - It has none, and this was a single record: no file may hold it. The `error` is returned, and the writer tries
     ///   again later, as on a full disk.
-    fn make_it_fit(&mut self, directory: &Directory, error: io::Error, records: u64, bytes: u64) -> io::Result<()> {
+    fn make_it_fit(
+        &mut self,
+        directory: &Directory,
+        group: &VecDeque<LogBatch>,
+        error: io::Error,
+        records: u64,
+        bytes: u64,
+    ) -> io::Result<()> {
         if self.has_records() {
-            return self.rotate(directory);
+            return self.rotate(directory, group);
         }
         if records == 1 {
             return Err(error);
@@ -163,7 +170,13 @@ impl Lane {
         Ok(())
     }
 
-    fn append(&mut self, directory: &Directory, mut gathered: Gathered<'_>, file_most: u64) -> io::Result<()> {
+    fn append(
+        &mut self,
+        directory: &Directory,
+        group: &VecDeque<LogBatch>,
+        mut gathered: Gathered<'_>,
+        file_most: u64,
+    ) -> io::Result<()> {
         let Some(segment) = &mut self.segment else { return Ok(()) };
         let index = self.runs.bytes();
         match segment.append(directory, &mut gathered.slices, index, gathered.records, file_most) {
@@ -176,7 +189,7 @@ impl Lane {
             // There will be space again, and the segment is as good as before.
             Err(error) if is_full(&error) || is_too_large(&error) => Err(error),
             Err(error) => {
-                self.write_failed(&error);
+                self.write_failed(directory, group, &error);
                 Err(error)
             }
         }
@@ -184,11 +197,18 @@ impl Lane {
 
     /// Something is broken, and maybe only where this segment lies: it gets nothing more. What is not safe in it is
     /// written to a new one.
-    fn write_failed(&mut self, error: &io::Error) {
+    fn write_failed(&mut self, directory: &Directory, group: &VecDeque<LogBatch>, error: &io::Error) {
         let Some(segment) = self.segment.take() else { return };
         log::error!("{error}; a new segment begins");
-        self.next = self.safe;
+        self.go_back(directory, group);
         self.condemned = Some(segment);
+    }
+
+    /// What is behind `safe` is written once more.
+    fn go_back(&mut self, directory: &Directory, group: &VecDeque<LogBatch>) {
+        let again = self.records_behind(group, self.safe) - self.records_behind(group, self.next);
+        directory.numbers.records_rewritten.add(again as u64);
+        self.next = self.safe;
     }
 
     /// Where nothing is promised about syncs, what is written is written for good.
@@ -210,9 +230,9 @@ impl Lane {
 
     /// Makes durable what was written. False if it has to be written once more, because somebody has deleted it: also
     /// what was durable already, as long as nobody was told of it.
-    pub fn sync(&mut self, directory: &Directory) -> io::Result<bool> {
+    pub fn sync(&mut self, directory: &Directory, group: &VecDeque<LogBatch>) -> io::Result<bool> {
         let Some(segment) = self.segment.as_mut().filter(|segment| segment.is_dirty()) else {
-            if self.policy == Fsync::Batch && self.notice_deleted(directory, None)? {
+            if self.policy == Fsync::Batch && self.notice_deleted(directory, group, None)? {
                 return Ok(false);
             }
             self.safe = self.next;
@@ -221,9 +241,9 @@ impl Lane {
         let (began, safe) = (Instant::now(), segment.synced());
         match segment.sync() {
             Ok(()) => directory.numbers.synced(began.elapsed()),
-            Err(error) => return self.sync_failed(directory, error).map(|()| true),
+            Err(error) => return self.sync_failed(directory, group, error).map(|()| true),
         }
-        if self.policy == Fsync::Batch && self.notice_deleted(directory, Some(safe))? {
+        if self.policy == Fsync::Batch && self.notice_deleted(directory, group, Some(safe))? {
             return Ok(false);
         }
         self.safe = self.next;
@@ -233,11 +253,11 @@ impl Lane {
     /// After a failed sync the kernel may have forgotten what it had, and a second sync may succeed without it. So this
     /// segment gets nothing more. What is still held is written to a new one; before that it is cut off here, or it
     /// might be there twice.
-    fn sync_failed(&mut self, directory: &Directory, error: io::Error) -> io::Result<()> {
+    fn sync_failed(&mut self, directory: &Directory, group: &VecDeque<LogBatch>, error: io::Error) -> io::Result<()> {
         directory.numbers.syncs_failed.add(1);
         let Some(mut segment) = self.segment.take() else { return Err(error) };
         if self.policy == Fsync::Batch {
-            self.next = self.safe;
+            self.go_back(directory, group);
             self.condemned = Some(segment);
             return Err(error);
         }
@@ -276,13 +296,18 @@ impl Lane {
     /// True if the segment has been deleted, or its index: what is behind `safe` is written to the next. Without an
     /// index the segment gets nothing more, and keeps what is safe in it. Where senders are told, what was in a segment
     /// that is gone is written once more, as far as it is still held: nobody was told of it.
-    fn notice_deleted(&mut self, directory: &Directory, safe: Option<Extent>) -> io::Result<bool> {
+    fn notice_deleted(
+        &mut self,
+        directory: &Directory,
+        group: &VecDeque<LogBatch>,
+        safe: Option<Extent>,
+    ) -> io::Result<bool> {
         let Some(deleted) = self.segment.as_ref().map_or(Ok(None), Segment::deleted)? else { return Ok(false) };
         let Some(mut segment) = self.segment.take() else { return Ok(false) };
         if deleted == Deleted::Data && self.policy == Fsync::Batch {
             self.safe = self.began;
         }
-        self.next = self.safe;
+        self.go_back(directory, group);
         match deleted {
             Deleted::Data => segment.forget(directory),
             Deleted::Index => {
@@ -296,11 +321,11 @@ impl Lane {
 
     /// Finishes the segment. One that is torn and cannot be cut stays open: what is torn is still held, and would be
     /// there twice.
-    pub fn rotate(&mut self, directory: &Directory) -> io::Result<()> {
+    pub fn rotate(&mut self, directory: &Directory, group: &VecDeque<LogBatch>) -> io::Result<()> {
         if let Some(segment) = &mut self.segment {
             segment.mend(directory)?;
         }
-        if self.policy != Fsync::Never && !self.sync(directory)? {
+        if self.policy != Fsync::Never && !self.sync(directory, group)? {
             return Ok(());
         }
         if let Some(segment) = self.segment.take() {
@@ -342,13 +367,16 @@ impl Lane {
 
     /// How many records of `group` are of its kind and not safe.
     pub fn unsafe_records(&self, group: &VecDeque<LogBatch>) -> usize {
-        let safe = self.safe();
-        let behind = group.iter().enumerate().skip(safe.batch).flat_map(|(number, batch)| {
-            let from = if number == safe.batch { safe.run } else { RunPlace::default() };
+        self.records_behind(group, self.safe())
+    }
+
+    fn records_behind(&self, group: &VecDeque<LogBatch>, place: Cursor) -> usize {
+        let behind = group.iter().enumerate().skip(place.batch).flat_map(|(number, batch)| {
+            let from = if number == place.batch { place.run } else { RunPlace::default() };
             batch.runs(from)
         });
         let records = behind.filter(|run| self.is_for(&Head::decode(run.head))).map(|run| run.len()).sum::<usize>();
-        records - safe.records
+        records - place.records
     }
 
     fn is_for(&self, head: &Head) -> bool {

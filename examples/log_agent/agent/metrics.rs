@@ -170,6 +170,11 @@ fn write_flow(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
     let paused = numbers.pauses.total(Instant::now()).as_secs_f64();
     page.counter("paused_seconds_total", "Seconds in which nothing was taken in.", format!("{paused:.6}"))?;
     page.counter("written_records_total", "Records written to segments.", numbers.records_written.value())?;
+    page.counter(
+        "rewritten_records_total",
+        "Records that have to be written once more; they are counted as written each time.",
+        numbers.records_rewritten.value(),
+    )?;
     page.counter("written_bytes_total", "Bytes written, newlines and index included.", numbers.bytes_written.value())?;
     page.gauge(
         "written_megabytes_per_second",

@@ -62,6 +62,9 @@ pub struct Numbers {
     /// Records and bytes (newlines and index included) that segments have got.
     pub records_written: Number,
     pub bytes_written: Number,
+    /// Those of these records that are not where they were written, and are written once more: a write or a sync has
+    /// failed behind them, or somebody has deleted them before anybody was told of them.
+    pub records_rewritten: Number,
     /// How long writers were writing.
     pub write_micros: Number,
     /// Syncs by how long they took, their sum, and those that failed.

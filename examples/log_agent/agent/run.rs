@@ -137,9 +137,14 @@ impl Agent {
             metrics.shutdown(Duration::ZERO, Finish::Answer)?;
         }
         let Snapshot { accepted: connections, cut_off, .. } = snapshot?;
-        let Numbers { records_in, records_written, bytes_written, .. } = &*self.numbers;
-        let [taken, written, bytes] = [records_in, records_written, bytes_written].map(|number| number.value());
-        log::info!("goodbye; connections: {connections}, records in: {taken}, written: {written} ({bytes} bytes)");
+        let Numbers { records_in, records_written, records_rewritten, bytes_written, .. } = &*self.numbers;
+        let [taken, bytes, rewritten] = [records_in, bytes_written, records_rewritten].map(|number| number.value());
+        let written = records_written.value().saturating_sub(rewritten);
+        let again =
+            if rewritten > 0 { format!(", with {rewritten} that were written once more") } else { String::new() };
+        log::info!(
+            "goodbye; connections: {connections}, records in: {taken}, written: {written} ({bytes} bytes{again})"
+        );
         // What was received and never left.
         let held = taken.saturating_sub(self.link.left().items);
         match ended {

@@ -182,7 +182,7 @@ impl Writer {
         }
         let mut whole = true;
         for lane in &mut self.lanes {
-            whole &= lane.sync(&self.directory)?;
+            whole &= lane.sync(&self.directory, &self.group)?;
         }
         self.sync_due = None;
         Ok(whole)
@@ -191,7 +191,7 @@ impl Writer {
     fn rotate_old(&mut self, now: Instant) -> io::Result<()> {
         for lane in &mut self.lanes {
             if lane.rotation_due(&self.directory).is_some_and(|due| now >= due) {
-                lane.rotate(&self.directory)?;
+                lane.rotate(&self.directory, &self.group)?;
             }
         }
         Ok(())
@@ -225,7 +225,7 @@ impl Writer {
         }
         let mut finished = false;
         for lane in &mut self.lanes {
-            finished |= lane.has_records() && lane.rotate(&self.directory).is_ok();
+            finished |= lane.has_records() && lane.rotate(&self.directory, &self.group).is_ok();
         }
         if !finished {
             self.directory.want_finished();
@@ -241,7 +241,7 @@ impl Writer {
             return;
         }
         for lane in self.lanes.iter_mut().filter(|lane| lane.has_records()) {
-            if let Err(error) = lane.rotate(&self.directory) {
+            if let Err(error) = lane.rotate(&self.directory, &self.group) {
                 // What is held is tried again, and says more.
                 log::warn!("writer {}: a segment was not finished to make room: {error}", self.number);
             }
@@ -330,7 +330,7 @@ impl Writer {
             self.trouble_ends(now);
         }
         for lane in &mut self.lanes {
-            if let Err(error) = lane.rotate(&self.directory) {
+            if let Err(error) = lane.rotate(&self.directory, &self.group) {
                 log::error!("writer {}: its last segment was not finished: {error}", self.number);
             }
         }
