@@ -35,11 +35,10 @@ fn main() -> ExitCode {
     let plan = Args::parse().plan();
     common::run("info", || {
         let_large_files_fail()?;
-        let agent = Agent::start(&plan)?;
+        let agent = Agent::start(&plan, |ender| signals::on_signal(move || ender.end()))?;
         if let Some(address) = agent.metrics_address() {
             common::say(format_args!("metrics on http://{address}/metrics"));
         }
-        signals::on_signal(agent.ender())?;
         common::say(format_args!("listening on {}", agent.server().local_addr()));
         agent.join()
     })

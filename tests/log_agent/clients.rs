@@ -45,21 +45,21 @@ pub fn acking(folder: &Folder) -> Plan {
 
 /// Starts an agent.
 pub fn start(plan: &Plan) -> (Agent, SocketAddr) {
-    let agent = Agent::start(plan).expect("started");
+    let agent = Agent::start(plan, |_| Ok(())).expect("started");
     let address = agent.server().local_addr();
     (agent, address)
 }
 
 /// Starts an agent over another disk.
 pub fn start_on(plan: &Plan, disk: impl Disk + 'static) -> (Agent, SocketAddr) {
-    let agent = Agent::start_on(plan, Box::new(disk)).expect("started");
+    let agent = Agent::start_on(plan, Box::new(disk), |_| Ok(())).expect("started");
     let address = agent.server().local_addr();
     (agent, address)
 }
 
 /// Ends an agent as a signal does.
 pub fn stop(agent: Agent) -> io::Result<()> {
-    agent.ender()();
+    agent.ender().end();
     agent.join()
 }
 

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -11,10 +13,11 @@ use crate::agent::compress::Compressor;
 use crate::agent::fsync::Fsync;
 use crate::agent::plan::{Packer, Plan};
 use crate::agent::recovery::recover;
+use crate::agent::run::Agent;
 use crate::agent::writers::Deadline;
-use crate::clients::{acking, frames, plan, start_on, stop, until};
+use crate::clients::{acking, frames, http_get, plan, start_on, stop, until};
 use crate::disks::{Faults, FaultyDisk, Folder};
-use crate::net::connect;
+use crate::net::{LONG, connect};
 use crate::rig::{Rig, Setup, read_all, some};
 use crate::store::name::Kind;
 
@@ -96,4 +99,45 @@ fn packing_ends_with_the_segment_that_is_being_packed() {
     asked.store(true, SeqCst);
     compressor.stop();
     assert_eq!(rig.numbers.segments_compressed.value(), 1);
+}
+
+/// As when a signal comes between two lines of the program.
+#[test]
+fn an_end_that_is_asked_for_before_the_server_runs_is_its_end() {
+    let folder = Folder::new();
+    let plan = acking(&folder);
+    let agent = Agent::start(&plan, |ender| {
+        ender.end();
+        Ok(())
+    });
+    let (ended, end) = mpsc::channel();
+    thread::spawn(move || ended.send(agent.expect("started").join()));
+    end.recv_timeout(LONG).expect("nobody asks it again").expect("in good order");
+}
+
+/// On an address of its own, which no other test listens at.
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_is_taken_in_before_everything_that_can_fail_is_done() {
+    use std::io::{ErrorKind, Read};
+    let folder = Folder::new();
+    let taken = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.2:0").expect("a port"));
+    let [address, metrics] = taken.each_ref().map(|taken| taken.local_addr().expect("its address"));
+    drop(taken);
+    let place = (address.ip().to_string(), address.port());
+    let plan = Plan { address: place, metrics: Some(metrics.to_string()), ..acking(&folder) };
+    let mut peer = None;
+    let failed = Agent::start(&plan, |_| {
+        assert!(http_get(metrics, "/metrics").contains("\nlog_agent_records_total 0\n"), "numbers are served");
+        let mut sends = connect(address);
+        sends.write_all(&crate::net::frame(b"to nobody")).expect("the kernel has it");
+        sends.set_read_timeout(Some(Duration::from_millis(100))).expect("set");
+        let silence = sends.read(&mut [0; 8]).expect_err("nobody answers").kind();
+        assert_eq!(silence, ErrorKind::WouldBlock);
+        peer = Some(sends);
+        Err(std::io::Error::other("no signals here"))
+    });
+    assert_eq!(failed.err().expect("it is passed on").to_string(), "no signals here");
+    crate::net::over(&mut peer.expect("it was connected"));
+    assert_eq!(folder.files(".log").len(), 0);
 }

@@ -389,7 +389,7 @@ fn idle_connections_do_not_keep_numbers_from_who_asks() {
 fn one_directory_has_one_agent() {
     let folder = Folder::new();
     let (agent, _) = start(&plan(&folder));
-    let error = crate::agent::run::Agent::start(&plan(&folder)).err().expect("refused").to_string();
+    let error = crate::agent::run::Agent::start(&plan(&folder), |_| Ok(())).err().expect("refused").to_string();
     assert!(error.contains("is in use by another log_agent"), "{error}");
     stop(agent).expect("nothing to write");
     stop(start(&plan(&folder)).0).expect("and then the next");

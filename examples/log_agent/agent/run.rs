@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::vec;
 
+use parking_lot::Mutex;
 use sluicegate::flow::Queue;
 use sluicegate::http1::Http1;
-use sluicegate::{Finish, Message, Reply, Running, Server, Snapshot};
+use sluicegate::{Finish, Message, Reply, Running, Server, Snapshot, Stopper};
 
 use super::acks::Acks;
 use super::collector::{BatchQueue, Collector};
@@ -39,20 +40,62 @@ pub struct Agent {
     link: Arc<Link>,
     compressor: Option<Compressor>,
     pub numbers: Arc<Numbers>,
+    ender: Ender,
+}
+
+/// Begins the end of an agent, from any thread. Its server need not run yet.
+#[derive(Clone)]
+pub struct Ender {
     grace: Duration,
+    ending: Arc<Mutex<Ending>>,
+}
+
+#[derive(Default)]
+struct Ending {
     /// When the grace is over, once it has begun.
-    until: Arc<OnceLock<Instant>>,
+    until: Option<Instant>,
+    /// From when the server has started.
+    server: Option<Stopper>,
+}
+
+impl Ender {
+    /// What was sent already is read and written, within the grace.
+    pub fn end(&self) {
+        self.until();
+        if let Some(server) = &self.ending.lock().server {
+            server.shutdown(self.grace, Finish::ReadOut);
+        }
+    }
+
+    /// When the grace is over. It has begun now at the latest.
+    fn until(&self) -> Instant {
+        *self.ending.lock().until.get_or_insert_with(|| Instant::now() + self.grace)
+    }
+
+    /// The server that it stops: at once, if that was asked for already.
+    fn connect(&self, server: Stopper) {
+        let mut ending = self.ending.lock();
+        if let Some(until) = ending.until {
+            server.shutdown(until.saturating_duration_since(Instant::now()), Finish::ReadOut);
+        }
+        ending.server = Some(server);
+    }
 }
 
 impl Agent {
-    /// Starts everything: recovers the directory first, and takes records once that is done.
-    pub fn start(plan: &Plan) -> io::Result<Self> {
+    /// Starts everything: recovers the directory first, and takes records once that is done. Before that, `prepare`
+    /// gets what begins the end: whoever asks for it from then on does not end the program without it.
+    pub fn start(plan: &Plan, prepare: impl FnOnce(Ender) -> io::Result<()>) -> io::Result<Self> {
         let disk = Box::new(RealDisk::new(&plan.directory));
-        Self::start_on(plan, disk)
+        Self::start_on(plan, disk, prepare)
     }
 
     /// The same, over another disk.
-    pub fn start_on(plan: &Plan, disk: Box<dyn Disk>) -> io::Result<Self> {
+    pub fn start_on(
+        plan: &Plan,
+        disk: Box<dyn Disk>,
+        prepare: impl FnOnce(Ender) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let askers = plan.metrics.as_ref().map_or(0, |_| metrics::CONNECTIONS_MAX);
         let connections_max = descriptors::connections(plan.connections_max, askers, plan.writers);
         let plan = &Plan { connections_max, ..plan.clone() };
@@ -88,14 +131,18 @@ impl Agent {
             Arc::new(Sources::new(Arc::clone(&numbers), Arc::clone(&link), parts.pool, Arc::clone(&directory)));
         let compressor = plan.packer.map(|packer| Compressor::start(Arc::clone(&directory), packer)).transpose()?;
         let writers = Writers::start(parts.writers, &link)?;
+        let shown = Arc::clone(&sources);
+        let answer =
+            move |request: Message<'_, Http1>, reply: Reply<'_, Http1>| metrics::answer(&shown, &request, reply);
+        // Whatever can fail comes before the server: what that has taken in would be lost.
+        let metrics = metrics.map(|server| server.start(answer)).transpose()?;
+        let ender = Ender { grace: plan.grace, ending: Arc::default() };
+        prepare(ender.clone())?;
         let server = server.start(parts.collector)?;
+        ender.connect(server.stopper());
         writers.alarm().connect(server.stopper());
         sources.server.get_or_init(|| (ceiling, server.meter()));
-        let answer =
-            move |request: Message<'_, Http1>, reply: Reply<'_, Http1>| metrics::answer(&sources, &request, reply);
-        let metrics = metrics.map(|server| server.start(answer)).transpose()?;
-        let until = Arc::default();
-        Ok(Self { server, metrics, writers, link, compressor, numbers, grace: plan.grace, until })
+        Ok(Self { server, metrics, writers, link, compressor, numbers, ender })
     }
 
     /// The server that takes records.
@@ -108,13 +155,10 @@ impl Agent {
         self.metrics.as_ref().map(Running::local_addr)
     }
 
-    /// Begins the agent's end, from any thread: what was sent already is read and written, within the grace.
-    pub fn ender(&self) -> impl FnOnce() + Send + 'static {
-        let (stopper, until, grace) = (self.server.stopper(), Arc::clone(&self.until), self.grace);
-        move || {
-            until.get_or_init(|| Instant::now() + grace);
-            stopper.shutdown(grace, Finish::ReadOut);
-        }
+    /// What begins its end.
+    #[allow(dead_code, reason = "the program has the one that `start` gives; tests end agents without signals")]
+    pub fn ender(&self) -> &Ender {
+        &self.ender
     }
 
     /// Waits until the agent has ended: because its end was begun, because its server failed, or because a writer
@@ -125,7 +169,7 @@ impl Agent {
     /// were lost.
     pub fn join(self) -> io::Result<()> {
         let snapshot = self.server.join();
-        let until = *self.until.get_or_init(|| Instant::now() + self.grace);
+        let until = self.ender.until();
         // What it does takes its share of the disk from writers, who have less time.
         self.compressor.as_ref().inspect(|compressor| compressor.begin_stop());
         self.writers.deadline().set(until.max(Instant::now() + LAST_TRY));
