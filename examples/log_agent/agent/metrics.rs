@@ -208,7 +208,12 @@ fn write_server(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
 
 fn write_drops(page: &mut Page<'_>, sources: &Sources) -> fmt::Result {
     let numbers = &sources.numbers;
-    page.head("dropped_records_total", "counter", "Records that are not on disk, by reason.")?;
+    page.head(
+        "dropped_records_total",
+        "counter",
+        "Records that are not on disk, by reason. Those that a shutdown or a broken socket cuts off are not among the \
+         incomplete ones.",
+    )?;
     for (reason, count) in [
         ("incomplete", numbers.records_incomplete.value()),
         ("oversize", numbers.records_oversize.value()),

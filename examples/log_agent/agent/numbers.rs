@@ -50,7 +50,8 @@ pub struct Numbers {
     pub bytes_queued: Number,
     /// Records that are not JSON.
     pub records_bad: Number,
-    /// Connections that ended in the middle of a record.
+    /// Connections that ended in the middle of a record, because their peer did, was too slow, or held a block that
+    /// others waited for. Whether one that ends for another reason had a part of a record, nobody says.
     pub records_incomplete: Number,
     /// Connections that were closed because a record was longer than the cap.
     pub records_oversize: Number,
