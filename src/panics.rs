@@ -29,6 +29,11 @@ fn caught(what: &dyn fmt::Display, panic: Box<dyn Any + Send>) -> Panicked {
     Panicked
 }
 
+/// True if this thread is on its way out of a panic: so what is dropped now is dropped because of that.
+pub(crate) fn is_unwinding() -> bool {
+    std::thread::panicking()
+}
+
 /// What a panic said, if it said something.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();

@@ -63,11 +63,13 @@ const WORDS: &[Word] = &[
     Word {
         word: "thread::",
         why: "threads are made by the server and by workers",
-        // The accepter yields, the outbox asks on which thread it is, the model of a condition parks; they make none.
+        // The accepter yields, the outbox asks on which thread it is and whether that panics, the model of a condition
+        // parks; they make none.
         files: &[
             "src/accepter.rs",
             "src/offload/mod.rs",
             "src/outbox/processor_thread.rs",
+            "src/panics.rs",
             "src/server/launch.rs",
             "src/server/running.rs",
             "src/server/scheduling.rs",

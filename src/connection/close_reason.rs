@@ -96,7 +96,7 @@ pub enum CrowdScope {
 pub enum Unanswered {
     /// Its reply was dropped unused, at once or after it was deferred.
     Dropped,
-    /// Its handling panicked.
+    /// Its handling panicked, here or on a worker.
     Panicked,
     /// The answer could not be written.
     Failed(EncodeError),

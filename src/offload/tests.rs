@@ -68,7 +68,8 @@ fn a_panic_settles_its_reply_and_the_thread_lives() {
     drop(offload);
     assert_eq!(server.outbox.metrics.panics.value(), 2);
     let settled = server.assert_all_settled_and_home(4);
-    assert!(unanswered(&settled[&0]) && answered(&settled[&1]) && unanswered(&settled[&2]) && answered(&settled[&3]));
+    let panicked = |verdict: &Verdict| matches!(verdict, Verdict::Unanswered { panicked: true });
+    assert!(panicked(&settled[&0]) && answered(&settled[&1]) && panicked(&settled[&2]) && answered(&settled[&3]));
 }
 
 #[test]
@@ -178,7 +179,7 @@ fn a_message_that_was_not_asked_for_is_refused_and_nothing_grows() {
     server.hand_over(&mut offload, b"2");
     assert_eq!(offload.jobs.capacity(), capacity);
     server.collect();
-    assert!(matches!(server.settled[..], [(2, Verdict::Unanswered)]), "{:?}", server.settled);
+    assert!(matches!(server.settled[..], [(2, Verdict::Unanswered { panicked: false })]), "{:?}", server.settled);
     (0..2).for_each(|_| gate.open());
     gate.wait_for_begin();
     drop(offload);

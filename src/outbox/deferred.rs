@@ -7,6 +7,7 @@ use super::{Encoded, Outbox, Settled, Verdict};
 use crate::buffer::Outbound;
 use crate::encode_error::EncodeError;
 use crate::id::ConnectionId;
+use crate::panics;
 use crate::protocol::{Encode, Protocol};
 
 /// A reply that is owed: it may wait, and move to another thread, until the answer is known.
@@ -93,7 +94,7 @@ impl<P: Protocol> Deferred<P> {
 impl<P: Protocol> Drop for Deferred<P> {
     fn drop(&mut self) {
         if !self.settled {
-            self.settle(Verdict::Unanswered);
+            self.settle(Verdict::Unanswered { panicked: panics::is_unwinding() });
         }
     }
 }

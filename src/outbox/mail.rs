@@ -17,8 +17,10 @@ pub(crate) struct Encoded {
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Answered(Encoded),
-    /// Dropped without an answer.
-    Unanswered,
+    /// Dropped without an answer, by a panic or not.
+    Unanswered {
+        panicked: bool,
+    },
     /// The answer could not be encoded, or found no room.
     Failed(EncodeError),
 }

@@ -128,9 +128,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 self.links.outbox.count_queued(slot, encoded.bytes);
                 self.queue(slot, encoded);
             }
-            Verdict::Unanswered => {
-                log::debug!("a deferred reply was dropped unsent");
-                self.refuse(slot, CloseReason::Unanswered(Unanswered::Dropped));
+            Verdict::Unanswered { panicked } => {
+                let why = if panicked { Unanswered::Panicked } else { Unanswered::Dropped };
+                self.refuse(slot, CloseReason::Unanswered(why));
             }
             Verdict::Failed(error) => {
                 self.count_rolled_back(0);

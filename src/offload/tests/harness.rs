@@ -176,7 +176,7 @@ pub(super) fn answered(verdict: &Verdict) -> bool {
 }
 
 pub(super) fn unanswered(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Unanswered)
+    matches!(verdict, Verdict::Unanswered { .. })
 }
 
 /// The test's side of [`gated`] work.
