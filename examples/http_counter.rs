@@ -44,7 +44,7 @@ struct Counter {
 impl MessageProcessor<Http1> for Counter {
     fn process(&mut self, request: Message<'_, Http1>, reply: Reply<'_, Http1>) {
         let text = self.count(request.target());
-        match request.target() {
+        match request.path() {
             // The connection waits for its answer; nobody else does. A deferred reply that is lost on its way is
             // settled as well: its client gets 500. The channel can't grow beyond the server's `owed_total_max`.
             "/slow" => drop(self.slow.send((Instant::now() + LATER, reply.defer(), text))),

@@ -109,7 +109,7 @@ fn answer<'a>(request: &'a Message<'_, Http1>, numbers: &Numbers) -> Response<'a
             None => answer,
         };
     }
-    let body = match (request.target(), request.method()) {
+    let body = match (request.path(), request.method()) {
         ("/plaintext", "GET" | "HEAD") => Body::from_static("Hello, World!"),
         ("/metrics", "GET") => match numbers.get() {
             Some((ceiling, meter)) => Body::from(format!("memory_ceiling {ceiling}\n{}", meter.snapshot())),

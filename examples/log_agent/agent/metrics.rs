@@ -105,13 +105,17 @@ fn configure(config: &mut Config) {
 /// Answers `GET /metrics`. Each connection is answered once: one that stays open between two scrapes, which are further
 /// apart than an idle connection may wait, would be closed just when the next request is on its way.
 pub fn answer(sources: &Sources, request: &Message<'_, Http1>, reply: Reply<'_, Http1>) {
-    match (request.method(), request.target()) {
+    match (request.method(), request.path()) {
         ("GET" | "HEAD", "/metrics") => {
             let mut text = String::with_capacity(16 << 10);
             match write_all(&mut text, sources) {
                 Ok(()) => reply.send(Response::ok(text).content_type("text/plain; version=0.0.4").close()),
                 Err(_) => reply.send(Response::new(500).close()),
             }
+        }
+        (_, "/metrics") => {
+            let allow = Response::new(405).header("Allow", "GET, HEAD");
+            reply.send(allow.unwrap_or_else(|_| Response::new(405)).close());
         }
         _ => reply.send(Response::new(404).close()),
     }

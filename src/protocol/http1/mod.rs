@@ -1,5 +1,15 @@
 //! HTTP/1.1 and HTTP/1.0 (RFC 9110, RFC 9112), without a socket.
 //!
+//! What is done for you, with each answer:
+//!
+//! - **HEAD** comes to your code like GET, and its answer goes out without the body, with the length that the body has.
+//!   So answer both alike.
+//! - **`Date`, `Content-Length`, `Connection`** are written, and chunks, keep-alive and HTTP/1.0 are taken care of:
+//!   what you see of a body is its data.
+//! - **`Expect: 100-continue`** is answered with 100 as soon as the head is good, unless the body is coming already.
+//!   Your code sees a request when it is whole, so it cannot refuse one before its body was sent.
+//! - **What is malformed, or over one of the [`Limits`]**, is refused and never reaches your code.
+//!
 //! A request's way through the files: `usual` reads what is whole and plain at once, `usual_fields` its fields, unless
 //! they are among the `known_fields`; for all others [`Http1`] is the state between two calls, `search` finds the end
 //! of the head, `head` validates it, `framing` says where the body ends, `chunked` joins chunks. `grammar` and `words`

@@ -45,10 +45,37 @@ impl<'a> RequestView<'a> {
         }
     }
 
-    /// The request target, as it was written: mostly a path and a query, nothing decoded (RFC 9112 section 3.2).
+    /// The request target, as it was written, nothing decoded (RFC 9112 section 3.2): usually a path and a query, but a
+    /// client may name the host as well. To choose an answer, [`path`](Self::path) is what is wanted.
     #[must_use]
     pub fn target(&self) -> &'a str {
         text(&self.bytes[self.layout.target()])
+    }
+
+    /// The path of the target, without query and host, nothing decoded: it begins with `/`. `*` if the request is for
+    /// the server as a whole (OPTIONS); empty with CONNECT, which has none.
+    #[must_use]
+    pub fn path(&self) -> &'a str {
+        let (path, _) = self.path_and_query();
+        path
+    }
+
+    /// What stands behind the first `?` of the target, nothing decoded; `None` if there is no `?`.
+    #[must_use]
+    pub fn query(&self) -> Option<&'a str> {
+        let (_, query) = self.path_and_query();
+        query
+    }
+
+    fn path_and_query(&self) -> (&'a str, Option<&'a str>) {
+        if self.layout.exchange.is_connect() {
+            return ("", None);
+        }
+        let target = self.target();
+        let authority = search::absolute_authority(target.as_bytes());
+        let behind = authority.map_or(target, |authority| &target[search::SCHEME.len() + authority.len()..]);
+        let (path, query) = behind.split_once('?').map_or((behind, None), |(path, query)| (path, Some(query)));
+        (if path.is_empty() { "/" } else { path }, query)
     }
 
     /// The host that was asked, with its port if there is one. A target that names a host takes precedence over the
@@ -170,6 +197,16 @@ impl Message<'_, Http1> {
         self.request().target()
     }
 
+    /// The path of the target. See [`RequestView::path`].
+    pub fn path(&self) -> &str {
+        self.request().path()
+    }
+
+    /// What stands behind the first `?` of the target. See [`RequestView::query`].
+    pub fn query(&self) -> Option<&str> {
+        self.request().query()
+    }
+
     /// The host that was asked. See [`RequestView::host`].
     pub fn host(&self) -> Option<&str> {
         self.request().host()
@@ -178,6 +215,11 @@ impl Message<'_, Http1> {
     /// The version of the request line.
     pub fn version(&self) -> Version {
         self.request().version()
+    }
+
+    /// Whether the client wants to send more requests on this connection.
+    pub fn keep_alive(&self) -> bool {
+        self.request().keep_alive()
     }
 
     /// The value of the first field of this name. See [`RequestView::header`].

@@ -34,6 +34,8 @@ pub struct Response<'b> {
     close: bool,
     /// There is an Upgrade field.
     upgrade: bool,
+    /// `header` has set the Content-Type.
+    typed: bool,
     /// The status allows no body. Said when the status is, which mostly is a number in the program's text.
     bodiless: bool,
     /// Empty: there is none.
@@ -50,8 +52,9 @@ impl<'b> Response<'b> {
     #[inline]
     pub fn new(status: u16) -> Self {
         let status = if (200..600).contains(&status) { status } else { 500 };
-        let (content_type, body) = ("", Body::default());
-        Self { status, close: false, upgrade: false, bodiless: bodiless(status), content_type, fields: None, body }
+        let [close, upgrade, typed] = [false; 3];
+        let (bodiless, content_type, body) = (bodiless(status), "", Body::default());
+        Self { status, close, upgrade, typed, bodiless, content_type, fields: None, body }
     }
 
     /// An answer `200 OK` with this body.
@@ -67,13 +70,14 @@ impl<'b> Response<'b> {
         self
     }
 
-    /// Appends a field. Fields of the same name are not replaced.
+    /// Appends a field. Fields of the same name are not replaced, and there may be several; but of Content-Type there
+    /// is one (RFC 9110 section 8.3).
     ///
     /// `Upgrade`, which 426 must have, may be set: it says what the server could speak, and the server never switches.
     ///
     /// # Errors
-    /// The name is not a token, the value has a control character (CR, LF, NUL, ...), or the field is one of
-    /// those that the server writes itself.
+    /// The name is not a token, the value has a control character (CR, LF, NUL, ...), the field is one of those that
+    /// the server writes itself, or it is a second Content-Type.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidHeader> {
         let value = value.as_ref();
         if !grammar::is_token(name.as_bytes()) {
@@ -84,6 +88,12 @@ impl<'b> Response<'b> {
         }
         if OWNED.iter().any(|owned| owned.eq_ignore_ascii_case(name)) {
             return Err(InvalidHeader::Owned);
+        }
+        if name.eq_ignore_ascii_case("content-type") {
+            if self.typed || !self.content_type.is_empty() {
+                return Err(InvalidHeader::Repeated);
+            }
+            self.typed = true;
         }
         self.upgrade |= name.eq_ignore_ascii_case("upgrade");
         self.fields.get_or_insert_default().push(name.as_bytes(), value);
@@ -99,10 +109,11 @@ impl<'b> Response<'b> {
     /// Sets the `Content-Type`, for types that stand in the program's text; others go through [`header`](Self::header).
     ///
     /// # Panics
-    /// The text has a control character.
+    /// The text has a control character, or `header` has set a Content-Type already.
     #[inline]
     pub fn content_type(mut self, value: &'static str) -> Self {
         assert!(grammar::is_field(value.as_bytes()), "a content type has no control characters");
+        assert!(!self.typed, "an answer has one content type");
         self.content_type = value;
         self
     }
@@ -150,6 +161,8 @@ pub enum InvalidHeader {
     Value,
     /// The server writes this field itself.
     Owned,
+    /// The answer has this field already, and may have it once only.
+    Repeated,
 }
 
 impl fmt::Display for InvalidHeader {
@@ -158,6 +171,7 @@ impl fmt::Display for InvalidHeader {
             Self::Name => "the name of the field is not a token",
             Self::Value => "the value of the field has a control character",
             Self::Owned => "the server writes this field itself",
+            Self::Repeated => "the answer has this field already, and may have it once only",
         })
     }
 }

@@ -180,10 +180,12 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), ProtocolError> {
     if good { Ok(()) } else { Err(malformed("request target is in none of the forms that its method allows")) }
 }
 
+/// How an absolute-form begins.
+pub(super) const SCHEME: &[u8] = b"http://";
+
 /// The authority in an absolute-form of `http`. No other scheme is served: `https` must be refused on a connection that
 /// is not secured (RFC 9110 section 7.4), and whether somebody in front has secured it is not known here.
 pub(super) fn absolute_authority(target: &[u8]) -> Option<&[u8]> {
-    const SCHEME: &[u8] = b"http://";
     let (scheme, rest) = target.split_at_checked(SCHEME.len())?;
     if !scheme.eq_ignore_ascii_case(SCHEME) {
         return None;

@@ -108,6 +108,12 @@ fn response_splitting_is_impossible() {
         assert_eq!(header(name, "1"), Err(InvalidHeader::Owned), "{name:?}");
     }
     assert_eq!(header("X", "tab\tand \u{e4}"), Ok(()));
+    let twice = |first: Response<'static>| first.header("content-TYPE", "a/b").map(drop);
+    assert_eq!(twice(Response::new(200)), Ok(()));
+    assert_eq!(twice(Response::new(200).content_type("text/plain")), Err(InvalidHeader::Repeated));
+    let typed = Response::new(200).header("Content-Type", "a/b").expect("the first");
+    assert_eq!(twice(typed.clone()), Err(InvalidHeader::Repeated));
+    assert!(std::panic::catch_unwind(|| drop(typed.content_type("text/plain"))).is_err());
     for value in ["text/plain\r\nX: y", "a\n", "a\0"] {
         let made = std::panic::catch_unwind(|| drop(Response::new(200).content_type(value)));
         assert!(made.is_err(), "{value:?}");
@@ -236,4 +242,24 @@ fn a_target_that_names_a_host_wins_over_the_field() {
     assert_eq!(host("GET http://b:8/x HTTP/1.1\r\nHost: a\r\n\r\n").as_deref(), Some("b:8"));
     assert_eq!(host("CONNECT c:1 HTTP/1.1\r\nHost: a\r\n\r\n").as_deref(), Some("c:1"));
     assert_eq!(host("GET / HTTP/1.0\r\n\r\n"), None);
+}
+
+#[test]
+fn a_path_is_the_same_whoever_names_the_host_beside_it() {
+    let path = |line: &str| {
+        let request = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let layout = decoded(&request).1;
+        let view = RequestView::new(&layout, request.as_bytes());
+        (view.path().to_owned(), view.query().map(String::from))
+    };
+    let expected = |path: &str, query: Option<&str>| (path.to_owned(), query.map(String::from));
+    for host in ["", "http://b", "HTTP://b:8"] {
+        assert_eq!(path(&format!("GET {host}/count")), expected("/count", None), "{host}");
+        assert_eq!(path(&format!("GET {host}/count?")), expected("/count", Some("")), "{host}");
+        assert_eq!(path(&format!("GET {host}/a//b?x=1?y=/")), expected("/a//b", Some("x=1?y=/")), "{host}");
+    }
+    assert_eq!(path("GET http://b"), expected("/", None));
+    assert_eq!(path("GET http://b?x"), expected("/", Some("x")));
+    assert_eq!(path("OPTIONS *"), expected("*", None));
+    assert_eq!(path("CONNECT b:1"), expected("", None));
 }
