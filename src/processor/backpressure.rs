@@ -2,6 +2,7 @@
 //! fills, and TCP tells the peer.
 
 use super::foreign::foreign;
+use super::shortage::Shortage;
 use super::turn::Budget;
 use super::waiters::{LineFor, Wants};
 use super::{Processor, Selector};
@@ -127,6 +128,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn finds_everything(&mut self, slot: u32, available: usize) -> bool {
         if !self.desk.owed.has_room() || self.is_behind(slot, LineFor::OwedRoom) {
             self.stand_in_line(slot, LineFor::OwedRoom, Wants::AskAgain);
+            if !self.desk.owed.has_room() {
+                self.tell_of_shortage(Shortage::Tickets);
+            }
             return false;
         }
         if !self.has_room_for_answer() || self.is_behind(slot, LineFor::AnswerRoom) {

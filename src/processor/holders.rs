@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::shortage::Shortage;
 use super::{Processor, Selector};
 use crate::buffer::SMALL;
 use crate::connection::{CloseReason, Connection, HolderAt};
@@ -217,6 +218,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let bytes = self.table.at(slot).map_or(0, |connection| connection.inbound.buffered());
         self.links.metrics.evictions[tier].add(1);
         self.refuse(slot, CloseReason::EvictedInbound { bytes });
+        self.tell_of_shortage(Shortage::Inbound(tier));
         true
     }
 }

@@ -21,6 +21,7 @@ mod read;
 mod selector;
 mod serve_waiters;
 mod settings;
+mod shortage;
 mod shutdown;
 mod slot_queue;
 mod slow_peers;
@@ -58,6 +59,7 @@ pub(crate) use mio_selector::MioSelector;
 pub use selector::{Readiness, Selector, Told};
 pub(crate) use settings::Settings;
 pub use settings::{Admission, Turn, Watermarks};
+use shortage::Shortages;
 use shutdown::{Dismissal, Phase};
 use slot_queue::SlotQueue;
 use slow_peers::SlowPeers;
@@ -126,6 +128,7 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     slow_peers: SlowPeers,
     holders: [Holders; TIERS],
     quarters: Quarters,
+    shortages: Shortages,
     phase: Phase,
     /// Why it can't sleep any more.
     failure: Option<io::Error>,
@@ -169,6 +172,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             slow_peers: SlowPeers::default(),
             holders: array::from_fn(|tier| Holders::new(links.inbound.tiers()[tier].count())),
             quarters: Quarters::new(now, settings.timeouts.famine),
+            shortages: Shortages::default(),
             phase: Phase::Serving,
             failure: None,
             now,

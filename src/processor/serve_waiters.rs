@@ -7,6 +7,7 @@
 
 use std::time::Instant;
 
+use super::shortage::Shortage;
 use super::turn::Budget;
 use super::waiters::{LineFor, Waiter, Wants};
 use super::{Processor, Selector};
@@ -225,6 +226,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return false;
         }
         let evicted = self.evict_least(tier, front.slot);
+        let of_tier = &self.links.inbound.tiers()[tier];
+        if !evicted && of_tier.kept() >= of_tier.count() / 2 {
+            self.tell_of_shortage(Shortage::Kept(tier));
+        }
         // Nobody could be evicted: they all wait for the server, or make way soon. Look again later, not at once.
         *self.waiters.evict_at(line) = Some(if evicted { now } else { now + self.quarters.length() });
         evicted

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::shortage::Shortage;
 use super::{Processor, Selector};
 use crate::buffer::{ANSWER_SEGMENTS, Undelivered};
 use crate::connection::{CloseReason, Output};
@@ -119,6 +120,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn give_up(&mut self, slot: u32, pause: Duration) -> Instant {
         let undelivered = self.table.at(slot).map_or(0, |connection| connection.undelivered.bytes());
         self.close_now(slot, CloseReason::EvictedOutbound { undelivered });
+        self.tell_of_shortage(Shortage::Outbound);
         self.now + pause
     }
 }

@@ -75,8 +75,10 @@ impl<'a, P: Protocol> Message<'a, P> {
     }
 
     /// Makes the message the user's own: to keep it, or to send it to another thread. It moves its block if it is alone
-    /// in it, and is copied otherwise; it cannot fail. The block counts as held by the user until the message is
-    /// dropped, on any thread: while all blocks are held, the server takes no more messages.
+    /// in it, and is copied otherwise; it cannot fail. However short the message is, it holds a whole block of the
+    /// smallest tier that fits (4 KiB), until it is dropped, on any thread. While all blocks are held the server takes
+    /// no more messages, and its log says so: keep what you need of a message, and not the message, if you keep it for
+    /// long.
     pub fn into_owned(self) -> Message<'static, P> {
         let peer = *self.peer();
         let mut block = match self.bytes {

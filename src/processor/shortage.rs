@@ -1,0 +1,110 @@
+//! What the log says when something has run out and somebody pays for it: once in a while, and which setting to turn.
+
+use std::time::{Duration, Instant};
+
+use super::{Processor, Selector};
+use crate::buffer::TIERS;
+use crate::message_processor::MessageProcessor;
+use crate::protocol::Protocol;
+
+/// Between two lines about the same shortage at least.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// What has run out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shortage {
+    /// Blocks for messages, of this tier: a connection was evicted from its own.
+    Inbound(usize),
+    /// The same, and nobody could be evicted, because messages are kept.
+    Kept(usize),
+    /// Memory for answers: a connection was closed whose peer did not take its own.
+    Outbound,
+    /// Tickets for deferred replies: no message is handled until one is settled.
+    Tickets,
+}
+
+impl Shortage {
+    const COUNT: usize = 2 * TIERS + 2;
+
+    fn index(self) -> usize {
+        match self {
+            Self::Inbound(tier) => tier,
+            Self::Kept(tier) => TIERS + tier,
+            Self::Outbound => 2 * TIERS,
+            Self::Tickets => 2 * TIERS + 1,
+        }
+    }
+}
+
+/// When each shortage was last told of.
+#[derive(Debug, Default)]
+pub(super) struct Shortages([Option<Instant>; Shortage::COUNT]);
+
+impl Shortages {
+    /// True if it is time for a line.
+    fn is_news(&mut self, shortage: Shortage, now: Instant) -> bool {
+        let told = &mut self.0[shortage.index()];
+        let is_news = told.is_none_or(|told| now >= told + PAUSE);
+        if is_news {
+            *told = Some(now);
+        }
+        is_news
+    }
+}
+
+impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
+    /// Tells of a shortage that somebody pays for, unless that was told a moment ago. Metrics count each time.
+    #[cold]
+    pub(super) fn tell_of_shortage(&mut self, shortage: Shortage) {
+        if self.shortages.is_news(shortage, self.now) {
+            log::warn!("{}: {}", self.settings.name, self.describe_shortage(shortage));
+        }
+    }
+
+    fn describe_shortage(&self, shortage: Shortage) -> String {
+        let famine = self.settings.timeouts.famine;
+        match shortage {
+            Shortage::Inbound(tier) => {
+                let block = self.links.inbound.tiers()[tier].size();
+                format!(
+                    "all blocks of {block} bytes are in use and others wait for one: a connection whose message came \
+                     slowest was evicted; raise inbound[{tier}].count, or timeouts.famine = {famine:?}"
+                )
+            }
+            Shortage::Kept(tier) => {
+                let (of_tier, kept) = (&self.links.inbound.tiers()[tier], self.links.inbound.tiers()[tier].kept());
+                format!(
+                    "connections wait for a block of {} bytes and get none: messages that are kept (into_owned), or \
+                     wait for workers, hold {kept} of {}; let go of some, or raise inbound[{tier}].count",
+                    of_tier.size(),
+                    of_tier.count(),
+                )
+            }
+            Shortage::Outbound => format!(
+                "the memory for answers ran low: a connection was closed whose peer did not take its own fast enough; \
+                 raise outbound, lower watermarks.high, or raise timeouts.famine = {famine:?}"
+            ),
+            Shortage::Tickets => format!(
+                "all {} deferred replies are outstanding, and no message is handled until one is sent or dropped; drop \
+                 those of connections that have closed, or raise owed_total_max",
+                self.settings.owed_total_max
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shortage_is_told_of_once_in_a_while() {
+        let (mut shortages, now) = (Shortages::default(), Instant::now());
+        let all = (0..TIERS).flat_map(|tier| [Shortage::Inbound(tier), Shortage::Kept(tier)]);
+        for shortage in all.chain([Shortage::Outbound, Shortage::Tickets]) {
+            let told =
+                [0, 1, 9, 10, 19, 20].map(|second| shortages.is_news(shortage, now + Duration::from_secs(second)));
+            assert_eq!(told, [true, false, false, true, false, true], "{shortage:?}");
+        }
+    }
+}
