@@ -22,7 +22,8 @@ use sluicegate::{
 const WAITING_MAX: usize = 64;
 
 /// Sends every length-prefixed message to all connected peers, its sender included. A peer that takes them more slowly
-/// than they come misses some, each of them whole, and the log says so.
+/// than they come misses some, each of them whole, and the log says so. There is room for one message to each of 4096
+/// peers.
 #[derive(Parser)]
 #[command(name = "broadcast", version, after_help = signals::HELP)]
 struct Args {
@@ -49,7 +50,8 @@ struct Entrance(Arc<Hall>);
 
 impl MessageProcessor<LengthPrefixed> for Entrance {
     fn process(&mut self, message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
-        // One copy for all: every peer's outbox holds the same bytes, and they are freed when the last has them.
+        // One copy for all of what is long: every peer's outbox holds the same bytes, and they are freed when the last
+        // has them. What is shorter than 4 KiB is copied for each, which is cheaper.
         self.0.state.lock().waiting.push_back((message.peer().connection, Arc::from(message.payload())));
         self.0.arrived.notify_one();
         // What comes back is not an answer but a message like all others.
@@ -114,7 +116,12 @@ fn main() -> ExitCode {
 
 fn serve(addr: &str) -> io::Result<()> {
     let hall = Arc::new(Hall::default());
-    let running = Server::bind(addr, LengthPrefixed::default())?.start(Entrance(Arc::clone(&hall)))?;
+    // A message to everybody needs a block for each.
+    let server = Server::builder(LengthPrefixed::default()).configure(|config| {
+        config.connections_max = config.unasked_max;
+        config.outbound[0].count = config.unasked_max;
+    });
+    let running = server.bind(addr)?.start(Entrance(Arc::clone(&hall)))?;
     let proxy = running.proxy();
     thread::Builder::new().name("broadcaster".into()).spawn(move || broadcast(&hall, &proxy))?;
     signals::serve_until_signal(running, signals::GRACE)

@@ -57,6 +57,12 @@ impl<P: Protocol> WriteProxy<P> {
     /// everything and delivers nothing, and so does an id that was never used;
     /// [`closed`](crate::MessageProcessor::closed) says when one ends.
     ///
+    /// Until the processor has written it, a message holds a block of the outbound pool, however short it is, unless it
+    /// is a shared body of 4 KiB or more. So whoever writes to many connections at once, as a chat room does, wants as
+    /// many small blocks ([`Config::outbound`](crate::Config::outbound)) and places in the queue
+    /// ([`Config::unasked_max`](crate::Config::unasked_max)) as there are receivers: those beyond get nothing, although
+    /// they are not slow.
+    ///
     /// A message has at most [`Config::reply_max`](crate::Config::reply_max) copied bytes and four pieces
     /// ([`EncodeError::TooManyPieces`]).
     ///
