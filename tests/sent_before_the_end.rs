@@ -125,3 +125,16 @@ fn what_is_sent_beside_the_last_reply_that_is_owed_is_delivered() -> Result<(), 
     assert_eq!((peers[0].end(), is_stale(&simulation)), (Some(End::Finished), 0));
     Ok(())
 }
+
+/// Its end is not in good order, although it begins in the same cycle.
+#[test]
+fn nothing_is_sent_to_one_that_is_refused() -> Result<(), Broken> {
+    let (mut simulation, peers, _) = world(2)?;
+    peers[0].send(&frame("all"));
+    // Longer than a message may be.
+    peers[1].send(&u32::MAX.to_be_bytes());
+    simulation.run_for(SECOND)?;
+    assert_eq!((peers[0].take_received(), peers[1].take_received()), (frame("bye"), vec![]));
+    assert_eq!(is_stale(&simulation), 1);
+    Ok(())
+}

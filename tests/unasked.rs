@@ -6,8 +6,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
 use sluicegate::{
-    After, Config, ConnectionId, Decode, DropReason, Encode, EncodeError, Message, MessageProcessor, Outbound, Peer,
-    Protocol, ProtocolError, Reply, SendError, TierConfig, WriteProxy,
+    After, Config, ConnectionId, Decode, Deferred, DropReason, Encode, EncodeError, Message, MessageProcessor,
+    Outbound, Peer, Protocol, ProtocolError, Reply, SendError, TierConfig, WriteProxy,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -15,13 +15,13 @@ const STALE: usize = DropReason::Stale as usize;
 
 /// Messages of one byte; answers in the pieces in which they are given.
 #[derive(Clone)]
-struct Pieces;
+struct Pieces<const IN_ORDER: bool = true>;
 
-impl Protocol for Pieces {
+impl<const IN_ORDER: bool> Protocol for Pieces<IN_ORDER> {
     type Layout = ();
     type Exchange = ();
     // So a socket that breaks is closed at once.
-    const IN_ORDER: bool = true;
+    const IN_ORDER: bool = IN_ORDER;
 
     fn message_max(&self) -> usize {
         1
@@ -41,7 +41,7 @@ struct Said {
     copied: usize,
 }
 
-impl Encode<Said> for Pieces {
+impl<const IN_ORDER: bool> Encode<Said> for Pieces<IN_ORDER> {
     fn encode((): (), item: Said, out: &mut Outbound) -> Result<After, EncodeError> {
         let piece: Arc<[u8]> = vec![b's'; 100_000].into();
         (0..item.shared).for_each(|_| out.put_shared(Arc::clone(&piece)));
@@ -50,26 +50,41 @@ impl Encode<Said> for Pieces {
     }
 }
 
-#[derive(Default)]
-struct User {
-    opened: Arc<Mutex<Vec<ConnectionId>>>,
+/// The end of a connection.
+struct Final;
+
+impl<const IN_ORDER: bool> Encode<Final> for Pieces<IN_ORDER> {
+    fn encode((): (), _: Final, out: &mut Outbound) -> Result<After, EncodeError> {
+        out.put(b"the end");
+        Ok(After::Close)
+    }
 }
 
-impl MessageProcessor<Pieces> for User {
-    fn process(&mut self, _: Message<'_, Pieces>, _: Reply<'_, Pieces>) {
-        unreachable!("nobody says anything");
+struct User<const IN_ORDER: bool> {
+    opened: Arc<Mutex<Vec<ConnectionId>>>,
+    promised: Vec<Deferred<Pieces<IN_ORDER>>>,
+}
+
+impl<const IN_ORDER: bool> MessageProcessor<Pieces<IN_ORDER>> for User<IN_ORDER> {
+    fn process(&mut self, _: Message<'_, Pieces<IN_ORDER>>, reply: Reply<'_, Pieces<IN_ORDER>>) {
+        self.promised.push(reply.defer());
     }
 
-    fn opened(&mut self, peer: &Peer, _: &WriteProxy<Pieces>) {
+    fn opened(&mut self, peer: &Peer, _: &WriteProxy<Pieces<IN_ORDER>>) {
         self.opened.lock().push(peer.connection);
     }
 }
 
-type World = (Simulation<Pieces, User>, WriteProxy<Pieces>, Arc<Mutex<Vec<ConnectionId>>>);
+type World<const IN_ORDER: bool = true> =
+    (Simulation<Pieces<IN_ORDER>, User<IN_ORDER>>, WriteProxy<Pieces<IN_ORDER>>, Arc<Mutex<Vec<ConnectionId>>>);
 
 fn world(config: Config) -> World {
-    let user = User::default();
-    let opened = Arc::clone(&user.opened);
+    world_of(config)
+}
+
+fn world_of<const IN_ORDER: bool>(config: Config) -> World<IN_ORDER> {
+    let opened = Arc::default();
+    let user = User { opened: Arc::clone(&opened), promised: Vec::new() };
     let simulation = Simulation::new(1, config, Pieces, |_, _| user).expect("the settings fit");
     let proxy = simulation.proxy();
     (simulation, proxy, opened)
@@ -133,10 +148,9 @@ fn ends_once_who_has_gone_takes_everything_while_no_block_is_free() -> Result<()
     (config.watermarks.high, config.timeouts.famine) = (16 << 20, 3600 * SECOND);
     let mut world = world(config);
     let (gone, newcomer, _peer) = gone_and_newcomer(&mut world)?;
-    let (simulation, proxy, _) = &mut world;
-    while proxy.send(newcomer, small(10)).is_ok() {
-        simulation.run_for(SECOND / 100)?;
-    }
+    let (_, proxy, _) = &mut world;
+    // Each holds a block until the processor has seen it.
+    while proxy.send(newcomer, small(10)).is_ok() {}
     assert_eq!((proxy.send(newcomer, small(10)), proxy.send(gone, small(10))), (Err(SendError::OutboxFull), Ok(())));
     Ok(())
 }
@@ -227,6 +241,28 @@ fn a_small_pool_is_not_used_up_by_messages_that_were_delivered() -> Result<(), B
             assert_eq!(proxy.send(reader, small(10)), Ok(()), "message {number} with {counts:?} blocks");
             simulation.run_for(SECOND / 10)?;
         }
+    }
+    Ok(())
+}
+
+/// Also if the end has begun already: the peer has half-closed, and is owed a reply.
+#[test]
+fn ends_once_nothing_is_sent_behind_the_final_message() -> Result<(), Broken> {
+    for half_closed in [false, true] {
+        let (mut simulation, proxy, opened) = world_of::<false>(Config::default());
+        let peer = simulation.connect(Weather::calm()).expect("there is room");
+        if half_closed {
+            peer.send(b"?");
+            peer.finish();
+        }
+        simulation.run_for(SECOND)?;
+        let id = opened.lock()[0];
+        assert_eq!(
+            [proxy.send(id, small(1)), proxy.send(id, Final), proxy.send(id, small(1))],
+            [Ok(()), Ok(()), Ok(())]
+        );
+        simulation.run_for(SECOND / 10)?;
+        assert_eq!((&*peer.take_received(), simulation.metrics().messages_dropped[STALE]), (&b"cthe end"[..], 1));
     }
     Ok(())
 }

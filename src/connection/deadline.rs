@@ -190,7 +190,7 @@ impl Deadlines {
     /// Nothing waits for the peer any more.
     #[inline]
     pub(crate) fn output_ends(&mut self, now: Instant) {
-        // What ended in its turn is looked at once more in the same cycle, when those that have output are written to.
+        // An end that has come so far is looked at once more by the delivery behind it, in the same cycle.
         debug_assert!(!self.lingers || self.active == now);
         self.output = None;
         self.active = now;

@@ -112,6 +112,8 @@ pub(crate) struct Ending {
     pub(crate) stage: Stage,
     /// A reply took too long: none of those owed is waited for any more.
     pub(crate) gave_up_replies: bool,
+    /// An answer has said that it is the final one of the connection.
+    pub(crate) has_final_answer: bool,
 }
 
 /// The end of a connection, in order: what is owed, the last words, everything delivered, half-close, linger, close.
@@ -183,6 +185,15 @@ impl<K, P: Protocol> Connection<K, P> {
     /// True unless it has given up the replies that it is owed, or is past them.
     pub(crate) fn waits_for_replies(&self) -> bool {
         self.ending.as_ref().is_none_or(|ending| ending.stage == Stage::Owed && !ending.gave_up_replies)
+    }
+
+    /// True if it takes unasked messages: as long as it has not ended, and then until its end goes on, if that is one
+    /// in good order and its final answer was not given.
+    pub(crate) fn takes_unasked(&self) -> bool {
+        use CloseReason::{PeerClosed, Shutdown, User};
+        let in_good_order = |ending: &Ending| matches!(ending.reason, PeerClosed | Shutdown | User);
+        let takes = |ending: &Ending| in_good_order(ending) && !ending.has_final_answer;
+        self.waits_for_replies() && self.ending.as_deref().is_none_or(takes)
     }
 
     /// True between messages with nothing owed and nothing undelivered.

@@ -27,9 +27,10 @@ pub struct Timeouts {
     /// Bytes that are dropped while lingering, at most. Must not be zero, for the same reason.
     pub linger_bytes: usize,
     /// How long a shortage of memory may last. Inbound: how long a connection waits for a block before another one is
-    /// evicted from its own, which is the one that received least in that time; not one whose message will be whole
-    /// within eight times as long, at its rate. Outbound: how long answers may stand still once three quarters of the
-    /// memory for them are in use. Must not be zero.
+    /// evicted from its own, which is the one that received least in that time; but not one that would fill its block
+    /// within twelve times as long, at its rate, nor one that has got it within the last quarter of this time.
+    /// Outbound: how long answers may stand still once three quarters of the memory for them are in use. Must not be
+    /// zero.
     pub famine: Duration,
 }
 

@@ -214,7 +214,7 @@ impl Outbox {
     }
 
     /// Says that each answer is the last of its connection from now on, also those that are owed already.
-    pub(crate) fn make_answers_last(&self) {
+    pub(crate) fn make_answers_final(&self) {
         self.answers_are_final.store(true, SeqCst);
     }
 

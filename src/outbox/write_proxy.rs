@@ -51,11 +51,11 @@ impl<P: Protocol> WriteProxy<P> {
         &self.home
     }
 
-    /// Sends `item` to `connection`. `Ok` means taken: it is delivered unless the connection breaks, or is past its
-    /// last answer. One that ends in good order (its peer has half-closed, the server shuts down, it is asked to close)
-    /// is given first what was sent before its processor noticed that. A connection that has ended already takes
-    /// everything and delivers nothing, and so does an id that was never used;
-    /// [`closed`](crate::MessageProcessor::closed) says when one ends.
+    /// Sends `item` to `connection`. `Ok` means taken: it is delivered unless the connection breaks, is past its final
+    /// answer, or is closed at once (idle, stalled, evicted, at the end of the grace). One that ends in good order
+    /// (its peer has half-closed, the server shuts down, it is asked to close) is given first what was sent before its
+    /// processor noticed that. A connection that has ended already takes everything and delivers nothing, and so does
+    /// an id that was never used; [`closed`](crate::MessageProcessor::closed) says when one ends.
     ///
     /// Until the processor has written it, a message holds a block of the outbound pool, however short it is, unless it
     /// is a shared body of 4 KiB or more. So whoever writes to many connections at once, as a chat room does, wants as

@@ -42,7 +42,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return;
         }
         let dropped = dropped_because(reason.kind(), connection.flags.undecoded);
-        connection.ending = Some(Box::new(Ending { reason, stage: Stage::Owed, gave_up_replies: false }));
+        connection.ending =
+            Some(Box::new(Ending { reason, stage: Stage::Owed, gave_up_replies: false, has_final_answer: false }));
         // A peer that has gone on talking may do so any time.
         connection.flags.sends_no_more &= connection.inbound.buffered() == 0;
         self.release_inbound(slot, dropped);
@@ -50,7 +51,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.enqueue_ending(slot);
     }
 
-    /// Makes sure that the end goes on in this cycle, even if another connection has its turn just now.
+    /// Makes sure that the end goes on in the next write room: of this cycle, or of one that comes without a sleep.
+    /// Nowhere else does an end go on, so what the user has sent before comes first.
     pub(super) fn enqueue_ending(&mut self, slot: u32) {
         self.to_write.push(slot);
     }

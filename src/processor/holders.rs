@@ -34,9 +34,8 @@ const QUARTERS: usize = 4;
 /// A holder that got its block in this quarter or the one before keeps it, unless it is a small one: what its peer
 /// could not send before may need a round trip.
 const TENURE: u32 = 2;
-/// A holder is soon done if it needs no more than so many famine times for the rest of its message, at its rate of
-/// late.
-const SOON: usize = 8;
+/// A holder is fast if it would fill its block within so many famine times, at its rate of late.
+const SOON: usize = 12;
 /// The shortest quarter, for a famine time of next to nothing.
 const QUARTER_LEAST: Duration = Duration::from_millis(1);
 
@@ -99,11 +98,11 @@ impl Holder {
         quarter.wrapping_sub(self.since) < TENURE
     }
 
-    /// True if the `missing` bytes of its message will soon be there. Not for ever: one that becomes slower and slower
-    /// could always say so.
-    fn is_fast(&self, quarter: u32, missing: usize) -> bool {
+    /// True if its block of `capacity` bytes will soon be full, or its message whole. What the peer claims to be
+    /// missing does not count: it could always be little. And not forever: not all that is received stays in the block.
+    fn is_fast(&self, quarter: u32, capacity: usize) -> bool {
         let had_time = quarter.wrapping_sub(self.since) as usize > (SOON + 1) * QUARTERS;
-        !had_time && missing <= (self.of_late(quarter) as usize).saturating_mul(SOON)
+        !had_time && capacity <= (self.of_late(quarter) as usize).saturating_mul(SOON)
     }
 
     /// Bytes received in this quarter and the three before.
@@ -170,7 +169,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// that stall would pass for peers that send.
     pub(super) fn note_promoted(&mut self, slot: u32) {
         let quarter = self.quarters.at(self.now);
-        if let Some(holder) = self.forget_holder(slot) {
+        if let Some(mut holder) = self.forget_holder(slot) {
+            // Of several that have received nothing of late, those that had their time go first.
+            holder.receive(0, quarter);
             self.add_holder(Holder { since: quarter, ..holder });
         }
     }
@@ -206,11 +207,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// still have its bytes on the way: then nobody is evicted, because those that have received more are not to pay.
     pub(super) fn evict_least(&mut self, tier: usize, for_slot: u32) -> bool {
         let (quarter, table) = (self.quarters.at(self.now), &self.table);
-        let is_fast = |holder: &Holder, found| tier != SMALL && holder.is_fast(quarter, missing(found));
+        let is_spared = |holder: &Holder, connection: &Connection<S::Socket, P>| {
+            tier != SMALL && holder.is_fast(quarter, connection.inbound.capacity())
+        };
         let may_evict = |holder: &Holder| {
             holder.slot != for_slot
                 && !self.write_on.contains(holder.slot)
-                && table.at(holder.slot).is_some_and(|found| is_evictable(tier, found) && !is_fast(holder, found))
+                && table.at(holder.slot).is_some_and(|found| is_evictable(tier, found) && !is_spared(holder, found))
         };
         let least = self.holders[tier].least(quarter, may_evict);
         let victim = least.filter(|holder| tier == SMALL || !holder.is_new(quarter)).map(|holder| holder.slot);
@@ -221,15 +224,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.tell_of_shortage(Shortage::Inbound(tier));
         true
     }
-}
-
-/// How many bytes of its message have not come yet; if nobody knows, as many as its block has room for.
-fn missing<K, P>(connection: &Connection<K, P>) -> usize {
-    let whole = match connection.needs {
-        0 => connection.inbound.capacity(),
-        needs => needs as usize,
-    };
-    whole.saturating_sub(connection.inbound.buffered())
 }
 
 /// A connection that waits for the server is not evicted for it: neither one that is held up, nor one that may run
@@ -266,6 +260,18 @@ mod tests {
         assert_eq!(least(&holders, 108, 3), Some(2), "of two that are quiet, who was so first");
         assert_eq!(holders.remove(fast).1, Some(3), "the last takes the free index");
         assert!(holders.least(101, |_| false).is_none());
+    }
+
+    #[test]
+    fn a_holder_is_fast_for_what_it_has_received_and_not_forever() {
+        let mut holder = Holder::new(1, 100, 0);
+        assert!(holder.is_fast(0, 100 * SOON) && !holder.is_fast(0, 100 * SOON + 1));
+        assert!(holder.is_fast(3, 100 * SOON) && !holder.is_fast(4, 1), "what came long ago counts no more");
+        let last = ((SOON + 1) * QUARTERS) as u32;
+        holder.receive(100, last);
+        assert!(holder.is_fast(last, 100 * SOON));
+        holder.receive(1_000_000, last + 1);
+        assert!(!holder.is_fast(last + 1, 1), "it has had its time");
     }
 
     #[test]

@@ -112,13 +112,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.desk.owed.unlink(&mut connection.owed, ticket);
         }
         self.desk.owed.retire(ticket);
-        let Some(slot) = slot.filter(|slot| self.takes_answers(*slot)) else { return self.count_stale(&verdict) };
+        let Some(slot) = slot.filter(|slot| self.takes_replies(*slot)) else { return self.count_stale(&verdict) };
         self.apply_verdict(slot, verdict);
         self.reply_settled(slot);
     }
 
     /// False once a connection has given up the replies that it was owed, or is past them: what comes still is late.
-    fn takes_answers(&self, slot: u32) -> bool {
+    fn takes_replies(&self, slot: u32) -> bool {
         self.table.at(slot).is_some_and(Connection::waits_for_replies)
     }
 
@@ -156,7 +156,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn take_unasked(&mut self, unasked: Unasked) {
         let Unasked { connection: id, encoded } = unasked;
-        let Some(slot) = self.find(id).filter(|slot| self.takes_answers(*slot)) else {
+        let takes = |slot: &u32| self.table.at(*slot).is_some_and(Connection::takes_unasked);
+        let Some(slot) = self.find(id).filter(takes) else {
             self.links.outbox.discharge(id, encoded.bytes);
             return self.count_stale(&Verdict::Answered(encoded));
         };
@@ -185,6 +186,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.enqueue_write(slot);
         if after == After::Close {
             self.begin_close(slot, CloseReason::Finished);
+            if let Some(ending) = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut()) {
+                ending.has_final_answer = true;
+            }
         }
     }
 }

@@ -340,8 +340,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if readiness.error {
             return self.socket_broke(readiness.slot);
         }
-        // LAW one peer: who has its place behind the others does not come before them for having said something.
-        if readiness.writable && !self.write_on.contains(readiness.slot) {
+        if readiness.writable {
             self.enqueue_write(readiness.slot);
         }
         self.enqueue_run(readiness.slot);

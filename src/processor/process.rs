@@ -18,15 +18,15 @@ const PROCESS: &str = "process";
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Handles a message that lies in `bytes`, shared with whatever is behind it.
     pub(super) fn process_shared(&mut self, slot: u32, layout: P::Layout, bytes: &[u8]) {
-        let last = self.answers_are_final();
+        let is_final = self.answers_are_final();
         let Self { user, desk, spares, table, links, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         desk.begin();
         let mut handed_over = false;
         let handled = foreign(&links.metrics, PROCESS, || {
             connection.flags.sends_no_more = P::is_last(&layout);
-            connection.flags.has_final_answer = last;
-            let exchange = exchange_of::<P>(&layout, last);
+            connection.flags.has_final_answer = is_final;
+            let exchange = exchange_of::<P>(&layout, is_final);
             let Connection { peer, undelivered, socket, .. } = connection;
             let message = Message::shared(peer, layout, bytes, spares);
             handed_over = true;
@@ -38,15 +38,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Handles the message in the first `consumed` bytes of the connection's own block.
     pub(super) fn process_buffered(&mut self, slot: u32, layout: P::Layout, consumed: usize) {
-        let last = self.answers_are_final();
+        let is_final = self.answers_are_final();
         let Self { user, desk, spares, table, links, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         desk.begin();
         let mut handed_over = false;
         let handled = foreign(&links.metrics, PROCESS, || {
             connection.flags.sends_no_more = P::is_last(&layout);
-            connection.flags.has_final_answer = last;
-            let exchange = exchange_of::<P>(&layout, last);
+            connection.flags.has_final_answer = is_final;
+            let exchange = exchange_of::<P>(&layout, is_final);
             let Connection { peer, inbound, undelivered, socket, .. } = connection;
             let message = match inbound.is_whole(consumed) {
                 true => Message::whole(peer, layout, inbound),
@@ -155,7 +155,7 @@ fn way<'a, W: Write + Send>(waiting: &Undelivered, socket: &'a mut W) -> Option<
     if waiting.is_empty() { Some(socket) } else { None }
 }
 
-fn exchange_of<P: Protocol>(layout: &P::Layout, last: bool) -> P::Exchange {
+fn exchange_of<P: Protocol>(layout: &P::Layout, is_final: bool) -> P::Exchange {
     let exchange = P::exchange(layout);
-    if last { P::last(exchange) } else { exchange }
+    if is_final { P::last(exchange) } else { exchange }
 }

@@ -81,9 +81,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 log::info!("shutting down: {name} with {open} connections open, grace {:?}", newer.grace);
                 self.phase = Phase::Draining { request: newer, look: None };
                 if self.answers_are_final() {
-                    self.links.outbox.make_answers_last();
+                    self.links.outbox.make_answers_final();
                 }
-                // Accepted before, so it is not lost: whoever is sent something is not idle.
+                // Messages that were accepted before are not lost, as far as there are segments for them: a connection
+                // that has something to deliver is not idle.
                 self.take_answers();
                 self.table.slots().for_each(|slot| self.begin_drain(slot));
             }

@@ -14,8 +14,8 @@ use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Delivers what waits in the connections' queues, where sockets have room or something was added; and then more to
-    /// some of those who have taken what they were given in an earlier cycle.
+    /// Delivers what waits in the connections' queues, if sockets have room or something was added, and takes ends
+    /// further; and then delivers more to some of those who have taken what they were given in an earlier cycle.
     pub(super) fn write_to_sockets(&mut self) {
         let (first, writing_on) = (Budget::first(self.settings.turn).bytes, self.write_on.len());
         // What the user has sent to a connection in this cycle comes before the end that began in it.
@@ -40,9 +40,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Puts the connection into the queue of those to be written.
+    /// Puts the connection into the queue of those to be written. LAW one peer: a connection that has its place behind
+    /// the others does not come before them because its peer has said something, or is sent more.
     pub(super) fn enqueue_write(&mut self, slot: u32) {
-        if self.table.at(slot).is_some_and(|connection| !connection.undelivered.is_empty()) {
+        let has_output = self.table.at(slot).is_some_and(|connection| !connection.undelivered.is_empty());
+        if has_output && !self.write_on.contains(slot) {
             self.to_write.push(slot);
         }
     }

@@ -49,8 +49,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "shutdown: each message that begins is waited for",
         file: "src/processor/process.rs",
-        from: "connection.flags.has_final_answer = last;\n            let exchange = exchange_of::<P>(&layout, last);\n            let Connection { peer, undelivered",
-        to: "let exchange = exchange_of::<P>(&layout, last);\n            let Connection { peer, undelivered",
+        from: "connection.flags.has_final_answer = is_final;\n            let exchange = exchange_of::<P>(&layout, is_final);\n            let Connection { peer, undelivered",
+        to: "let exchange = exchange_of::<P>(&layout, is_final);\n            let Connection { peer, undelivered",
     },
     Mutant {
         name: "one peer: a turn has no end for what is written",

@@ -186,9 +186,9 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "one peer: whoever says something is written to before its turn",
-        file: "src/processor/mod.rs",
-        from: "if readiness.writable && !self.write_on.contains(readiness.slot) {",
-        to: "if readiness.writable {",
+        file: "src/processor/write.rs",
+        from: "if has_output && !self.write_on.contains(slot) {",
+        to: "if has_output {",
     },
     Mutant {
         name: "shutdown: whose last message was large is waited for",

@@ -24,8 +24,14 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "unasked: an end that has begun takes nothing more",
         file: "src/processor/intake.rs",
-        from: "let Some(slot) = self.find(id).filter(|slot| self.takes_answers(*slot)) else {",
-        to: "let Some(slot) = self.find(id).filter(|slot| self.table.at(*slot).is_some_and(|at| at.ending.is_none())) else {",
+        from: "is_some_and(Connection::takes_unasked);",
+        to: "is_some_and(|connection| connection.ending.is_none());",
+    },
+    Mutant {
+        name: "unasked: an end takes more behind its final answer, or before a refusal",
+        file: "src/connection/mod.rs",
+        from: "self.waits_for_replies() && self.ending.as_deref().is_none_or(takes)",
+        to: "self.waits_for_replies() && (true || self.ending.as_deref().is_none_or(takes))",
     },
     Mutant {
         name: "outbox: what never fits is to be tried again",

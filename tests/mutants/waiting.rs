@@ -42,7 +42,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: whoever gets a larger block has received anew what it holds",
         file: "src/processor/holders.rs",
-        from: "            self.add_holder(Holder { since: quarter, ..holder });",
+        from: "            holder.receive(0, quarter);\n            self.add_holder(Holder { since: quarter, ..holder });",
         to: "            let _ = holder;\n            let bytes = self.table.at(slot).map_or(0, |connection| connection.inbound.buffered());\n            self.note_holder(slot, bytes);",
     },
     Mutant {
@@ -66,19 +66,19 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: whoever sends fast is evicted",
         file: "src/processor/holders.rs",
-        from: "is_evictable(tier, found) && !is_fast(holder, found))",
-        to: "is_evictable(tier, found) && (true || !is_fast(holder, found)))",
+        from: "is_evictable(tier, found) && !is_spared(holder, found))",
+        to: "is_evictable(tier, found) && (true || !is_spared(holder, found)))",
     },
     Mutant {
         name: "liveness: whoever becomes slower and slower keeps its block",
         file: "src/processor/holders.rs",
-        from: "!had_time && missing",
-        to: "missing",
+        from: "!had_time && capacity",
+        to: "capacity",
     },
     Mutant {
         name: "liveness: nobody is ever slow",
         file: "src/processor/holders.rs",
-        from: "!had_time && missing <= (self.of_late(quarter) as usize).saturating_mul(SOON)",
+        from: "!had_time && capacity <= (self.of_late(quarter) as usize).saturating_mul(SOON)",
         to: "true",
     },
     Mutant {
