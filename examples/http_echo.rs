@@ -36,7 +36,7 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     workers: usize,
     /// Requests that may wait for a worker; with so many waiting, connections wait
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 256, requires = "workers")]
     worker_queue: usize,
     /// Connections at once; further peers wait in the kernel's backlog
     #[arg(long, value_name = "N", default_value_t = 16384)]

@@ -17,6 +17,7 @@ use crate::record::HEADER_BYTES;
 pub struct Args {
     /// Where the agent listens
     pub host: String,
+    /// Its port
     pub port: u16,
     /// Threads; each has a connection of its own
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -58,5 +59,5 @@ fn parse_sizes(text: &str) -> Result<(u32, u32), String> {
     let expected = || "expected a number of bytes such as 100, or two such as 100..400".to_owned();
     let (least, most) = text.split_once("..").unwrap_or((text, text));
     let sizes = (least.parse().map_err(|_| expected())?, most.parse().map_err(|_| expected())?);
-    if sizes.0 <= sizes.1 { Ok(sizes) } else { Err(expected()) }
+    if sizes.0 <= sizes.1 { Ok(sizes) } else { Err(format!("{} is more than {}: the smaller one first", least, most)) }
 }

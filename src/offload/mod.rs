@@ -72,12 +72,12 @@ impl Workers {
     /// # Errors
     /// There are no threads, or no message could wait, or there are too many of either: the error names which.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let refuse = |setting, what| Err(ConfigError::new(setting, what));
+        let refuse = |setting, what: String| Err(ConfigError::new(setting, what));
         match (self.threads, self.queue) {
-            (THREADS_MAX.., _) => refuse("workers.threads", "is too many: lower it below 65536"),
-            (_, QUEUE_MAX..) => refuse("workers.queue", "is too many: lower it below 268435456"),
-            (0, _) => refuse("workers.threads", "is 0: at least one thread is needed to answer"),
-            (_, 0) => refuse("workers.queue", "is 0: at least one message must be able to wait"),
+            (THREADS_MAX.., _) => refuse("workers.threads", format!("is {}: lower it below 65536", self.threads)),
+            (_, QUEUE_MAX..) => refuse("workers.queue", format!("is {}: lower it below 268435456", self.queue)),
+            (0, _) => refuse("workers.threads", "is 0: at least one thread is needed to answer".into()),
+            (_, 0) => refuse("workers.queue", "is 0: at least one message must be able to wait".into()),
             _ => Ok(()),
         }
     }

@@ -117,8 +117,12 @@ impl MemoryCeiling {
         };
         let (name, bytes) = (row.name(), Bytes(row.bytes()));
         match (value as u64).saturating_sub(excess.div_ceil(each.max(1))) {
-            0 => format!("lower several settings, beginning with {setting} = {value}: the row {name:?} takes {bytes}"),
-            left => format!("lower {setting} from {value} to {left}: the row {name:?} takes most, {bytes}"),
+            0 => format!(
+                "raise it, or lower several settings, beginning with {setting} = {value}: the row {name:?} takes {bytes}"
+            ),
+            left => {
+                format!("raise it, or lower {setting} from {value} to {left}: the row {name:?} takes most, {bytes}")
+            }
         }
     }
 
