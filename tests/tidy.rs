@@ -269,7 +269,7 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("http1::Limits::fields_max", count(http.fields_max as usize)),
         ("http1::Limits::target_max", bytes(http.target_max as usize)),
         ("http1::Limits::body_max", bytes(http.body_max as usize)),
-        ("http1::Limits::chunk_extensions_max", bytes(http.chunk_extensions_max as usize)),
+        ("http1::Limits::chunk_framing_max", bytes(http.chunk_framing_max as usize)),
         ("LengthPrefixed payload_max", bytes(sluicegate::LengthPrefixed::PAYLOAD_MAX_DEFAULT)),
         ("Workers::threads", count(workers.threads)),
         ("Workers::queue", count(workers.queue)),

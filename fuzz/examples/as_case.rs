@@ -25,8 +25,8 @@ fn main() -> io::Result<()> {
     if settings.small {
         let limits = settings.http1_limits();
         println!(
-            "limits: head_max={} fields_max={} target_max={} body_max={} chunk_extensions_max={}",
-            limits.head_max, limits.fields_max, limits.target_max, limits.body_max, limits.chunk_extensions_max
+            "limits: head_max={} fields_max={} target_max={} body_max={} chunk_framing_max={}",
+            limits.head_max, limits.fields_max, limits.target_max, limits.body_max, limits.chunk_framing_max
         );
     }
     println!();

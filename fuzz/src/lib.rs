@@ -59,7 +59,7 @@ impl Settings {
 }
 
 fn small_limits() -> Limits {
-    Limits { head_max: 100, fields_max: 4, target_max: 16, body_max: 8, chunk_extensions_max: 20 }
+    Limits { head_max: 100, fields_max: 4, target_max: 16, body_max: 8, chunk_framing_max: 20 }
 }
 
 /// The lengths of the pieces in which a stream arrives: at the front of `input`, behind their count.

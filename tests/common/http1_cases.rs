@@ -110,7 +110,7 @@ fn set_limit(limits: &mut Limits, limit: &str) {
         "fields_max" => limits.fields_max = value,
         "target_max" => limits.target_max = value,
         "body_max" => limits.body_max = value,
-        "chunk_extensions_max" => limits.chunk_extensions_max = value,
+        "chunk_framing_max" => limits.chunk_framing_max = value,
         _ => panic!("unknown limit {name}"),
     }
 }

@@ -12,8 +12,8 @@ use crate::protocol::ProtocolError;
 pub(super) struct Chunks {
     /// Of the current chunk: as far as its digits were read, then what is missing of its data.
     size: u32,
-    /// Bytes of extensions so far.
-    extensions: u32,
+    /// Bytes of framing so far.
+    framing: u32,
     phase: Phase,
 }
 
@@ -54,10 +54,12 @@ impl Chunks {
             }
             let byte = bytes[at.unread];
             at.unread += 1;
-            self.phase = self.framing_byte(byte, (at.body_end - at.body_start) as u64, limits)?;
-            if matches!(self.phase, Phase::Space | Phase::Extension) {
-                self.extension_byte(limits)?;
+            self.framing += 1;
+            if self.framing > limits.chunk_framing_max {
+                let what = format!("chunk framing is over chunk_framing_max = {} bytes", limits.chunk_framing_max);
+                return Err(malformed(what));
             }
+            self.phase = self.framing_byte(byte, (at.body_end - at.body_start) as u64, limits)?;
         }
         Ok(self.phase == Phase::Done)
     }
@@ -75,18 +77,6 @@ impl Chunks {
         if self.size == 0 {
             self.phase = Phase::DataReturn;
         }
-    }
-
-    /// Sizes and line ends need no limit of their own: those of a chunk are 22 bytes at most, and each chunk but the
-    /// last has data.
-    fn extension_byte(&mut self, limits: &Limits) -> Result<(), ProtocolError> {
-        self.extensions += 1;
-        if self.extensions > limits.chunk_extensions_max {
-            let what =
-                format!("chunk extensions are over chunk_extensions_max = {} bytes", limits.chunk_extensions_max);
-            return Err(malformed(what));
-        }
-        Ok(())
     }
 
     /// Every line end must be CR LF, in extensions too: there a lone LF has been the door of smuggling attacks.

@@ -21,9 +21,8 @@ pub struct Limits {
     pub target_max: u32,
     /// Bytes of the body. 960 KiB: with the largest head it fills a block of 1 MiB. 413.
     pub body_max: u32,
-    /// Bytes of chunk extensions in one message, with the white space before them. 16 KiB; 400. (RFC 9112 section 7.1.1
-    /// asks for such a limit.) Chunks may be as small as one byte.
-    pub chunk_extensions_max: u32,
+    /// Bytes of chunk framing (sizes, extensions, line ends) in one message, data not counted. 16 KiB; 400.
+    pub chunk_framing_max: u32,
 }
 
 impl Default for Limits {
@@ -33,7 +32,7 @@ impl Default for Limits {
             fields_max: 100,
             target_max: 8 * 1024,
             body_max: 960 * 1024,
-            chunk_extensions_max: 16 * 1024,
+            chunk_framing_max: 16 * 1024,
         }
     }
 }
@@ -53,7 +52,7 @@ impl Limits {
             fields_max: self.fields_max.min(Self::FIELDS_MAX),
             target_max: self.target_max.min(head_max),
             body_max: self.body_max.min(Self::PART_MAX),
-            chunk_extensions_max: self.chunk_extensions_max.min(Self::PART_MAX),
+            chunk_framing_max: self.chunk_framing_max.min(Self::PART_MAX),
         }
     }
 }
