@@ -54,12 +54,12 @@ impl Chunks {
             }
             let byte = bytes[at.unread];
             at.unread += 1;
+            let data = at.body_end - at.body_start;
             self.framing += 1;
-            if self.framing > limits.chunk_framing_max {
-                let what = format!("chunk framing is over chunk_framing_max = {} bytes", limits.chunk_framing_max);
-                return Err(malformed(what));
+            if self.framing as usize > limits.chunk_framing_max as usize + data {
+                return Err(too_much_framing(data, limits));
             }
-            self.phase = self.framing_byte(byte, (at.body_end - at.body_start) as u64, limits)?;
+            self.phase = self.framing_byte(byte, data as u64, limits)?;
         }
         Ok(self.phase == Phase::Done)
     }
@@ -121,4 +121,10 @@ impl Chunks {
         self.size = size as u32;
         Ok(Phase::Digits { seen })
     }
+}
+
+#[cold]
+fn too_much_framing(data: usize, limits: &Limits) -> ProtocolError {
+    let most = limits.chunk_framing_max;
+    malformed(format!("chunk framing is over the {data} bytes of data by more than chunk_framing_max = {most} bytes"))
 }

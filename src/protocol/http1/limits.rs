@@ -21,7 +21,8 @@ pub struct Limits {
     pub target_max: u32,
     /// Bytes of the body. 960 KiB: with the largest head it fills a block of 1 MiB. 413.
     pub body_max: u32,
-    /// Bytes of chunk framing (sizes, extensions, line ends) in one message, data not counted. 16 KiB; 400.
+    /// Bytes of chunk framing (sizes, extensions, line ends) in one message, beyond as many as its data has so far: so
+    /// chunks may be small, but a body of one-byte chunks, or of extensions, is not read for long. 16 KiB; 400.
     pub chunk_framing_max: u32,
 }
 
