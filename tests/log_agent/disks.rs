@@ -72,8 +72,8 @@ struct Script {
     file_most: Option<u64>,
     /// The disk does not tell that.
     file_most_is_secret: bool,
-    /// Syncs from the next on: true fails. Behind the last, all succeed.
-    syncs: Vec<bool>,
+    /// Syncs from the next on, in reverse: how each fails, if it does. Behind the last, all succeed.
+    syncs: Vec<Option<io::ErrorKind>>,
     /// Writes that still succeed; the one behind them takes some bytes and breaks, and all behind that succeed.
     writes_well: Option<u64>,
     /// Whether it can be cut.
@@ -133,7 +133,12 @@ impl Faults {
 
     /// What becomes of the next syncs: true fails.
     pub fn fail_syncs(&self, script: &[bool]) {
-        self.0.lock().syncs = script.iter().rev().copied().collect();
+        self.0.lock().syncs = script.iter().rev().map(|fails| fails.then_some(io::ErrorKind::Other)).collect();
+    }
+
+    /// The next `count` syncs find no space, as on a disk that only then looks for it (NFS).
+    pub fn fail_syncs_for_want_of_space(&self, count: usize) {
+        self.0.lock().syncs = vec![Some(io::ErrorKind::StorageFull); count];
     }
 
     /// After `well` writes one breaks in its middle, and not for want of space.
@@ -182,7 +187,7 @@ impl Faults {
             fs::remove_file(file)?;
         }
         match script.syncs.pop() {
-            Some(true) => Err(io::Error::other("the sync has failed on purpose")),
+            Some(Some(kind)) => Err(io::Error::new(kind, "the sync has failed on purpose")),
             _ => sync(),
         }
     }

@@ -57,3 +57,20 @@ fn where_deleting_frees_space_nobody_waits_however_many_have_to_go() {
         assert!(payloads.skip(HISTORY - dropped).eq(records), "and the oldest have gone");
     }
 }
+
+/// What is appended does not count, as long as it is cut off again.
+#[test]
+fn a_disk_that_is_found_full_by_its_sync_does_not_cost_the_history() {
+    for rotate_bytes in [100, 1 << 20] {
+        let mut rig = full_disk_with_a_history(rotate_bytes);
+        rig.faults.space(None);
+        rig.faults.fail_syncs_for_want_of_space(1000);
+        rig.give(0, &["y".repeat(90)]);
+        rig.now = rig.writer.advance(rig.now).expect("it tries again");
+        assert_eq!((rig.numbers.segments_dropped.value(), rig.numbers.troubles.value()), (4, 1));
+        rig.faults.fail_syncs_for_want_of_space(0);
+        rig.work();
+        let there = rig.records(Kind::Log).len() + rig.numbers.records_dropped.value() as usize;
+        assert_eq!((there, rig.numbers.troubled.value()), (HISTORY + 1, 0), "and what was held is there once");
+    }
+}

@@ -49,16 +49,18 @@ pub struct Lane {
     /// file, the share of a segment, or what is left of a full disk was too small. It grows again with each append that
     /// succeeds, because the limit of a file may be raised at any time, and a disk may get space.
     append_most: u64,
-    /// Appends that have succeeded.
-    appends: u64,
+    /// Appends behind `safe`.
+    pending: u64,
+    /// Appends before `safe`: what is only written may have to be written once more, as often as its sync fails.
+    settled: u64,
 }
 
 impl Lane {
     pub fn new(kind: Kind, policy: Fsync) -> Self {
         let [next, safe, began] = [Cursor::default(); 3];
         let runs = Runs::with_capacity(INDEX_BYTES);
-        let (append_most, appends) = (u64::MAX, 0);
-        Self { kind, policy, segment: None, condemned: None, next, safe, began, runs, append_most, appends }
+        let (append_most, pending, settled) = (u64::MAX, 0, 0);
+        Self { kind, policy, segment: None, condemned: None, next, safe, began, runs, append_most, pending, settled }
     }
 
     /// Writes the records of `group` that are not written yet and that are of its kind. After an error it can be called
@@ -181,7 +183,7 @@ impl Lane {
         let index = self.runs.bytes();
         match segment.append(directory, &mut gathered.slices, index, gathered.records, file_most) {
             Ok(()) => {
-                self.appends += 1;
+                self.pending += 1;
                 directory.numbers.records_written.add(gathered.records);
                 directory.numbers.bytes_written.add(gathered.bytes + index.len() as u64);
                 Ok(())
@@ -209,18 +211,24 @@ impl Lane {
         let again = self.records_behind(group, self.safe) - self.records_behind(group, self.next);
         directory.numbers.records_rewritten.add(again as u64);
         self.next = self.safe;
+        self.pending = 0;
     }
 
     /// Where nothing is promised about syncs, what is written is written for good.
     fn settle(&mut self) {
         if self.policy != Fsync::Batch {
-            self.safe = self.next;
+            self.all_is_safe();
         }
     }
 
-    /// Appends that have succeeded.
-    pub fn appends(&self) -> u64 {
-        self.appends
+    fn all_is_safe(&mut self) {
+        self.safe = self.next;
+        self.settled += std::mem::take(&mut self.pending);
+    }
+
+    /// Appends whose records are as safe as the policy wants it.
+    pub fn settled(&self) -> u64 {
+        self.settled
     }
 
     /// True if something is not durable.
@@ -235,7 +243,7 @@ impl Lane {
             if self.policy == Fsync::Batch && self.notice_deleted(directory, group, None)? {
                 return Ok(false);
             }
-            self.safe = self.next;
+            self.all_is_safe();
             return Ok(true);
         };
         let (began, safe) = (Instant::now(), segment.synced());
@@ -246,7 +254,7 @@ impl Lane {
         if self.policy == Fsync::Batch && self.notice_deleted(directory, group, Some(safe))? {
             return Ok(false);
         }
-        self.safe = self.next;
+        self.all_is_safe();
         Ok(true)
     }
 

@@ -69,7 +69,7 @@ struct Trouble {
 struct Tries {
     /// As much is written as finds space. Otherwise room is made for all that is written at once.
     in_parts: bool,
-    /// How many segments were deleted since the last append that succeeded.
+    /// How many segments were deleted since something was last written for good.
     vain: u32,
 }
 
@@ -129,10 +129,10 @@ impl Writer {
         self.finish_wanted();
         let mut tries = Tries { in_parts: !self.directory.drops_oldest(), vain: 0 };
         loop {
-            let (began, appends) = (Instant::now(), self.appends());
+            let (began, settled) = (Instant::now(), self.settled());
             let done = self.work(now, tries.in_parts);
             self.directory.numbers.write_micros.add(began.elapsed().as_micros() as u64);
-            if self.appends() > appends {
+            if self.settled() > settled {
                 tries.vain = 0;
             }
             match done {
@@ -212,9 +212,9 @@ impl Writer {
         !self.deadline.has_come() && (self.directory.make_room(lacking) || self.finish_open())
     }
 
-    /// Times that something was appended to a segment.
-    fn appends(&self) -> u64 {
-        self.lanes.iter().map(Lane::appends).sum()
+    /// Appends that nobody has to repeat.
+    fn settled(&self) -> u64 {
+        self.lanes.iter().map(Lane::settled).sum()
     }
 
     /// There is no finished segment to be deleted for want of room: finishes its own, and the other writers theirs.
