@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sluicegate::flow::{Gate, GateLimits, Level};
 
-use crate::agent::directory::{Directory, Rotation, Rules};
+use crate::agent::directory::{Directory, Full, Rotation, Rules};
 use crate::agent::fsync::Fsync;
 use crate::agent::link::Link;
 use crate::agent::lock::Lock;
@@ -13,6 +13,7 @@ use crate::agent::numbers::Numbers;
 use crate::agent::plan::WhenFull;
 use crate::agent::recovery::recover;
 use crate::agent::tag::{self, Head, LogBatch, LogPool};
+use crate::agent::vain::Failed;
 use crate::agent::writer::Writer;
 use crate::disks::{Faults, FaultyDisk, Folder};
 use crate::store::listing::segments;
@@ -91,6 +92,11 @@ impl Rig {
         let writer = Writer::new(0, policy, Arc::clone(&directory), Arc::clone(&link), 64, json);
         let pool = LogPool::new(64 << 10, 64);
         Self { folder, faults, writer, directory, link, numbers, now: Instant::now(), gate, pool }
+    }
+
+    /// The disk has no space for an append now, of however many bytes.
+    pub fn full(&self) -> Full {
+        Full::Disk(Failed { bytes: 0, now: self.now })
     }
 
     /// Hands a batch of records of one connection to the writer.

@@ -18,6 +18,7 @@ use super::oldest::Oldest;
 use super::plan::WhenFull;
 use super::recovery::Recovered;
 use super::space::Space;
+use super::vain::{Failed, Vain};
 use crate::store::listing::{Listed, each_segment, is_alone, is_there};
 use crate::store::name::{Kind, Packing, SegmentName};
 use crate::store::runs::{Piece, RunReader};
@@ -49,6 +50,8 @@ pub struct Directory {
     when_full: WhenFull,
     numbering: Mutex<Numbering>,
     deleting: Mutex<Oldest>,
+    /// What was deleted on a full disk, and did not help.
+    pub vain: Vain,
     wanted: AtomicU64,
     clock: Clock,
     lock: Lock,
@@ -63,6 +66,15 @@ pub struct Rules {
     pub when_full: WhenFull,
     pub clock: Clock,
     pub lock: Lock,
+}
+
+/// What is full.
+#[derive(Debug, Clone, Copy)]
+pub enum Full {
+    /// `--disk-max`: so many segments are deleted that the bytes are there that are `lacking`.
+    DiskMax { lacking: u64 },
+    /// The disk, which does not say how much is lacking: one segment is deleted, if that may still help.
+    Disk(Failed),
 }
 
 /// Unix seconds, for names of segments.
@@ -82,6 +94,7 @@ impl Directory {
             when_full: rules.when_full,
             numbering: Mutex::new(Numbering::after(recovered.number, recovered.opened)),
             deleting: Mutex::default(),
+            vain: Vain::default(),
             wanted: AtomicU64::new(0),
             clock: rules.clock,
             lock: rules.lock,
@@ -128,10 +141,9 @@ impl Directory {
     }
 
     /// The disk or `--disk-max` is full: deletes the oldest segments if that is what was asked for. Counts anew,
-    /// because somebody else may have deleted some; where segments are deleted here, one count is for many of them. So
-    /// many are deleted that `--disk-max` has the bytes that are `lacking`; where the disk is full, which does not say
-    /// how many are, it is one. True if it makes sense to try again at once.
-    pub fn make_room(&self, lacking: Option<u64>) -> bool {
+    /// because somebody else may have deleted some; where segments are deleted here, one count is for many of them.
+    /// True if it makes sense to try again at once.
+    pub fn make_room(&self, full: Full) -> bool {
         let (before, freed) = (self.space.used(), self.space.freed());
         // One at a time. Whoever had to wait may find that there is room now.
         let mut oldest = self.deletes();
@@ -154,12 +166,27 @@ impl Directory {
                 return true;
             }
         }
-        let enough = before.saturating_sub(lacking.unwrap_or(0));
-        let most = if lacking.is_some() { DROPPED_AT_ONCE } else { 1 };
+        match full {
+            Full::DiskMax { lacking } => self.drop_several(&mut oldest, before.saturating_sub(lacking)),
+            // Asked behind the lock: of two writers that come together the second sees what the first has deleted.
+            Full::Disk(failed) => {
+                let freed = self.space.freed();
+                let dropped = self.vain.may_delete(failed)
+                    && self.next_to_drop(&oldest).is_some_and(|name| self.drop_segment(name, &mut oldest));
+                if dropped {
+                    self.vain.deleted(self.space.freed() - freed, failed);
+                }
+                dropped
+            }
+        }
+    }
+
+    /// Deletes the oldest until no more than `enough` bytes are in use. True if it has deleted any.
+    fn drop_several(&self, oldest: &mut Oldest, enough: u64) -> bool {
         let mut dropped = false;
-        for _ in 0..most {
-            let Some(name) = self.next_to_drop(&oldest) else { break };
-            if !self.drop_segment(name, &mut oldest) {
+        for _ in 0..DROPPED_AT_ONCE {
+            let Some(name) = self.next_to_drop(oldest) else { break };
+            if !self.drop_segment(name, oldest) {
                 break;
             }
             dropped = true;

@@ -53,14 +53,32 @@ pub struct Lane {
     pending: u64,
     /// Appends before `safe`: what is only written may have to be written once more, as often as its sync fails.
     settled: u64,
+    /// Bytes that the pending appends have taken.
+    pending_bytes: u64,
+    /// Bytes that the last append or sync wanted which has failed.
+    wanted: u64,
 }
 
 impl Lane {
     pub fn new(kind: Kind, policy: Fsync) -> Self {
         let [next, safe, began] = [Cursor::default(); 3];
         let runs = Runs::with_capacity(INDEX_BYTES);
-        let (append_most, pending, settled) = (u64::MAX, 0, 0);
-        Self { kind, policy, segment: None, condemned: None, next, safe, began, runs, append_most, pending, settled }
+        let (append_most, pending, settled, pending_bytes, wanted) = (u64::MAX, 0, 0, 0, 0);
+        Self {
+            kind,
+            policy,
+            segment: None,
+            condemned: None,
+            next,
+            safe,
+            began,
+            runs,
+            append_most,
+            pending,
+            settled,
+            pending_bytes,
+            wanted,
+        }
     }
 
     /// Writes the records of `group` that are not written yet and that are of its kind. After an error it can be called
@@ -107,7 +125,9 @@ impl Lane {
                 }
                 continue;
             }
+            self.wanted = gathered.bytes + self.runs.bytes().len() as u64;
             if self.segment.is_none() {
+                self.wanted += Extent::EMPTY.with_mark();
                 self.segment = Some(Segment::open(directory, self.kind, now, self.policy != Fsync::Never)?);
                 self.began = self.next;
             }
@@ -184,6 +204,7 @@ impl Lane {
         match segment.append(directory, &mut gathered.slices, index, gathered.records, file_most) {
             Ok(()) => {
                 self.pending += 1;
+                self.pending_bytes += std::mem::take(&mut self.wanted);
                 directory.numbers.records_written.add(gathered.records);
                 directory.numbers.bytes_written.add(gathered.bytes + index.len() as u64);
                 Ok(())
@@ -211,7 +232,7 @@ impl Lane {
         let again = self.records_behind(group, self.safe) - self.records_behind(group, self.next);
         directory.numbers.records_rewritten.add(again as u64);
         self.next = self.safe;
-        self.pending = 0;
+        (self.pending, self.pending_bytes) = (0, 0);
     }
 
     /// Where nothing is promised about syncs, what is written is written for good.
@@ -224,6 +245,12 @@ impl Lane {
     fn all_is_safe(&mut self) {
         self.safe = self.next;
         self.settled += std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+    }
+
+    /// Bytes that the last append or sync wanted which has failed; 0, if one behind it has succeeded.
+    pub fn wanted(&self) -> u64 {
+        self.wanted
     }
 
     /// Appends whose records are as safe as the policy wants it.
@@ -265,6 +292,7 @@ impl Lane {
         directory.numbers.syncs_failed.add(1);
         let Some(mut segment) = self.segment.take() else { return Err(error) };
         if self.policy == Fsync::Batch {
+            self.wanted = self.pending_bytes;
             self.go_back(directory, group);
             self.condemned = Some(segment);
             return Err(error);

@@ -50,5 +50,6 @@ pub mod run;
 pub mod segment;
 pub mod space;
 pub mod tag;
+pub mod vain;
 pub mod writer;
 pub mod writers;

@@ -10,25 +10,20 @@ use std::time::{Duration, Instant};
 
 use sluicegate::flow::{Level, RunPlace};
 
-use super::directory::Directory;
+use super::directory::{Directory, Full};
 use super::disk::is_full;
 use super::fsync::Fsync;
 use super::lane::{Lane, Way};
 use super::link::Link;
 use super::space::lacking;
 use super::tag::{Head, LogBatch};
+use super::vain::Failed;
 use super::writers::Deadline;
 use crate::store::name::Kind;
 
 /// Between the first failure and the first retry; doubled each time, up to the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
-
-/// Segments that are deleted one behind the other on a full disk while nothing can be appended in spite of it. Their
-/// bytes may not become free, or not yet: there are links to them, snapshots, somebody who reads them. Further ones may
-/// help, but they are deleted slowly: so many with each retry.
-const DROPPED_IN_VAIN: u32 = 4;
-const DROPPED_PER_RETRY: u32 = 1;
 
 /// How often a writer without work looks whether its open segment is in the way of another.
 const WANTED_LOOK: Duration = Duration::from_secs(1);
@@ -63,14 +58,6 @@ struct Trouble {
     since: Instant,
     delay: Duration,
     retry_at: Instant,
-}
-
-/// What was tried on a full disk, since the writer was let to work.
-struct Tries {
-    /// As much is written as finds space. Otherwise room is made for all that is written at once.
-    in_parts: bool,
-    /// How many segments were deleted since something was last written for good.
-    vain: u32,
 }
 
 impl Writer {
@@ -127,13 +114,14 @@ impl Writer {
             return Some(trouble.retry_at);
         }
         self.finish_wanted();
-        let mut tries = Tries { in_parts: !self.directory.drops_oldest(), vain: 0 };
+        // Room is made for all that is written at once, where it can be. Then as much is written as finds space.
+        let mut in_parts = !self.directory.drops_oldest();
         loop {
             let (began, settled) = (Instant::now(), self.settled());
-            let done = self.work(now, tries.in_parts);
+            let done = self.work(now, in_parts);
             self.directory.numbers.write_micros.add(began.elapsed().as_micros() as u64);
             if self.settled() > settled {
-                tries.vain = 0;
+                self.directory.vain.progress();
             }
             match done {
                 Ok(()) => {
@@ -143,7 +131,7 @@ impl Writer {
                 // Nobody asks again.
                 Err(_) if self.deadline.has_come() => return Some(now),
                 // Each turn of this but one has deleted a segment, or found that somebody else has.
-                Err(error) if is_full(&error) && self.make_room(&error, &mut tries) => {}
+                Err(error) if is_full(&error) && self.make_room(&error, &mut in_parts, now) => {}
                 Err(error) => return Some(self.trouble_begins(&error, now)),
             }
         }
@@ -199,17 +187,20 @@ impl Writer {
 
     /// Many turns may be needed, and the end of the agent does not wait for all of them. True if it makes sense to try
     /// again at once.
-    fn make_room(&mut self, error: &io::Error, tries: &mut Tries) -> bool {
-        let lacking = lacking(error);
-        if lacking.is_none() {
-            let most = if self.trouble.is_some() { DROPPED_PER_RETRY } else { DROPPED_IN_VAIN };
-            if tries.vain >= most {
-                // There may be space by now for a part of it, and more can be deleted for the next.
-                return !std::mem::replace(&mut tries.in_parts, true);
-            }
-            tries.vain += 1;
+    fn make_room(&mut self, error: &io::Error, in_parts: &mut bool, now: Instant) -> bool {
+        if self.deadline.has_come() {
+            return false;
         }
-        !self.deadline.has_come() && (self.directory.make_room(lacking) || self.finish_open())
+        let full = match lacking(error) {
+            Some(lacking) => Full::DiskMax { lacking },
+            None => Full::Disk(Failed { bytes: self.lanes.iter().map(Lane::wanted).max().unwrap_or(0), now }),
+        };
+        let may_help = !matches!(full, Full::Disk(failed) if !self.directory.vain.may_delete(failed));
+        if may_help && (self.directory.make_room(full) || self.finish_open()) {
+            return true;
+        }
+        // There may be space by now for a part of it, and for the next part more can be deleted.
+        matches!(full, Full::Disk(_)) && !std::mem::replace(in_parts, true)
     }
 
     /// Appends that nobody has to repeat.
