@@ -11,12 +11,14 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::agent::compress::Compressor;
 use crate::agent::fsync::Fsync;
+use crate::agent::lane::TimeIsOver;
 use crate::agent::plan::{Packer, Plan};
 use crate::agent::recovery::recover;
 use crate::agent::run::Agent;
 use crate::agent::writers::Deadline;
 use crate::clients::{acking, frames, http_get, plan, start_on, stop, until};
 use crate::disks::{Faults, FaultyDisk, Folder};
+use crate::logs;
 use crate::net::{LONG, connect};
 use crate::rig::{Rig, Setup, read_all, some};
 use crate::store::name::Kind;
@@ -43,6 +45,33 @@ fn a_writer_whose_time_is_over_stops_before_its_next_append() {
         assert_eq!(rig.writer.close(rig.now) + there, 120, "{policy}");
         assert_eq!(read_all(&rig.folder, Kind::Log).len(), there, "{policy}: it does not begin anew");
     }
+}
+
+/// That time is over as well does not hide what is wrong with the disk.
+#[test]
+fn a_disk_that_fails_at_the_deadline_is_said_to_do_so() {
+    logs::keep();
+    for space in [None, Some(0)] {
+        let mut rig = Rig::new(Setup::default());
+        let deadline: Arc<Deadline> = Arc::default();
+        rig.writer.end_by(Arc::clone(&deadline));
+        rig.faults.watch(move |call| {
+            if call == "write" {
+                deadline.set(Instant::now());
+            }
+        });
+        rig.faults.break_write(1);
+        rig.give(0, &some(0, 20));
+        rig.writer.advance(rig.now);
+        assert_eq!(rig.numbers.troubles.value(), 1);
+        rig.faults.space(space);
+        let name = rig.folder.files(".log")[0].clone();
+        assert!(!logs::with(&["writer 0 cannot go on: cannot write "]).is_empty(), "{name}");
+        let lost = rig.writer.close(rig.now);
+        assert_eq!(lost, if space.is_some() { 20 } else { 0 }, "there is one more try");
+    }
+    assert!(!logs::with(&["writer 0: its last try has failed: cannot "]).is_empty());
+    assert!(!TimeIsOver::is(&std::io::ErrorKind::TimedOut.into()), "disks have such an error, too");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The records of a group that go into one kind of segment: how far they are written, and how far that is durable.
 
 use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::time::Instant;
 
@@ -29,6 +31,25 @@ pub struct Way<'w> {
     /// It is to stop. Asked before each append.
     pub is_over: &'w dyn Fn() -> bool,
 }
+
+/// A lane was to stop, and nothing is wrong with the disk. An error of the disk may have the same kind.
+#[derive(Debug)]
+pub struct TimeIsOver;
+
+impl TimeIsOver {
+    /// True if `error` says that, and nothing else.
+    pub fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|error| error.is::<Self>())
+    }
+}
+
+impl fmt::Display for TimeIsOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the time for it is over")
+    }
+}
+
+impl Error for TimeIsOver {}
 
 /// Writes the records of one kind.
 pub struct Lane {
@@ -85,8 +106,8 @@ impl Lane {
     /// again, and goes on where it stood.
     ///
     /// # Errors
-    /// With [`io::ErrorKind::TimedOut`] its time was over before all was written. That the disk is full is one once not
-    /// even a single record finds space, or, unless it writes in parts, what would be written at once.
+    /// With [`TimeIsOver`] it has stopped before all was written. That the disk is full is one once not even a single
+    /// record finds space, or, unless it writes in parts, what would be written at once.
     pub fn write(
         &mut self,
         directory: &Directory,
@@ -111,7 +132,7 @@ impl Lane {
                 return Ok(());
             }
             if (way.is_over)() {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the time for it is over"));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, TimeIsOver));
             }
             if gathered.records == 0 {
                 self.next = gathered.end;

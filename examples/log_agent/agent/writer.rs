@@ -13,7 +13,7 @@ use sluicegate::flow::{Level, RunPlace};
 use super::directory::{Directory, Full};
 use super::disk::is_full;
 use super::fsync::Fsync;
-use super::lane::{Lane, Way};
+use super::lane::{Lane, TimeIsOver, Way};
 use super::link::Link;
 use super::space::lacking;
 use super::tag::{Head, LogBatch};
@@ -129,7 +129,7 @@ impl Writer {
                     return self.due(now);
                 }
                 // Nobody asks again.
-                Err(_) if self.deadline.has_come() => return Some(now),
+                Err(error) if TimeIsOver::is(&error) => return Some(now),
                 // Each turn of this but one has deleted a segment, or found that somebody else has.
                 Err(error) if is_full(&error) && self.make_room(&error, &mut in_parts, now) => {}
                 Err(error) => return Some(self.trouble_begins(&error, now)),
@@ -317,8 +317,11 @@ impl Writer {
         // Once, without waiting and without making room: there may be room since the last try. A disk that takes
         // everything, and takes too long for it, has had its time.
         let tries = !self.is_idle() && (!over || self.trouble.is_some());
-        if tries && self.work(now, true).is_ok() {
-            self.trouble_ends(now);
+        if tries {
+            match self.work(now, true) {
+                Ok(()) => self.trouble_ends(now),
+                Err(error) => log::warn!("writer {}: its last try has failed: {error}", self.number),
+            }
         }
         for lane in &mut self.lanes {
             if let Err(error) = lane.rotate(&self.directory, &self.group) {
