@@ -99,6 +99,27 @@ fn batches_without_bad_records_do_not_wait_for_those_with_them() {
     rig.assert_records(&["a segment for good ones", "good", "as good", "behind it"]);
 }
 
+/// The same where bad records have a segment, of which something is not durable, and the next does not find its place.
+#[test]
+fn batches_without_bad_records_do_not_wait_for_the_sync_of_those_with_them() {
+    for policy in [Fsync::Batch, Fsync::Never, Fsync::Interval(Duration::from_secs(1))] {
+        let mut rig = Rig::new(Setup { policy, json: true, ..Setup::default() });
+        rig.give_marked(0, &[(b"a segment for good ones", false), (b"one for bad ones", true)]);
+        rig.work();
+        assert_eq!(rig.news(), [(0, 2)], "{policy}");
+        rig.faults.space(Some(1000));
+        rig.give(0, &["good", "as good"]);
+        rig.give_marked(0, &[(&[b'x'; 5000], true)]);
+        rig.give(0, &["behind it"]);
+        rig.now = rig.writer.advance(rig.now).expect("it tries again");
+        assert_eq!((rig.news(), rig.writer.held()), (vec![(0, 4)], 2), "{policy}: and the others in their order");
+        rig.faults.space(None);
+        rig.work();
+        assert_eq!((rig.news(), rig.records(Kind::Bad).len()), (vec![(0, 6)], 2), "{policy}");
+        rig.assert_records(&["a segment for good ones", "good", "as good", "behind it"]);
+    }
+}
+
 /// Also of what would be written at once: each that still finds its place is there, and no other is said to be lost.
 #[test]
 fn where_the_space_ends_what_still_finds_its_place_is_written() {

@@ -116,6 +116,8 @@ impl Lane {
         way: Way<'_>,
     ) -> io::Result<()> {
         self.skip_others(group);
+        // What it has passed over does not wait for the sync of a segment that has none of it.
+        self.settle();
         self.cut_condemned(directory)?;
         if !group.is_empty() {
             self.notice_deleted(directory, group, None)?;
