@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::agent::compress::{Compressor, pack};
@@ -14,6 +14,7 @@ use crate::agent::plan::Packer;
 use crate::agent::recovery::recover;
 use crate::clients::until;
 use crate::disks::Folder;
+use crate::logs;
 use crate::rig::{ODD, Rig, Setup, assert_payloads, some};
 use crate::store::index::HEAD_BYTES;
 use crate::store::name::Kind;
@@ -236,6 +237,27 @@ fn an_index_that_is_deleted_during_a_sync_costs_nothing_and_nothing_is_there_twi
     assert_eq!((rig.folder.files(".log").len(), rig.durable(0)), (2, Some(20)));
     recover(rig.folder.path()).expect("recovered");
     rig.assert_records(&records);
+}
+
+#[test]
+fn an_index_that_is_deleted_before_the_first_sync_is_counted_and_its_segment_goes() {
+    logs::keep();
+    let mut rig = Rig::new(Setup::default());
+    let (folder, deleted) = (rig.folder.path().to_owned(), AtomicBool::new(false));
+    rig.faults.watch(move |call| {
+        if call == "sync" && !deleted.swap(true, SeqCst) {
+            let files = fs::read_dir(&folder).expect("it is there").map(|file| file.expect("read").path());
+            let index = files.into_iter().find(|file| file.extension().is_some_and(|suffix| suffix == "idx"));
+            fs::remove_file(index.expect("it is made before")).expect("deleted");
+        }
+    });
+    rig.give(0, &some(0, 10));
+    rig.work();
+    assert_eq!((rig.numbers.segments_deleted.value(), rig.durable(0)), (1, Some(10)));
+    assert_eq!((rig.folder.files(".log").len(), rig.folder.files(".idx").len()), (1, 1), "the next");
+    rig.assert_records(&some(0, 10));
+    let stays = logs::with(&["an empty segment stays", rig.folder.text()]);
+    assert!(stays.is_empty(), "{stays:?}");
 }
 
 #[test]

@@ -248,14 +248,17 @@ impl Segment {
 
     /// Closes it for good, when nothing in it is torn. A segment without records is removed.
     pub fn finish(mut self, directory: &Directory) {
-        if self.written.records == 0 {
-            self.remove(directory);
-            return;
-        }
+        let is_empty = self.written.records == 0;
         // With syncs that are told to nobody, nobody has looked since the last group.
         match self.deleted().unwrap_or(None) {
             Some(Deleted::Data) => return self.forget(directory),
+            Some(Deleted::Index) if is_empty => {
+                log::warn!("{}: its index was deleted before anything in it was safe; a new segment begins", self.name);
+                directory.numbers.segments_deleted.add(1);
+                return self.remove(directory);
+            }
             Some(Deleted::Index) => return self.leave(directory),
+            None if is_empty => return self.remove(directory),
             None => {}
         }
         // Without it the segment is as good. It is not packed, and recovery will look at it once more.
@@ -284,8 +287,11 @@ impl Segment {
     fn remove(self, directory: &Directory) {
         let _deleting = directory.deletes();
         for file in [self.name.data(Packing::Plain), self.name.index()] {
-            if let Err(error) = directory.disk.remove(&file) {
-                log::warn!("an empty segment stays: {error}");
+            match directory.disk.remove(&file) {
+                // Somebody else has deleted it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => log::warn!("an empty segment stays: {error}"),
+                Ok(()) => {}
             }
         }
         self.give_up(directory);
