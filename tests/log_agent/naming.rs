@@ -96,22 +96,35 @@ fn a_file_that_has_the_name_of_the_next_segment_stays() {
 #[test]
 fn numbers_and_times_that_no_segment_can_have_are_not_believed() {
     logs::keep();
-    for state in ["number 18446744073709551615\nopened 5\n", "number 5\nopened 253402300800\n", "number 5\n"] {
+    let texts = ["number 18446744073709551615\nopened 5\n", "number 5\nopened 253402300800\n", "number 5\n"];
+    for state in texts.map(str::as_bytes).into_iter().chain([&b"number 5\nopened 5\n\xff"[..]]) {
         let folder = Folder::new();
-        fs::write(folder.path().join(STATE_FILE), state).expect("written");
-        assert_eq!(recover(folder.path()).expect("it is done without"), Recovered::default(), "{state}");
+        let path = folder.path().join(STATE_FILE);
+        fs::write(&path, state).expect("written");
+        assert_eq!(recover(folder.path()).expect("it is done without"), Recovered::default(), "{state:?}");
+        let said = logs::with(&[path.to_str().expect("text"), "is not believed", "behind the newest segment"]);
+        assert_eq!(said.len(), 1, "{state:?}");
         let mut rig = Rig::within(folder, Setup::default(), 1_000_000_000);
         rig.give(0, &["one"]);
         rig.work();
         rig.assert_records(&["one"]);
     }
-    assert!(!logs::with(&[STATE_FILE, "is not believed"]).is_empty());
     // A name that would be found again and again.
     let folder = Folder::new();
     let odd = folder.path().join("log_20010909_014640_18446744073709551615.log");
     fs::write(&odd, "").expect("written");
     let error = recover(folder.path()).expect_err("there is no number behind it").to_string();
     assert!(error.contains(odd.to_str().expect("text")) && error.ends_with("move it away"), "{error}");
+}
+
+/// Without it the numbers of segments that are gone would be used again.
+#[test]
+fn a_state_file_that_cannot_be_read_keeps_the_agent_from_starting() {
+    let folder = Folder::new();
+    let path = folder.path().join(STATE_FILE);
+    fs::create_dir(&path).expect("made");
+    let error = recover(folder.path()).expect_err("a directory cannot be read").to_string();
+    assert!(error.starts_with(&format!("cannot recover {}: ", path.display())), "{error}");
 }
 
 #[test]

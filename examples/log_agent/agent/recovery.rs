@@ -48,12 +48,7 @@ pub fn recover(directory: &Path) -> io::Result<Recovered> {
 /// The same. What is found again by its newlines is taken for records of `line_max` bytes at most.
 pub fn recover_lines(directory: &Path, line_max: usize) -> io::Result<Recovered> {
     let mut recovered = Recovered::default();
-    if let Ok(state) = fs::read_to_string(directory.join(STATE_FILE)) {
-        match parse_state(&state) {
-            Some((number, opened)) => (recovered.number, recovered.opened) = (number, opened),
-            None => log::warn!("{STATE_FILE} is not believed: it has no number and time of a segment"),
-        }
-    }
+    (recovered.number, recovered.opened) = remembered(directory)?;
     remove_leftovers(directory)?;
     // Changing a directory while it is listed may show a file twice; looking twice at a segment does no harm.
     let mut failed = Ok(());
@@ -78,8 +73,31 @@ pub fn recover_lines(directory: &Path, line_max: usize) -> io::Result<Recovered>
     Ok(recovered)
 }
 
-fn cannot_recover(segment: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot recover {}: {error}; repair it, or move it away", segment.display()))
+/// Number and time of the newest segment, as the state file has them; zeros, if it does not.
+///
+/// # Errors
+/// The file is there and cannot be read. Without it the numbers of segments that are gone would be used again.
+fn remembered(directory: &Path) -> io::Result<(u64, u64)> {
+    let path = directory.join(STATE_FILE);
+    let state = match fs::read_to_string(&path) {
+        Ok(state) => parse_state(&state),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, 0)),
+        // It is no text.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+        Err(error) => return Err(cannot_recover(&path, &error)),
+    };
+    Ok(state.unwrap_or_else(|| {
+        let path = path.display();
+        log::warn!(
+            "{path} is not believed: it has no number and time of a segment; numbers go on behind the newest segment \
+             that is there"
+        );
+        (0, 0)
+    }))
+}
+
+fn cannot_recover(file: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot recover {}: {error}; repair it, or move it away", file.display()))
 }
 
 /// Files that were being made when the agent ended: packed segments, indexes. Plain segments that are packed already.
