@@ -29,8 +29,8 @@ use super::tag::LogPool;
 use super::writer::Writer;
 use super::writers::{Ended, Writers};
 
-/// What writers still have when the grace is over: one try.
-const LAST_TRY: Duration = Duration::from_millis(500);
+/// Writers have at least so long from when the server has ended, also where the grace is over by then.
+const WRITING_LEAST: Duration = Duration::from_millis(500);
 
 /// An agent that runs.
 pub struct Agent {
@@ -172,7 +172,7 @@ impl Agent {
         let until = self.ender.until();
         // What it does takes its share of the disk from writers, who have less time.
         self.compressor.as_ref().inspect(|compressor| compressor.begin_stop());
-        self.writers.deadline().set(until.max(Instant::now() + LAST_TRY));
+        self.writers.deadline().set(until.max(Instant::now() + WRITING_LEAST));
         let ended = self.writers.join();
         if let Some(compressor) = self.compressor {
             compressor.stop();

@@ -28,7 +28,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(2);
 /// How often a writer without work looks whether its open segment is in the way of another.
 const WANTED_LOOK: Duration = Duration::from_secs(1);
 
-/// How long the last try goes on at most, where the time was over before.
+/// How long the last try goes on at most, where the time for all others is over.
 const LAST_TRY: Duration = Duration::from_millis(500);
 
 /// What is written before blocks go home, where nothing is synced with it.
