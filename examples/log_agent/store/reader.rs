@@ -150,7 +150,7 @@ impl SegmentReader {
     /// Goes on to the end, and counts those records whose bytes are those that were received. However long one is, it
     /// is looked at piece by piece: recovery has to be within the memory ceiling, too.
     pub fn count_intact(&mut self) -> io::Result<u64> {
-        let mut intact = 0;
+        let (mut intact, mut chunk) = (0, [0; CHUNK]);
         loop {
             let entry = match self.next_entry()? {
                 Ok(entry) => entry,
@@ -161,7 +161,7 @@ impl SegmentReader {
             if self.skip(skip)? < skip {
                 return Ok(intact);
             }
-            let (length, crc) = self.checksum(u64::from(entry.length))?;
+            let (length, crc) = self.checksum(u64::from(entry.length), &mut chunk)?;
             // An empty record is there when its newline is.
             let newline = u64::from(entry.length == 0 && entry.newline_added);
             if length < u64::from(entry.length) || self.skip(newline)? < newline {
@@ -172,13 +172,14 @@ impl SegmentReader {
         }
     }
 
-    /// How many of the next `bytes` are there, and their checksum.
-    fn checksum(&mut self, bytes: u64) -> io::Result<(u64, u32)> {
+    /// How many of the next `bytes` are there, and their checksum. They go through `chunk`: one that is made for each
+    /// record would be cleared for each.
+    fn checksum(&mut self, bytes: u64, chunk: &mut [u8; CHUNK]) -> io::Result<(u64, u32)> {
         let mut crc = Digest::new(CrcAlgorithm::Crc32Iscsi);
         let mut data = self.data.by_ref().take(bytes);
-        let (mut chunk, mut length) = ([0; CHUNK], 0);
+        let mut length = 0;
         loop {
-            match data.read(&mut chunk) {
+            match data.read(chunk) {
                 Ok(0) => break,
                 Ok(count) => {
                     crc.update(&chunk[..count]);
