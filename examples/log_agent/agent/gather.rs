@@ -31,18 +31,19 @@ pub struct Gathered<'g> {
     pub end: Cursor,
 }
 
-/// The records of `kind` from `start` on that go into a segment which has `from` bytes and may have `most`: their bytes
-/// as few slices, their index as `runs`. None, if the segment has no room for the next one.
+/// The records of `kind` from `next` on that go into a segment which has `from` bytes: their bytes as few slices, their
+/// index as `runs`, with the `start` of the agent in it. None, if the segment has no room for the next one.
 pub fn gather<'g>(
     runs: &mut Runs,
     group: &'g VecDeque<LogBatch>,
-    start: Cursor,
+    next: Cursor,
     kind: Kind,
     from: u64,
     limits: Limits,
+    start: u32,
 ) -> Gathered<'g> {
     runs.clear();
-    let mut gathered = Gathered { slices: Vec::with_capacity(SLICES), bytes: 0, records: 0, end: start };
+    let mut gathered = Gathered { slices: Vec::with_capacity(SLICES), bytes: 0, records: 0, end: next };
     while let Some(batch) = group.get(gathered.end.batch) {
         let bytes = batch.bytes();
         let mut piece: Range<usize> = 0..0;
@@ -54,8 +55,8 @@ pub fn gather<'g>(
             }
             let rest = run.bytes.start + gathered.end.bytes..run.bytes.end;
             let adjoins = rest.start == piece.end && !piece.is_empty();
-            let whole =
-                (adjoins || gathered.slices.len() + 1 < SLICES) && gathered.take(&run, &head, runs, from, limits);
+            let whole = (adjoins || gathered.slices.len() + 1 < SLICES)
+                && gathered.take(&run, &head, runs, from, limits, start);
             let taken = rest.start..if whole { run.bytes.end } else { run.bytes.start + gathered.end.bytes };
             match adjoins {
                 true => piece.end = taken.end,
@@ -72,22 +73,20 @@ pub fn gather<'g>(
     gathered
 }
 
-/// What holds for all runs.
+/// How much is gathered at most.
 #[derive(Clone, Copy)]
 pub struct Limits {
     /// Bytes of a segment.
     pub most: u64,
     /// Bytes that are gathered at once, unless a single record has more.
     pub at_once: u64,
-    /// The start of the agent.
-    pub start: u32,
 }
 
 impl<'g> Gathered<'g> {
     /// Takes what is left of `run`, or as many of its records as find room, and goes on behind them. True if nothing is
     /// left.
-    fn take(&mut self, run: &LogRun<'_>, head: &Head, runs: &mut Runs, from: u64, limits: Limits) -> bool {
-        let Limits { most, at_once, start } = limits;
+    fn take(&mut self, run: &LogRun<'_>, head: &Head, runs: &mut Runs, from: u64, limits: Limits, start: u32) -> bool {
+        let Limits { most, at_once } = limits;
         let origin = Origin { connection: head.generation, start, received_micros: head.received_micros };
         let tags = run.tags(self.end.records);
         let (count, length) = (tags.len(), (run.bytes.len() - self.end.bytes) as u64);

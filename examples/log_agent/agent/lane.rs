@@ -26,9 +26,10 @@ const APPEND_MOST: u64 = 4 << 20;
 /// How a lane is to write.
 #[derive(Clone, Copy)]
 pub struct Way<'w> {
-    /// Of what finds no space on a full disk, as much as does. Otherwise somebody makes room for all of it.
+    /// On a full disk a failed append is halved and tried again, down to one record. Otherwise the error is returned,
+    /// and the writer makes room.
     pub in_parts: bool,
-    /// It is to stop. Asked before each append.
+    /// True once the lane has to stop. Asked before each append.
     pub is_over: &'w dyn Fn() -> bool,
 }
 
@@ -106,8 +107,8 @@ impl Lane {
     /// again, and goes on where it stood.
     ///
     /// # Errors
-    /// With [`TimeIsOver`] it has stopped before all was written. That the disk is full is one once not even a single
-    /// record finds space, or, unless it writes in parts, what would be written at once.
+    /// [`TimeIsOver`], if it had to stop before all was written. A full disk is an error as soon as an append finds no
+    /// space; in parts, once the append of a single record finds none.
     pub fn write(
         &mut self,
         directory: &Directory,
@@ -126,8 +127,8 @@ impl Lane {
             let from = self.segment.as_ref().map_or(0, |segment| segment.written().bytes);
             let file_most = directory.disk.file_most();
             let most = directory.rotation.bytes.min(u64::from(u32::MAX)).min(file_most);
-            let limits = Limits { most, at_once: self.append_most.min(APPEND_MOST), start: directory.start };
-            let gathered = gather(&mut self.runs, group, self.next, self.kind, from, limits);
+            let limits = Limits { most, at_once: self.append_most.min(APPEND_MOST) };
+            let gathered = gather(&mut self.runs, group, self.next, self.kind, from, limits, directory.start);
             if gathered.records == 0 && gathered.end.batch >= group.len() {
                 self.next = gathered.end;
                 self.settle();
@@ -144,7 +145,7 @@ impl Lane {
             if self.exceeds_share(directory, &gathered) {
                 match self.has_records() {
                     true => self.rotate(directory, group)?,
-                    false => self.append_most = gathered.bytes / 2,
+                    false => self.halve(gathered.bytes),
                 }
                 continue;
             }
@@ -157,7 +158,7 @@ impl Lane {
             let (end, records, bytes) = (gathered.end, gathered.records, gathered.bytes);
             match self.append(directory, group, gathered, file_most) {
                 Err(error) if is_too_large(&error) => self.make_it_fit(directory, group, error, records, bytes)?,
-                Err(error) if is_full(&error) && way.in_parts && records > 1 => self.append_most = bytes / 2,
+                Err(error) if is_full(&error) && way.in_parts && records > 1 => self.halve(bytes),
                 done => {
                     done?;
                     // From what was written: one record may be more than the most, and those behind it are as large.
@@ -211,8 +212,13 @@ impl Lane {
         if records == 1 {
             return Err(error);
         }
-        self.append_most = bytes / 2;
+        self.halve(bytes);
         Ok(())
+    }
+
+    /// `bytes` were too many: the next append has half as many at most.
+    fn halve(&mut self, bytes: u64) {
+        self.append_most = bytes / 2;
     }
 
     fn append(
