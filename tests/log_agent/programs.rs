@@ -419,9 +419,18 @@ fn memory_stays_below_the_ceiling_that_was_printed() {
     let ceiling = number_of(&page, "log_agent_memory_ceiling_bytes");
     let large = frame(&pattern(1 << 20, 1));
     let more_than_one = large.repeat(2);
-    // Each sends a record and a part of one, as much of it as is taken.
+    // Each sends a record and a part of one, as much of it as is taken; but so many bytes only when it is asked to.
     let mut senders: Vec<_> = (0..60).map(|_| (connect(address), &more_than_one[..1_700_000])).collect();
     senders.iter().for_each(|(sender, _)| sender.set_nonblocking(true).expect("set"));
+    let mut send = |later: usize| {
+        for (sender, rest) in &mut senders {
+            while rest.len() > later
+                && let Ok(count @ 1..) = sender.write(&rest[..rest.len() - later])
+            {
+                *rest = &rest[count..];
+            }
+        }
+    };
     let small: Vec<_> = (0..1500)
         .map(|_| {
             let mut sender = connect(address);
@@ -429,19 +438,20 @@ fn memory_stays_below_the_ceiling_that_was_printed() {
             sender
         })
         .collect();
-    until("everything is full that can be", || {
-        for (sender, rest) in &mut senders {
-            while let Ok(count @ 1..) = sender.write(rest) {
-                *rest = &rest[count..];
-            }
-        }
-        let page = http_get(address_in(&agent.says("metrics on http://")), "/metrics");
+    let numbers = || http_get(address_in(&agent.says("metrics on http://")), "/metrics");
+    // Before any record is whole: once the writer is in trouble, nobody is read who would need another block.
+    until("all have blocks that can", || {
+        send(1_000_000);
+        let page = numbers();
         let most = |tier| number_of(&page, &format!("log_agent_inbound_blocks_high_water{{tier=\"{tier}\"}}"));
-        // All blocks for large records, one for each small sender or nearly so, and at least what the writer holds.
-        most("large") >= 16
-            && most("small") > 1000
-            && number_of(&page, "log_agent_queue_bytes") > 1 << 20
-            && number_of(&page, "log_agent_writers_in_trouble") == 1
+        // All blocks for large records, and one for each small sender or nearly so.
+        most("large") >= 16 && most("small") > 1000
+    });
+    until("the queue is full as well", || {
+        send(0);
+        let page = numbers();
+        // At least what the writer holds.
+        number_of(&page, "log_agent_queue_bytes") > 1 << 20 && number_of(&page, "log_agent_writers_in_trouble") == 1
     });
     agent.logs("cannot go on: --disk-max 2097152 leaves no room");
     let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("it runs");
