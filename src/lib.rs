@@ -1,11 +1,11 @@
-//! TCP servers that cannot be pushed over: two threads, one cycle, a fixed amount of memory.
+//! TCP servers that peers cannot overwhelm: two threads, one cycle, a fixed amount of memory.
 //!
 //! An accepter thread hands sockets to a processor thread. The processor sleeps in one selector and does everything
 //! else in one cycle of fixed order: it reads, cuts messages out of the bytes, lends each to your [`MessageProcessor`],
 //! and writes the answers. All memory that peers can make the server hold is counted at start; the sum is logged
-//! ([`MemoryCeiling`]) and never exceeded. When a queue or a pool is full the server stops reading, and TCP makes the
-//! peer that fills it wait. A message that was handed over is never silently forgotten, and whatever is dropped is
-//! counted with its [reason](DropReason).
+//! ([`MemoryCeiling`]) and never exceeded. If a queue or a pool is full, the server stops reading, and TCP makes the
+//! peer that fills it wait. A message that was handed over is never silently forgotten, and everything that is dropped
+//! is counted under its [reason](DropReason).
 //!
 //! # A server
 //!
@@ -21,11 +21,11 @@
 //! }
 //! ```
 //!
-//! Where one processor is not enough, [`Builder::processors`] makes several behind the same accepter, and
-//! [`Server::serve_with`] a closure for each.
+//! If one processor is not enough, [`Builder::processors`] makes several behind the same accepter, and
+//! [`Server::serve_with`] makes a closure for each.
 //!
-//! The closure runs on the processor thread and must not block. A closure that blocks runs on [`Workers`]
-//! ([`Server::serve_on`]); an answer that takes long is given later through [`Reply::defer`].
+//! The closure runs on the processor thread and must not block. A closure that blocks belongs on [`Workers`]
+//! ([`Server::serve_on`]); an answer that takes long can be given later through [`Reply::defer`].
 //!
 //! # The layers
 //!
@@ -41,16 +41,17 @@
 //!   [`Protocol`] and [`Encode`], sans-IO, and so is yours.
 //! - **Memory.** [`Outbound`] is where answers are written; [`TierConfig`] says how many blocks of which size there
 //!   are.
-//! - **Flow.** [`flow`] has what stands between a processor and threads of your own: a gate, a bounded queue, batches.
-//! - **The seam.** [`Selector`] is what the processor needs of the operating system. You cannot plug in your own; it is
-//!   public because the simulator (feature `sim`) implements it, with bytes in any pieces, resets, slow peers and jumps
-//!   of the clock from a seed.
+//! - **Flow.** [`flow`] has the parts that connect a processor with threads of your own: a gate, a bounded queue,
+//!   batches.
+//! - **The seam.** [`Selector`] is what the processor needs from the operating system. You cannot plug in your own; it
+//!   is public because the simulator (feature `sim`) implements it, and draws from a seed how bytes are cut, resets,
+//!   slow peers and jumps of the clock.
 //!
 //! # Tests of your own
 //!
-//! A protocol is a function of bytes: [`Protocol`] shows a test of one, with every cut of a stream, and
-//! [`Outbound::detached`] takes what it encodes. A [`MessageProcessor`] is tested in a simulation, with your protocol,
-//! in one thread and without waiting: the module `sim`, which the feature `sim` turns on.
+//! A protocol is a function of bytes: the page of [`Protocol`] shows a test that cuts a stream at every position, and
+//! [`Outbound::detached`] receives what it encodes. A [`MessageProcessor`] is tested in a simulation, with your
+//! protocol, in one thread and without waiting: see the module `sim`, which the feature `sim` turns on.
 //!
 //! ARCHITECTURE.md in the repository describes the whole design, and has a glossary.
 

@@ -10,14 +10,14 @@ use crate::protocol::{Message, Peer, Protocol};
 /// Handles the messages of all connections, on the processor thread.
 ///
 /// This is the one page to read. All methods run on the processor thread, so a processor needs no locks of its own and
-/// must not block: what takes long belongs on [`Workers`](crate::Workers), or is answered later through
+/// must not block: work that takes long belongs on [`Workers`](crate::Workers), or is answered later through
 /// [`Reply::defer`].
 ///
 /// A panic in any of them is caught, logged and counted, and the server goes on. In [`process`](Self::process) it
-/// refuses the connection (HTTP: 500); in [`ready`](Self::ready) it counts as `true`, in
-/// [`cycle_end`](Self::cycle_end) as `None`, and in [`opened`](Self::opened) or [`when_full`](Self::when_full) as
-/// [`WhenFull::PauseReads`]. A panic in `Drop` is not caught: it comes when the server ends, and
-/// [`Running::join`](crate::Running::join) then returns an error.
+/// refuses the connection (HTTP: 500); in [`ready`](Self::ready) it counts as `true`, in [`cycle_end`](Self::cycle_end)
+/// as `None`, and in [`opened`](Self::opened) or [`when_full`](Self::when_full) as [`WhenFull::PauseReads`]. A panic in
+/// `Drop` is not caught: the processor is dropped when the server ends, and [`Running::join`](crate::Running::join)
+/// then returns an error.
 ///
 /// A closure `FnMut(Message<'_, P>, Reply<'_, P>)` is a processor too.
 ///
@@ -34,12 +34,12 @@ use crate::protocol::{Message, Peer, Protocol};
 /// }
 /// ```
 pub trait MessageProcessor<P: Protocol>: Send {
-    /// Handles one message. What becomes of it is said through `reply`: an answer now, later, or none.
+    /// Handles one message. Use `reply` to decide its outcome: an answer now, an answer later, or none.
     ///
     /// A `reply` that is dropped unused refuses the connection (HTTP: 500).
     fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>);
 
-    /// Called once, before the first connection. Keep a clone of `proxy` to write without a request or from other
+    /// Called once, before the first connection. Keep a clone of `proxy` to send without a request, or from other
     /// threads.
     fn started(&mut self, proxy: &WriteProxy<P>) {
         let _ = proxy;
@@ -50,8 +50,8 @@ pub trait MessageProcessor<P: Protocol>: Send {
         let _ = (peer, proxy);
     }
 
-    /// Asked once, after [`opened`](Self::opened): what happens to this connection when its peer takes its answers so
-    /// slowly that [`Watermarks::high`](crate::Watermarks::high) is reached.
+    /// Called once, after [`opened`](Self::opened). Decides what happens to this connection if its peer takes its
+    /// answers so slowly that [`Watermarks::high`](crate::Watermarks::high) is reached.
     fn when_full(&mut self, peer: &Peer) -> WhenFull {
         let _ = peer;
         WhenFull::PauseReads
@@ -62,16 +62,16 @@ pub trait MessageProcessor<P: Protocol>: Send {
         let _ = (connection, reason);
     }
 
-    /// Asked before each message is decoded, never after. `true` promises to take one more message of the largest size;
-    /// `false` pauses the connection until [`WriteProxy::resume`], and keeps those that come after it waiting behind
-    /// it.
+    /// Called before each message is decoded, never after. Returning `true` is a promise to accept one more message of
+    /// the maximum size. Returning `false` pauses the connection until [`WriteProxy::resume`]; connections that come
+    /// later queue behind it.
     fn ready(&mut self) -> bool {
         true
     }
 
-    /// Runs last in every cycle; `now` is the time of that cycle. Returns when it has to run again at the latest (to
-    /// send a batch that waits, or a message every second), or `None`: when anything else happens. A new time replaces
-    /// the one before. With a time that has passed it runs again at once.
+    /// Runs at the end of every cycle; `now` is the time of that cycle. Return the latest time at which it must run
+    /// again (to send a batch that waits, or a message every second), or `None` to run only when something else starts
+    /// a cycle. Each return value replaces the previous one; a time in the past means immediately.
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
         let _ = now;
         None

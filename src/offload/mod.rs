@@ -23,14 +23,15 @@ use crate::protocol::{Message, Protocol};
 
 use jobs::{Job, Jobs};
 
-/// This many new jobs are announced before the end of the cycle, so that threads on other cores begin meanwhile.
+/// As soon as this many new jobs wait, they are announced without waiting for the end of the cycle, so that threads on
+/// other cores can begin.
 const BURST: usize = 32;
-/// This many threads, or places in the queue, are taken for a mistake.
+/// Numbers of threads at or above this are rejected as mistakes; `QUEUE_MAX` is the same for places in the queue.
 const THREADS_MAX: usize = 1 << 16;
 const QUEUE_MAX: usize = 1 << 28;
 
-/// How many threads run the user's closure, and how many messages may wait for them: for each processor, where there
-/// are several.
+/// How many threads run the user's closure, and how many messages may wait for them. With several processors, each of
+/// them has this many.
 ///
 /// ```
 /// use sluicegate::Workers;
@@ -46,11 +47,11 @@ pub struct Workers {
     /// Messages that may wait for a thread: at least 1 and fewer than 2^28, by default 256. While the queue is full,
     /// connections are not decoded until a thread takes a message. Each message holds a block of the inbound pool.
     pub queue: usize,
-    /// Bytes of stack for each thread, by default 2 MiB. They count in the memory ceiling. Not checked by
-    /// [`validate`](Self::validate): it has to be enough for the closure.
+    /// Bytes of stack for each thread, by default 2 MiB; they are part of the memory ceiling. The closure has to get
+    /// along with them: [`validate`](Self::validate) does not check this number.
     pub stack_size: usize,
-    /// How long the end of the server waits for threads that are still in the user's closure, or in the end of what
-    /// that holds, by default 5 s. Those that need longer are left behind, and the log says how many. Zero: it does not
+    /// How long the server, when it ends, waits for threads that are still running the user's closure or dropping what
+    /// it holds; by default 5 s. Threads that need longer are left behind, and the log says how many. Zero: it does not
     /// wait.
     pub join_timeout: Duration,
 }
@@ -70,7 +71,7 @@ impl Workers {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// There are no threads, or no message could wait, or there are too many of either: the error names which.
+    /// The number of threads or of places in the queue is zero or too large; the error names which.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |setting, what: String| Err(ConfigError::new(setting, what));
         match (self.threads, self.queue) {
@@ -93,37 +94,37 @@ impl Workers {
 
 /// A [`MessageProcessor`] that runs a closure on [`Workers`]. The closure may block.
 ///
-/// Messages are taken in the order in which they were decoded. Where order matters
-/// ([`Protocol::IN_ORDER`]) a connection's next message is decoded only after its answer, so its answers keep their
-/// order. For other protocols the threads run a connection's messages side by side, and the answers leave in the order
-/// in which they are given; with one thread, that is the order of the messages.
+/// Messages are taken in the order in which they were decoded. Where order matters ([`Protocol::IN_ORDER`]) a
+/// connection's next message is decoded only after its answer, so its answers keep their order. For other protocols the
+/// threads handle several messages of a connection at the same time, and the answers leave in the order in which they
+/// are given; with one thread, that is the order of the messages.
 ///
 /// A panic in the closure is caught and logged; its message counts as not answered (HTTP: 500), and the thread goes on
-/// with the next one. What the closure shares must therefore be usable after it was left halfway, as after any caught
-/// panic.
+/// with the next one. Anything that the closure shares must therefore stay usable if a call stops halfway, as with any
+/// caught panic.
 ///
-/// Threads that sleep are woken at the end of a cycle for all of its messages, or sooner if these are many. A processor
-/// that has an `Offload` inside passes `started`, `ready` and `cycle_end` on, each time. If it never passes `cycle_end`
-/// on, threads are woken for each message, which costs more; if it passes it on only sometimes, messages wait until it
-/// does.
+/// Sleeping threads are woken once at the end of a cycle, for all of its messages, or sooner if there are many. A
+/// processor that wraps an `Offload` must pass every call of `started`, `ready` and `cycle_end` on to it. If it never
+/// passes `cycle_end` on, threads are woken for each message, which costs more; if it does so only sometimes, messages
+/// wait until it does.
 ///
-/// When it is dropped, messages that no thread has begun are given up unanswered, and each thread finishes the one it
-/// is at; [`Workers::join_timeout`] bounds how long the drop waits for that.
+/// When it is dropped, messages that no thread has begun are given up unanswered, and each thread finishes the message
+/// it is working on; [`Workers::join_timeout`] bounds how long the drop waits for that.
 pub struct Offload<P: Protocol> {
     jobs: Arc<Jobs<P>>,
     threads: Vec<JoinHandle<()>>,
     join_timeout: Duration,
     /// Jobs that sleeping threads have not been woken for.
     unannounced: usize,
-    /// The ends of cycles are passed on: jobs may wait for them. A wrapper need not do that.
+    /// True once an end of a cycle was passed on: from then on jobs may wait for it. A wrapper need not pass them on.
     hears_cycle_ends: bool,
 }
 
 impl<P: Protocol> Offload<P> {
-    /// Starts the threads. `work` is given each message as its own, and the reply that is owed to it.
+    /// Starts the threads. `work` is given each message, which it then owns, and the reply that is owed to it.
     ///
     /// # Errors
-    /// The numbers are not [valid](Workers::validate), or a thread can't be started: then none is left running.
+    /// The numbers are not [valid](Workers::validate), or a thread can't be started; in that case none is left running.
     pub fn new<F>(workers: Workers, work: F) -> io::Result<Self>
     where
         F: Fn(Message<'static, P>, Deferred<P>) + Send + Sync + 'static,
@@ -150,7 +151,8 @@ impl<P: Protocol> Offload<P> {
             let spawned = builder.spawn(move || {
                 let _on_duty = on_duty;
                 run(&jobs, &*work);
-                // On duty until its share of the closure is gone: the end of that is the user's code, and may last.
+                // On duty until its share of the closure is dropped: dropping it runs the user's code, which may take
+                // long.
                 drop(work);
             });
             let explain = |error: io::Error| {
@@ -186,7 +188,8 @@ fn run<P: Protocol>(jobs: &Jobs<P>, work: &impl Fn(Message<'static, P>, Deferred
 impl<P: Protocol> MessageProcessor<P> for Offload<P> {
     fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>) {
         if let Some((_, reply)) = self.jobs.put((message.into_owned(), reply.defer())) {
-            // Only a wrapper that does not pass `ready` on comes here. Growing would break the memory ceiling.
+            // Only a wrapper that does not pass `ready` on gets here. A queue that grows would break the memory
+            // ceiling.
             log::error!("connection {}: the workers' queue is full and `ready` was not asked", reply.connection());
             return;
         }
@@ -196,8 +199,8 @@ impl<P: Protocol> MessageProcessor<P> for Offload<P> {
         }
     }
 
-    /// Waking a thread costs more than a short job, and a thread that shares the processor's core takes it away at
-    /// once, job by job. So those of a cycle are announced together.
+    /// Waking a thread costs more than a short job, and a woken thread that shares the processor's core takes the core
+    /// away at once, for each job anew. So all jobs of a cycle are announced together.
     fn cycle_end(&mut self, _: Instant) -> Option<Instant> {
         self.hears_cycle_ends = true;
         self.announce();
@@ -216,7 +219,7 @@ impl<P: Protocol> MessageProcessor<P> for Offload<P> {
 
 impl<P: Protocol> Drop for Offload<P> {
     fn drop(&mut self) {
-        // Given up before the threads are waited for: their peers need not wait along.
+        // Given up before waiting for the threads, so that the peers of these messages need not wait as well.
         drop(self.jobs.close());
         let left = self.jobs.wait_for_end(self.join_timeout);
         if left > 0 {

@@ -1,4 +1,4 @@
-//! The way out that is taken later, from any thread.
+//! Answers that are given later, from any thread.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::protocol::{Encode, Protocol};
 
 /// A reply that is owed: it may wait, and move to another thread, until the answer is known.
 ///
-/// It settles exactly once: by [`send`](Self::send) or [`try_send`](Self::try_send), or unanswered when it is dropped
-/// (HTTP: 500). If its connection has closed meanwhile, the answer reaches nobody, even if a new connection has its
-/// slot.
+/// It is settled exactly once: by [`send`](Self::send) or [`try_send`](Self::try_send), or as unanswered when it is
+/// dropped (HTTP: 500). If its connection has closed meanwhile, the answer is discarded, even if a new connection has
+/// the same slot.
 #[must_use = "a deferred reply that is dropped unsent refuses the connection"]
 pub struct Deferred<P: Protocol> {
     outbox: Arc<Outbox>,
@@ -30,9 +30,9 @@ impl<P: Protocol> Deferred<P> {
         Self { outbox, connection, exchange, ticket, settled: false }
     }
 
-    /// Answers. Encodes on the calling thread, and waits there for room while every outbound block is in use. On a
-    /// processor's thread, of any server, it never waits: without room the connection closes, and the log says so. To
-    /// answer many there, in [`cycle_end`](crate::MessageProcessor::cycle_end), use [`try_send`](Self::try_send).
+    /// Answers. Encodes on the calling thread, and waits there for room while every outbound block is in use. On the
+    /// processor thread of any server it never waits: if there is no room, the connection closes and the log says so.
+    /// To answer many there, in [`cycle_end`](crate::MessageProcessor::cycle_end), use [`try_send`](Self::try_send).
     pub fn send<T>(mut self, item: T)
     where
         P: Encode<T>,
@@ -42,18 +42,19 @@ impl<P: Protocol> Deferred<P> {
         self.settle(verdict);
     }
 
-    /// Answers, if there is room for the answer now: never waits, on any thread.
+    /// Answers if there is room for the answer now; never waits, on any thread.
     ///
     /// An answer takes an outbound block of its own, however short it is, until the processor of its connection has
-    /// delivered it. So one cycle has room for about as many as there are blocks. The others are tried again in that
-    /// processor's next cycle, which comes at once where something was sent, and otherwise when a peer takes what fills
-    /// a block; other threads have to try again by themselves. The item is gone: it has to be made again.
+    /// delivered it. So one cycle has room for about as many answers as there are blocks. Try the others again in that
+    /// processor's next cycle, which comes at once if something was sent, and otherwise when a peer takes the bytes
+    /// that fill a block; other threads have to find their own time to try again. The item is consumed even if there
+    /// was no room, and has to be made again.
     ///
     /// `Ok` means that the reply is settled: sent, or, if the item can't be encoded or never fits the blocks that there
     /// are, refused as by [`send`](Self::send).
     ///
     /// # Errors
-    /// The reply, which is owed still: there is no outbound block for it now.
+    /// There is no outbound block for the answer now. The error is the reply itself, which is still owed.
     pub fn try_send<T>(mut self, item: T) -> Result<(), Self>
     where
         P: Encode<T>,

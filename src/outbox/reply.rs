@@ -1,4 +1,4 @@
-//! The way out that is taken now: on the processor thread, while the message is at hand.
+//! Answers that are given at once: on the processor thread, while the message is at hand.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ pub struct Reply<'a, P: Protocol> {
 }
 
 impl<P: Protocol> Reply<'_, P> {
-    /// Answers now. All answers of one turn leave together; a large one leaves at once, with those before it, and is
-    /// copied only as far as the socket does not take it.
+    /// Answers now. All answers of one turn leave together; a large one leaves at once, with those before it, and only
+    /// the part that the socket does not take is copied.
     ///
     /// An item that cannot be encoded (a payload over the protocol's maximum, copied bytes over `reply_max`) is rolled
     /// back, the connection is refused, and the log names both numbers.
@@ -46,26 +46,26 @@ impl<P: Protocol> Reply<'_, P> {
         self.desk.outcome = outcome.unwrap_or_else(|error| Outcome::Failed { error, rolled_back: out.roll_back() });
     }
 
-    /// Answers later, from any thread. Where order matters ([`Protocol::IN_ORDER`]) the connection's next message waits
-    /// for it.
+    /// Answers later, from any thread. If order matters ([`Protocol::IN_ORDER`]), the connection's next message waits
+    /// for the answer.
     pub fn defer(self) -> Deferred<P> {
         let ticket = self.desk.owed.issue(self.desk.now);
         self.desk.outcome = Outcome::Deferred { ticket };
         Deferred::new(Arc::clone(self.desk.proxy.outbox()), self.connection, self.exchange, ticket)
     }
 
-    /// Does not answer. Where order matters ([`Protocol::IN_ORDER`]) a missing answer would be taken for the next one,
-    /// so there it closes the connection.
+    /// Does not answer. If order matters ([`Protocol::IN_ORDER`]), this closes the connection, because the peer would
+    /// take the next answer for the missing one.
     pub fn none(self) {
         self.desk.outcome = if P::IN_ORDER { Outcome::Close } else { Outcome::None };
     }
 
-    /// Closes the connection without an answer, once what it is owed already was delivered.
+    /// Closes the connection without an answer, once everything that it is already owed has been delivered.
     pub fn close(self) {
         self.desk.outcome = Outcome::Close;
     }
 
-    /// The way to write without a request, to this connection or another, whichever processor has it.
+    /// Writes without a request, to this connection or another, whichever processor has it.
     pub fn proxy(&self) -> &WriteProxy<P> {
         &self.desk.proxy
     }
@@ -75,14 +75,14 @@ impl<P: Protocol> Reply<'_, P> {
         self.connection
     }
 
-    /// What the protocol remembers of the request.
+    /// What the protocol remembers about the request.
     pub fn exchange(&self) -> P::Exchange {
         self.exchange
     }
 }
 
-/// Ends an answer with bytes that lie elsewhere. From the first byte that leaves, nothing can fail any more: what the
-/// socket does not take has its place already.
+/// Ends an answer with bytes that lie elsewhere. Once the first byte has left, nothing can fail any more: there is
+/// already room for the bytes that the socket does not take.
 #[inline(never)]
 fn write_through(after: After, tail: &[u8], out: &mut Outbound, socket: &mut (dyn Write + Send)) -> Outcome {
     let mut broken = None;

@@ -10,12 +10,12 @@ use crate::encode_error::EncodeError;
 /// socket, no thread and no clock. Everything here runs on the processor thread, except [`last`](Protocol::last) and
 /// [`Encode::encode`], which also run on the threads that send deferred replies and unasked messages.
 ///
-/// None of them is meant to panic. If one does on the server's threads, `Clone` and drop among them, that is logged and
-/// counted, and costs one connection at most.
+/// None of these functions should panic. A panic on one of the server's threads, also in `Clone` or in a drop, is
+/// logged and counted, and costs one connection at most.
 ///
 /// # Example
-/// Lines of at most 100 bytes, and a test of them that needs no socket. `examples/custom_protocol.rs` is the same with
-/// a server around it. What peers and networks do to it beyond that, a simulation shows (feature `sim`, module `sim`).
+/// Lines of at most 100 bytes, and a test of them that needs no socket. `examples/custom_protocol.rs` puts a server
+/// around the same protocol. A simulation (feature `sim`, module `sim`) shows what else peers and networks do to it.
 ///
 /// ```
 /// use sluicegate::{After, Decode, Encode, EncodeError, Outbound, Protocol, ProtocolError};
@@ -77,46 +77,51 @@ use crate::encode_error::EncodeError;
 /// # Ok::<(), ProtocolError>(())
 /// ```
 pub trait Protocol: Clone + Send + 'static {
-    /// Where the parts of one message lie, as ranges into its bytes; never references, so that it survives a move.
+    /// Where the parts of one message lie, as ranges into its bytes and never as references, so that the layout stays
+    /// valid when the bytes move.
     type Layout: Send + 'static;
-    /// What a reply must know of its request (HTTP: was it HEAD, does the connection stay open); `()` if nothing.
+    /// What a reply must know about its request (HTTP: whether it was HEAD, whether the connection stays open); `()` if
+    /// nothing.
     ///
-    /// A [`WriteProxy`](crate::WriteProxy) answers no request and sends with the default one. So it sends in protocols
-    /// whose exchange is [`Default`]; that of HTTP is not, because nothing can be sent unasked there.
+    /// A [`WriteProxy`](crate::WriteProxy) answers no request and therefore sends with the default exchange, so it can
+    /// send only in protocols whose exchange is [`Default`]. HTTP's is not, because nothing can be sent unasked in
+    /// HTTP.
     type Exchange: Copy + Send + 'static;
-    /// True when answers must leave in the order of their requests. While a deferred reply is owed, the connection is
-    /// then not decoded. Unasked messages are no answers: they leave when they come, even between answers.
+    /// True if answers must leave in the order of their requests. A connection is then not decoded while a deferred
+    /// reply is owed to it. Unasked messages are not answers: they leave as they come, even between answers.
     ///
-    /// False also means that a message is of use without its answer: if the socket breaks, those that have arrived are
-    /// handed over before the connection ends. If it is true they are not.
+    /// False also means that a message is useful even if its answer cannot be delivered: if the socket breaks, messages
+    /// that have arrived are still handed over before the connection ends. If it is true, they are not.
     const IN_ORDER: bool;
 
-    /// The longest message that `decode` lets through, in bytes of its whole encoded form. The server refuses to start
-    /// when its largest inbound block is smaller.
+    /// The longest message that `decode` accepts, in bytes of its whole encoded form. The server refuses to start if
+    /// its largest inbound block is smaller.
     fn message_max(&self) -> usize;
 
     /// Looks for one message at the front of `bytes`.
     ///
-    /// `bytes` are all bytes of the connection that no message has consumed yet: what the call before was given and
-    /// kept, then what arrived since. It is never empty. How the stream was split must not change what comes out.
+    /// `bytes` are all bytes of the connection that no message has consumed yet: those that the previous call kept,
+    /// followed by those that have arrived since. The slice is never empty. The result must not depend on how the
+    /// stream was split.
     ///
     /// # Errors
-    /// The stream can't be this protocol's, or breaks one of its limits: the connection is refused and closed. So it is
-    /// when `decode` panics, or says that it consumed nothing, or consumed or kept more than there is.
+    /// The stream can't be this protocol's, or breaks one of its limits: the connection is refused and closed. The same
+    /// happens if `decode` panics, or claims to have consumed nothing, or to have consumed or kept more than there is.
     fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Self::Layout>, ProtocolError>;
 
-    /// What a reply to this message must know.
+    /// Returns what a reply to this message must know about it.
     fn exchange(layout: &Self::Layout) -> Self::Exchange;
 
-    /// True if the peer has said with this message that it will send nothing after it (HTTP: `Connection: close`). Once
-    /// it has its answer its connection is then closed without waiting for its end, which saves some of the cost of a
-    /// connection for each message. If it sends something all the same, it may lose the answer to a reset.
+    /// True if the peer has announced that this is its final message (HTTP: `Connection: close`). The server then
+    /// closes the connection right after the answer instead of waiting for the peer's end of stream, which is cheaper
+    /// for peers that open a connection for each message. A peer that sends more anyway may lose the answer to a reset.
     fn is_last(layout: &Self::Layout) -> bool {
         let _ = layout;
         false
     }
 
-    /// The same exchange, told that the connection ends after this answer (HTTP: `Connection: close`).
+    /// Returns the same exchange, changed to say that the connection ends after this answer (HTTP: `Connection:
+    /// close`).
     fn last(exchange: Self::Exchange) -> Self::Exchange {
         exchange
     }
@@ -127,8 +132,8 @@ pub trait Protocol: Clone + Send + 'static {
         let _ = out;
     }
 
-    /// Writes the last words to a peer whose connection is about to be closed. May write nothing. If it was `decode`
-    /// that failed or panicked, `self` is as that has left it.
+    /// Writes the last words to a peer whose connection is about to be closed. May write nothing. After a failed or
+    /// panicking `decode`, `self` is in whatever state that left behind.
     fn refuse(&self, why: &Refusal, out: &mut Outbound) {
         let _ = (why, out);
     }
@@ -138,18 +143,20 @@ pub trait Protocol: Clone + Send + 'static {
 pub trait Encode<T>: Protocol {
     /// Writes `item` as the answer to `exchange`.
     ///
-    /// What does not fit is remembered by `out`, which ignores everything after it; the caller rolls the answer back.
+    /// If something does not fit, `out` remembers that and ignores everything after it; the caller then rolls the
+    /// answer back.
     ///
     /// # Errors
     /// The item can't be said in this protocol (a payload over the maximum). What was written is rolled back and the
     /// connection is refused as [`Refusal::Unanswered`].
     fn encode(exchange: Self::Exchange, item: T, out: &mut Outbound) -> Result<After, EncodeError>;
 
-    /// Writes all but the last bytes of the same answer, and returns those: the processor thread lends them to the
-    /// socket where they lie, and copies only what that does not take. Worth it for a tail that [`Outbound::is_large`].
+    /// Writes the same answer except for its final bytes, and returns those: the processor thread lends them to the
+    /// socket where they lie, and copies only the part that the socket does not take. Worth it for a tail that
+    /// [`Outbound::is_large`].
     ///
-    /// `None`, before anything was written: the answer is to be written by [`encode`](Self::encode), as the default has
-    /// it. That is also how an error is told.
+    /// Return `None`, without having written anything, to fall back to [`encode`](Self::encode) (the default). Do the
+    /// same to report an error: `encode` will return it.
     fn encode_head<'i>(exchange: Self::Exchange, item: &'i T, out: &mut Outbound) -> Option<(After, &'i [u8])> {
         let _ = (exchange, item, out);
         None
@@ -161,11 +168,12 @@ pub trait Encode<T>: Protocol {
 pub enum Decode<L> {
     /// No whole message yet.
     Partial {
-        /// How long the whole message will be at the front of the buffer, when that is known already. Only a hint for
-        /// choosing a block; a claimed length earns nothing by itself.
+        /// How many bytes the whole message will take at the front of the buffer, if that is known already. Only a hint
+        /// for choosing a block; a claimed length earns nothing by itself.
         needs: Option<usize>,
-        /// How many bytes at the front are to be kept. What lies behind has been read already and is dropped (framing
-        /// such as chunk-size lines); `decode` has moved the live bytes to the front. At most `bytes.len()`.
+        /// How many bytes at the front are to be kept. The bytes behind them have been dealt with and are dropped
+        /// (framing such as chunk-size lines); `decode` has moved the bytes that still count to the front. At most
+        /// `bytes.len()`.
         keep: usize,
     },
     /// The first `consumed` bytes (at least one) are one message.
@@ -182,7 +190,7 @@ pub enum Decode<L> {
 pub enum After {
     /// More messages may follow.
     KeepOpen,
-    /// This answer is the last; the connection ends once the peer has been given it.
+    /// This answer is the final one; the connection ends once it has been delivered to the peer.
     Close,
 }
 
@@ -190,13 +198,13 @@ pub enum After {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The peer broke the protocol. HTTP: the status of the error, mostly 4xx.
+    /// The peer broke the protocol. HTTP: the status of the error, usually 4xx.
     Protocol(ProtocolError),
     /// The message took longer than its deadline. HTTP: 408.
     TooSlow,
     /// The server has no room, or a reply took too long. HTTP: 503.
     Overloaded {
-        /// In how many seconds to try again, where that was configured. HTTP: `Retry-After` (RFC 9110 section 10.2.3).
+        /// In how many seconds to try again, if that was configured. HTTP: `Retry-After` (RFC 9110 section 10.2.3).
         retry_after_seconds: Option<u64>,
     },
     /// The message was handled but not answered (a panic, an answer that can't be encoded). HTTP: 500.
