@@ -11,7 +11,7 @@ use crate::connection::Timeouts;
 use crate::processor::{Admission, Turn, Watermarks};
 use crate::protocol::Protocol;
 
-/// As long a backlog as a listener may have that was made elsewhere: more than any system's default.
+/// The longest backlog that a listener made elsewhere is assumed to have: longer than any system's default.
 const BACKLOG_OF_OTHERS: usize = 1 << 16;
 
 /// Settings of a server to be; made by [`Server::builder`]. Each is described at [`Config`].
@@ -49,8 +49,8 @@ impl<P: Protocol> Builder<P> {
         self
     }
 
-    /// Sets [`Config::processors`]. With more than one, start the server with what makes their message processors, such
-    /// as [`Server::serve_with`].
+    /// Sets [`Config::processors`]. With more than one, start the server with a method that makes a message processor
+    /// for each, such as [`Server::serve_with`].
     pub fn processors(self, processors: usize) -> Self {
         self.configure(|config| config.processors = processors)
     }
@@ -101,12 +101,12 @@ impl<P: Protocol> Builder<P> {
     }
 
     /// Binds the first of the addresses that can be bound. Peers can connect from then on; they are accepted once the
-    /// server was started.
+    /// server is started.
     ///
     /// # Errors
-    /// `InvalidInput` with a [`ConfigError`](crate::ConfigError) when the settings can't be used, the memory ceiling is
-    /// over `memory_max`, or the system has no memory for the tables that are made at start. Otherwise the address
-    /// can't be bound: the error names it and says why.
+    /// `InvalidInput` with a [`ConfigError`](crate::ConfigError) if the settings can't be used, the memory ceiling is
+    /// over `memory_max`, or the system has no memory for the tables that are made at start. Any other error means that
+    /// the address can't be bound; it names the address and says why.
     pub fn bind(self, addresses: impl ToSocketAddrs + fmt::Debug) -> io::Result<Server<P>> {
         let ceiling = self.check()?;
         let backlog = i32::try_from(self.config.backlog).unwrap_or(i32::MAX);
@@ -118,10 +118,10 @@ impl<P: Protocol> Builder<P> {
     /// `TCP_NODELAY` and `SO_OOBINLINE`.
     ///
     /// # Errors
-    /// As [`bind`](Self::bind), and when the listener can't be set up.
+    /// As [`bind`](Self::bind), or the listener can't be set up.
     pub fn from_listener(mut self, listener: TcpListener) -> io::Result<Server<P>> {
         let ceiling = self.check()?;
-        // Nobody says how long its backlog is. At the end of the server all of it is accepted.
+        // The length of its backlog is unknown, and at the end of the server the whole backlog is accepted.
         self.config.backlog = self.config.backlog.max(BACKLOG_OF_OTHERS);
         listener::prepare(&listener).map_err(|error| explain("cannot set up the listener", error))?;
         self.finish(listener, ceiling)

@@ -1,4 +1,4 @@
-//! The memory ceiling: what the server can take at most, as a sum of named rows.
+//! The memory ceiling: the most that the server can take, as a sum of named rows.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ use crate::protocol::Protocol;
 
 /// The most memory that a server takes, whatever its peers do: a sum of rows that were counted before it started.
 ///
-/// `Display` is a table, a line a row. What is not in the sum is said below it: the kernel's socket buffers, and the
-/// state of the user's own processor.
+/// `Display` is a table with one line for each row. Below it are notes on what the sum does not include: the kernel's
+/// socket buffers, and the state of the user's own processor.
 ///
-/// With more than one processor, the rows that each of them has come first, each as a product, and the last line is the
-/// sum of both: so many times what a processor takes, and what they have in common.
+/// With more than one processor, the rows that each of them has come first, each as a product, and the final line shows
+/// the sum: the number of processors times what one of them takes, plus what they have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryCeiling {
     rows: Vec<CeilingRow>,
@@ -30,7 +30,7 @@ impl MemoryCeiling {
     pub(super) fn of<P: Protocol>(config: &Config) -> Self {
         let processors = config.processors;
         let each = costs::of_a_processor::<P>(config).map(|row| row.times(processors).over_all(config));
-        // What is switched off takes nothing.
+        // A row of zero bytes belongs to something that is switched off.
         let rows = each.chain(costs::of_the_server(config)).filter(|row| row.bytes() > 0).collect();
         Self { rows, kernel: KernelBuffers::of(config.connections_max), processors }
     }
@@ -38,17 +38,17 @@ impl MemoryCeiling {
     /// Adds what a pool of workers takes.
     pub(super) fn add_workers<P: Protocol>(&mut self, workers: &Workers) {
         let row = costs::of_workers::<P>(workers).times(self.processors);
-        // With one they stand at the end, where there is no other order.
+        // With one processor they stand at the end, because there is no other order.
         let common = self.rows.iter().rposition(|row| row.of_each_processor).map_or(0, |last| last + 1);
         self.rows.insert(if self.processors == 1 { self.rows.len() } else { common }, row);
     }
 
-    /// Adds what the program says that it takes itself.
+    /// Adds a row for memory that the program says it takes itself.
     pub(super) fn count_in(&mut self, name: &'static str, bytes: u64, how: String) {
         self.rows.push(CeilingRow::new(name, bytes, how));
     }
 
-    /// The sum without the program itself, of which there is one in a process however many servers it has.
+    /// The sum without the row of the program itself, which a process has only once, however many servers it runs.
     pub(super) fn without_program(&self) -> u64 {
         sum(self.rows.iter().filter(|row| row.name() != PROGRAM))
     }
@@ -66,7 +66,8 @@ impl MemoryCeiling {
     /// Refuses a ceiling over `memory_max`.
     ///
     /// # Errors
-    /// It is; the error names the largest row that a setting changes, and how far that would have to go down.
+    /// The ceiling is over it; the error names the largest row that a setting changes, and how far that setting would
+    /// have to be lowered.
     pub(super) fn check(&self, memory_max: Option<u64>) -> Result<(), ConfigError> {
         let total = self.total();
         let Some((limit, excess)) = memory_max.and_then(|limit| Some((limit, total.checked_sub(limit)?))) else {
@@ -85,10 +86,10 @@ impl MemoryCeiling {
         Err(ConfigError::new("memory_max", what))
     }
 
-    /// Refuses tables that the operating system has no memory for. To make them would end the process.
+    /// Refuses tables for which the operating system has no memory. Trying to make them would end the process.
     ///
     /// # Errors
-    /// It has none; the error names the setting that the largest of them grows with.
+    /// It has none; the error names the setting with which the largest of them grows.
     pub(super) fn check_tables(&self) -> Result<(), ConfigError> {
         let tables = || self.rows.iter().filter(|row| row.is_table);
         let bytes = sum(tables());
@@ -126,7 +127,7 @@ impl MemoryCeiling {
         }
     }
 
-    /// What is not in the sum, a line each.
+    /// Notes on what is not in the sum, one line each.
     fn notes(&self) -> [String; 2] {
         [
             format!("not counted: socket buffers in the kernel, {}", self.kernel),
@@ -144,7 +145,7 @@ impl MemoryCeiling {
         rows.chain([line("total", self.total(), &self.formula())]).chain(self.notes())
     }
 
-    /// How the sum comes about, where there is more than one processor.
+    /// How the sum is computed if there is more than one processor.
     fn formula(&self) -> String {
         if self.processors == 1 {
             return String::new();
@@ -156,12 +157,12 @@ impl MemoryCeiling {
     }
 }
 
-/// All of them. What is more than can be counted is more than any limit.
+/// The sum of the rows; it saturates, so that a sum too large to be counted is over any limit.
 fn sum<'r>(rows: impl Iterator<Item = &'r CeilingRow>) -> u64 {
     rows.map(CeilingRow::bytes).fold(0, u64::saturating_add)
 }
 
-/// The table: a line a row, the total, and what is not in it.
+/// The table: one line for each row, the total, and what is not in it.
 impl fmt::Display for MemoryCeiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.lines().try_for_each(|line| writeln!(f, "{line}"))

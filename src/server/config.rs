@@ -1,4 +1,4 @@
-//! Everything that can be turned, in one place, and what must hold between the settings.
+//! All settings, in one place, and the conditions that must hold between them.
 
 use std::time::Duration;
 
@@ -9,17 +9,18 @@ use crate::connection::Timeouts;
 use crate::outbox::OutboxLimits;
 use crate::processor::{Admission, Settings, Turn, Watermarks};
 
-/// Counts beyond this are mistakes; up to it, no sum of the ceiling overflows and every place has its `u32`.
+/// Counts above this are rejected as mistakes; up to it, no sum of the ceiling overflows and every place has its `u32`.
 const COUNT_MAX: usize = 1 << 28;
-/// Sizes in bytes beyond this are mistakes.
+/// Sizes in bytes above this are rejected as mistakes.
 const SIZE_MAX: usize = 1 << 30;
-/// What the server has to say itself must fit an answer.
+/// The server's own words to a peer must fit into an answer.
 const SMALLEST_REPLY: usize = 1 << 10;
 /// A smaller scratch block saves nothing and costs a read for each little piece.
 const SMALLEST_SCRATCH: usize = 512;
-/// The least stack that a thread with a logger in it gets along with.
+/// The smallest stack that suffices for a thread that also logs.
 const SMALLEST_STACK: usize = 64 << 10;
-/// A processor's number has 16 bits; with more than this, most of the machine's memory would be their stacks.
+/// A processor's number has 16 bits; with more processors than this, their stacks would take most of the machine's
+/// memory.
 const PROCESSORS_MAX: usize = 1 << 10;
 /// Longer than any connection lives, and short enough to be added to any time.
 pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -43,21 +44,21 @@ pub(super) const OUTBOUND: [TierNames; TIERS] = [
 
 /// All settings of a server. `Config::default()` is a server of at most 128 MiB for 16,384 connections.
 ///
-/// Fields will be added, so it cannot be written out in full: change a default one, with
+/// More fields will be added, so code elsewhere cannot write all of them out: change a default `Config` instead, with
 /// [`Builder::configure`](crate::Builder::configure) or field by field.
 ///
-/// Settings say how much of something there is; what it costs is in the [`MemoryCeiling`](crate::MemoryCeiling).
+/// Settings say how much of something there is; the [`MemoryCeiling`](crate::MemoryCeiling) says what it costs.
 ///
-/// With more than one processor, each has its own blocks and queues, as many as said here. These apply to all
-/// connections together: `connections_max`, `backlog`, `admission`, `memory_max`.
+/// With more than one processor, each has as many blocks and queues of its own as said here. Only `connections_max`,
+/// `backlog`, `admission` and `memory_max` apply to all processors together.
 ///
 /// [`validate`](Self::validate) checks all bounds that are named here. A count without a bound of its own is 1 to 2^28.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
     /// Threads that read, process and write: each with its own connections, memory and message processor. With more
-    /// than one, start the server with [`Server::start_with`](crate::Server::start_with) or its like, which make a
-    /// message processor for each. 1 to 1,024, and at most `connections_max`. Default 1.
+    /// than one, start the server with [`Server::start_with`](crate::Server::start_with) or a similar method, which
+    /// makes a message processor for each. 1 to 1,024, and at most `connections_max`. Default 1.
     pub processors: usize,
     /// Connections at once, over all processors, from `accept` until their socket is closed. At the limit peers wait in
     /// the kernel's backlog. Default 16,384.
@@ -67,10 +68,11 @@ pub struct Config {
     /// Peers that may wait in the kernel before they are accepted. The kernel may lower it (`net.core.somaxconn`).
     /// Has no effect on a listener that was made elsewhere. Default 4096.
     pub backlog: usize,
-    /// The blocks for messages that are not whole yet, smallest tier first. The largest must hold the protocol's
-    /// longest message. Default 1024 of 4 KiB, 128 of 128 KiB, 16 of 1 MiB.
+    /// The blocks for messages that have not arrived completely, smallest tier first. The largest must hold the
+    /// protocol's longest message. Default 1024 of 4 KiB, 128 of 128 KiB, 16 of 1 MiB.
     pub inbound: [TierConfig; TIERS],
-    /// The blocks for answers that were not delivered yet, smallest tier first. Default as [`inbound`](Self::inbound).
+    /// The blocks for answers that have not been delivered yet, smallest tier first. Default as
+    /// [`inbound`](Self::inbound).
     pub outbound: [TierConfig; TIERS],
     /// Bytes of one answer that are copied; shared and static bodies have no limit. 1 KiB to 1 GiB. Default 1 MiB +
     /// 64 KiB.
@@ -81,26 +83,29 @@ pub struct Config {
     pub scratch: usize,
     /// How much one connection may do before the others have their turn. Default 64 messages, 256 KiB.
     pub turn: Turn,
-    /// Where undelivered answers stop a connection's messages, and where they let it go on. Default 256 KiB and 64 KiB.
+    /// At how many undelivered bytes a connection is no longer decoded, and at how many it goes on. Default 256 KiB and
+    /// 64 KiB.
     pub watermarks: Watermarks,
-    /// How long anything may take. Each is described at [`Timeouts`], the defaults at [`Timeouts::default`]. At most
-    /// 366 days each, as is [`Admission::retry_after`].
+    /// How long anything may take. [`Timeouts`] describes each limit, [`Timeouts::default`] the defaults. At most 366
+    /// days each; the same goes for [`Admission::retry_after`].
     pub timeouts: Timeouts,
     /// Which newcomers are refused, and what they are told. Off by default.
     pub admission: Admission,
-    /// Deferred replies that one connection may be owed at once, where the protocol allows more than one. At most
+    /// Deferred replies that may be owed to one connection at once (always 1 if the protocol answers in order). At most
     /// `owed_total_max`. Default 64.
     pub owed_max: usize,
     /// Deferred replies that may be owed at once, over all connections of a processor. Default 16,384.
     pub owed_total_max: usize,
     /// Messages of [`WriteProxy::send`](crate::WriteProxy::send) that may wait for a processor thread. Default 4096.
     pub unasked_max: usize,
-    /// Pieces of undelivered answers, over all connections of a processor: a block, or a shared or static body. At
-    /// least 17, because messages are handed over only while there is room for one more answer of 16. Default 32,768.
+    /// Pieces of undelivered answers, over all connections of a processor; a piece is a block, or a shared or static
+    /// body. At least 17, because messages are handed over only while there is room for another answer of 16 pieces.
+    /// Default 32,768.
     pub segments_max: usize,
-    /// The server refuses to start when its memory ceiling is over this many bytes. Default: no limit.
+    /// The server refuses to start if its memory ceiling is over this many bytes. Default: no limit.
     pub memory_max: Option<u64>,
-    /// Bytes of stack of a processor thread, on which the user's processor runs. 64 KiB to 1 GiB. Default 2 MiB.
+    /// Bytes of stack of each processor thread, on which the user's message processor runs. 64 KiB to 1 GiB. Default 2
+    /// MiB.
     pub processor_stack: usize,
     /// Bytes of stack of the accepter thread. 64 KiB to 1 GiB. Default 256 KiB.
     pub accepter_stack: usize,
@@ -226,8 +231,8 @@ impl Config {
         not_zero("timeouts.famine", famine.is_zero(), "whoever waits for a block would evict the others at once")
     }
 
-    /// The inbound tiers as the processor needs them: with one block more each, the spares. A message that its user
-    /// wants to keep, and that shares its block with others, is copied into one.
+    /// The inbound tiers as the processor needs them: each with one block more, the spare. If the user keeps a message
+    /// that shares its memory with others, the message is copied into a spare.
     pub(crate) fn inbound_with_spares(&self) -> [TierConfig; TIERS] {
         self.inbound.map(|TierConfig { size, count }| TierConfig { size, count: count + 1 })
     }

@@ -1,4 +1,4 @@
-//! What each thing costs: the rows of the memory ceiling, reckoned from the settings.
+//! What each part costs: the rows of the memory ceiling, computed from the settings.
 
 use std::array;
 
@@ -18,7 +18,7 @@ use crate::timer::Wheel;
 /// The name of the row of the program itself.
 pub(super) const PROGRAM: &str = "program";
 
-/// What one processor takes, with everything that it has for itself.
+/// The memory of one processor, with everything that it does not share.
 pub(super) fn of_a_processor<P: Protocol>(config: &Config) -> impl Iterator<Item = CeilingRow> {
     let inbound = pool_rows(["inbound small", "inbound medium", "inbound large"], &INBOUND, &config.inbound);
     let outbound = pool_rows(["outbound small", "outbound medium", "outbound large"], &OUTBOUND, &config.outbound);
@@ -27,14 +27,14 @@ pub(super) fn of_a_processor<P: Protocol>(config: &Config) -> impl Iterator<Item
     pools.chain(rest).chain([lists_row(config)]).chain(thread_rows(config))
 }
 
-/// What a pool of workers takes.
+/// The memory of a pool of workers.
 pub(super) fn of_workers<P: Protocol>(workers: &Workers) -> CeilingRow {
     let Workers { threads, queue, stack_size, .. } = *workers;
     let how = format!("{queue} messages wait, {threads} threads with a stack of {}", Bytes(stack_size as u64));
     CeilingRow::of_each("workers", workers.memory::<P>(), "workers.threads", threads, how)
 }
 
-/// What there is once, however many processors there are.
+/// The memory of everything that exists once, however many processors there are.
 pub(super) fn of_the_server(config: &Config) -> [CeilingRow; 3] {
     let (resident, source) = resident_at_start();
     let addresses = Crowd::memory(&config.admission, config.connections_max);
@@ -49,7 +49,7 @@ pub(super) fn of_the_server(config: &Config) -> [CeilingRow; 3] {
     ]
 }
 
-/// The most of a server's memory: its blocks.
+/// The largest part of a server's memory: its blocks.
 fn pool_rows<'a>(
     names: [&'static str; 3],
     settings: &'a [TierNames; 3],
@@ -62,7 +62,7 @@ fn pool_rows<'a>(
     })
 }
 
-/// A processor whose user does not matter: what it takes for a connection depends on the protocol only.
+/// A processor with any user: the memory that it takes for a connection depends only on the protocol.
 type AnyProcessor<P> = Processor<MioSelector, P, fn(Message<'_, P>, Reply<'_, P>)>;
 
 fn processor_rows<P: Protocol>(config: &Config) -> [CeilingRow; 6] {
@@ -104,7 +104,7 @@ fn queue_rows(config: &Config) -> [CeilingRow; 3] {
     ]
 }
 
-/// An outbox that has room for nothing, to count what one kind of place takes.
+/// The limits of an outbox without any room; the caller raises one of them to count what that kind of place takes.
 fn no_places(config: &Config) -> OutboxLimits {
     OutboxLimits { connections_each: 0, owed_total_max: 0, unasked_max: 0, ..config.outbox_limits() }
 }
@@ -127,7 +127,8 @@ fn lists_row(config: &Config) -> CeilingRow {
         .made_at_start()
 }
 
-/// The blocks whose places take most: the setting of their count, that count, and the bytes of the places of one.
+/// The blocks whose places take the most memory: the name of the setting of their count, that count, and the bytes of
+/// one block's places.
 fn longest_list(config: &Config) -> (&'static str, usize, usize) {
     let counts = |names: &[TierNames; 3], tiers: &[TierConfig; 3], each| {
         array::from_fn::<_, 3, _>(|tier| (names[tier].count, tiers[tier].count, each))

@@ -1,4 +1,4 @@
-//! The limit of open descriptors: raised at start, and said if it is too low.
+//! The limit of open descriptors: raised at start, with a warning if it is still too low.
 
 use std::net::SocketAddr;
 
@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 /// standard streams, log files, and some for the user.
 const OTHER_DESCRIPTORS: u64 = 64;
 
-/// Those of one more processor: its poll and its waker.
+/// Descriptors of each further processor: its poll and its waker.
 const MORE_DESCRIPTORS: u64 = 2;
 
-/// Raises the soft limit of open descriptors as far as the hard one. One WARN if that is still too low for
-/// `connections_max`; the server works all the same, and goes without accepting while there are none.
+/// Raises the soft limit of open descriptors as far as the hard one. Logs one WARN if that is still too low for
+/// `connections_max`; the server works all the same, and accepts nothing while there are none.
 pub(super) fn raise_descriptors(server: SocketAddr, connections_max: usize, processors: usize) {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => {

@@ -1,11 +1,11 @@
-//! Errors of the start that say what to do.
+//! Errors at start that say what to do.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// An error with what was tried in front of it. `Debug` reads like `Display`, because that is what a `main` that
-/// returns it prints.
+/// An error, preceded by what was tried. `Debug` reads like `Display`, because a `main` that returns the error prints
+/// it with `Debug`.
 struct Explained {
     text: String,
     source: io::Error,
@@ -35,13 +35,14 @@ pub(super) fn explain(tried: impl fmt::Display, source: io::Error) -> io::Error 
     io::Error::new(source.kind(), Explained { text, source })
 }
 
-/// The same, and behind it what to do.
+/// The same, followed by what to do.
 pub(super) fn advise(tried: impl fmt::Display, source: io::Error, advice: &str) -> io::Error {
     let text = format!("{tried}: {}; {advice}", reason(&source));
     io::Error::new(source.kind(), Explained { text, source })
 }
 
-/// What went wrong, in words that go on in a sentence: `Permission denied (os error 13)` is `permission denied`.
+/// What went wrong, in words that fit into the middle of a sentence: `Permission denied (os error 13)` is `permission
+/// denied`.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words);

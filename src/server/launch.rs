@@ -26,7 +26,7 @@ where
     M: MessageProcessor<P> + 'static,
 {
     let Server { listener, address, protocol, config, ceiling, counted_elsewhere } = server;
-    // Before there is a thread: one that panics in `clone` leaves nobody behind.
+    // Cloned before there is a thread, so that a panic in `clone` leaves none behind.
     let protocols = vec![protocol; users.len()];
     descriptors::raise_descriptors(address, config.connections_max, config.processors);
     let mut selectors = Vec::with_capacity(users.len());
@@ -61,7 +61,7 @@ where
     match spawned.and_then(|()| spawn_accepter(entrance, &config, &shared)) {
         Ok(accepter) => Ok(Running::new(address, ceiling, Meter::new(shared), Threads { accepter, processors })),
         Err(error) => {
-            // Those that run already wait for connections, and nobody will come.
+            // The threads that run already wait for connections, and none will come.
             shared.dealer.finish();
             shared.control.request(at_once());
             processors.into_iter().for_each(|processor| drop(processor.join()));
@@ -122,8 +122,8 @@ fn spawn<T: Send + 'static>(
     builder.spawn(body).map_err(|error| explain(format!("cannot start the thread {name}"), error))
 }
 
-/// Whatever ends a processor thread, also a panic: all others end too. After a shutdown was requested, others may need
-/// the rest of the grace: then only a panic ends them.
+/// When a processor thread ends, for whatever reason, all others end too. After a shutdown was requested, the others
+/// may need the rest of the grace: then only a panic ends them.
 struct ProcessorDeparture(Arc<Control>);
 
 impl Drop for ProcessorDeparture {
@@ -134,8 +134,8 @@ impl Drop for ProcessorDeparture {
     }
 }
 
-/// Whatever ends the accepter thread: a server that can't accept shuts down and says why, instead of living on
-/// unnoticed with the connections that there are. After a shutdown was requested this changes nothing.
+/// When the accepter thread ends, for whatever reason, the server shuts down and says why, instead of living on
+/// unnoticed with the connections that it has. After a shutdown was requested this changes nothing.
 struct AccepterDeparture(Arc<Control>);
 
 impl Drop for AccepterDeparture {

@@ -8,14 +8,14 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::error::{advise, explain};
 
-/// What to do with what is no address.
+/// The advice if the address is not valid.
 const ADDRESS: &str = "an address is a host and a port, such as 127.0.0.1:8080 (0.0.0.0 is every network of this machine, \
                        port 0 any free port)";
 
 /// Binds the first address of `addresses` that can be bound.
 ///
 /// # Errors
-/// The last reason why none could; it names its address.
+/// None could be bound: the error of the final attempt, which names its address.
 pub(super) fn bind(addresses: impl ToSocketAddrs + fmt::Debug, backlog: i32) -> io::Result<TcpListener> {
     let named = format!("{addresses:?}");
     let resolved = addresses.to_socket_addrs();
@@ -31,7 +31,7 @@ pub(super) fn bind(addresses: impl ToSocketAddrs + fmt::Debug, backlog: i32) -> 
     }))
 }
 
-/// Why the kernel refused to bind `address`, and what to do where that is known.
+/// Why the kernel refused to bind `address`, and what to do if that is known.
 fn refused(address: SocketAddr, error: io::Error) -> io::Error {
     let tried = format!("cannot bind {address}");
     let advice = match error.kind() {
@@ -50,8 +50,8 @@ fn refused(address: SocketAddr, error: io::Error) -> io::Error {
 
 fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // So that a server can be started again while connections of the last one are still in TIME_WAIT. On Windows the
-    // option means something else: others could take the port away.
+    // So that a server can be started again while connections of the previous one are still in TIME_WAIT. On Windows
+    // the option means something else: other programs could take the port away.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -70,8 +70,8 @@ pub(super) fn prepare(listener: &TcpListener) -> io::Result<()> {
     let socket = SockRef::from(listener);
     // Answers leave at once; all of a turn are gathered into one write anyway.
     socket.set_tcp_nodelay(true)?;
-    // Urgent bytes are bytes of the stream. Apart from it they would raise edges with nothing to read. A read still
-    // ends in front of one, so what is sent as urgent may be decoded only when more comes.
+    // Urgent bytes become part of the stream; outside of it they would raise edges with nothing to read. A read still
+    // stops in front of an urgent byte, so that byte may be decoded only when more comes.
     socket.set_out_of_band_inline(true)
 }
 

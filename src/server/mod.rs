@@ -1,14 +1,14 @@
-//! The outermost room: binds, counts the memory, and makes the threads and what lies between them.
+//! The outermost room: binds the listener, counts the memory, and makes the threads and the queues between them.
 //!
-//! Nothing else in the crate makes a thread or a queue between threads (except workers, which are made by the user).
+//! Nothing else in the crate makes a thread or a queue between threads (except workers, which the user makes).
 //!
 //! - `config`: every setting;
-//! - `ceiling`, `row`, `costs`: what all of them cost, as a sum;
+//! - `ceiling`, `row`, `costs`: what all settings cost, as a sum;
 //! - `builder`, `listener`: from settings to a bound server;
 //! - `shared`: what lies between the threads;
 //! - `launch`, `running`: from a bound server to its threads, and to their end;
 //! - `resident`, `descriptors`, `scheduling`: memory, descriptors and cores, as the operating system gives them;
-//! - `error`, `units`: what people read.
+//! - `error`, `units`: texts for people.
 
 mod builder;
 mod ceiling;
@@ -44,14 +44,28 @@ pub use running::{Meter, Running, Stopper};
 #[cfg(feature = "sim")]
 pub(crate) use shared::{Shared, Station};
 
-/// A server that is bound and counted, and not started yet.
+/// A server that is bound and whose memory is counted, but that is not started yet.
 ///
-/// Peers can connect already and wait in the kernel's backlog. [`serve`](Self::serve) and [`run`](Self::run) start it
-/// and stay until its end; [`start`](Self::start) returns a [`Running`].
+/// Peers can connect already and wait in the kernel's backlog. These methods start it:
 ///
-/// With [more than one processor](Builder::processors) each needs a message processor of its own:
-/// [`serve_with`](Self::serve_with), [`run_with`](Self::run_with) and [`start_with`](Self::start_with) make them, and
-/// work with one as well.
+/// | What handles the messages                         | Blocks until the server has ended | Returns a [`Running`] |
+/// |---------------------------------------------------|-----------------------------------|-----------------------|
+/// | One closure or processor, on the processor thread | [`serve`] or [`run`]              | [`start`]             |
+/// | One per processor, on its thread                  | [`serve_with`] or [`run_with`]    | [`start_with`]        |
+/// | A closure on [`Workers`], which may block         | [`serve_on`]                      | [`start_on`]          |
+///
+/// `serve` and `serve_with` take closures, whose types the compiler infers; the others of the first two rows take any
+/// [`MessageProcessor`]. With [more than one processor](Builder::processors), the methods of the first row return an
+/// error; those of the other rows work with any number.
+///
+/// [`serve`]: Self::serve
+/// [`run`]: Self::run
+/// [`start`]: Self::start
+/// [`serve_with`]: Self::serve_with
+/// [`run_with`]: Self::run_with
+/// [`start_with`]: Self::start_with
+/// [`serve_on`]: Self::serve_on
+/// [`start_on`]: Self::start_on
 #[must_use = "a server answers nobody until it is started"]
 pub struct Server<P: Protocol> {
     listener: TcpListener,
@@ -59,7 +73,7 @@ pub struct Server<P: Protocol> {
     protocol: P,
     config: Config,
     ceiling: MemoryCeiling,
-    /// Its ceiling is a row of another server's.
+    /// Its ceiling is a row in the ceiling of another server.
     counted_elsewhere: bool,
 }
 
@@ -80,34 +94,34 @@ impl<P: Protocol> Server<P> {
         Self::builder(protocol).from_listener(listener)
     }
 
-    /// A server with other settings: [`Builder::bind`] ends it.
+    /// Begins a server with other settings; [`Builder::bind`] finishes it.
     pub fn builder(protocol: P) -> Builder<P> {
         Builder::new(protocol)
     }
 
-    /// Where it listens; the real port if it was bound to port 0.
+    /// The address on which it listens, with the real port if it was bound to port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// The most memory it will take, row by row. Logged at start as well.
+    /// The most memory that it will take, row by row. It is also logged at start.
     pub fn memory_ceiling(&self) -> &MemoryCeiling {
         &self.ceiling
     }
 
-    /// Adds a row to the memory ceiling: what the program's own threads and its message processor take at most, which
-    /// the server cannot know. So there is one sum for all that runs in the process.
+    /// Adds a row to the memory ceiling, for the most that the program's own threads and its message processor take,
+    /// which the server cannot know. So there is one sum for everything that runs in the process.
     ///
     /// # Errors
-    /// The ceiling is over [`Config::memory_max`] with it.
+    /// With this row the ceiling is over [`Config::memory_max`].
     pub fn count_in(&mut self, name: &'static str, bytes: u64, how: impl Into<String>) -> Result<(), ConfigError> {
         self.ceiling.count_in(name, bytes, how.into());
         self.ceiling.check(self.config.memory_max)
     }
 
-    /// Adds all that another server of the same process takes, as one row. The other one does not print a ceiling of
-    /// its own then. Workers that it is [started on](Self::start_on) later are not in it: [count them
-    /// in](Self::count_in), too, with [`Workers::memory`].
+    /// Adds everything that another server of the same process takes, as one row. That server then prints no ceiling of
+    /// its own. The row does not include workers that the other server is [started on](Self::start_on) later: [count
+    /// them in](Self::count_in), too, with [`Workers::memory`].
     ///
     /// # Errors
     /// As [`count_in`](Self::count_in).
@@ -126,9 +140,9 @@ impl<P: Protocol> Server<P> {
         &self.config
     }
 
-    /// Handles each message with `process`, on the processor thread, which must not block. Returns when the server has
-    /// ended, which is only when one of its threads has failed, because nothing else can end it. To end a server in
-    /// good order, [start](Self::start) it and use its [`Stopper`].
+    /// Handles each message with `process`, which runs on the processor thread and must not block. Blocks until the
+    /// server has ended, which happens only if one of its threads fails, because nothing else can end it. To end a
+    /// server in good order, [start](Self::start) it and use its [`Stopper`].
     ///
     /// # Errors
     /// As [`start`](Self::start), and as [`Running::join`].
@@ -140,7 +154,7 @@ impl<P: Protocol> Server<P> {
         self.run(process)
     }
 
-    /// Handles the messages with `processor`, on the processor thread. Stays until the server has ended, as
+    /// Handles the messages with `processor`, on the processor thread. Blocks until the server has ended, as
     /// [`serve`](Self::serve) does.
     ///
     /// # Errors
@@ -149,8 +163,8 @@ impl<P: Protocol> Server<P> {
         self.start(processor)?.join().map(drop)
     }
 
-    /// Handles the messages of each processor with a closure of its own, on its thread: what `make` makes, given the
-    /// number of the processor, from 0. Stays until the server has ended.
+    /// Handles the messages of each processor with a closure of its own, on that processor's thread. `make` makes the
+    /// closure, given the number of the processor, from 0. Blocks until the server has ended.
     ///
     /// ```no_run
     /// use sluicegate::http1::{Http1, Response};
@@ -176,8 +190,8 @@ impl<P: Protocol> Server<P> {
         self.run_with(make)
     }
 
-    /// Handles the messages of each processor with a message processor of its own, on its thread: what `make` makes.
-    /// Stays until the server has ended.
+    /// Handles the messages of each processor with a message processor of its own, which `make` makes, on that
+    /// processor's thread. Blocks until the server has ended.
     ///
     /// # Errors
     /// As [`start_with`](Self::start_with), and as [`Running::join`].
@@ -185,8 +199,8 @@ impl<P: Protocol> Server<P> {
         self.start_with(make)?.join().map(drop)
     }
 
-    /// Handles each message with `work` on a pool of `workers`, where it may block. Stays until the server has ended.
-    /// Each processor has a pool of its own.
+    /// Handles each message with `work` on a pool of `workers`, where it may block. Each processor has a pool of its
+    /// own. Blocks until the server has ended.
     ///
     /// `work` is called on the worker threads, on several at once. A panic in it is caught and logged; the connection
     /// of its message ends as [unanswered](crate::CloseReason::Unanswered) (HTTP: 500). See [`Offload`].
@@ -213,12 +227,12 @@ impl<P: Protocol> Server<P> {
         self.start_on(workers, work)?.join().map(drop)
     }
 
-    /// Starts the server's threads and the `workers`, as many for each processor, and returns. `work` runs on the
+    /// Starts the server's threads and the `workers`, so many for each processor, and returns. `work` runs on the
     /// worker threads, as with [`serve_on`](Self::serve_on). The workers' queue and stacks become a row of the memory
     /// ceiling.
     ///
     /// # Errors
-    /// The ceiling is over `memory_max` with the workers in it; their settings make no sense; and as
+    /// With the workers the ceiling is over `memory_max`, or their settings make no sense; otherwise as
     /// [`start`](Self::start).
     pub fn start_on<F>(mut self, workers: Workers, work: F) -> io::Result<Running<P>>
     where
@@ -233,26 +247,27 @@ impl<P: Protocol> Server<P> {
         launch::launch(self, pools)
     }
 
-    /// Starts the accepter's and the processor's thread, and returns. Raises the process's soft limit of open
+    /// Starts the accepter thread and the processor thread, and returns. Raises the process's soft limit of open
     /// descriptors, and logs the memory ceiling.
     ///
     /// # Errors
-    /// The process may not open more descriptors, or start more threads; or there is [more than one
+    /// The process may not open more descriptors or start more threads, or there is [more than one
     /// processor](Builder::processors), which one message processor cannot serve ([`ConfigError`]).
     pub fn start(self, processor: impl MessageProcessor<P> + 'static) -> io::Result<Running<P>> {
         self.config.check_single()?;
         launch::launch(self, vec![processor])
     }
 
-    /// Starts the accepter's thread and that of each processor, and returns. `make` is called here, once for each, with
-    /// the processor's number from 0; [`ConnectionId::processor`](crate::ConnectionId::processor) says it again. What
-    /// the message processors are to share, they have to share by themselves, behind an `Arc`.
+    /// Starts the accepter thread and one thread for each processor, and returns. `make` is called on the calling
+    /// thread, once for each processor, with the processor's number from 0, which is also what
+    /// [`ConnectionId::processor`](crate::ConnectionId::processor) returns. If the message processors are to share
+    /// something, put it behind an `Arc`.
     ///
     /// # Errors
     /// The process may not open more descriptors, or start more threads.
     ///
     /// # Panics
-    /// The protocol panics when it is cloned, which it is for each processor but the last. Nothing was started then.
+    /// The protocol panics when it is cloned, once for each processor except the last. Nothing has been started then.
     pub fn start_with<M: MessageProcessor<P> + 'static>(self, make: impl FnMut(u16) -> M) -> io::Result<Running<P>> {
         let users = (0..).take(self.config.processors).map(make).collect();
         launch::launch(self, users)

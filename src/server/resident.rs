@@ -1,5 +1,5 @@
-//! What memory the operating system has to do with: the program itself, what it gives at once, and the kernel's socket
-//! buffers.
+//! Memory that depends on the operating system: the program itself, how much the system gives at once, and the kernel's
+//! socket buffers.
 
 use std::fmt;
 use std::fs;
@@ -7,10 +7,10 @@ use std::hint::black_box;
 
 use super::units::Bytes;
 
-/// What the program may grow by after its start without any peer's doing: code and tables that are touched for the
-/// first time, the allocator's own.
+/// By how much the program may grow after its start without any peer causing it: code and tables that are touched for
+/// the first time, and the allocator's own data.
 pub(super) const PROGRAM_GROWTH: u64 = 8 << 20;
-/// The resident memory of a small program, where the operating system does not say.
+/// The resident memory of a small program, used if the operating system does not say.
 const PROGRAM_ESTIMATE: u64 = 8 << 20;
 
 /// Bytes of this process that are resident now, and where the number comes from.
@@ -21,29 +21,27 @@ pub(super) fn resident_at_start() -> (u64, &'static str) {
     }
 }
 
-/// `VmRSS:     1736 kB`, in bytes. Other than `statm` it does not count in pages, whose size would have to be asked
-/// for.
+/// `VmRSS:     1736 kB`, in bytes. Unlike `statm`, it does not count in pages, whose size would have to be asked for.
 fn resident_in(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes << 10)
 }
 
-/// Any machine has this much. To ask for less could change how the allocator deals with blocks of that size from then
-/// on.
+/// Any machine has this much. Asking for less could change how the allocator treats blocks of that size from then on.
 const ALWAYS_GIVEN: u64 = 64 << 20;
 
 /// True if the operating system gives this many bytes at once. It may give more than it has: they are not touched here.
 pub(super) fn is_given(bytes: u64) -> bool {
     let reserved = |bytes| {
         let mut place = Vec::<u8>::new();
-        // Looked at, or the compiler would leave out what nobody uses.
+        // Without `black_box` the compiler would remove an allocation that nobody uses.
         place.try_reserve_exact(bytes).is_ok() && black_box(&place).capacity() >= bytes
     };
     bytes <= ALWAYS_GIVEN || usize::try_from(bytes).is_ok_and(reserved)
 }
 
-/// What the kernel may hold for the connections, in either direction. It is the kernel's to bound.
+/// How much the kernel may hold for the connections, in either direction. Only the kernel bounds that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KernelBuffers {
     connections_max: usize,

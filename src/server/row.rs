@@ -1,4 +1,4 @@
-//! One row of the memory ceiling: what takes how much, and the setting that it grows with.
+//! One row of the memory ceiling: what takes how much, and with which setting it grows.
 
 use super::config::Config;
 
@@ -11,19 +11,19 @@ pub struct CeilingRow {
     pub(super) lever: Option<Lever>,
     /// Each processor has an equal part of it.
     pub(super) of_each_processor: bool,
-    /// All of it is there from the start, and not only when it is needed.
+    /// All of it is allocated at the start, and not only when it is needed.
     pub(super) is_table: bool,
 }
 
 /// The one setting that bounds all processors together and fills the tables of each.
 pub(super) const CONNECTIONS: &str = "connections_max";
 
-/// The setting that a row grows with.
+/// The setting with which a row grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lever {
     pub(super) setting: &'static str,
     pub(super) value: usize,
-    /// Bytes that one less of it saves.
+    /// Bytes that are saved by lowering it by one.
     pub(super) each: u64,
 }
 
@@ -32,12 +32,12 @@ impl CeilingRow {
         Self { name, bytes, how: how.into(), lever: None, of_each_processor: false, is_table: false }
     }
 
-    /// What one processor takes, for so many of them.
+    /// The row of one processor, multiplied by the number of processors.
     pub(super) fn times(self, processors: usize) -> Self {
         let Self { name, bytes, how, lever, is_table, .. } = self;
         let times = processors as u64;
         let how = if processors == 1 { how } else { format!("{processors} processors x {how}") };
-        // One connection less is one place less with one of them.
+        // One connection less is one place less in the table of one processor.
         let saves =
             |lever: &Lever| if lever.setting == CONNECTIONS { lever.each } else { lever.each.saturating_mul(times) };
         let lever = lever.map(|lever| Lever { each: saves(&lever), ..lever });
@@ -63,7 +63,7 @@ impl CeilingRow {
         Self { is_table: true, ..self }
     }
 
-    /// The setting is about all processors together, and the row was that of one.
+    /// Adjusts the row of one processor to a setting that is about all processors together.
     pub(super) fn over_all(self, config: &Config) -> Self {
         let total = |lever: Lever| match lever.setting {
             CONNECTIONS => Lever { value: config.connections_max, ..lever },
@@ -77,7 +77,7 @@ impl CeilingRow {
         self.name
     }
 
-    /// How many bytes that are at most.
+    /// How many bytes it takes at most.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

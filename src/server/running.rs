@@ -1,4 +1,4 @@
-//! A server that runs: what can be asked of it from other threads, and how it ends.
+//! A running server: what other threads can ask of it, and how it ends.
 
 use std::fmt;
 use std::io;
@@ -25,28 +25,28 @@ pub(super) struct Threads {
     pub(super) processors: Vec<JoinHandle<io::Result<()>>>,
 }
 
-/// A shutdown that waits for nobody.
+/// A shutdown request without grace.
 pub(super) fn at_once() -> Shutdown {
     Shutdown::at_once(Instant::now())
 }
 
-/// A request that is made now: from here on its grace is counted, by all threads alike.
+/// A request that is made now: all threads count its grace from this moment.
 fn request(grace: Duration, finish: Finish) -> Shutdown {
     Shutdown { asked: Instant::now(), grace: grace.min(LONGEST), finish }
 }
 
 /// A server that runs.
 ///
-/// Dropping it ends the server without grace, and waits until it has ended; keep it, or [`join`](Self::join) it. On the
-/// accepter's or a processor's thread a drop only asks for the end, because no thread can wait for itself; so do not
-/// join it there either.
+/// Dropping it ends the server without grace, and waits until the server has ended; so keep it, or [`join`](Self::join)
+/// it. A drop on the accepter thread or a processor thread only requests the end, because no thread can wait for
+/// itself; for the same reason, do not join it there.
 #[must_use = "dropping it ends the server"]
 pub struct Running<P: Protocol> {
     address: SocketAddr,
     ceiling: MemoryCeiling,
     meter: Meter,
     proxy: WriteProxy<P>,
-    /// Gone once they were joined.
+    /// `None` once they have been joined.
     threads: Option<Threads>,
 }
 
@@ -56,22 +56,22 @@ impl<P: Protocol> Running<P> {
         Self { address, ceiling, meter, proxy, threads: Some(threads) }
     }
 
-    /// Where it listens; the real port if it was bound to port 0.
+    /// The address on which it listens, with the real port if it was bound to port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Writes to any of its connections, from any thread.
+    /// A handle that writes to any of its connections, from any thread.
     pub fn proxy(&self) -> WriteProxy<P> {
         self.proxy.clone()
     }
 
-    /// All numbers now. Any thread; disturbs nobody.
+    /// All numbers as they are now. From any thread, without disturbing the server.
     pub fn metrics(&self) -> Snapshot {
         self.meter.snapshot()
     }
 
-    /// Reads the same numbers from elsewhere, also after the server has ended.
+    /// A handle that reads the same numbers from elsewhere, also after the server has ended.
     pub fn meter(&self) -> Meter {
         self.meter.clone()
     }
@@ -81,13 +81,14 @@ impl<P: Protocol> Running<P> {
         &self.ceiling
     }
 
-    /// Asks the server to shut down, from elsewhere: a signal handler's thread, while this one [`join`](Self::join)s.
+    /// A handle that asks the server to shut down from elsewhere, such as a thread that waits for signals while this
+    /// one [`join`](Self::join)s.
     pub fn stopper(&self) -> Stopper {
         Stopper { control: Arc::clone(&self.meter.shared.control) }
     }
 
     /// Ends the server and waits until it has ended: stops accepting, lets connections finish for at most `grace`, then
-    /// closes those that are left. Returns the last numbers. A grace of more than a year is a year.
+    /// closes those that are left. Returns the final numbers. A grace of more than a year counts as a year.
     ///
     /// # Errors
     /// As [`join`](Self::join).
@@ -96,11 +97,11 @@ impl<P: Protocol> Running<P> {
         self.join()
     }
 
-    /// Waits until the server has ended: because a [`Stopper`] asked for it, or because one of its threads failed.
-    /// Returns the last numbers.
+    /// Waits until the server has ended, because a [`Stopper`] asked for it or because one of its threads failed.
+    /// Returns the final numbers.
     ///
     /// # Errors
-    /// One of the threads panicked or could not go on. All connections are closed then as well.
+    /// One of the threads panicked or could not go on. All connections are closed in that case, too.
     pub fn join(mut self) -> io::Result<Snapshot> {
         self.join_threads()?;
         Ok(self.meter.snapshot())
@@ -122,7 +123,7 @@ impl<P: Protocol> Running<P> {
     }
 }
 
-/// What has become of a thread, and which one that was.
+/// The error that ended a thread, if there was one, with the name of the thread.
 fn failure(which: &str, end: thread::Result<io::Result<()>>) -> io::Result<()> {
     match end {
         Ok(ended) => ended.map_err(|error| explain(format!("{which} could not go on"), error)),
@@ -137,7 +138,7 @@ impl<P: Protocol> Drop for Running<P> {
         let this = thread::current().id();
         let mut ids = threads.processors.iter().map(|processor| processor.thread().id());
         if threads.accepter.thread().id() == this || ids.any(|id| id == this) {
-            // It would wait for itself. The request is made; the threads end on their own.
+            // This thread would wait for itself. The request has been made, so the threads end on their own.
             return;
         }
         if let Err(error) = self.join_threads() {
@@ -152,7 +153,7 @@ impl<P: Protocol> fmt::Debug for Running<P> {
     }
 }
 
-/// Asks a server to shut down. Cheap to clone; from any thread.
+/// Asks a server to shut down, from any thread. Cheap to clone.
 ///
 /// ```
 /// use std::thread;
@@ -177,14 +178,14 @@ pub struct Stopper {
 
 impl Stopper {
     /// Asks the server to stop accepting, to let connections finish for at most `grace` from now on and then to close
-    /// those that are left. Returns at once. The first request counts; a later one can only have the grace end sooner.
-    /// A grace of more than a year is a year.
+    /// those that are left. Returns at once. The first request counts; a later one can only make the grace end sooner.
+    /// A grace of more than a year counts as a year.
     pub fn shutdown(&self, grace: Duration, finish: Finish) {
         self.control.request(request(grace, finish));
     }
 }
 
-/// Reads the numbers of a server. Cheap to clone; from any thread, also after the server has ended.
+/// Reads the numbers of a server, from any thread, also after the server has ended. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Meter {
     shared: Shared<Socket>,
@@ -195,15 +196,16 @@ impl Meter {
         Self { shared }
     }
 
-    /// All numbers now, of all processors together. Each is exact; they are not of the same instant. Disturbs nobody.
+    /// All numbers as they are now, of all processors together. Each is exact, but they were not read at the same
+    /// instant. Does not disturb the server.
     pub fn snapshot(&self) -> Snapshot {
         let mut sum = Snapshot::default();
         self.processors().iter().for_each(|one| sum.add(one));
         sum
     }
 
-    /// The numbers of each processor, by [its number](crate::ConnectionId::processor). What the accepter counts is
-    /// counted with the processor that got the connection.
+    /// The numbers of each processor, by [its number](crate::ConnectionId::processor). The accepter's counts are
+    /// included with the processor that got the connection.
     pub fn processors(&self) -> Vec<Snapshot> {
         self.shared.stations.iter().map(Station::snapshot).collect()
     }

@@ -2,18 +2,19 @@
 
 use std::thread;
 
-/// True if that many processors leave no core to the accepter.
+/// True if that many processors leave no core for the accepter.
 pub(super) fn shares_a_core(processors: usize) -> bool {
     thread::available_parallelism().is_ok_and(|cores| cores.get() <= processors)
 }
 
-/// Asks that the calling thread, when it wakes, does not take the core from a thread that works on it, but waits for
-/// that to sleep or to use its slice up (`SCHED_BATCH`, sched(7)). A thread that has another policy than the usual one
-/// keeps it, and each its nice value. A refusal changes nothing. Elsewhere than on Linux there is nothing like it.
+/// Asks the system not to let the calling thread, when it wakes, take the core from the thread that is using it, but to
+/// let it wait until that thread sleeps or has used up its slice (`SCHED_BATCH`, sched(7)). A thread with an unusual
+/// policy keeps it, and every thread keeps its nice value. A refusal changes nothing. Only Linux has something like
+/// this.
 ///
-/// For the accepter: on a core that it shares it would come between a processor and each of its connections, and the
-/// switches cost up to two fifths of a connection's time (`benches/NOTES.md`). Peers that wait to be
-/// accepted meanwhile are in the kernel's backlog, and come in one go.
+/// For the accepter: on a shared core it would interrupt the processor for each new connection, and the switches cost
+/// up to two fifths of a connection's time (`benches/NOTES.md`). Meanwhile peers wait in the kernel's backlog, and are
+/// then accepted in one go.
 pub(super) fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(why) = linux::be_batch() {
@@ -37,7 +38,7 @@ mod linux {
             Ok(USUAL) => {}
             other => return Err(format!("its policy is {other:?}")),
         }
-        // The crate sets a nice value together with a policy, so it gets the one that is there.
+        // The crate sets a nice value together with a policy, so it is given the present one.
         let same = nice().and_then(priority_of).ok_or("its nice value is not known")?;
         set_thread_priority_and_policy(thread_native_id(), same, BATCH).map_err(|error| format!("{error:?}"))
     }
@@ -45,12 +46,13 @@ mod linux {
     /// The nice value of the calling thread (proc_pid_stat(5)).
     pub(super) fn nice() -> Option<i32> {
         let stat = fs::read_to_string("/proc/thread-self/stat").ok()?;
-        // The name, in parentheses, may hold anything; the third field is behind it, and this is the nineteenth.
+        // The name, in parentheses, may contain anything; the third field follows it, and the nice value is the
+        // nineteenth.
         let (_, behind_name) = stat.rsplit_once(") ")?;
         behind_name.split(' ').nth(16)?.parse().ok()
     }
 
-    /// What the crate calls a nice value.
+    /// The crate's form of a nice value.
     fn priority_of(nice: i32) -> Option<ThreadPriority> {
         let priorities = (0..100_u8).filter_map(|value| value.try_into().ok()).map(ThreadPriority::Crossplatform);
         priorities.into_iter().find(|priority| priority.to_posix(BATCH).is_ok_and(|is| is == nice))
@@ -80,7 +82,7 @@ mod tests {
             give_way();
             now()
         });
-        // Who runs the tests with a policy of its own keeps that.
+        // If the tests run under an unusual policy, the thread keeps it.
         let expected = if before.0 == linux::USUAL { linux::BATCH } else { before.0 };
         assert_eq!(asked.join().expect("it ends"), (expected, before.1));
         assert_eq!(now(), before);

@@ -1,4 +1,5 @@
-//! What the threads of a server share: all of it is made here, by number of the processor that it belongs to.
+//! Everything that the threads of a server share. It is made here, indexed by the number of the processor to which it
+//! belongs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +15,11 @@ use crate::processor::{Crowd, Links};
 use crate::protocol::Protocol;
 use crate::wake::WakeFlag;
 
-/// What belongs to one processor and others reach into: nobody but the processor does so for every message.
+/// The parts of one processor that other threads also use; only the processor itself uses them for every message.
 pub(crate) struct Station<K> {
     pub(crate) handover: Arc<Handover<K>>,
     pub(crate) outbox: Arc<Outbox>,
-    /// With one block a tier more than configured: the spares.
+    /// With one block more in each tier than configured: the spares.
     pub(crate) inbound: Arc<SharedPool>,
     /// The processor's last resort for answers.
     pub(crate) reserve: Arc<Tier>,
@@ -35,7 +36,7 @@ pub(crate) struct Shared<K> {
 }
 
 impl<K> Shared<K> {
-    /// Makes it for a server with `config`, whose accepter and processors are woken by these.
+    /// Makes everything for a server with `config`, whose accepter and processors are woken by these flags.
     pub(crate) fn new(config: &Config, now: u64, accepter: &Arc<WakeFlag>, processors: &[Arc<WakeFlag>]) -> Self {
         let station = |wake: &Arc<WakeFlag>| {
             let pool = |tiers| SharedPool::new(tiers, Line::new(Arc::clone(wake)));
@@ -67,7 +68,7 @@ impl<K> Shared<K> {
         }
     }
 
-    /// What the processor with this number is given.
+    /// The handles that the processor with this number is given.
     pub(crate) fn links(&self, number: u16) -> Links<K> {
         let Station { handover, outbox, inbound, reserve, metrics } = &self.stations[usize::from(number)];
         Links {
@@ -90,12 +91,12 @@ impl<K> Shared<K> {
         self.stations.iter().map(|station| Arc::clone(&station.metrics)).collect()
     }
 
-    /// The way to write to any connection, for threads that are no processor's.
+    /// Writes to any connection, for threads that are not processor threads.
     pub(crate) fn proxy<P: Protocol>(&self) -> WriteProxy<P> {
         WriteProxy::new(self.outboxes.clone(), Arc::clone(&self.stations[0].outbox))
     }
 
-    /// After all processors have ended: what they left for each other, and what a failed one has left undone.
+    /// After all processors have ended: clears away what they left for each other, and what a failed one left undone.
     pub(crate) fn clear_up(&self) {
         for Station { handover, outbox, metrics, .. } in &*self.stations {
             outbox.discard();
@@ -107,8 +108,8 @@ impl<K> Shared<K> {
         }
     }
 
-    /// LAW home, in debug builds, after everything was cleared up: of all processors, which may have held each other's
-    /// blocks until the last has ended.
+    /// LAW home, in debug builds, after everything was cleared up. Checked for all processors together, because they
+    /// may have held each other's blocks until the last of them ended.
     pub(crate) fn assert_home(&self) {
         for Station { inbound, .. } in &*self.stations {
             debug_assert!(inbound.all_home(), "LAW home is broken: {inbound:?}");
@@ -121,7 +122,7 @@ impl<K> Station<K> {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let Self { handover, outbox, inbound, metrics, .. } = self;
         let mut snapshot = metrics.snapshot();
-        // What queues and pools know themselves is asked there.
+        // Some numbers are known to the queues and pools themselves, so they are asked.
         snapshot.handover_queue = handover.waiting() as u64;
         snapshot.settled_queue = outbox.settled.len() as u64;
         snapshot.unasked_queue = outbox.unasked.len() as u64;
