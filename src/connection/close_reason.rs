@@ -1,4 +1,4 @@
-//! Why a connection ended, with what there is to know about it.
+//! Why a connection ended, with the details.
 
 use std::fmt;
 use std::io;
@@ -19,18 +19,18 @@ pub enum CloseReason {
         /// How many bytes of the unfinished message had arrived.
         bytes: usize,
     },
-    /// The socket failed, for this reason, between two messages or while there was something to be delivered.
+    /// The socket failed, for this reason, between two messages or while something was still to be delivered.
     Socket(io::ErrorKind),
-    /// The answer was the last one of this connection, and was delivered.
+    /// The final answer of this connection was delivered.
     Finished,
-    /// The user's processor closed it: [`Reply::close`](crate::Reply::close), or
-    /// [`Reply::none`](crate::Reply::none) where order matters.
+    /// The user's processor closed it: [`Reply::close`](crate::Reply::close), or [`Reply::none`](crate::Reply::none) if
+    /// order matters.
     User,
     /// The peer broke the protocol.
     Protocol(ProtocolError),
-    /// Nothing was said for this long.
+    /// Nothing came for this long.
     Idle(Duration),
-    /// A message was not whole in time.
+    /// A message did not arrive completely in time.
     TooSlow {
         /// How many bytes of it had arrived.
         bytes: usize,
@@ -46,33 +46,35 @@ pub enum CloseReason {
     },
     /// A reply that was owed did not come in time.
     ReplyTimeout(Duration),
-    /// The message was handled and not answered.
+    /// The message was handled but not answered.
     Unanswered(Unanswered),
     /// There was no room, for a message or for an answer.
     NoRoom {
         /// How many bytes were wanted.
         wanted: usize,
-        /// How many fit at most. `None`: this many would fit, but all blocks that hold them were in use.
+        /// How many would fit at most. `None`: the wanted bytes would fit, but all blocks that can hold them were in
+        /// use.
         limit: Option<usize>,
     },
-    /// Others waited for its block while it received least: see [`Timeouts::famine`](crate::Timeouts::famine).
+    /// Others waited for its block, and it received the least of all holders: see
+    /// [`Timeouts::famine`](crate::Timeouts::famine).
     EvictedInbound {
         /// How many bytes of its message had arrived.
         bytes: usize,
     },
-    /// Its undelivered output stood still, or was taken slowest, while room for answers ran low.
+    /// Room for answers ran low, and its undelivered output stood still, or was the one taken most slowly.
     EvictedOutbound {
         /// How many bytes were still to be delivered.
         undelivered: usize,
     },
-    /// There were too many connections when it came.
+    /// There were already too many connections when it came.
     Crowded {
         /// How many there may be.
         limit: usize,
-        /// Whose connections that limits.
+        /// Whose connections the limit counts.
         scope: CrowdScope,
     },
-    /// The peer took its answers too slowly, and such connections were to be closed.
+    /// The peer took its answers too slowly, and [`WhenFull::Close`](crate::WhenFull::Close) applied to it.
     OutboundFull {
         /// How many bytes were still to be delivered.
         undelivered: usize,
@@ -113,7 +115,7 @@ impl fmt::Display for Unanswered {
 }
 
 impl CloseReason {
-    /// What metrics count it as.
+    /// The kind under which metrics count it.
     pub fn kind(&self) -> CloseKind {
         match self {
             Self::PeerClosed => CloseKind::PeerClosed,
@@ -136,7 +138,7 @@ impl CloseReason {
         }
     }
 
-    /// True for the ends in good order: those that promise that nothing was left undone.
+    /// True for the reasons that promise that nothing was left undone.
     pub(crate) fn says_all_was_delivered(&self) -> bool {
         matches!(self, Self::PeerClosed | Self::Finished)
     }

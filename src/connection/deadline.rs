@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::Timeouts;
 
-/// What is over when a deadline has passed.
+/// Which time is over when a deadline has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expiry {
-    /// Nothing was said between messages.
+    /// Nothing came between messages.
     Idle,
-    /// The message is not whole in time.
+    /// The message was not whole in time.
     Message,
     /// The peer takes none of its output.
     WriteStall,
@@ -21,13 +21,14 @@ pub(crate) enum Expiry {
 
 /// The moments from which a connection's deadlines are counted.
 ///
-/// Moving a deadline is a plain store. The timer wheel is not told: it comes back at the old time, finds that there is
-/// more, and is set again.
+/// Moving a deadline is a plain store. The timer wheel is not told: the timer comes out at the old time, finds that
+/// there is time left, and is set again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadlines {
-    /// The last time that anything happened; while it lingers, when that began: what is dropped does not move it.
+    /// When something last happened; while the connection lingers, when that began, because dropped bytes do not move
+    /// it.
     active: Instant,
-    /// When the first byte of the unfinished message came, moved on by the time it waited for the server.
+    /// When the first byte of the unfinished message came, moved forward by the time that it waited for the server.
     message: Option<Instant>,
     /// Since when the pause set is not empty.
     paused: Option<Instant>,
@@ -35,7 +36,7 @@ pub(crate) struct Deadlines {
     output: Option<Output>,
     /// Since when it waits for the server: for a block, or for the user.
     waits: Option<Instant>,
-    /// Since when it is read out, moved on by the time it waited for the server.
+    /// Since when it is read out, moved forward by the time that it waited for the server.
     read_out_since: Option<Instant>,
     /// Bytes of the unfinished message that have arrived.
     received: u32,
@@ -45,7 +46,7 @@ pub(crate) struct Deadlines {
     lingers: bool,
 }
 
-/// The kinds of deadlines, a bit each.
+/// The kinds of deadlines, one bit each.
 mod kind {
     pub(super) const IDLE: u8 = 1;
     pub(super) const MESSAGE: u8 = 2;
@@ -59,7 +60,7 @@ mod kind {
 pub(crate) struct Output {
     /// Since when there has always been some.
     pub(crate) began: Instant,
-    /// When the peer took some the last time, or the beginning.
+    /// When the peer last took some; until then, when the output began.
     pub(crate) moved: Instant,
     /// How many bytes the peer has taken since the beginning.
     taken: u64,
@@ -73,7 +74,7 @@ impl Output {
     }
 }
 
-/// What else decides which deadlines count.
+/// The other facts that decide which deadlines count.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pending {
     /// Since when the oldest reply is owed.
@@ -104,16 +105,17 @@ impl Deadlines {
         self.active = now;
     }
 
-    /// The last time that anything happened; while it lingers, when that began: what is dropped does not move it.
+    /// When something last happened; while the connection lingers, when that began, because dropped bytes do not move
+    /// it.
     pub(crate) fn active(&self) -> Instant {
         self.active
     }
 
-    /// `count` bytes of a message arrived that is not whole yet.
+    /// `count` bytes arrived of a message that is not whole yet.
     pub(crate) fn message_grows(&mut self, now: Instant, count: usize) {
         if self.message.is_none() {
             self.message = Some(now);
-            // A short message may have to be whole sooner than the long one before it.
+            // A short message may have an earlier deadline than the long one before it.
             self.armed &= !kind::MESSAGE;
         }
         self.received = self.received.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
@@ -126,13 +128,13 @@ impl Deadlines {
         self.received = 0;
     }
 
-    /// LAW clocks: from here on the message's time stands still.
+    /// LAW clocks: the message's time stands still from now on.
     #[inline]
     pub(crate) fn pause(&mut self, now: Instant) {
         self.paused.get_or_insert(now);
     }
 
-    /// The message's time goes on, without what it waited.
+    /// The message's time goes on; the time that it waited does not count.
     #[inline]
     pub(crate) fn resume(&mut self, now: Instant) {
         debug_assert!(!self.lingers);
@@ -143,8 +145,8 @@ impl Deadlines {
         }
     }
 
-    /// While the server shuts down: since when it is read out, not counting what it waited for the server. From now on,
-    /// if nobody has asked before.
+    /// While the server shuts down: since when the connection is read out, not counting the time that it waited for the
+    /// server. The first call sets this to now.
     pub(crate) fn begin_read_out(&mut self, now: Instant) -> Instant {
         *self.read_out_since.get_or_insert(now)
     }
@@ -154,13 +156,13 @@ impl Deadlines {
         self.read_out_since
     }
 
-    /// From here on it is the server that the connection waits for: not its turn, not a reply, and not the peer.
+    /// From now on the connection waits for the server, and not for its turn, a reply or the peer.
     #[inline]
     pub(crate) fn begin_wait(&mut self, now: Instant) {
         self.waits.get_or_insert(now);
     }
 
-    /// That wait is over, and does not count in the time that it is read out.
+    /// That wait is over, and does not count as time in which the connection is read out.
     #[inline]
     pub(crate) fn exclude_wait(&mut self, now: Instant) {
         let Some(waits) = self.waits.take() else { return };
@@ -190,7 +192,7 @@ impl Deadlines {
     /// Nothing waits for the peer any more.
     #[inline]
     pub(crate) fn output_ends(&mut self, now: Instant) {
-        // An end that has come so far is looked at once more by the delivery behind it, in the same cycle.
+        // When an end has come so far, the delivery behind it looks at the connection once more, in the same cycle.
         debug_assert!(!self.lingers || self.active == now);
         self.output = None;
         self.active = now;
@@ -219,8 +221,8 @@ impl Deadlines {
         self.received as usize
     }
 
-    /// True if a deadline may have come nearer since [`armed`](Self::armed): there is one of a kind that there was not
-    /// then. All others have only moved on since. `owes`: replies are owed.
+    /// True if a deadline may have come nearer since [`armed`](Self::armed), because a kind of deadline counts now that
+    /// did not count then. All others have only moved later. `owes`: replies are owed.
     #[inline]
     pub(crate) fn needs_arming(&self, owes: bool, ending: bool) -> bool {
         self.kinds(owes, ending) & !self.armed != 0
@@ -248,13 +250,13 @@ impl Deadlines {
             | bit(self.lingers, kind::LINGER)
     }
 
-    /// The next deadline and what is over then.
+    /// The next deadline, and which time is over then.
     pub(crate) fn next(&self, timeouts: &Timeouts, pending: Pending) -> Option<(Instant, Expiry)> {
         let kinds = self.kinds(pending.owed_since.is_some(), pending.ending);
         let due = |kind: u8, since: Option<Instant>, limit: Duration, expiry| {
             since.filter(|_| kinds & kind != 0).map(|since| (since + limit, expiry))
         };
-        // A limit of zero is none, except for lingering.
+        // A limit of zero means no limit, except for lingering.
         let on = |kind, since, limit: Duration, expiry| due(kind, since, limit, expiry).filter(|_| !limit.is_zero());
         let linger = due(kind::LINGER, Some(self.active), timeouts.linger, Expiry::Linger);
         let moved = self.output.map(|output| output.moved);
@@ -265,8 +267,9 @@ impl Deadlines {
         [linger, write, reply, message, idle].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
-    /// How long the unfinished message may take; zero for as long as it likes. The earlier of two limits counts: a base
-    /// and a second for each `message_rate` bytes, and the time in which a peer of that rate would have sent what came.
+    /// How long the unfinished message may take; zero means without limit. The earlier of two limits counts: a base
+    /// plus a second for each `message_rate` bytes, and the time that a peer of that rate would have needed for the
+    /// bytes that came.
     fn message_limit(&self, timeouts: &Timeouts) -> Duration {
         let earned = Duration::from_secs(self.received().checked_div(timeouts.message_rate).unwrap_or(0) as u64);
         let asks_for_rate = timeouts.message_rate > 0 && !timeouts.rate_grace.is_zero();

@@ -1,4 +1,4 @@
-//! One peer: its socket, what it sent, what it is owed, and how it ends.
+//! One peer: its socket, the bytes that it sent, the replies that it is owed, and how its connection ends.
 //!
 //! A connection is a record; the rooms of the processor work on it. It holds no block while it is idle.
 
@@ -37,17 +37,17 @@ pub(crate) struct Connection<K, P> {
     pub(crate) undelivered: Undelivered,
     pub(crate) owed: OwedList,
     pub(crate) deadlines: Deadlines,
-    /// How long the unfinished message will be, if it said so.
+    /// How long the unfinished message will be, if it has said so.
     pub(crate) needs: u32,
     /// How long its previous message was; 0 if less has come since.
     pub(crate) previous_length: u32,
-    /// How much is still read of it, at most. Bounded when the server shuts down only.
+    /// The most bytes that are still read from it. Bounded only while the server shuts down.
     pub(crate) read_out_left: u32,
-    /// Where it stands among the holders of its block's tier.
+    /// Its place among the holders of its block's tier.
     pub(crate) holder: Option<HolderAt>,
     pub(crate) paused: Paused,
-    /// The number of its wait in a line; 0 if it is in none. An entry in a line is valid for the wait that it was made
-    /// for.
+    /// The number of its wait in a line; 0 if it is in none. An entry in a line is valid only for the wait for which it
+    /// was made.
     pub(crate) wait: u64,
     /// The number of its first wait in any line since its last message was handed over: its rank there. [`NOT_WAITING`]
     /// if it has not had to wait since.
@@ -57,7 +57,7 @@ pub(crate) struct Connection<K, P> {
 }
 
 /// Where a connection stands among the holders of inbound blocks.
-// One number, and never zero: there is one of these for each connection, and to stand nowhere takes no more then.
+// A single number that is never zero, so that `Option` takes no more space: there is one for each connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HolderAt(NonZeroU32);
 
@@ -80,28 +80,28 @@ impl HolderAt {
     }
 }
 
-/// What the cycle remembers of a connection, each said once.
+/// What the cycle remembers about a connection.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Flags {
-    /// The socket may have bytes, or its end. Stays set until a read finds nothing more.
+    /// The socket may have bytes, or the end of the stream. Stays set until a read finds nothing more.
     pub(crate) readable: bool,
-    /// The peer has closed its side; the end is still to be read behind what came before.
+    /// The peer has closed its side; the end of the stream is still to be read, after the bytes that came before it.
     pub(crate) read_closed: bool,
-    /// The end was read.
+    /// The end of the stream was read.
     pub(crate) end_read: bool,
     /// The peer has said that it will send nothing more, and nothing more has been read.
     pub(crate) sends_no_more: bool,
     /// A message was handed over whose answer is the final one of the connection.
     pub(crate) has_final_answer: bool,
-    /// The selector watches the socket; from the end of its first turn on.
+    /// The selector watches the socket, which it does from the end of the connection's first turn on.
     pub(crate) watched: bool,
-    /// The selector watches for room in the socket: it pushed back.
+    /// The selector watches for room in the socket, because the socket pushed back.
     pub(crate) write_interest: bool,
     /// It is closed, not paused, when its peer takes its answers too slowly.
     pub(crate) close_when_full: bool,
     /// Inbound holds bytes that `decode` has not seen yet.
     pub(crate) undecoded: bool,
-    /// Why nothing can be written any more. What has arrived is still read.
+    /// Why nothing can be written any more. Bytes that have arrived are still read.
     pub(crate) broken: Option<io::ErrorKind>,
 }
 
@@ -110,20 +110,21 @@ pub(crate) struct Flags {
 pub(crate) struct Ending {
     pub(crate) reason: CloseReason,
     pub(crate) stage: Stage,
-    /// A reply took too long: none of those owed is waited for any more.
+    /// A reply took too long, so the connection no longer waits for any of those that it is owed.
     pub(crate) gave_up_replies: bool,
     /// An answer has said that it is the final one of the connection.
     pub(crate) has_final_answer: bool,
 }
 
-/// The end of a connection, in order: what is owed, the last words, everything delivered, half-close, linger, close.
+/// The stages of a connection's end, in order: owed replies, the last words, delivery of everything, half-close,
+/// linger, close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Replies are still owed.
     Owed,
     /// Output is still to be delivered.
     Flushing,
-    /// The sending side is closed; what still arrives is dropped until the peer closes too.
+    /// The sending side is closed; bytes that still arrive are dropped until the peer closes too.
     Lingering {
         /// How many bytes were dropped.
         dropped: usize,
@@ -156,7 +157,7 @@ impl<K, P: Protocol> Connection<K, P> {
         self.peer.connection
     }
 
-    /// A message of that length was handed over.
+    /// A message of this length was handed over.
     #[inline]
     pub(crate) fn message_ends(&mut self, length: usize) {
         self.deadlines.message_ends();
@@ -170,14 +171,14 @@ impl<K, P: Protocol> Connection<K, P> {
         self.flags.undecoded || self.flags.readable
     }
 
-    /// True if the peer sends nothing more, and everything that it has sent was read. Either its end was read, or it
-    /// has said so itself: the last read was short, so nothing is left, and a client that has asked for the end of its
-    /// connection must not send anything behind (RFC 9112 section 9.6).
+    /// True if the peer sends nothing more and everything that it has sent was read. Either the end of the stream was
+    /// read, or the peer has announced that it is done: then the last read was short, so nothing is left, and a client
+    /// that has asked for the end of its connection must not send anything after that (RFC 9112 section 9.6).
     pub(crate) fn has_heard_all(&self) -> bool {
         self.flags.end_read || (self.flags.sends_no_more && !self.flags.readable)
     }
 
-    /// True if everything is said and delivered, and only the peer's end is waited for.
+    /// True if everything is said and delivered, and the connection only waits for the peer to close.
     pub(crate) fn lingers(&self) -> bool {
         self.ending.as_ref().is_some_and(|ending| matches!(ending.stage, Stage::Lingering { .. }))
     }
@@ -187,8 +188,8 @@ impl<K, P: Protocol> Connection<K, P> {
         self.ending.as_ref().is_none_or(|ending| ending.stage == Stage::Owed && !ending.gave_up_replies)
     }
 
-    /// True if it takes unasked messages: as long as it has not ended, and then until its end goes on, if that is one
-    /// in good order and its final answer was not given.
+    /// True if it takes unasked messages: as long as it has not begun to end, and then until its end goes on, if it
+    /// ends in good order and its final answer has not been given.
     pub(crate) fn takes_unasked(&self) -> bool {
         use CloseReason::{PeerClosed, Shutdown, User};
         let in_good_order = |ending: &Ending| matches!(ending.reason, PeerClosed | Shutdown | User);
@@ -216,7 +217,7 @@ mod tests {
         assert_eq!(size_of::<Option<HolderAt>>(), 4);
     }
 
-    /// There are many, most of them idle, and the target for all that one takes is 400 bytes.
+    /// There are many connections, most of them idle, and the target for everything that one takes is 400 bytes.
     #[test]
     fn a_connection_is_small() {
         assert!(size_of::<Connection<u32, Http1>>() <= 376, "{}", size_of::<Connection<u32, Http1>>());

@@ -2,7 +2,8 @@
 
 use crate::id::ConnectionId;
 
-/// The connection table. A slot is used again, last in first out; an id is not, so that a late answer meets nobody.
+/// The connection table. Slots are used again, last in first out; ids are not, so that a late answer reaches no other
+/// connection.
 #[derive(Debug)]
 pub(crate) struct Table<C> {
     slots: Vec<Option<C>>,
@@ -28,7 +29,7 @@ impl<C> Table<C> {
         (self.slots.capacity() * size_of::<Option<C>>() + self.free.capacity() * size_of::<u32>()) as u64
     }
 
-    /// Puts in what `make` makes of its new id; returns the slot.
+    /// Inserts the connection that `make` makes from its new id; returns the slot.
     pub(crate) fn insert(&mut self, make: impl FnOnce(ConnectionId) -> C) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);

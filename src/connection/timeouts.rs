@@ -2,35 +2,37 @@
 
 use std::time::Duration;
 
-/// The limits of time of a connection, at most 366 days each. `Duration::ZERO` switches a limit off, where that is
-/// said.
+/// The time limits of a connection, at most 366 days each. `Duration::ZERO` switches a limit off if its description
+/// says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// How long nothing may come between messages, with nothing owed and nothing undelivered. Zero: off.
+    /// How long a connection may stay silent between messages, with nothing owed and nothing undelivered. Zero: off.
     pub idle: Duration,
-    /// For a whole message from its first byte on, plus a second for each [`message_rate`](Self::message_rate) bytes
-    /// that arrived. The clock stands still while the connection is paused, for whatever reason. Zero: off.
+    /// How long a message may take from its first byte until it is whole, plus a second for each
+    /// [`message_rate`](Self::message_rate) bytes that have arrived. The clock stands still while the connection is
+    /// paused, for whatever reason. Zero: off.
     pub message: Duration,
-    /// Bytes that earn a message one more second; and the rate, in bytes a second, that it must have on average from
-    /// [`rate_grace`](Self::rate_grace) on. Zero: no bytes earn time, and no rate is asked for.
+    /// The minimum average rate of an incoming message, in bytes per second, once it has taken
+    /// [`rate_grace`](Self::rate_grace); each such amount also extends [`message`](Self::message) by a second. Zero: no
+    /// bytes extend it, and no rate is required.
     pub message_rate: usize,
-    /// How long a message may be slower than [`message_rate`](Self::message_rate), from its first byte on. Zero: for as
-    /// long as [`message`](Self::message) allows.
+    /// How long a message may be slower than [`message_rate`](Self::message_rate), counted from its first byte. Zero:
+    /// for as long as [`message`](Self::message) allows.
     pub rate_grace: Duration,
-    /// How long the peer may take no byte of what waits for it. Zero: off.
+    /// How long the peer may take no byte of the output that waits for it. Zero: off.
     pub write_stall: Duration,
-    /// For a deferred reply. Zero: off.
+    /// How long a deferred reply may be owed. Zero: off.
     pub reply: Duration,
-    /// After the last answer, until the peer closes too; what arrives is dropped. Must not be zero: the answer of a
-    /// refused request would be lost.
+    /// How long the server waits, after the final answer, for the peer to close too; bytes that arrive meanwhile are
+    /// dropped. Must not be zero: the answer to a refused request would be lost.
     pub linger: Duration,
-    /// Bytes that are dropped while lingering, at most. Must not be zero, for the same reason.
+    /// The most bytes that are dropped while lingering. Must not be zero, for the same reason.
     pub linger_bytes: usize,
-    /// How long a shortage of memory may last. Inbound: how long a connection waits for a block before another one is
-    /// evicted from its own, which is the one that received least in that time; but not one that would fill its block
-    /// within twelve times as long, at its rate, nor one that has got it within the last quarter of this time.
-    /// Outbound: how long answers may stand still once three quarters of the memory for them are in use. Must not be
-    /// zero.
+    /// How long a shortage of memory may last. Inbound: how long a connection waits for a block before another
+    /// connection is evicted from its own: the one that received least in that time, except those that would fill their
+    /// block within twelve times as long, at their present rate. If that one got its block within the last quarter of
+    /// this time, none is evicted yet. Neither exception applies to small blocks. Outbound: how long answers may stand
+    /// still once three quarters of the memory for them are in use; less, the less is left. Must not be zero.
     pub famine: Duration,
 }
 

@@ -3,10 +3,10 @@
 /// What happens to a connection whose peer takes its answers too slowly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// Its messages wait; TCP makes its peer wait, too.
+    /// Its messages wait, and TCP makes its peer wait, too.
     #[default]
     PauseReads,
-    /// It is closed. A connection that is only over its share, because others hold the memory for answers, waits
+    /// The connection is closed. If it is only over its share, because others hold the memory for answers, it waits
     /// instead.
     Close,
 }
