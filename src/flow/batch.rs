@@ -7,15 +7,15 @@ use std::sync::Arc;
 use crate::buffer::{Block, HEADROOM, Line, Tier, TierConfig};
 use crate::wake::WakeFlag;
 
-/// Bytes before the user's in the head of a run: how many records, and where its bytes end.
+/// Bytes that precede the user's in the head of a run: how many records it has, and where their bytes end.
 const COUNTS: usize = 2 * size_of::<u32>();
-/// The most bytes of a block, so that with its headroom each place in it is a `u32`.
+/// The largest block: with its headroom, every position in it still fits a `u32`.
 const SIZE_MAX: usize = u32::MAX as usize - HEADROOM;
 
 /// Blocks for batches: made on first need, up to a count, and kept.
 ///
-/// A pool of the user's own. Records that are worked off slowly use up these blocks and none of the server's, so they
-/// close the user's gate and nothing else.
+/// The pool belongs to the user. Records that are processed slowly use up these blocks and none of the server's, so
+/// they close the user's gate and nothing else.
 ///
 /// `HEAD` and `TAG` are the bytes of a run's head and of a record's tag (see [`Batch`]). `TAG` is at least 1, and 8 +
 /// `HEAD` + `TAG` at most [`HEADROOM`](crate::HEADROOM); with other numbers [`Batch::append`] does not compile.
@@ -25,16 +25,16 @@ pub struct BatchPool<const HEAD: usize, const TAG: usize> {
 }
 
 impl<const HEAD: usize, const TAG: usize> BatchPool<HEAD, TAG> {
-    /// A pool of `count` blocks of `size` bytes each. Blocks are allocated when they are first needed, the list of free
-    /// ones now. A `size` of more than 4 GiB is lowered to that.
+    /// A pool of `count` blocks of `size` bytes each. Blocks are allocated when they are first needed; the list of free
+    /// ones is allocated now. A `size` of more than 4 GiB is lowered to that.
     pub fn new(size: usize, count: usize) -> Self {
         let size = size.min(SIZE_MAX);
-        // No thread waits in line here: one that finds no block asks again when a batch was worked off.
+        // No thread waits in line here: one that finds no block asks again once a batch has been processed.
         let line = Line::new(Arc::new(WakeFlag::never_asleep()));
         Self { tier: Tier::new(TierConfig { size, count }, 0, line) }
     }
 
-    /// An empty batch; `None` while all blocks are in use. Any thread.
+    /// An empty batch; `None` while all blocks are in use. May be called on any thread.
     pub fn take(&self) -> Option<Batch<HEAD, TAG>> {
         let block = self.tier.lease()?;
         let bounds = block.capacity();
@@ -63,13 +63,14 @@ impl<const HEAD: usize, const TAG: usize> BatchPool<HEAD, TAG> {
     }
 }
 
-/// A block with many records: their bytes one behind the other from its front, and what is known of them from its back.
+/// A block with many records: their bytes follow each other from the front, and the data about them grows from the
+/// back.
 ///
-/// Records that came together are a run. What holds for all of them (sender, time of arrival) is said once, in `HEAD`
-/// bytes, and what differs (how long, a checksum) in `TAG` bytes for each; both are the user's to encode. So a record
-/// costs its bytes and its tag, a run eight bytes and its head, and nothing an allocation of its own. The bytes of all
-/// records lie together and leave in one write. A batch is an owned value: it moves to another thread, and its block
-/// goes home when it is dropped there.
+/// Records that came together are a run. Data about all of them (sender, time of arrival) is stored once, in `HEAD`
+/// bytes, and data about each (its length, a checksum) in `TAG` bytes for each record; the user encodes both. So a
+/// record costs its bytes and its tag, a run costs eight bytes and its head, and nothing needs an allocation of its
+/// own. The bytes of all records lie together and leave in one write. A batch is an owned value: it moves to another
+/// thread, and its block goes home when it is dropped there.
 ///
 /// ```
 /// use sluicegate::flow::BatchPool;
@@ -88,13 +89,13 @@ impl<const HEAD: usize, const TAG: usize> BatchPool<HEAD, TAG> {
 pub struct Batch<const HEAD: usize, const TAG: usize> {
     block: Block,
     records: usize,
-    /// Where the head of the newest run begins; behind the end of the block as long as there is none.
+    /// Where the head of the newest run begins; past the end of the block as long as there is none.
     run_at: usize,
     /// Where the newest tag begins; all older ones are behind it.
     tags_at: usize,
 }
 
-/// Between two runs of a batch; the default is before the first.
+/// A place between two runs of a batch; the default is before the first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunPlace {
     bytes: usize,
@@ -105,7 +106,7 @@ pub struct RunPlace {
 /// Records of a batch that came together.
 #[derive(Debug, Clone)]
 pub struct BatchRun<'b, const HEAD: usize, const TAG: usize> {
-    /// What holds for all of them.
+    /// The data about all of them.
     pub head: &'b [u8; HEAD],
     /// Where they lie in [`Batch::bytes`].
     pub bytes: Range<usize>,
@@ -117,7 +118,7 @@ pub struct BatchRun<'b, const HEAD: usize, const TAG: usize> {
 /// Appends records to a run: see [`Batch::append`].
 #[derive(Debug)]
 pub struct RunAppender<'b, const TAG: usize> {
-    /// What is free: records from its front, tags from its back.
+    /// The free bytes: records are added at their front, tags at their back.
     free: &'b mut [u8],
     records: usize,
     bytes: usize,
@@ -135,7 +136,7 @@ impl<const TAG: usize> RunAppender<'_, TAG> {
         for piece in pieces {
             let (here, rest) = to.split_at_mut(piece.len());
             match (piece, here) {
-                // The end of a line: a byte is not worth a call.
+                // A single byte, such as the end of a line, is not worth a call.
                 ([byte], [place]) => *place = *byte,
                 (piece, here) => here.copy_from_slice(piece),
             }
@@ -164,14 +165,14 @@ impl<const TAG: usize> RunAppender<'_, TAG> {
 }
 
 impl<const HEAD: usize, const TAG: usize> Batch<HEAD, TAG> {
-    /// Bytes of a run besides its records and their tags.
+    /// Bytes that a run takes besides its records and their tags.
     pub const RUN: usize = {
         assert!(TAG > 0 && COUNTS + HEAD + TAG <= HEADROOM, "a run of one fits the headroom of a block");
         COUNTS + HEAD
     };
 
-    /// Appends what `write` pushes, as a run under `head`; if the newest run has the same head, to that. An empty batch
-    /// has room for a record as long as its pool's `size`.
+    /// Appends the records that `write` pushes: to the newest run if that has the same `head`, otherwise as a new run.
+    /// An empty batch has room for a record as long as its pool's `size`.
     #[inline]
     pub fn append<R>(&mut self, head: [u8; HEAD], write: impl FnOnce(&mut RunAppender<'_, TAG>) -> R) -> R {
         let goes_on = self.records > 0 && self.head() == head;
@@ -214,7 +215,7 @@ impl<const HEAD: usize, const TAG: usize> Batch<HEAD, TAG> {
         self.records == 0
     }
 
-    /// The bytes of all records, one behind the other.
+    /// The bytes of all records, one after the other.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         self.block.filled()
@@ -264,7 +265,7 @@ impl<const HEAD: usize, const TAG: usize> Batch<HEAD, TAG> {
 }
 
 impl<'b, const HEAD: usize, const TAG: usize> BatchRun<'b, HEAD, TAG> {
-    /// How many records it has: one at least.
+    /// How many records it has, at least one.
     #[inline]
     #[allow(clippy::len_without_is_empty, reason = "none is empty")]
     pub fn len(&self) -> usize {

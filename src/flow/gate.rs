@@ -1,10 +1,10 @@
-//! A gate with two marks: closes when enough is on its way, opens when most of it has gone.
+//! A gate with two marks: it closes when enough is on its way, and opens when most of that has gone.
 
 use std::sync::Arc;
 
 use crate::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// How much there is of something: counted, and in bytes.
+/// An amount of something: a count of items, and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Level {
     /// How many items.
@@ -16,12 +16,12 @@ pub struct Level {
 /// Where a [`Gate`] closes, and where it opens again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GateLimits {
-    /// The most that may be inside. Holds if you enter only while the gate is open, no item exceeds `largest`, and
-    /// `high` has room for one item of that size.
+    /// The most that may be inside. This holds if items enter only while the gate is open, no item exceeds `largest`,
+    /// and `high` has room for one item of that size.
     pub high: Level,
     /// A closed gate opens when both are at or below this.
     pub low: Level,
-    /// The most bytes that one item can have. The gate closes while one more of that size still fits.
+    /// The most bytes that one item can have. The gate closes as soon as another item of that size would no longer fit.
     pub largest: u64,
 }
 
@@ -38,10 +38,10 @@ impl GateLimits {
     }
 }
 
-/// Counts what one thread lets in and other threads let out, and closes one largest item below the limit.
+/// Counts the items that one thread lets in and other threads let out, and closes one largest item below the limit.
 ///
-/// A gate with one mark would open for each item that leaves, and the peers would be paused and resumed as often.
-/// Between the two marks it stays as it is.
+/// A gate with a single mark would open for each item that leaves, and peers would be paused and resumed just as often.
+/// Between the two marks this gate stays as it is.
 ///
 /// The `Gate` belongs to one thread, usually the processor's: it lets items in, and counts them without a locked
 /// instruction. The other half, [`GateExit`], is for any thread. Nothing is clamped: an item that leaves and never
@@ -66,12 +66,12 @@ impl GateLimits {
 #[derive(Debug)]
 pub struct Gate {
     limits: GateLimits,
-    /// All that ever came in.
+    /// Everything that ever came in.
     entered: Level,
     shared: Arc<Shared>,
 }
 
-/// Where items leave. Cheap to clone; for any thread.
+/// Where items leave. For any thread, and cheap to clone.
 #[derive(Debug, Clone)]
 pub struct GateExit {
     limits: GateLimits,
@@ -80,14 +80,15 @@ pub struct GateExit {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// All that ever left.
+    /// Everything that ever left.
     left_items: AtomicU64,
     left_bytes: AtomicU64,
-    /// All that had come in when the gate closed. Nothing comes in while it is closed.
+    /// Everything that had come in when the gate closed. Nothing comes in while it is closed.
     entered_items: AtomicU64,
     entered_bytes: AtomicU64,
-    /// How often it was opened and closed: odd while it is closed. A thread that opens it says which closing it means,
-    /// because meanwhile another may have opened that, and the gate may be closed again, with more behind it.
+    /// How often it was opened and closed: odd while it is closed. A thread that opens it names the closing that it
+    /// means, because another thread may have ended that one meanwhile, and the gate may have closed again, with more
+    /// behind it.
     turns: AtomicU64,
 }
 
@@ -113,8 +114,8 @@ fn is_open(turn: u64) -> bool {
 }
 
 impl Gate {
-    /// An open gate with nothing inside. With limits that have no room for even one item, the gate closes after each
-    /// item, and opens when that has left.
+    /// An open gate with nothing inside. If the limits have no room for even one item, the gate closes after each item,
+    /// and opens once that item has left.
     pub fn new(limits: GateLimits) -> Self {
         Self { limits, entered: Level::default(), shared: Arc::default() }
     }
@@ -131,27 +132,27 @@ impl Gate {
     }
 
     /// Counts one item of `bytes` as in, before it is handed on to a thread that counts it as out. Closes the gate if
-    /// no other item may follow. On the thread that owns the gate, as are `enter_all`, `room` and `level`.
+    /// no other item may follow. Call this, `enter_all`, `room` and `level` on the thread that owns the gate.
     #[inline]
     pub fn enter(&mut self, bytes: usize) {
         self.enter_all(Level { items: 1, bytes: bytes as u64 });
     }
 
-    /// Counts several items as in at once. With no more than [`room`](Self::room) has said it comes to the same as
-    /// [`enter`](Self::enter) for each, and costs one look at what has left.
+    /// Counts several items as in at once. For no more than [`room`](Self::room) has returned, this has the same effect
+    /// as [`enter`](Self::enter) for each item, but looks only once at what has left.
     #[inline]
     pub fn enter_all(&mut self, came: Level) {
         self.entered.items += came.items;
         self.entered.bytes += came.bytes;
-        // What comes into a closed gate, though it should not, has to be known to those who open it.
+        // Items that come into a closed gate, though they should not, have to be known to the threads that open it.
         if !self.limits.admits(self.level()) || !self.is_open() {
             self.close();
         }
     }
 
-    /// How much may come in without another question: this many items, with this many bytes together, find the gate
-    /// open one after the other. It can only grow until something comes in. An open gate may have no room by this
-    /// count: it takes one item of any size, and then closes.
+    /// How much may come in without asking again: this many items, with this many bytes together, find the gate open
+    /// one after the other. The room can only grow until something comes in. An open gate may have no room by this
+    /// count: it then takes one item of any size, and closes.
     #[inline]
     pub fn room(&self) -> Level {
         let (Level { items, bytes }, GateLimits { high, largest, .. }) = (self.level(), self.limits);
@@ -161,19 +162,19 @@ impl Gate {
         }
     }
 
-    /// What is in: entered and not left.
+    /// What is inside: items that entered and have not left.
     #[inline]
     pub fn level(&self) -> Level {
         difference(self.entered, self.shared.left())
     }
 
-    /// Says how much has come in, closes, **then** looks once more at what has left: an item that leaves after that
+    /// Records how much has come in, closes, **then** looks once more at what has left: an item that leaves after that
     /// look finds the gate closed, and opens it.
     fn close(&self) {
         self.shared.entered_items.store(self.entered.items, SeqCst);
         self.shared.entered_bytes.store(self.entered.bytes, SeqCst);
         let turn = self.shared.turns.fetch_or(1, SeqCst);
-        // One that was closed before is opened by whoever leaves, who tells those that wait.
+        // If it was closed before, the thread that lets an item out opens it and tells those that wait.
         if is_open(turn) && self.limits.is_low(self.level()) {
             self.shared.open(turn | 1);
         }
@@ -181,14 +182,14 @@ impl Gate {
 }
 
 impl GateExit {
-    /// Counts `gone` as out. True if that has opened the gate: then connections may wait for it, and
-    /// [`WriteProxy::resume`](crate::WriteProxy::resume) lets them go on.
+    /// Counts `gone` as out. Returns true if that has opened the gate: connections may be waiting for it, so call
+    /// [`WriteProxy::resume`](crate::WriteProxy::resume) to let them go on.
     #[must_use = "the thread that opens the gate tells those that wait"]
     pub fn leave(&self, gone: Level) -> bool {
         let Self { limits, shared } = self;
         shared.left_bytes.fetch_add(gone.bytes, SeqCst);
         shared.left_items.fetch_add(gone.items, SeqCst);
-        // In this order: what had come in was said before the gate was closed.
+        // In this order, because what had come in was recorded before the gate was closed.
         let turn = shared.turns.load(SeqCst);
         if is_open(turn) {
             return false;
@@ -203,13 +204,13 @@ impl GateExit {
         self.shared.is_open()
     }
 
-    /// All that ever left.
+    /// Everything that ever left.
     pub fn left(&self) -> Level {
         self.shared.left()
     }
 }
 
-/// Wrapping, so that an error shows as a number that cannot be overlooked, and does not panic on the way.
+/// Wrapping, so that a counting error shows as a number that cannot be overlooked, instead of as a panic.
 fn difference(all: Level, gone: Level) -> Level {
     Level { items: all.items.wrapping_sub(gone.items), bytes: all.bytes.wrapping_sub(gone.bytes) }
 }

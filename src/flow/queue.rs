@@ -8,8 +8,8 @@ use crate::sync::{Condvar, Mutex};
 
 /// First in, first out, with a fixed number of places.
 ///
-/// Its lock is held only for a push or a pop. A thread that puts is told at once when the queue is full, and gets its
-/// item back: it decides whether to wait, to drop or to refuse.
+/// Its lock is held only for a push or a pop. If the queue is full, the thread that puts gets its item back at once,
+/// and decides whether to wait, to drop or to refuse.
 ///
 /// ```
 /// use sluicegate::flow::{Queue, Taken};
@@ -34,7 +34,7 @@ struct State<T> {
     high_water: usize,
 }
 
-/// What [`Queue::take`] came back with.
+/// The result of [`Queue::take`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken<T> {
     /// The oldest item.
@@ -46,7 +46,7 @@ pub enum Taken<T> {
 }
 
 impl<T> Queue<T> {
-    /// An empty queue of `limit` places, all made now. Nothing can be put into one without places.
+    /// An empty queue of `limit` places, all made now. A queue without places accepts nothing.
     ///
     /// # Panics
     /// The address space has no room for that many items.
@@ -67,13 +67,13 @@ impl<T> Queue<T> {
         state.items.push_back(item);
         state.high_water = state.high_water.max(state.items.len());
         drop(state);
-        // One atomic load while no thread sleeps: one that takes looks here before it sleeps.
+        // This costs one atomic load while no thread sleeps: a thread that takes looks here before it sleeps.
         self.arrived.notify_all();
         Ok(())
     }
 
     /// Takes the oldest item; sleeps until there is one, for at most `longest` if that is given. With a time of zero it
-    /// only looks. It blocks, so call it on a thread of your own, never on a processor thread.
+    /// does not sleep. It blocks, so call it on a thread of your own, never on a processor thread.
     pub fn take(&self, longest: Option<Duration>) -> Taken<T> {
         let mut state = self.state.lock();
         let mut waited = longest.is_some_and(|longest| longest.is_zero());
@@ -88,7 +88,8 @@ impl<T> Queue<T> {
                 _ if waited => return Taken::Nothing,
                 None => self.arrived.wait(&mut state),
                 Some(longest) => {
-                    // Whatever woke it, it has waited: a thread that asks with a limit has something else to do, too.
+                    // Whatever woke the thread, it has waited: a thread that takes with a time limit has other things
+                    // to do, too.
                     let _ = self.arrived.wait_for(&mut state, longest);
                     waited = true;
                 }
@@ -96,7 +97,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes no more items from now on. What is in it can still be taken.
+    /// Closes the queue: it accepts no more items, but those in it can still be taken.
     pub fn close(&self) {
         self.state.lock().closed = true;
         self.arrived.notify_all();
