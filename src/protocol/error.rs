@@ -1,4 +1,4 @@
-//! What is wrong with a stream of bytes.
+//! Errors in a stream of bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 /// Why a stream is not acceptable. Carries what the protocol needs to say so to the peer.
 ///
-/// It is kept as long as its connection takes to end, so its text is bounded: a static one takes nothing; one that was
-/// made, perhaps out of what the peer has sent, is cut after [`TEXT_MAX`](Self::TEXT_MAX) bytes.
-/// A copy shares it.
-// Behind a pointer, so that it makes what a decoder returns no larger.
+/// It is kept for as long as its connection takes to end, so its text is bounded: a static text takes no memory; one
+/// that was made at run time, perhaps from bytes of the peer, is cut after [`TEXT_MAX`](Self::TEXT_MAX) bytes. Clones
+/// share it.
+// Behind a pointer, so that a decoder's result does not grow because of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProtocolError(Arc<Wrong>);
 
@@ -31,7 +31,7 @@ impl ProtocolError {
         Self::with_status(0, what)
     }
 
-    /// The same with a status for protocols that have such (HTTP: 400, 413, 431, ...).
+    /// The same with a status, for protocols that have one (HTTP: 400, 413, 431, ...).
     pub fn with_status(status: u16, what: impl Into<Cow<'static, str>>) -> Self {
         Self::of(status, what.into())
     }

@@ -15,12 +15,13 @@ const PREFIX: usize = size_of::<u32>();
 /// The longest payload that any instance can be made to accept: its end still fits the `u32` of a [`Frame`].
 const PAYLOAD_MAX_CEILING: usize = u32::MAX as usize - PREFIX;
 
-/// The smallest protocol that is one: a `u32` in network order says how long the payload is, and the payload follows.
-/// A payload may be empty.
+/// The smallest possible protocol: a `u32` in network order says how long the payload is, and the payload follows. A
+/// payload may be empty.
 ///
 /// **Order.** [`IN_ORDER`](Protocol::IN_ORDER) is false: an answer leaves when it is ready, also before the answers to
-/// earlier messages, and a slow one holds up nobody. Peers that have several requests under way must therefore put a
-/// name for the request into the payload. Answers that are sent within `process` do keep the order of their messages.
+/// earlier messages, and a slow one holds up no other. Peers that have several requests under way must therefore put an
+/// identifier of the request into the payload. Answers that are sent within `process` do keep the order of their
+/// messages.
 ///
 /// **Limits.** What a peer may send is bounded by `payload_max` of the instance. What the server may answer is not: an
 /// answer is written without an instance at hand (see [`Encode`]), and is bounded by the prefix (4 GiB) and by the
@@ -37,8 +38,7 @@ impl LengthPrefixed {
     /// What [`Default`] accepts: 1 MiB.
     pub const PAYLOAD_MAX_DEFAULT: usize = 1024 * 1024;
 
-    /// Accepts payloads of up to `payload_max` bytes; exactly that many still pass. More than `u32::MAX - 4` can't be
-    /// asked for and is lowered to it.
+    /// Accepts payloads of up to and including `payload_max` bytes. A value above `u32::MAX - 4` is lowered to that.
     pub const fn new(payload_max: usize) -> Self {
         // `Ord::min` is not const.
         let payload_max = if payload_max < PAYLOAD_MAX_CEILING { payload_max } else { PAYLOAD_MAX_CEILING };
@@ -88,15 +88,15 @@ impl Protocol for LengthPrefixed {
         PREFIX + self.payload_max()
     }
 
-    /// There is no parse state: the prefix stays at the front of the bytes until the message is whole, and to read it
-    /// again costs less than to remember it.
+    /// There is no parse state: the prefix stays at the front of the bytes until the message is whole, and reading it
+    /// again costs less than remembering it.
     fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Frame>, ProtocolError> {
         let keep = bytes.len();
         let Some(prefix) = bytes.first_chunk::<PREFIX>() else {
             return Ok(Decode::Partial { needs: None, keep });
         };
         let length = u32::from_be_bytes(*prefix);
-        // Before anything is kept for it: a claim of 4 GiB is refused at its fourth byte.
+        // Checked before anything is kept for it: a claim of 4 GiB is refused at its fourth byte.
         if length > self.payload_max {
             return Err(too_long(length, self.payload_max));
         }
@@ -239,7 +239,7 @@ fn prefix_of(length: usize) -> Result<[u8; PREFIX], EncodeError> {
 mod tests {
     use super::*;
 
-    /// Here and not with the others, because no test should have to hold a payload of 4 GiB.
+    /// This test is here and not with the others, because no test should have to hold a payload of 4 GiB.
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn a_payload_that_the_prefix_cannot_count_is_refused() {

@@ -7,7 +7,7 @@ use crate::buffer::{Block, Inbound, SetAside};
 use crate::id::ConnectionId;
 use crate::protocol::Protocol;
 
-/// Who is at the other end.
+/// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// The connection.
@@ -26,7 +26,7 @@ pub struct Message<'a, P: Protocol> {
 }
 
 /// Where the bytes of a message lie, and who sent them.
-// With a tag of its own: to read one out of the fields takes longer, and each message asks for it.
+// With a tag of its own: a tag encoded in the fields takes longer to read, and each message reads it.
 #[repr(u8)]
 enum Bytes<'a> {
     /// In memory that others use too; a copy goes into a spare.
@@ -38,7 +38,7 @@ enum Bytes<'a> {
 }
 
 impl<'a, P: Protocol> Message<'a, P> {
-    /// A message that shares its memory. The spare that holds `bytes` has to be in `spares`.
+    /// A message that shares its memory. A spare that can hold `bytes` has to be in `spares`.
     #[inline]
     pub(crate) fn shared(peer: &'a Peer, layout: P::Layout, bytes: &'a [u8], spares: &'a mut SetAside) -> Self {
         Self { layout, bytes: Bytes::Shared { peer, bytes, spares } }
@@ -49,7 +49,7 @@ impl<'a, P: Protocol> Message<'a, P> {
         Self { layout, bytes: Bytes::Whole { peer, inbound } }
     }
 
-    /// Who sent it.
+    /// The peer that sent it.
     #[inline]
     pub fn peer(&self) -> &Peer {
         match &self.bytes {
@@ -74,11 +74,11 @@ impl<'a, P: Protocol> Message<'a, P> {
         }
     }
 
-    /// Makes the message the user's own: to keep it, or to send it to another thread. It moves its block if it is alone
-    /// in it, and is copied otherwise; it cannot fail. However short the message is, it holds a whole block of the
-    /// smallest tier that fits (4 KiB), until it is dropped, on any thread. While all blocks are held the server takes
-    /// no more messages, and its log says so: keep what you need of a message, and not the message, if you keep it for
-    /// long.
+    /// Makes the message the user's own, to keep it or to send it to another thread. If the message is alone in its
+    /// block, the block moves with it; otherwise the message is copied. This cannot fail. However short the message is,
+    /// it holds a whole block, of the smallest tier that fits (4 KiB), until it is dropped, on any thread. While all
+    /// blocks are held, the server takes no more messages, and its log says so: if you need something of a message for
+    /// long, keep that part and not the message.
     pub fn into_owned(self) -> Message<'static, P> {
         let peer = *self.peer();
         let mut block = match self.bytes {

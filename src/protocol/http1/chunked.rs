@@ -1,16 +1,17 @@
 //! The chunked coding (RFC 9112 section 7.1), taken off in place.
 //!
-//! The data of the chunks is moved together behind the head, once; their framing is gone as soon as it was read. So a
-//! body of one-byte chunks needs no more memory than any other body, and an endless chunk extension needs none.
+//! The data of the chunks is moved together behind the head, each byte once; the framing is dropped as soon as it is
+//! read. So a body of one-byte chunks needs no more memory than any other body, and an endless chunk extension needs
+//! none.
 
 use super::framing::body_too_long;
 use super::{grammar, limits::Limits, malformed};
 use crate::protocol::ProtocolError;
 
-/// The state between two bytes of a chunked body.
+/// The parser's state between two bytes of a chunked body.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Chunks {
-    /// Of the current chunk: as far as its digits were read, then what is missing of its data.
+    /// While the digits of the current chunk are read: their value so far; then: how much of its data is missing.
     size: u32,
     /// Bytes of framing so far.
     framing: u32,
@@ -44,8 +45,8 @@ pub(super) struct Window {
 }
 
 impl Chunks {
-    /// Reads all there is, at most up to the end of the last chunk's line. True when that was reached: the trailer
-    /// section begins at `unread`.
+    /// Reads everything that is there, at most up to the end of the last chunk's line. True if that end was reached:
+    /// the trailer section then begins at `unread`.
     pub(super) fn read(&mut self, bytes: &mut [u8], at: &mut Window, limits: &Limits) -> Result<bool, ProtocolError> {
         while at.unread < bytes.len() && self.phase != Phase::Done {
             if self.phase == Phase::Data {
@@ -64,10 +65,10 @@ impl Chunks {
         Ok(self.phase == Phase::Done)
     }
 
-    /// As much of the current chunk as has arrived.
+    /// Moves as much of the current chunk as has arrived.
     fn move_data(&mut self, bytes: &mut [u8], at: &mut Window) {
         let length = (bytes.len() - at.unread).min(self.size as usize);
-        // Equal when the data came in pieces: then it is where it belongs already.
+        // They are equal if the data came in pieces: then it already is where it belongs.
         if at.unread != at.body_end {
             bytes.copy_within(at.unread..at.unread + length, at.body_end);
         }
@@ -79,7 +80,7 @@ impl Chunks {
         }
     }
 
-    /// Every line end must be CR LF, in extensions too: there a lone LF has been the door of smuggling attacks.
+    /// Every line end must be CR LF, also in extensions, where a lone LF has made smuggling attacks possible.
     fn framing_byte(&mut self, byte: u8, body: u64, limits: &Limits) -> Result<Phase, ProtocolError> {
         match (self.phase, byte) {
             (Phase::FirstDigit, _) => self.digit(byte, 1, body, limits),
@@ -88,7 +89,8 @@ impl Chunks {
             // RFC 9112 section 7.1.1: "bad" white space, allowed before the extension's semicolon only.
             (Phase::Digits { .. } | Phase::Space, b' ' | b'\t') => Ok(Phase::Space),
             (Phase::Digits { seen }, _) => self.digit(byte, seen + 1, body, limits),
-            // Unknown extensions must be ignored, and all are unknown; so their inner grammar does not matter.
+            // Unknown extensions must be ignored, and all of them are unknown here; so their inner grammar does not
+            // matter.
             (Phase::Extension, _) if grammar::is_field_byte(byte) => Ok(Phase::Extension),
             (Phase::SizeLineFeed, b'\n') if self.size == 0 => Ok(Phase::Done),
             (Phase::SizeLineFeed, b'\n') => Ok(Phase::Data),

@@ -1,42 +1,43 @@
-//! What an answer must know of its request.
+//! What an answer must know about its request.
 
 use std::fmt;
 
-/// What an answer must know of its request. Small, and free of the request's bytes: it waits where the answer is made.
-// Bits of one number, which goes through every message from its layout to its answer: four booleans would be taken
+/// What an answer must know about its request. It is small and holds none of the request's bytes, because it waits
+/// wherever the answer is made.
+// Bits of one number, because every message carries it from its layout to its answer: four booleans would be taken
 // apart and put together again on the way.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Exchange(u32);
 
-/// What a request may be, a bit each.
+/// The properties of a request, one bit each.
 const HEAD: u32 = 1;
 const CONNECT: u32 = 1 << 1;
 const KEEP_ALIVE: u32 = 1 << 2;
 const VERSION10: u32 = 1 << 3;
 
 impl Exchange {
-    /// With a request of which nothing is known; the connection ends after its answer.
+    /// For a request about which nothing is known; the connection ends after its answer.
     pub(super) const UNKNOWN: Self = Self(0);
-    /// With a usual request: HTTP/1.1, and the client goes on.
+    /// For a usual request: HTTP/1.1, and the client goes on.
     pub(super) const USUAL: Self = Self(KEEP_ALIVE);
 
-    /// The same, with a request whose method is HEAD.
+    /// The same, for a request whose method is HEAD.
     #[inline]
     pub(super) fn with_head(self, is_head: bool) -> Self {
         self.with(HEAD, is_head)
     }
 
-    /// The same, with a request whose method is CONNECT.
+    /// The same, for a request whose method is CONNECT.
     pub(super) fn with_connect(self, is_connect: bool) -> Self {
         self.with(CONNECT, is_connect)
     }
 
-    /// The same, with a client that goes on afterwards.
+    /// The same, for a client that goes on afterwards.
     pub(super) fn with_keep_alive(self, keep_alive: bool) -> Self {
         self.with(KEEP_ALIVE, keep_alive)
     }
 
-    /// The same, with a client that speaks HTTP/1.0.
+    /// The same, for a client that speaks HTTP/1.0.
     pub(super) fn with_version10(self, is_version10: bool) -> Self {
         self.with(VERSION10, is_version10)
     }
@@ -73,13 +74,13 @@ impl Exchange {
         self.has(VERSION10)
     }
 
-    /// True if its answer has a body as soon as its status may have one.
+    /// True if its answer has a body whenever the status allows one.
     #[inline]
     pub(super) fn is_plain(self) -> bool {
         !self.has(HEAD | CONNECT)
     }
 
-    /// The same, told that no more will be answered.
+    /// The same, changed to say that no more requests will be answered.
     #[inline]
     pub(super) fn last(self) -> Self {
         self.with(KEEP_ALIVE, false)

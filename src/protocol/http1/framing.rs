@@ -1,5 +1,5 @@
-//! Where a body ends. Two readers that disagree about it are what request smuggling is made of, so whatever could be
-//! read in two ways is refused.
+//! Where a body ends. Request smuggling needs two readers that disagree about this, so everything that could be read in
+//! two ways is refused.
 
 use super::{grammar, limits::Limits, malformed};
 use crate::protocol::ProtocolError;
@@ -13,7 +13,7 @@ pub(super) enum Framing {
     Chunked,
 }
 
-/// What the fields of a head say about the body, collected in one pass over them.
+/// Everything that the fields of a head say about the body, collected in one pass over them.
 #[derive(Default)]
 pub(super) struct BodyFields<'a> {
     lengths: u32,
@@ -52,7 +52,7 @@ impl Codings {
             return;
         }
         // transfer-coding = token *( OWS ";" OWS transfer-parameter ). An empty element would be allowed in a list, and
-        // `chunked` has no parameters: both are only sent to probe for a reader that stumbles over them.
+        // `chunked` has no parameters: both are sent only to find a reader that stumbles over them. Both are refused.
         let name = coding.split(|&byte| byte == b';').next().map_or(coding, grammar::trim);
         if !grammar::is_token(name) || name.eq_ignore_ascii_case(b"chunked") {
             self.malformed = true;
@@ -78,9 +78,9 @@ pub(super) fn of_request(version10: bool, fields: &BodyFields<'_>, limits: &Limi
         if codings.malformed || codings.chunked > 1 || codings.after_chunked {
             return Err(malformed("Transfer-Encoding is not a list of codings that ends with one chunked"));
         }
-        // Section 6.1: a coding that is not understood is answered with 501. So is one that no chunked follows,
-        // although section 6.3 has 400 for a body without an end: where no coding is known, that is what the peer has
-        // to hear.
+        // Section 6.1: a coding that is not understood is answered with 501. That also goes for one without chunked
+        // behind it, although section 6.3 has 400 for a body without an end: the peer has to hear that no coding is
+        // known here.
         if codings.unknown {
             return Err(ProtocolError::with_status(501, "transfer coding other than chunked"));
         }
@@ -94,14 +94,15 @@ pub(super) fn of_request(version10: bool, fields: &BodyFields<'_>, limits: &Limi
         0 => Ok(Framing::Length(0)),
         // 6. A valid Content-Length is the length.
         1 => content_length(fields.length, limits),
-        // 5. The same length said twice may be refused as well as accepted. Refused: the next reader may not compare.
+        // 5. The same length said twice may be refused or accepted. It is refused, because the next reader may not
+        //   compare.
         count => Err(malformed(format!("{count} Content-Length fields"))),
     }
 }
 
 /// Content-Length = 1*DIGIT (RFC 9110 section 8.6): no sign, no list, no space.
 fn content_length(value: &[u8], limits: &Limits) -> Result<Framing, ProtocolError> {
-    /// What fits into 64 bits for sure; readers differ in what they do beyond.
+    /// So many digits always fit into 64 bits; readers differ in what they do with more.
     const DIGITS_MAX: usize = 19;
     if value.is_empty() || value.len() > DIGITS_MAX || !value.iter().all(u8::is_ascii_digit) {
         return Err(malformed("Content-Length is not a number"));

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 pub(super) enum Class {
     /// See [`is_token_byte`].
     Token = 1,
-    /// What may stand in a request target (RFC 3986 section 2), and the braces, brackets, bars, carets and grave
+    /// Bytes that may stand in a request target (RFC 3986 section 2), and the braces, brackets, bars, carets and grave
     /// accents that browsers leave unencoded in queries.
     ///
     /// Not among them: `#` (a fragment is never sent, RFC 9112 section 3.2), `\` (some read it as `/`), quotes and
@@ -15,11 +15,11 @@ pub(super) enum Class {
     Target = 2,
     /// See [`is_field_byte`].
     Field = 4,
-    /// What a reg-name is made of, beside percent-encoded bytes (RFC 3986 section 3.2.2), and without the comma.
+    /// The bytes of a reg-name, except percent-encoded ones (RFC 3986 section 3.2.2) and the comma.
     Host = 8,
 }
 
-/// The classes of each byte. Each byte of a target and of most names is looked up here.
+/// The classes of each byte. Every byte of a target and of most names is looked up here.
 static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut at = 0;
@@ -54,7 +54,7 @@ fn is_in(class: Class, byte: u8) -> bool {
     CLASSES[usize::from(byte)] & class as u8 != 0
 }
 
-/// How many bytes at the front are of that class. Eight of them are looked at with one question.
+/// How many bytes at the front are of that class. Eight of them are checked at once.
 #[inline]
 pub(super) fn leading(class: Class, bytes: &[u8]) -> usize {
     let mut count = 0;
@@ -67,7 +67,7 @@ pub(super) fn leading(class: Class, bytes: &[u8]) -> usize {
     count + bytes[count..].iter().take_while(|&&byte| is_in(class, byte)).count()
 }
 
-/// tchar (RFC 9110 section 5.6.2): what methods, field names and transfer codings are made of.
+/// tchar (RFC 9110 section 5.6.2): the bytes of methods, field names and transfer codings.
 pub(super) fn is_token_byte(byte: u8) -> bool {
     is_in(Class::Token, byte)
 }
@@ -76,7 +76,7 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && leading(Class::Token, bytes) == bytes.len()
 }
 
-/// field-vchar, space and tab (RFC 9110 section 5.5). Also what chunk extensions may hold.
+/// field-vchar, space and tab (RFC 9110 section 5.5). Chunk extensions may hold the same.
 pub(super) fn is_field_byte(byte: u8) -> bool {
     is_in(Class::Field, byte)
 }
@@ -92,7 +92,7 @@ pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim)
 }
 
-/// Without the optional white space (space and tab, nothing else) at both ends.
+/// The value without the optional white space (space and tab, nothing else) at both ends.
 pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;
@@ -117,15 +117,15 @@ pub(super) fn is_authority(value: &[u8]) -> bool {
     is_host(host) && port.is_none_or(|port| port.is_empty() || is_port(port))
 }
 
-/// `uri-host ":" port`, the only form of CONNECT (RFC 9112 section 3.2.3). The port must be there, and one that can be
-/// connected to (RFC 9110 section 9.3.6): zero cannot.
+/// `uri-host ":" port`, the only form of CONNECT (RFC 9112 section 3.2.3). The port must be there, and must be one that
+/// can be connected to (RFC 9110 section 9.3.6), which zero is not.
 pub(super) fn is_connect_authority(value: &[u8]) -> bool {
     let (host, port) = split_port(value);
     is_host(host) && port.is_some_and(|port| is_port(port) && port.iter().any(|&digit| digit != b'0'))
 }
 
 fn split_port(value: &[u8]) -> (&[u8], Option<&[u8]>) {
-    // The colons inside of `[::1]` are not the port's.
+    // The colons inside of `[::1]` do not begin a port.
     let after_literal = value.iter().rposition(|&byte| byte == b']').map_or(0, |at| at + 1);
     match value.iter().skip(after_literal).position(|&byte| byte == b':') {
         Some(at) => (&value[..after_literal + at], Some(&value[after_literal + at + 1..])),
@@ -134,14 +134,14 @@ fn split_port(value: &[u8]) -> (&[u8], Option<&[u8]>) {
 }
 
 fn is_port(port: &[u8]) -> bool {
-    // Of five digits the larger number is the one that is behind the other in the alphabet.
+    // Among numbers of five digits, the numeric and the alphabetic order are the same.
     let few = port.len() < 5 || (port.len() == 5 && port <= b"65535".as_slice());
     few && !port.is_empty() && port.iter().all(u8::is_ascii_digit)
 }
 
 fn is_host(host: &[u8]) -> bool {
     if let [b'[', literal @ .., b']'] = host {
-        // IPvFuture (RFC 3986 section 3.2.2) has never been used; nobody would agree on what it means.
+        // IPvFuture (RFC 3986 section 3.2.2) has never been used, and readers would not agree on what it means.
         return std::str::from_utf8(literal).is_ok_and(|literal| literal.parse::<Ipv6Addr>().is_ok());
     }
     !host.is_empty() && is_reg_name(host)

@@ -1,4 +1,4 @@
-//! What a whole head says: validated, and boiled down to the layout and the framing of the body.
+//! The meaning of a whole head: validated, and reduced to the layout and the framing of the body.
 
 use httparse::Header;
 
@@ -10,16 +10,17 @@ use crate::protocol::ProtocolError;
 
 /// A head that was found to be good.
 pub(super) struct Head {
-    /// With the ends of body and trailers still at the end of the head.
+    /// The ends of its body and trailers are still at the end of the head.
     pub(super) layout: Layout,
     pub(super) framing: Framing,
     /// The client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
 }
 
-/// What can be judged only by the whole head. The answer depends on no piece's end, for it is given once.
+/// Checks everything that can be judged only by the whole head. This happens once, so the result cannot depend on where
+/// the pieces ended.
 ///
-/// Reads `head`, which ends with its empty line, and of which the request line was read before.
+/// Reads `head`, which ends with its empty line and whose request line has already been read.
 pub(super) fn read(head: &[u8], search: &HeadSearch, limits: &Limits) -> Result<Head, ProtocolError> {
     let mut facts = Facts::default();
     let fields = &head[search.fields_start()..];
@@ -33,8 +34,8 @@ fn judge(head: &[u8], search: &HeadSearch, facts: &Facts<'_>, limits: &Limits) -
 
     let framing = framing::of_request(line.version10, &facts.body, limits)?;
     let method = line.method(head);
-    // A body of CONNECT or TRACE has no meaning (RFC 9110 sections 9.3.6 and 9.3.8), so that some readers pass over it
-    // and some take it for the next request.
+    // A body of CONNECT or TRACE has no meaning (RFC 9110 sections 9.3.6 and 9.3.8): some readers skip it and some take
+    // it for the next request.
     if matches!(method, b"CONNECT" | b"TRACE") && framing != Framing::Length(0) {
         return Err(malformed("CONNECT or TRACE with a body"));
     }
@@ -70,7 +71,8 @@ pub(super) fn check_trailers(section: &[u8], count: u32) -> Result<(), ProtocolE
 }
 
 /// Fields that frame, route, authenticate or steer the request are not allowed behind its body (RFC 9110 section
-/// 6.5.1). They may be ignored as well; refused, because code that merges them into the head later is deceived.
+/// 6.5.1). Ignoring them would be allowed, too; they are refused, because they would deceive code that later merges
+/// them into the head.
 fn may_trail(name: &str) -> bool {
     const FORBIDDEN: [&str; 18] = [
         "authorization",
@@ -101,7 +103,7 @@ fn for_each_field<'b>(
     count: u32,
     each: impl FnMut(&Header<'b>) -> Result<(), ProtocolError>,
 ) -> Result<(), ProtocolError> {
-    // Room for the fields has to be cleared first, which takes time: little for few.
+    // Room for the fields has to be cleared first, which takes time: so a few fields get little room.
     match count {
         0..=4 => for_each_of(section, &mut [httparse::EMPTY_HEADER; 4], each),
         5..=32 => for_each_of(section, &mut [httparse::EMPTY_HEADER; 32], each),
@@ -117,15 +119,15 @@ fn for_each_of<'b>(
     match httparse::parse_headers(section, room) {
         // Both must have found the same end, or one of them is wrong.
         Ok(httparse::Status::Complete((length, fields))) if length == section.len() => fields.iter().try_for_each(each),
-        // Here fall bare CR, NUL and other controls, white space before the colon, and folded lines (RFC 9112 section
-        // 5).
+        // This refuses bare CR, NUL and other controls, white space before the colon, and folded lines (RFC 9112
+        // section 5).
         Err(error) => Err(malformed(format!("malformed fields: {error}"))),
         Ok(_) => Err(malformed("malformed fields")),
     }
 }
 
-/// What the fields of a head say that the server itself must know, collected in one pass over them. Counts, where a
-/// field must not come twice; the judgement is made at the end.
+/// Everything in the fields of a head that the server itself must know, collected in one pass over them. A field that
+/// must not come twice is only counted; the judgement is made at the end.
 #[derive(Default)]
 struct Facts<'a> {
     body: BodyFields<'a>,
@@ -168,7 +170,8 @@ impl<'a> Facts<'a> {
             if !grammar::is_token(option) {
                 return Err(malformed("Connection is not a list of tokens"));
             }
-            // A proxy removes what Connection names: naming these makes it another request on the way.
+            // A proxy removes the fields that Connection names: naming one of these would turn the request into another
+            // one on the way.
             if is("host") || is("content-length") || is("transfer-encoding") {
                 return Err(malformed("Connection names a field that the request cannot be read without"));
             }
@@ -183,7 +186,7 @@ impl<'a> Facts<'a> {
         if self.hosts > 1 || (self.hosts == 0 && !version10) {
             return Err(malformed(format!("{} Host fields", self.hosts)));
         }
-        // HTTP/1.0 need not have one, but what it has must be good.
+        // HTTP/1.0 need not have one, but if there is one it must be valid.
         if self.hosts == 1 && !grammar::is_authority(self.host) {
             return Err(malformed("Host is not a host"));
         }

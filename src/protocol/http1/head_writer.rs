@@ -1,23 +1,23 @@
-//! The head of an answer, and what follows it, while it is put together: in one piece of memory, mostly where it leaves
-//! from.
+//! The head of an answer, and what follows it, while it is put together: in one piece of memory, usually the one from
+//! which it leaves.
 
 use super::status;
 use crate::clock::DATE_LINE;
 
-/// What the server's own lines can take: the longest status line, `Date`, `Content-Length`, `Connection`, and the empty
-/// line.
+/// The most bytes that the server's own lines can take: the longest status line, `Date`, `Content-Length`,
+/// `Connection`, and the empty line.
 pub(super) const HEAD_MOST: usize = 192;
 
-/// The name of the one field of the user's that most answers have.
+/// The name of the only user field that most answers have.
 pub(super) const CONTENT_TYPE: &[u8; 14] = b"Content-Type: ";
 
 /// The head of an answer, and what follows it, appended piece by piece. Most pieces have a length that the compiler
-/// knows, so that copying them takes no call; and it is no more than what is left of the memory, handed from piece to
+/// knows, so that copying them takes no call. The writer is nothing but the memory that is left, handed from piece to
 /// piece, so that the compiler can keep it in registers.
 pub(super) struct HeadWriter<'m>(&'m mut [u8]);
 
 impl<'m> HeadWriter<'m> {
-    /// An empty one, in that memory, which is at least as long as all that will be appended.
+    /// An empty writer in that memory, which is at least as long as everything that will be appended.
     #[inline]
     pub(super) fn new(memory: &'m mut [u8]) -> Self {
         Self(memory)
@@ -47,7 +47,7 @@ impl<'m> HeadWriter<'m> {
         Self(left)
     }
 
-    /// Appends two pieces that follow each other, with one look at what is left.
+    /// Appends two pieces that follow each other, checking only once what is left.
     #[inline]
     fn push_both<const M: usize, const N: usize>(self, one: &[u8; M], other: &[u8; N]) -> Self {
         let Some((place, left)) = self.0.split_at_mut_checked(M + N) else { too_small() };
@@ -87,8 +87,8 @@ impl<'m> HeadWriter<'m> {
         self.push(b"Content-Length: ")
     }
 
-    /// A number, and what ends its line. The digits by hand, because formatting machinery costs more than the rest of
-    /// the head.
+    /// Appends a number and the end of its line. The digits are made by hand, because formatting machinery costs more
+    /// than the rest of the head.
     #[inline]
     pub(super) fn number<const N: usize>(self, number: usize, end: &[u8; N]) -> Self {
         let digit = |number: usize| b'0' + (number % 10) as u8;

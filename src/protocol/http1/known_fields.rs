@@ -1,15 +1,16 @@
-//! The fields of recent usual requests, so that the same are not read again.
+//! The fields of recent usual requests, so that the same fields are not parsed again.
 //!
-//! A client that keeps its connection sends mostly the same fields with each request: who it is, what it takes, which
-//! host it asks. What they say depends on their bytes alone. To see that the bytes are the same again takes one
-//! comparison; to read them, a look at each name and each value.
+//! A client that keeps its connection usually sends the same fields with each request: what program it is, what it
+//! accepts, which host it asks. Their meaning depends on their bytes alone. One comparison shows that the bytes are the
+//! same again; parsing them needs a look at each name and each value.
 //!
-//! They are kept by threads, not by connections: an idle connection holds no memory for them. There are few places, and
-//! each connection has one of them, which it shares with others. Mostly these are clients of the same kind, and send
-//! the same; a client that sends other fields each time costs those few their memory, and nothing else.
+//! Threads keep the fields, not connections, so an idle connection holds no memory for them. There are few places, and
+//! each connection shares one of them with others. Usually these are clients of the same kind that send the same
+//! fields. A client that sends other fields each time makes the others lose what was remembered for them, and nothing
+//! else.
 //!
-//! So bytes of one client are compared with those of another, and among them may be secrets. How long that takes
-//! depends on lengths alone: nobody can find out by guesses how much of one is right.
+//! So the bytes of one client are compared with those of another, and they may contain secrets. The time that a
+//! comparison takes depends only on the lengths: guessing does not reveal how much of a guess is right.
 
 use std::cell::RefCell;
 
@@ -33,14 +34,14 @@ pub(super) struct Place(u8);
 /// What a thread remembers.
 struct Known {
     entries: [Entry; PLACES],
-    /// How many places were given to connections, modulo their number.
+    /// How many connections were given a place, modulo the number of places.
     dealt: u8,
 }
 
-/// A section that was read. None yet, if its length is zero.
+/// A section that was read. If its length is zero, there is none yet.
 struct Entry {
     section: Section,
-    /// The limit that it was read with.
+    /// The limit with which it was read.
     fields_max: u32,
     bytes: [u8; SECTION_MAX],
 }

@@ -5,13 +5,13 @@ use std::ops::Range;
 use super::exchange::Exchange;
 use super::search::VERSION_LEN;
 
-/// Where the parts of a request lie in its bytes: positions only, so that it survives a move of the bytes.
+/// Where the parts of a request lie in its bytes. It consists of positions only, so it stays valid when the bytes move.
 ///
 /// The parts follow each other: request line, fields, body, trailers. Fields are not listed; the head was validated, so
 /// walking it again is a search for line ends, and a list would be many times this size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// More than zero only behind empty lines that preceded the request.
+    /// More than zero only if empty lines preceded the request.
     pub(super) start: u32,
     pub(super) target_end: u32,
     pub(super) head_end: u32,
@@ -23,7 +23,7 @@ pub struct Layout {
 
 impl Layout {
     /// How many bytes at the front of the message its parts lie in. Chunk framing that was already read may follow, up
-    /// to the `consumed` of [`Decode::Complete`](crate::Decode::Complete): nobody needs to copy that.
+    /// to the `consumed` of [`Decode::Complete`](crate::Decode::Complete); it need not be copied.
     #[must_use]
     pub fn live_len(&self) -> usize {
         self.trailers_end as usize

@@ -1,9 +1,10 @@
-//! How much of everything one request may bring.
+//! The limits of one request.
 
-/// The limits of one request. Whatever is over them is refused with the status named here, and the connection closes.
+/// The limits of one request. A request that exceeds one is refused with the status named there, and the connection
+/// closes.
 ///
-/// [`Http1::with_limits`](super::Http1::with_limits) lowers what is more than can be counted: numbers of bytes to 1
-/// GiB, `fields_max` to [`FIELDS_MAX`](Limits::FIELDS_MAX), `target_max` to `head_max`.
+/// [`Http1::with_limits`](super::Http1::with_limits) lowers limits that are too large to be counted: numbers of bytes
+/// to 1 GiB, `fields_max` to [`FIELDS_MAX`](Limits::FIELDS_MAX), `target_max` to `head_max`.
 ///
 /// ```
 /// use sluicegate::http1::{Http1, Limits};

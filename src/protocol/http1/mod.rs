@@ -1,24 +1,24 @@
 //! HTTP/1.1 and HTTP/1.0 (RFC 9110, RFC 9112), without a socket.
 //!
-//! What is done for you, with each answer:
+//! The server does this for you:
 //!
-//! - **HEAD** comes to your code like GET, and its answer goes out without the body, with the length that the body has.
-//!   So answer both alike.
+//! - **HEAD** reaches your code like GET, and its answer is sent without the body but with the body's length. So answer
+//!   both alike.
 //! - **`Date`, `Content-Length`, `Connection`** are written, and chunks, keep-alive and HTTP/1.0 are taken care of:
-//!   what you see of a body is its data.
-//! - **`Expect: 100-continue`** is answered with 100 as soon as the head is good, unless the body is coming already.
-//!   Your code sees a request when it is whole, so it cannot refuse one before its body was sent.
-//! - **What is malformed, or over one of the [`Limits`]**, is refused and never reaches your code.
+//!   your code sees only the data of a body.
+//! - **`Expect: 100-continue`** is answered with 100 as soon as the head is found to be good, unless the body is
+//!   already coming. Your code sees a request only when it is whole, so it cannot refuse one before its body was sent.
+//! - **A request that is malformed, or exceeds one of the [`Limits`]**, is refused and never reaches your code.
 //!
-//! A request's way through the files: `usual` reads what is whole and plain at once, `usual_fields` its fields, unless
-//! they are among the `known_fields`; for all others [`Http1`] is the state between two calls, `search` finds the end
-//! of the head, `head` validates it, `framing` says where the body ends, `chunked` joins chunks. `grammar` and `words`
-//! are what they read with. What comes out is a [`Layout`], which [`RequestView`] lays over the bytes. A [`Response`]
-//! goes the way back, with what it must know of its request, the [`Exchange`]; what most answers begin with is the
-//! `usual_head`.
+//! A request's way through the files: `usual` reads plain requests that have arrived whole, and `usual_fields` reads
+//! their fields unless they are among the `known_fields`. For all others, [`Http1`] is the state between two calls,
+//! `search` finds the end of the head, `head` validates it, `framing` says where the body ends, and `chunked` joins
+//! chunks. All of them read with the help of `grammar` and `words`. The result is a [`Layout`], which [`RequestView`]
+//! lays over the bytes. A [`Response`] goes the way back, together with the [`Exchange`], which is what it must know
+//! about its request; most answers begin with a `usual_head`.
 //!
-//! Where the RFCs leave a choice, what two readers could read in two ways is refused: this server may stand behind a
-//! proxy that chose differently, and the difference is what request smuggling lives on.
+//! If the RFCs leave a choice, everything that two readers could read in two ways is refused: this server may stand
+//! behind a proxy that chose differently, and request smuggling needs such a difference.
 
 mod chunked;
 mod exchange;
@@ -58,7 +58,7 @@ use super::codec::{Decode, Protocol, Refusal};
 use super::error::ProtocolError;
 use crate::buffer::Outbound;
 
-/// How many empty lines before a request are passed over. Some clients send one behind a body (RFC 9112 section 2.2).
+/// How many empty lines before a request are skipped. Some clients send one after a body (RFC 9112 section 2.2).
 const EMPTY_LINES_MAX: u8 = 4;
 
 /// Bytes of an empty line.
@@ -73,11 +73,11 @@ pub struct Http1 {
     empty_lines: u8,
     /// A client waits for `100 Continue`.
     continue_due: bool,
-    /// Where the fields of its last usual request are kept.
+    /// Where the fields of its previous usual request are kept.
     place: Option<Place>,
 }
 
-/// What is being read. Positions are relative to the first byte of the request.
+/// The part that is being read. Positions are relative to the first byte of the request.
 #[derive(Debug, Clone)]
 enum State {
     /// The head, as far as it was searched for its end.
@@ -88,7 +88,7 @@ enum State {
     Chunked { layout: Layout, chunks: Chunks, fields: u32 },
     /// What follows the last chunk.
     Trailers { layout: Layout, search: FieldSearch },
-    /// Nothing more: it was refused, and whether it began as a HEAD request.
+    /// Nothing more is read, because the request was refused. `was_head`: it began as a HEAD request.
     Refused { was_head: bool },
 }
 
@@ -105,7 +105,7 @@ impl Http1 {
         Self { limits: limits.clamped(), ..Self::default() }
     }
 
-    /// How many bytes of empty lines are at the front. They are no part of any message.
+    /// How many bytes of empty lines are at the front. They belong to no message.
     fn skip_empty_lines(&mut self, bytes: &[u8]) -> Result<usize, ProtocolError> {
         let mut skipped = 0;
         while bytes[skipped..].starts_with(b"\r\n") {
@@ -118,11 +118,11 @@ impl Http1 {
         Ok(skipped)
     }
 
-    /// Decodes what is not usual, or not whole. Not inlined: what it keeps on the stack is more than a page, and the
-    /// usual request should not have to look for that.
+    /// Decodes a request that is not usual, or not whole. Not inlined: it needs more than a page of stack, and the
+    /// usual request should not have to probe for that.
     #[inline(never)]
     fn decode_any(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
-        // No request begins with CR, so looking at the first byte is enough to know whether empty lines are in front.
+        // No request begins with CR, so the first byte alone tells whether empty lines are in front.
         let skipped = if self.state.is_before_request(bytes) { self.skip_empty_lines(bytes)? } else { 0 };
         let rest = &mut bytes[skipped..];
         if matches!(rest, [] | [b'\r']) && matches!(self.state, State::Head(_)) {
@@ -139,7 +139,7 @@ impl Http1 {
             return Ok(decoded);
         }
         Ok(match decoded {
-            // The empty lines go, so that positions stay relative to the request.
+            // The empty lines are dropped, so that positions stay relative to the request.
             Decode::Partial { needs, keep } => {
                 bytes.copy_within(skipped..skipped + keep, 0);
                 Decode::Partial { needs, keep }
@@ -153,8 +153,8 @@ impl Http1 {
 
     /// Decodes `bytes`, which begin with a request.
     fn decode_request(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
-        // Where bytes begin that the state of this call has not seen; only the joined body of chunks makes it differ
-        // from the start of what the state describes.
+        // Where the bytes begin that have not been read in this call; only after joining the body of chunks does this
+        // differ from the start of the part that the state describes.
         let mut unread = None;
         loop {
             match &mut self.state {
@@ -202,7 +202,8 @@ impl Http1 {
         self.continue_due = false;
         let body_end = layout.body_end as usize;
         let start = unread.unwrap_or(body_end);
-        // Head and trailers share one limit. The empty line that ends the section is free: every chunked body has one.
+        // Head and trailers share one limit. The empty line that ends the section does not count: every chunked body
+        // has one.
         let len_max = self.limits.head_max as usize - (layout.head_end - layout.start) as usize + EMPTY_LINE;
         let section = &bytes[start..];
         let Some(length) = search.find_end(section, len_max, &self.limits)? else {
@@ -259,7 +260,8 @@ impl Protocol for Http1 {
     const IN_ORDER: bool = true;
 
     fn message_max(&self) -> usize {
-        // The empty line behind a chunked body is free, and chunk framing is read into the room that it will take.
+        // The empty line behind a chunked body does not count, and chunk framing is read into the room that this line
+        // will take.
         self.limits.head_max as usize + self.limits.body_max as usize + EMPTY_LINE
     }
 
@@ -267,7 +269,7 @@ impl Protocol for Http1 {
         if self.state.is_new()
             && let Some(layout) = usual::request(bytes, &self.limits, &mut self.place)
         {
-            // Nothing to remember but that empty lines, if there were any, were followed by a request.
+            // The only thing to remember is that empty lines, if there were any, were followed by a request.
             self.empty_lines = 0;
             return Ok(Decode::Complete { consumed: layout.body_end as usize, layout });
         }

@@ -17,7 +17,7 @@ pub enum Version {
     Http11,
 }
 
-/// A request: its layout laid over its bytes. Nothing is copied, and nothing was: the parts are slices of what arrived.
+/// A request: its layout laid over its bytes. Nothing is copied: the parts are slices of the bytes that arrived.
 #[derive(Clone, Copy)]
 pub struct RequestView<'a> {
     layout: &'a Layout,
@@ -25,42 +25,42 @@ pub struct RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
-    /// `bytes` are those of the message for which the layout was made.
+    /// Makes a view of `bytes`, which are those of the message for which the layout was made.
     ///
     /// # Panics
-    /// Not here; but with other bytes, the methods that return parts of them may panic.
+    /// This function does not panic; but with other bytes, the methods that return parts of them may.
     #[must_use]
     pub fn new(layout: &'a Layout, bytes: &'a [u8]) -> Self {
         Self { layout, bytes }
     }
 
-    /// The method, as it was written: methods are case-sensitive (RFC 9110 section 9.1).
+    /// The method as it was sent: methods are case-sensitive (RFC 9110 section 9.1).
     #[must_use]
     pub fn method(&self) -> &'a str {
         match &self.bytes[self.layout.method()] {
-            // What needs no look at each of its bytes.
+            // The common methods are spared a check of each byte.
             b"GET" => "GET",
             b"POST" => "POST",
             other => text(other),
         }
     }
 
-    /// The request target, as it was written, nothing decoded (RFC 9112 section 3.2): usually a path and a query, but a
-    /// client may name the host as well. To choose an answer, [`path`](Self::path) is what is wanted.
+    /// The request target as it was sent, without any decoding (RFC 9112 section 3.2): usually a path and a query, but
+    /// a client may name the host as well. To choose an answer, use [`path`](Self::path).
     #[must_use]
     pub fn target(&self) -> &'a str {
         text(&self.bytes[self.layout.target()])
     }
 
-    /// The path of the target, without query and host, nothing decoded: it begins with `/`. `*` if the request is for
-    /// the server as a whole (OPTIONS); empty with CONNECT, which has none.
+    /// The path of the target, without query and host and without any decoding: it begins with `/`. It is `*` if the
+    /// request is for the server as a whole (OPTIONS), and empty for CONNECT, which has none.
     #[must_use]
     pub fn path(&self) -> &'a str {
         let (path, _) = self.path_and_query();
         path
     }
 
-    /// What stands behind the first `?` of the target, nothing decoded; `None` if there is no `?`.
+    /// The part of the target behind its first `?`, without any decoding; `None` if there is no `?`.
     #[must_use]
     pub fn query(&self) -> Option<&'a str> {
         let (_, query) = self.path_and_query();
@@ -78,8 +78,8 @@ impl<'a> RequestView<'a> {
         (if path.is_empty() { "/" } else { path }, query)
     }
 
-    /// The host that was asked, with its port if there is one. A target that names a host takes precedence over the
-    /// Host field (RFC 9112 section 3.2.2). `None` only with HTTP/1.0.
+    /// The requested host, with its port if there is one. A target that names a host takes precedence over the Host
+    /// field (RFC 9112 section 3.2.2). `None` only with HTTP/1.0.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         let target = &self.bytes[self.layout.target()];
@@ -100,8 +100,8 @@ impl<'a> RequestView<'a> {
         self.layout.exchange.keep_alive()
     }
 
-    /// The value of the first field of this name, whatever its case, without white space around it. It has no controls,
-    /// but may have bytes beyond ASCII.
+    /// The value of the first field with this name, whose case does not matter, without white space around it. The
+    /// value has no control characters, but may have bytes beyond ASCII.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         let mut fields = self.headers();
@@ -122,8 +122,8 @@ impl<'a> RequestView<'a> {
         &self.bytes[self.layout.body()]
     }
 
-    /// The fields behind a chunked body. They never mix with those of the head: another program than the sender of the
-    /// head may have added them (RFC 9110 section 6.5.1).
+    /// The fields behind a chunked body. They are never mixed with those of the head: a program other than the sender
+    /// of the head may have added them (RFC 9110 section 6.5.1).
     #[must_use]
     pub fn trailers(&self) -> Headers<'a> {
         Headers { lines: &self.bytes[self.layout.trailers()] }
@@ -147,7 +147,7 @@ impl fmt::Debug for RequestView<'_> {
     }
 }
 
-/// Only for what was validated to be ASCII; the fallback is never seen.
+/// Only for bytes that were validated to be ASCII; the fallback is never seen.
 fn text(bytes: &[u8]) -> &str {
     AsciiStr::from_ascii(bytes).map_or("", AsciiStr::as_str)
 }
@@ -160,7 +160,7 @@ pub struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// The next one, with a name that is not text yet: to compare it needs no look at each of its bytes.
+    /// The next field, with a name that is not text yet: comparing names does not require checking each byte.
     fn next_field(&mut self) -> Option<(&'a [u8], &'a [u8])> {
         let colon = words::find(b':', self.lines)?;
         let (name, rest) = self.lines.split_at(colon);
@@ -179,20 +179,20 @@ impl<'a> Iterator for Headers<'a> {
     }
 }
 
-/// What a processor asks of an HTTP request; the same as [`RequestView`] says.
+/// The questions that a processor asks about an HTTP request; the answers are those of [`RequestView`].
 impl Message<'_, Http1> {
-    /// All of it, as a view that can be copied.
+    /// The whole request, as a view that can be copied.
     #[inline]
     pub fn request(&self) -> RequestView<'_> {
         RequestView::new(self.layout(), self.bytes())
     }
 
-    /// The method, as it was written. See [`RequestView::method`].
+    /// The method as it was sent. See [`RequestView::method`].
     pub fn method(&self) -> &str {
         self.request().method()
     }
 
-    /// The request target, as it was written. See [`RequestView::target`].
+    /// The request target as it was sent. See [`RequestView::target`].
     pub fn target(&self) -> &str {
         self.request().target()
     }
@@ -202,12 +202,12 @@ impl Message<'_, Http1> {
         self.request().path()
     }
 
-    /// What stands behind the first `?` of the target. See [`RequestView::query`].
+    /// The part of the target behind its first `?`. See [`RequestView::query`].
     pub fn query(&self) -> Option<&str> {
         self.request().query()
     }
 
-    /// The host that was asked. See [`RequestView::host`].
+    /// The requested host. See [`RequestView::host`].
     pub fn host(&self) -> Option<&str> {
         self.request().host()
     }
@@ -222,7 +222,7 @@ impl Message<'_, Http1> {
         self.request().keep_alive()
     }
 
-    /// The value of the first field of this name. See [`RequestView::header`].
+    /// The value of the first field with this name. See [`RequestView::header`].
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.request().header(name)
     }

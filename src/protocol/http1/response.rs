@@ -1,6 +1,6 @@
 //! Answers, and how they are written.
 //!
-//! The fields that frame an answer (Content-Length, Connection, Date) are the server's; those of the user are checked
+//! The server writes the fields that frame an answer (Content-Length, Connection, Date); the user's fields are checked
 //! when they are set. So an answer is always exactly one answer on the wire.
 
 use std::fmt;
@@ -36,11 +36,12 @@ pub struct Response<'b> {
     upgrade: bool,
     /// `header` has set the Content-Type.
     typed: bool,
-    /// The status allows no body. Said when the status is, which mostly is a number in the program's text.
+    /// The status allows no body. Found out when the status is set, because that usually is a constant in the program's
+    /// text.
     bodiless: bool,
-    /// Empty: there is none.
+    /// Empty if there is none.
     content_type: &'static str,
-    /// `None`: there are none. To clear room for them takes time.
+    /// `None` if there are none, because clearing room for them takes time.
     fields: Option<UserFields>,
     body: Body<'b>,
 }
@@ -63,17 +64,19 @@ impl<'b> Response<'b> {
         Self::new(200).body(body)
     }
 
-    /// Sets the body, in place of any before. 204 and 304 have none, whatever is set here, and neither has 205.
+    /// Sets the body, replacing any previous one. Answers with status 204, 205 or 304 have no body, whatever is set
+    /// here.
     #[inline]
     pub fn body(mut self, body: impl Into<Body<'b>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// Appends a field. Fields of the same name are not replaced, and there may be several; but of Content-Type there
-    /// is one (RFC 9110 section 8.3).
+    /// Appends a field. There may be several fields of the same name, and none replaces another; only Content-Type may
+    /// be set just once (RFC 9110 section 8.3).
     ///
-    /// `Upgrade`, which 426 must have, may be set: it says what the server could speak, and the server never switches.
+    /// `Upgrade`, which 426 must have, may be set: it names protocols that the server could speak, but the server never
+    /// switches.
     ///
     /// # Errors
     /// The name is not a token, the value has a control character (CR, LF, NUL, ...), the field is one of those that
@@ -106,7 +109,7 @@ impl<'b> Response<'b> {
         self
     }
 
-    /// Sets the `Content-Type`, for types that stand in the program's text; others go through [`header`](Self::header).
+    /// Sets the `Content-Type` if it is part of the program's text; use [`header`](Self::header) for others.
     ///
     /// # Panics
     /// The text has a control character, or `header` has set a Content-Type already.
@@ -124,7 +127,7 @@ impl<'b> Response<'b> {
         self
     }
 
-    /// The length of the lines that the user has set.
+    /// The length of the lines set by the user.
     #[inline]
     fn lines_len(&self) -> usize {
         let content_type = match self.content_type {
@@ -134,7 +137,7 @@ impl<'b> Response<'b> {
         content_type + self.fields.as_ref().map_or(0, UserFields::len)
     }
 
-    /// The user's lines behind the server's own.
+    /// Appends the user's lines behind the server's own.
     #[inline]
     fn write_fields<'m>(&self, head: HeadWriter<'m>) -> HeadWriter<'m> {
         match &self.fields {
@@ -144,7 +147,7 @@ impl<'b> Response<'b> {
     }
 }
 
-/// What can stand behind the beginning of a usual head: the longest number, and the end of its line and of the head.
+/// The most bytes behind the beginning of a usual head: the longest number, and the end of its line and of the head.
 const AFTER_HEAD: usize = usize::MAX.ilog10() as usize + 1 + 4;
 
 /// Fields that say where an answer ends or how the connection goes on, and `Date`, which every answer has.
@@ -161,7 +164,7 @@ pub enum InvalidHeader {
     Value,
     /// The server writes this field itself.
     Owned,
-    /// The answer has this field already, and may have it once only.
+    /// The answer already has this field, and may have it only once.
     Repeated,
 }
 
@@ -178,8 +181,9 @@ impl fmt::Display for InvalidHeader {
 
 impl std::error::Error for InvalidHeader {}
 
-/// The body of an answer. Static and shared bodies are not copied when that is worth it, and may be of any size.
-// With a tag of its own: to read one out of the fields takes longer, and each answer asks for it.
+/// The body of an answer. Static and shared bodies are not copied if they are long enough for that to pay, and may then
+/// be of any size.
+// With a tag of its own: a tag encoded in the fields takes longer to read, and each answer reads it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -195,7 +199,7 @@ pub enum Body<'b> {
 }
 
 impl Body<'static> {
-    /// A body that is part of the program and need not be copied. (`From` can't know that a slice lives for ever.)
+    /// A body that is part of the program and need not be copied. (`From` can't know that a slice lives forever.)
     #[must_use]
     pub fn from_static(bytes: &'static (impl AsRef<[u8]> + ?Sized)) -> Self {
         Self::Static(bytes.as_ref())
@@ -225,13 +229,13 @@ impl Body<'_> {
         }
     }
 
-    /// True if, at this length, it is worth to be carried as it is, and need not be copied behind the head.
+    /// True if it is static or shared, and long enough to be carried as it is instead of being copied behind the head.
     #[inline]
     fn is_carried(&self, len: usize) -> bool {
         len >= COPY_BELOW && matches!(self, Self::Static(_) | Self::Shared(_))
     }
 
-    /// Appends what [is carried](Self::is_carried), without copying it.
+    /// Appends a body that [is carried](Self::is_carried), without copying it.
     #[inline(never)]
     fn carry(self, out: &mut Outbound) {
         match self {
@@ -292,14 +296,15 @@ impl<'b> Encode<Response<'b>> for Http1 {
 }
 
 impl Response<'_> {
-    /// True if the answer to a usual request is a usual one: its head says no more than what each has to say, and its
+    /// True if the answer to a usual request is itself usual: its head says only what every head has to say, and its
     /// body is copied.
     #[inline]
     fn is_usual(&self) -> bool {
         self.fields.is_none() && !self.close && !self.bodiless && self.body.len() < COPY_BELOW
     }
 
-    /// Writes a usual answer where it leaves from. False if it has no room in one piece, or begins with too much.
+    /// Writes a usual answer directly into the memory from which it leaves. False if that has no room for it in one
+    /// piece, or if the beginning of the answer is too long.
     #[inline]
     fn write_usual(&self, out: &mut Outbound) -> bool {
         let (kind, second, body) = ((self.status, self.content_type), out.unix_seconds(), self.body.bytes());
@@ -323,7 +328,7 @@ impl Response<'_> {
         let is_carried = own.has_body && self.body.is_carried(body.len());
         let copied = if own.has_body && !is_carried { body } else { b"" };
         match out.room_and_date_line(HEAD_MOST + self.lines_len() + copied.len()) {
-            // All of it lies in one block, is written where it leaves from, and leaves in one piece.
+            // All of it fits into one block, is written directly there, and leaves in one piece.
             Some((mut room, date_line)) => {
                 let bytes = room.bytes();
                 let size = bytes.len();
@@ -355,8 +360,7 @@ impl Response<'_> {
         Some((own.after(), body))
     }
 
-    /// Writes the head piece by piece. `follow`: how many bytes will stand behind it, in the same block if there is
-    /// one.
+    /// Writes the head piece by piece. `follow`: how many bytes will follow it, in the same block if one has room.
     #[inline(never)]
     fn write_head(&self, exchange: Exchange, out: &mut Outbound, follow: usize) {
         let [mut first, mut last] = [[0; HEAD_MOST]; 2];
@@ -377,7 +381,7 @@ impl Response<'_> {
     }
 }
 
-/// The lines of an answer's head that are the server's own, and what they say.
+/// The content of the server's own lines in the head of an answer.
 struct OwnLines {
     has_body: bool,
     content_length: Option<usize>,
@@ -413,26 +417,27 @@ impl OwnLines {
     }
 }
 
-/// Whether the body follows, and what Content-Length says, where request or status have rules of their own.
+/// Whether the body follows, and what Content-Length says, if the request or the status has rules of its own.
 #[inline(never)]
 fn unusual_framing(response: &Response<'_>, exchange: Exchange) -> (bool, Option<usize>) {
     // A client takes what follows a 2xx answer to CONNECT for the tunnel (RFC 9110 section 9.3.6).
     let is_tunnel = exchange.is_connect() && response.status < 300;
     let content_length = match response.status {
-        // RFC 9110 section 8.6: never with 204; with 304 it would have to be that of a 200, which only the user knows.
+        // RFC 9110 section 8.6: never with 204; with 304 it would have to be the length in a 200 answer, which only the
+        // user knows.
         204 | 304 => None,
         _ if is_tunnel => None,
         // RFC 9110 section 15.3.6: no content, and said so.
         205 => Some(0),
-        // RFC 9110 section 8.6: with HEAD it has to be what GET would have. Who answers HEAD without a body may not
-        // have made the one of GET, so that nothing is better than zero.
+        // RFC 9110 section 8.6: for HEAD it has to be what GET would have. A program that answers HEAD without a body
+        // may not have made the body that GET would have, so no Content-Length is better than zero.
         _ if exchange.is_head() && response.body.is_empty() => None,
         _ => Some(response.body.len()),
     };
     (!(exchange.is_head() || is_tunnel || response.bodiless), content_length)
 }
 
-/// What Connection says; mostly nothing. Upgrade is for the next recipient alone, so it has to be named (RFC 9110
+/// The value of Connection, usually none. Upgrade is for the next recipient alone, so it has to be named (RFC 9110
 /// section 7.8).
 #[inline]
 fn connection_line(keep_open: bool, version10: bool, upgrade: bool) -> &'static [u8] {
@@ -451,8 +456,8 @@ fn bodiless(status: u16) -> bool {
     matches!(status, 204 | 205 | 304)
 }
 
-/// The last words before a connection is closed. The answer to HEAD has no content (RFC 9110 section 9.3.2), and only
-/// where the request broke the protocol it is known whether it was.
+/// The last words before a connection is closed. The answer to HEAD has no content (RFC 9110 section 9.3.2); whether
+/// the request was HEAD is known only if it broke the protocol.
 pub(super) fn refuse(why: &Refusal, was_head: bool, out: &mut Outbound) {
     let status = match why {
         Refusal::Protocol(error) if error.status() == 0 => 400,

@@ -1,8 +1,8 @@
 //! Finding the end of a head, or of a trailer section, in bytes that arrive in any pieces.
 //!
-//! Each byte is looked at once, however the pieces were cut, and everything that is refused here is refused at the byte
-//! that is wrong: so the same bytes give the same answer in whatever pieces they come, and garbage is answered before
-//! the end of its head, which may never arrive. What can only be judged by the whole head is left to `head`.
+//! Each byte is looked at once, however the pieces were cut, and everything that is refused here is refused at the
+//! wrong byte. So the same bytes give the same answer in whatever pieces they come, and garbage is answered before the
+//! end of its head, which may never arrive. Checks that need the whole head are left to `head`.
 //!
 //! All positions are relative to the first byte of the section.
 
@@ -50,10 +50,10 @@ impl HeadSearch {
     pub(super) fn find_end(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
         // The fields begin behind the request line, so zero means that it is still being read.
         if self.fields.line_start == 0 {
-            // Nothing behind the limit is looked at: what is wrong there might not have come yet.
+            // Bytes behind the limit are not looked at: an error there might not have arrived yet with other pieces.
             let within = &head[..head.len().min(limits.head_max as usize)];
             if !self.line.read(within, limits)? {
-                // As for a field: the end would have to be here by now.
+                // As with a field: the end would have to be here by now.
                 let is_too_long = within.len() == limits.head_max as usize;
                 return if is_too_long { Err(fields_too_long(limits)) } else { Ok(None) };
             }
@@ -111,7 +111,7 @@ impl RequestLine {
         }
     }
 
-    /// Goes on where it stopped: targets are long enough for that to count.
+    /// Goes on where it stopped: targets are long enough for that to pay.
     fn read_target(&mut self, bytes: &[u8], limits: &Limits) -> Result<bool, ProtocolError> {
         let start = usize::from(self.method_len) + 1;
         let searched = self.searched as usize;
@@ -149,7 +149,7 @@ impl RequestLine {
             return Ok(false);
         }
         // RFC 9110 section 15.6.6. A minor version above 1 could be served as 1.1 (RFC 9110 section 2.5), but none
-        // exists, and a peer that claims one is up to something.
+        // exists, and a peer that claims one is suspicious.
         match (bytes[self.target_end as usize + 6], bytes[self.target_end as usize + 8]) {
             (b'1', b'1') => self.version10 = false,
             (b'1', b'0') => self.version10 = true,
@@ -167,8 +167,8 @@ impl RequestLine {
     }
 }
 
-/// The four forms of RFC 9112 section 3.2. A form with the wrong method would be routed by one reader and served by the
-/// next.
+/// The four forms of RFC 9112 section 3.2. If a form came with the wrong method, one reader might route the request and
+/// another serve it.
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), ProtocolError> {
     let good = if method == b"CONNECT" {
         grammar::is_connect_authority(target)
@@ -184,7 +184,7 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), ProtocolError> {
 pub(super) const SCHEME: &[u8] = b"http://";
 
 /// The authority in an absolute-form of `http`. No other scheme is served: `https` must be refused on a connection that
-/// is not secured (RFC 9110 section 7.4), and whether somebody in front has secured it is not known here.
+/// is not secured (RFC 9110 section 7.4), and the server cannot know whether a proxy in front of it has secured it.
 pub(super) fn absolute_authority(target: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = target.split_at_checked(SCHEME.len())?;
     if !scheme.eq_ignore_ascii_case(SCHEME) {
@@ -216,13 +216,13 @@ impl FieldSearch {
             if line_feed >= len_max {
                 return Err(fields_too_long(limits));
             }
-            // At least the LF of a line is new here; where its CR lies may have been seen before.
+            // At least the LF of a line is new here; its CR may have been seen before.
             let line = &section[self.line_start as usize..line_feed];
             match line {
                 [b'\r'] => return Ok(Some(line_feed + 1)),
                 [.., b'\r'] => {}
-                // RFC 9112 section 2.2 lets a bare LF end a line. Refused: a reader that doesn't would see one line
-                // here.
+                // RFC 9112 section 2.2 lets a bare LF end a line. It is refused, because a reader that does not accept
+                // it would see one line here.
                 _ => return Err(malformed("LF without CR")),
             }
             self.count += 1;
@@ -233,8 +233,8 @@ impl FieldSearch {
             self.line_start = line_feed as u32 + 1;
             self.searched = self.line_start;
         }
-        // The same byte is too much whether its line has ended or not; and the end would have to be here by now, so one
-        // more is not waited for, for which there may be no room.
+        // The limit is exceeded at the same byte whether its line has ended or not. The end would have to be here by
+        // now, so the search does not wait for another byte, for which there may be no room.
         if section.len() >= len_max {
             return Err(fields_too_long(limits));
         }

@@ -75,8 +75,8 @@ status_lines! {
     511 "Network Authentication Required"
 }
 
-/// What a client is told whose request is refused before it is whole. General words: nothing of what it sent comes
-/// back.
+/// The text for a client whose request is refused before it is whole. It is general and repeats nothing that the client
+/// sent.
 pub(super) fn refusal(status: u16) -> &'static str {
     match status {
         408 => "The request took too long to arrive.\n",

@@ -1,4 +1,4 @@
-//! The small promises of the protocol as a whole. What a peer can send is in `tests/data/http1`.
+//! The small promises of the protocol as a whole. The requests that a peer can send are in `tests/data/http1`.
 
 use std::sync::Arc;
 
@@ -156,7 +156,7 @@ fn refusals_close_and_say_why_in_general_words() {
         let text = refused(&why);
         assert!(text.starts_with(line) && text.contains("\r\nConnection: close\r\n"), "{text}");
         assert!(text.contains("\r\nDate: ") && !text.contains("secret"), "{text}");
-        // What may answer any request may answer HEAD.
+        // A refusal that may answer any request may also answer HEAD.
         let has_content = matches!(why, Refusal::Protocol(_));
         assert_eq!(
             (text.ends_with("\r\n\r\n"), text.contains("\r\nContent-Length: 0\r\n")),

@@ -1,6 +1,6 @@
-//! The fields that the user gives an answer: on the stack as long as they are few, which they usually are.
+//! The user's fields of an answer: on the stack as long as they are few, which is the usual case.
 
-/// What the usual answer needs, so that it needs no allocation.
+/// Enough for the usual answer, so that it needs no allocation.
 const INLINE: usize = 192;
 
 /// Header lines, each with its CR LF.
@@ -8,7 +8,7 @@ const INLINE: usize = 192;
 pub(super) struct UserFields {
     inline: [u8; INLINE],
     used: usize,
-    /// What did not fit; everything after the first such piece, so that the order stays.
+    /// The pieces that did not fit: the first such piece and everything after it, so that the order stays.
     spilled: Vec<u8>,
 }
 
@@ -23,7 +23,7 @@ impl UserFields {
         self.used + self.spilled.len()
     }
 
-    /// Appends `name: value`. Both were checked by the caller: what stands here goes out as it is.
+    /// Appends `name: value`. The caller has checked both: they are sent exactly as they are.
     pub(super) fn push(&mut self, name: &[u8], value: &[u8]) {
         self.put(name);
         self.put(b": ");

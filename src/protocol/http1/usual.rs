@@ -1,9 +1,9 @@
-//! The usual request, read in one go: all of it has arrived, and nothing about it is unusual.
+//! Reads a usual request in one go: all of it has arrived, and nothing about it is unusual.
 //!
-//! This is a shorter way to the same answer, for most of what arrives, and no judge: whatever it is not sure of, right
-//! or wrong, is `None`, and goes the long way through `search`, `head` and `framing`. So it may only ever be too
-//! narrow, and each of its rules is a rule of theirs: tests and fuzz targets that cut requests into pieces, which go
-//! the long way, compare.
+//! This is a shorter way to the same result for most requests, and it judges nothing: any request of which it is not
+//! sure, right or wrong, gives `None` and goes the long way through `search`, `head` and `framing`. So it may be too
+//! narrow but never too wide, and each of its rules is also one of theirs. Tests and fuzz targets compare it with the
+//! long way, which requests take if they are cut into pieces.
 
 use super::exchange::Exchange;
 use super::known_fields::{self, Place};

@@ -1,10 +1,10 @@
-//! The fields of a usual request: none of them asks for more than the length of the body.
+//! The fields of a usual request: the length of the body is all that the server must learn from them.
 
 use std::mem::replace;
 
 use super::{grammar, words};
 
-/// Digits of a length that is sure to fit.
+/// A length of so many digits always fits.
 const LENGTH_DIGITS: usize = 9;
 
 /// How long a section of fields is, and what follows it.
@@ -34,7 +34,7 @@ impl Section {
     }
 }
 
-/// What the lines that were read say.
+/// The facts from the lines that were read.
 #[derive(Default)]
 struct Fields {
     content_length: Option<u32>,
@@ -42,14 +42,15 @@ struct Fields {
 }
 
 impl Fields {
-    /// Reads the line at the front of `bytes`. What is behind it.
+    /// Reads the line at the front of `bytes`. Returns the bytes behind it.
     #[inline]
     fn read_line<'b>(&mut self, bytes: &'b [u8]) -> Option<&'b [u8]> {
         let (name, rest) = bytes.split_at(words::find(b':', bytes)?);
-        // More than one blank is left in the value: none that is looked at below is good then.
+        // Only one blank is removed. With more, the value keeps a blank, and no value that is checked below is good
+        // then.
         let value = rest[1..].strip_prefix(b" ").unwrap_or(&rest[1..]);
         let (value, rest) = value.split_at(words::leading_text(value));
-        // By length first: most fields are none of these, and need no comparison then.
+        // Compared by length first: most fields are none of these, and then need no further comparison.
         let plain = match name.len() {
             4 if is(name, b"host") => !replace(&mut self.has_host, true) && grammar::is_authority(value),
             14 if is(name, b"content-length") => self.content_length.replace(digits(value)?).is_none(),

@@ -1,22 +1,23 @@
-//! How usual answers begin, up to the number behind `Content-Length`: the same until the second changes.
+//! The beginning of usual answers, up to the number behind `Content-Length`. It stays the same until the second
+//! changes.
 //!
-//! Most answers of a program have one of a few statuses and one of a few types, and nothing else that is not in every
-//! answer. What they begin with is put together once in a second, and copied in one piece. As with the
-//! [known fields](super::known_fields) of requests, threads remember it, in few places: two kinds of answers that share
-//! a place are put together anew when they take turns.
+//! Most answers of a program have one of a few statuses and one of a few types, and otherwise only what every answer
+//! has. Their beginning is put together once in a second, and copied in one piece. As with the [known
+//! fields](super::known_fields) of requests, threads remember it, in few places: if two kinds of answers that share a
+//! place alternate, the beginning is put together anew each time.
 
 use std::cell::RefCell;
 
 use super::head_writer::HeadWriter;
 use crate::clock::DATE_LINE;
 
-/// What has more bytes is not remembered.
+/// Longer beginnings are not remembered.
 pub(super) const MOST: usize = 128;
 /// Places of one thread.
 const PLACES: usize = 8;
 
 thread_local! {
-    // Whoever writes no answer never touches them.
+    // A thread that writes no answer never touches them.
     static HEADS: RefCell<[UsualHead; PLACES]> = const { RefCell::new([UsualHead::NONE; PLACES]) };
 }
 
@@ -26,7 +27,7 @@ pub(super) struct UsualHead {
     second: u64,
     content_type: &'static str,
     status: u16,
-    /// Nothing, if it has too many bytes.
+    /// Zero if the beginning is too long to be remembered.
     len: u8,
     bytes: [u8; MOST],
 }
@@ -35,8 +36,8 @@ impl UsualHead {
     // No answer has this status.
     const NONE: Self = Self { second: 0, content_type: "", status: 0, len: 0, bytes: [0; MOST] };
 
-    /// Has `write` begin an answer that has this status and this type. `second` and `date_line`: when that is. `out` is
-    /// lent to both.
+    /// Has `write` begin an answer that has this status and this type. `second` and `date_line` are the present time.
+    /// `out` is lent to both.
     #[inline]
     pub(super) fn with<O, R>(
         (status, content_type): (u16, &'static str),
