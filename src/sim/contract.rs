@@ -26,7 +26,7 @@ impl World {
         Self { network, selector, peer, socket }
     }
 
-    /// What is reported within a second.
+    /// The readiness that is reported within a second.
     fn select(&mut self) -> Option<Readiness> {
         let mut ready = Vec::new();
         self.selector.select(Some(SECOND), &mut ready).expect("a simulated select never fails");
@@ -264,10 +264,10 @@ fn others_act_in_the_middle_of_a_call() {
     assert!(arrived, "without a select in between");
 }
 
-/// The smallest server that trusts in nothing but the contract: echoes, with a queue of its own.
+/// The smallest server that relies on nothing but the contract: it echoes, with a queue of its own.
 fn echo(seed: u64) -> (Vec<u8>, Vec<u8>, Network) {
     let mut random = Random::new(seed);
-    // A selector whose calls fail ends the connection; this server is about the bytes.
+    // A failing call of the selector would end the connection; this server is about the bytes.
     let weather = Weather { selector_failures: 0, ..Weather::drawn(&mut random) };
     let mut world = World::new(seed, weather);
     let length = random.below(5000);

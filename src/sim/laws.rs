@@ -1,6 +1,6 @@
 //! The laws, checked after every cycle.
 //!
-//! Each check here was seen to fail on a bug that was planted for it.
+//! For each check, a bug was planted to see that the check fails.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::processor::{Crowd, Inspected, Overview};
 use crate::reason::{PauseReason, Paused};
 use crate::server::{Config, Station};
 
-/// A law of the server's that did not hold.
+/// A law of the server that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
     /// The law's name, as ARCHITECTURE.md has it.
     pub law: &'static str,
     /// What was found.
     pub what: String,
-    /// The seed of the simulation: with it the same happens again.
+    /// The seed of the simulation, with which the same happens again.
     pub seed: u64,
     /// When it was found, since the start.
     pub at: Duration,
@@ -42,11 +42,11 @@ impl std::error::Error for Broken {}
 /// A law and how it was broken.
 pub(super) type Breach = (&'static str, String);
 
-/// Selects in a row between which nothing happened, from which on the server spins, if they also came in quick
-/// succession.
+/// From so many selects in a row on between which nothing happened, the server is considered to spin, if they also came
+/// in quick succession.
 const IDLE_SELECTS_MAX: u32 = 200;
 const IDLE_SELECT_LEAST: Duration = Duration::from_millis(2);
-/// By how much a deadline may pass before its connection is looked at: a tick of the timer wheel, and then some.
+/// How late a connection may be looked at after its deadline: a tick of the timer wheel, and a little more.
 const OVERDUE_MAX: Duration = Duration::from_millis(50);
 
 /// What the checks remember from one cycle to the next.
@@ -58,23 +58,24 @@ pub(super) struct Laws {
     hungry: bool,
     last: Option<Instant>,
     clocks: Vec<Clock>,
-    /// Connections that were held up at the end of the last cycle by what each cycle reads before it ends.
+    /// Connections that, at the end of the previous cycle, were held up by something that each cycle reads before it
+    /// ends.
     held_up: Vec<ConnectionId>,
 }
 
-/// What is remembered of one connection's clocks.
+/// What is remembered about the clocks of one connection.
 #[derive(Debug, Clone, Copy)]
 struct Clock {
     id: ConnectionId,
     /// How old its unfinished message was.
     age: Duration,
-    /// It was paused: nothing ages.
+    /// It was paused, so nothing ages.
     stood_still: bool,
-    /// For how long its deadline has been over, and nothing was the reason to wait.
+    /// For how long its deadline has been over without any reason to wait.
     overdue: Option<Duration>,
 }
 
-/// What the checks look at.
+/// Everything at which the checks look.
 pub(super) struct Scene<'a> {
     pub(super) config: &'a Config,
     /// The number of the processor.
@@ -83,16 +84,16 @@ pub(super) struct Scene<'a> {
     pub(super) metrics: &'a Snapshot,
     pub(super) outbox: &'a Outbox,
     pub(super) inbound: &'a Arc<SharedPool>,
-    /// The processor's last resort.
+    /// The processor's reserve.
     pub(super) reserve: &'a Arc<Tier>,
     pub(super) network: &'a State,
     /// Accepted connections that wait for the processor.
     pub(super) waiting: usize,
     /// Connections between accept and close.
     pub(super) live: usize,
-    /// Messages that the user was given, ever.
+    /// All messages that the user has been given.
     pub(super) given: u64,
-    /// Whose messages were handled in this cycle.
+    /// The connections whose messages were handled in this cycle.
     pub(super) spoke: &'a [ConnectionId],
 }
 
@@ -107,7 +108,8 @@ impl Laws {
         scene.overview.connections.iter().try_for_each(|connection| scene.check_connection(connection))
     }
 
-    /// LAW liveness: work that is left is never slept on, and what is not worked on is not looked at again and again.
+    /// LAW liveness: the processor never sleeps while work is left, and does not look again and again at work that it
+    /// does not do.
     fn check_liveness(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
         let sleep = scene.network.beds[scene.number].sleep;
         if self.busy && sleep.slept {
@@ -124,7 +126,8 @@ impl Laws {
             return Err(("liveness", format!("the processor spins: {} cycles without any effect", sleep.idle)));
         }
         let left = scene.waiting > 0 || (scene.outbox.has_work() && scene.overview.takes_outbound);
-        // A connection that waits for a reply while none is owed to any is to be looked at in the next cycle.
+        // A connection that waits for a reply although none is owed to any connection must be looked at in the next
+        // cycle.
         let waits_for_nothing = |connection: &Inspected| {
             let waits = connection.stage.is_none() && connection.paused.has(PauseReason::Owed);
             waits && scene.overview.owed == 0
@@ -138,8 +141,8 @@ impl Laws {
         }
     }
 
-    /// LAW memory: a connection that is paused because too much waits for its peer is not decoded; nor is one that
-    /// ends. Of one whose way out has broken in between nothing waits for the peer any more.
+    /// LAW memory: a connection that is paused because too much output waits for its peer is not decoded; nor is one
+    /// that ends. If its way out has broken in between, no output waits for the peer any more.
     fn check_pauses(&mut self, scene: &Scene<'_>) -> Result<(), Breach> {
         let is_whole = |id: &&ConnectionId| {
             let mut connections = scene.overview.connections.iter();
@@ -175,7 +178,7 @@ impl Laws {
 }
 
 impl Clock {
-    /// The clock of `connection` when `passed` has passed since `before`.
+    /// The clock of `connection` after `passed` has passed since `before`.
     fn after(before: Option<&Self>, connection: &Inspected, passed: Duration) -> Result<Self, String> {
         let &Inspected { id, message_age: age, .. } = connection;
         let stood_still = !connection.paused.is_empty();
@@ -194,7 +197,7 @@ impl Clock {
 }
 
 impl Scene<'_> {
-    /// LAW memory: nothing is more than was counted at start.
+    /// LAW memory: nothing takes more than was counted at start.
     fn check_memory(&self) -> Result<(), Breach> {
         let Self { config, overview, .. } = self;
         let connections_each = config.connections_each();
@@ -212,7 +215,7 @@ impl Scene<'_> {
             ("replies owed", overview.owed, config.owed_total_max),
             ("segments", overview.segments, config.segments_max),
         ];
-        // Also how many may be made: some that there should not be are never needed.
+        // Also checks how many may be made: surplus blocks might exist without ever being needed.
         let most = |tier: &Arc<Tier>| tier.in_use().max(tier.high_water()).max(tier.made()).max(tier.count());
         let reserves = [self.reserve, self.outbox.workers_reserve()].map(|tier| ("reserve", most(tier), 1));
         let spared = config.inbound_with_spares().map(|tier| tier.count);
@@ -314,7 +317,7 @@ impl Scene<'_> {
         if reads && connection.stage.is_some() && connection.readable && !connection.on_run {
             return breach("liveness", "it lingers with something to read and is not in the run queue");
         }
-        // For a reply, or for its peer to take what comes first.
+        // It waits for a reply, or for its peer to take the output that comes first.
         let waits = (connection.owed > 0 && !connection.gave_up_replies) || connection.queued > 0;
         if connection.stage == Some(Stage::Owed) && !waits && !connection.to_write {
             return breach("liveness", "it ends, it waits for nothing, and nobody will take its end further");
@@ -329,7 +332,7 @@ impl Scene<'_> {
         self.check_output(connection)
     }
 
-    /// LAW memory: what waits for one peer is bounded, and the shared gauge says the same as its queue.
+    /// LAW memory: the output that waits for one peer is bounded, and the shared gauge agrees with its queue.
     fn check_output(&self, connection: &Inspected) -> Result<(), Breach> {
         let undelivered = self.outbox.undelivered(connection.id.slot()) as usize;
         let on_its_way = !self.outbox.unasked.is_empty();
@@ -342,7 +345,8 @@ impl Scene<'_> {
             let what = format!("{}: {} bytes wait for it and nothing holds it up", connection.id, connection.queued);
             return Err(("memory", what));
         }
-        // One answer on top, the last words, and whatever was owed already when the mark was reached.
+        // On top of the mark: one answer, the last words, and the replies that were already owed when the mark was
+        // reached.
         let answers = 2 + self.config.owed_max;
         let most = self.config.watermarks.high + answers * self.config.reply_max;
         if undelivered > most {
@@ -353,7 +357,7 @@ impl Scene<'_> {
     }
 }
 
-/// What holds of all processors together.
+/// Everything that is checked for all processors together.
 pub(super) struct Whole<'a> {
     pub(super) config: &'a Config,
     /// The sum of their numbers.
@@ -366,7 +370,7 @@ pub(super) struct Whole<'a> {
 }
 
 impl Whole<'_> {
-    /// LAW memory and LAW ledger, of the sums.
+    /// LAW memory and LAW ledger, for the sums.
     pub(super) fn check(&self) -> Result<(), Breach> {
         let Self { config, metrics, crowd, live, bytes } = self;
         metrics.check_ledger().map_err(|what| ("ledger", format!("in the sum: {what}")))?;
@@ -394,7 +398,7 @@ impl Whole<'_> {
     }
 }
 
-/// LAW home: nothing is in use any more once all connections have gone.
+/// LAW home: nothing is in use any more once all connections are gone.
 pub(super) fn check_home(station: &Station<SimSocket>) -> Result<(), Breach> {
     let Station { inbound, outbox, reserve, .. } = station;
     let away = |pool: &SharedPool| pool.tiers().iter().map(|tier| tier.in_use()).collect::<Vec<_>>();

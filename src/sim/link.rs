@@ -1,8 +1,8 @@
 //! One simulated connection: both directions, both ends, as the kernel between them would see it.
 //!
-//! Pure state: time and chance come from the caller. Modelled on what Linux does, down to the traps: an end of stream
-//! that hides behind a short read, a reset that is reported once and then looks like an end, a socket whose closing
-//! with unread bytes destroys what it wrote last.
+//! Pure state: time and chance come from the caller. Modelled on Linux, down to the traps: an end of stream that hides
+//! behind a short read, a reset that is reported once and then looks like an end, a socket whose closing with unread
+//! bytes destroys what it wrote last.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -25,18 +25,18 @@ enum Broken {
     No,
     /// It has arrived; the next call of the server's reports it, with this kind.
     Unreported(ErrorKind),
-    /// It was reported; reads see an end, writes a broken pipe.
+    /// It was reported: reads now see the end of the stream, writes a broken pipe.
     Reported,
 }
 
-/// What the server registered, and what it will be told by the next select.
+/// What the server has registered, and what the next select will tell it.
 #[derive(Debug, Default)]
 struct Interest {
     slot: Option<u32>,
     /// The number of the selector.
     selector: usize,
     write: bool,
-    /// Something came that can be read, or the end.
+    /// Something that can be read has come, or the end of the stream.
     read_edge: bool,
     /// There may be room to write again.
     write_edge: bool,
@@ -47,11 +47,11 @@ pub(super) struct Link {
     pub(super) address: SocketAddr,
     pub(super) weather: Weather,
     pub(super) reading: Reading,
-    /// An event for the next arrival is in the schedule.
+    /// The schedule has an event for the next arrival.
     pub(super) arrival_arranged: bool,
-    /// An event for the peer's next read is in the schedule.
+    /// The schedule has an event for the peer's next read.
     pub(super) drain_arranged: bool,
-    /// The number of the processor that it was dealt to.
+    /// The number of the processor to which it was dealt.
     pub(super) dealt_to: usize,
     interest: Interest,
     in_flight: Pipe,
@@ -65,14 +65,15 @@ pub(super) struct Link {
     wants_room: bool,
     server_finished: bool,
     server_gone: bool,
-    /// The peer has closed altogether: what reaches it is answered by a reset.
+    /// The peer has closed both directions: anything that reaches it is answered by a reset.
     hung_up: bool,
     end: Option<End>,
-    /// The selector and the slot in which the peer's end of stream arrived, until somebody has asked.
+    /// The selector and the slot in which the peer's end of stream arrived, until [`take_new_end`](Self::take_new_end)
+    /// is called.
     new_end: Option<(usize, u32)>,
 }
 
-/// What the peer does.
+/// The peer's actions.
 impl Link {
     pub(super) fn new(address: SocketAddr, weather: Weather) -> Self {
         Self {
@@ -138,7 +139,7 @@ impl Link {
         self.in_flight.len() + self.arrived.len()
     }
 
-    /// Those of them that have arrived.
+    /// Bytes among them that have arrived.
     pub(super) fn arrived(&self) -> usize {
         self.arrived.len()
     }
@@ -149,7 +150,7 @@ impl Link {
     }
 }
 
-/// What happens in between.
+/// Events in the network between the two.
 impl Link {
     /// True if something is still on its way to the server and would get in.
     pub(super) fn can_arrive(&self) -> bool {
@@ -164,7 +165,7 @@ impl Link {
             return;
         }
         if self.server_gone && !self.in_flight.is_empty() {
-            // Nobody is there to read it: the kernel answers with a reset.
+            // Nobody is left to read it: the kernel answers with a reset.
             return self.reset_peer(counts);
         }
         let piece = random.between(1, self.weather.piece_max.clamp(1, 1 << 20));
@@ -189,7 +190,7 @@ impl Link {
             return;
         }
         counts.resets += 1;
-        // As Linux has it: a reset of what was finished before breaks a pipe.
+        // As on Linux: after the peer has finished, its reset shows as a broken pipe.
         let finished = why == ErrorKind::ConnectionReset && self.fin == Fin::Arrived;
         self.broken = Broken::Unreported(if finished { ErrorKind::BrokenPipe } else { why });
         self.in_flight.clear();
@@ -202,7 +203,7 @@ impl Link {
         (self.interest.read_edge, self.interest.write_edge) = (true, true);
     }
 
-    /// True if the peer has something to take, and is willing.
+    /// True if the peer has something to take and is willing to take it.
     pub(super) fn can_drain(&self) -> bool {
         let coming = !self.outgoing.is_empty() || self.server_gone || self.server_finished;
         let willing = self.hung_up || self.reading != Reading::Stalled;
@@ -245,12 +246,12 @@ impl Link {
     }
 }
 
-/// What the server does.
+/// The server's actions.
 impl Link {
     pub(super) fn read(&mut self, place: &mut [u8]) -> io::Result<usize> {
         match (self.arrived.is_empty(), self.broken) {
             (false, _) => Ok(self.arrived.read(place)),
-            // The end was there first.
+            // The end of the stream was there first.
             (true, Broken::Unreported(_)) if self.fin == Fin::Arrived => Ok(0),
             (true, Broken::Unreported(why)) => {
                 self.broken = Broken::Reported;
@@ -291,14 +292,15 @@ impl Link {
         self.take_written(slices, count);
         if count < wanted {
             counts.short_writes += 1;
-            // As the kernel does: a write that was cut short is told about room, even about room that is there already.
+            // As in the kernel: after a write that was cut short, the server is told about room, even if that room is
+            // there already.
             self.interest.write_edge |= self.is_writable();
             self.wants_room = !self.is_writable();
         }
         Ok(count)
     }
 
-    /// Why it is broken, unless that was said already.
+    /// Why it is broken, unless that was reported before.
     pub(super) fn take_error(&mut self) -> Option<ErrorKind> {
         let Broken::Unreported(why) = self.broken else { return None };
         self.broken = Broken::Reported;
@@ -380,7 +382,7 @@ impl Link {
         !self.arrived.is_empty() || self.fin == Fin::Arrived || self.broken != Broken::No
     }
 
-    /// As Linux has it: only with a third of the buffer free, so that a writer is not woken for each byte.
+    /// As on Linux: true only while a third of the buffer is free, so that a writer is not woken for each byte.
     fn is_writable(&self) -> bool {
         let free = self.weather.send_buffer.saturating_sub(self.outgoing.len());
         free * 3 >= self.weather.send_buffer || self.broken != Broken::No || self.server_finished
@@ -392,7 +394,7 @@ impl Link {
         slot.is_some() && (read_edge || (write && write_edge))
     }
 
-    /// What select says, once per edge. What is true without an edge of its own may be said along with it, or not.
+    /// What select reports, once per edge. Readiness without an edge of its own may be reported along with it, or not.
     pub(super) fn report(&mut self, random: &mut Random) -> Option<Readiness> {
         let slot = self.interest.slot?;
         let along = random.chance(500);
@@ -405,7 +407,7 @@ impl Link {
         (readable || writable).then_some(Readiness { slot, readable, writable, read_closed, error })
     }
 
-    /// What select says for nothing.
+    /// What select reports for nothing.
     pub(super) fn report_spurious(&mut self, random: &mut Random) -> Option<Readiness> {
         let slot = self.interest.slot.filter(|_| random.chance(self.weather.spurious))?;
         let writable = self.interest.write && random.chance(500);

@@ -8,8 +8,8 @@ use crate::handover::Accepted;
 use crate::metrics::Snapshot;
 use crate::server::Shared;
 
-/// Connects peers to a [`Simulation`](super::Simulation)'s server, from wherever it is called: what the accepter thread
-/// does in a real server. A clone is another handle.
+/// Connects peers to the server of a [`Simulation`](super::Simulation), as the accepter thread does in a real server.
+/// It may be called from anywhere. A clone is another handle.
 #[derive(Clone)]
 pub struct SimListener {
     network: Network,
@@ -21,8 +21,8 @@ impl SimListener {
         Self { network, shared }
     }
 
-    /// Connects a peer. `None` while the server has as many as it may, or is shutting down: in life the peer would wait
-    /// in the kernel's backlog.
+    /// Connects a peer. `None` while the server has all the connections that it may have, or is shutting down: with a
+    /// real server the peer would wait in the kernel's backlog.
     pub fn connect(&self, weather: Weather) -> Option<SimPeer> {
         let Shared { dealer, stations, .. } = &self.shared;
         let chosen = dealer.choose()?;
@@ -42,7 +42,7 @@ impl SimListener {
         put.ok().map(|()| peer)
     }
 
-    /// Connections go to the processor that has the fewest, of those that have room.
+    /// Checks that connections go to the processor with the fewest, among those that have room.
     fn check_choice(&self, chosen: usize) -> Result<(), Breach> {
         let handovers = self.shared.dealer.handovers();
         let loads: Vec<_> =
@@ -56,7 +56,7 @@ impl SimListener {
         }
     }
 
-    /// What holds after each turn of an accepter, also in the middle of a cycle: LAW memory of all connections.
+    /// Checks what holds after each turn of an accepter, also in the middle of a cycle: LAW memory for all connections.
     fn check_whole(&self) -> Result<(), Breach> {
         let live = self.shared.dealer.live();
         match live > self.shared.dealer.connections_max() {
@@ -72,7 +72,7 @@ impl SimListener {
     }
 }
 
-/// The same for one processor: LAW ledger of connections.
+/// The same for one processor: LAW ledger for connections.
 fn check_books(metrics: &Snapshot, live: usize) -> Result<(), Breach> {
     let Snapshot { accepted, open, accepted_unserved, handover_queue: waiting, .. } = *metrics;
     let accounted = metrics.closed_total() + accepted_unserved + open + waiting;

@@ -1,16 +1,16 @@
-//! The deterministic simulator: the real processor with a simulated listener, in a world made of one seed. For tests;
-//! behind the feature `sim`.
+//! The deterministic simulator: the real processor with a simulated listener, in a world drawn from one seed. For
+//! tests; behind the feature `sim`.
 //!
-//! The processor is the real one, with its real memory, timers and queues. What is simulated is what it stands in: the
+//! The processor is the real one, with its real memory, timers and queues. The world around it is simulated: the
 //! network, the peers at the other end, the clock, and other threads. Everything that these may do to a server happens
-//! here in one thread, thousands of times faster than outside: bytes that come in any pieces, ends of stream at the
+//! here in one thread, thousands of times faster than in reality: bytes that come in any pieces, ends of stream at the
 //! wrong moment, resets, peers that do not read, sleeps that are too long, clocks that jump. All of it is drawn from a
-//! seed. A failure can be repeated, in the same way, as often as it takes to understand it.
+//! seed, so a failure can be repeated, exactly, as often as it takes to understand it.
 //!
 //! After each cycle the simulation checks the server's own laws, so a test needs to check only what its own
 //! [`MessageProcessor`](crate::MessageProcessor) promises.
 //!
-//! Tests get it by a line in `Cargo.toml`; programs are built without it:
+//! A line in `Cargo.toml` gives it to tests; programs are built without it:
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -43,9 +43,9 @@
 //!
 //! # Finding a bug
 //!
-//! A counter for each connection, with a bug that no test on a quiet network finds: it knows connections by their slot,
-//! and slots are used again. The crowd is drawn, the simulation is run for one seed after the other, and one of them
-//! has a peer that comes after another has gone.
+//! A counter for each connection, with a bug that no test on a quiet network finds: it identifies connections by their
+//! slot, and slots are used again. The number of peers is drawn, the simulation is run for one seed after the other,
+//! and in one of the runs a peer comes after another has gone.
 //!
 //! ```
 //! use std::collections::HashMap;
@@ -88,8 +88,8 @@
 //! assert!(found.is_some(), "a slot was used again");
 //! ```
 //!
-//! Print the seed of a failure, and let an environment variable run that seed alone: then a failure on another machine
-//! is one command away from being understood here.
+//! Print the seed of a failure, and let an environment variable run that seed alone: then one command repeats here a
+//! failure that happened on another machine.
 //!
 //! # Who does what
 //!
@@ -98,18 +98,19 @@
 //!   answers.
 //! - [`Network`] is the world with its clock. [`Network::after`] arranges what happens later, also in the middle of a
 //!   cycle.
-//! - [`SimListener`] lets peers come later; [`SimWorkers`] are other threads of yours that answer deferred replies, and
-//!   wait where a thread would wait.
+//! - [`SimListener`] lets peers come later; [`SimWorkers`] stand for other threads of yours that answer deferred
+//!   replies, and wait whenever a thread would wait.
 //! - [`Random`] is the only source of chance. Anything else that differs from run to run (a `HashMap`'s order, the real
 //!   clock, a real thread) makes a seed worthless.
-//! - [`Seen`] counts what has happened. A simulation that is meant to see everything should fail when it did not.
+//! - [`Seen`] counts the events that have happened. A simulation that is meant to see every kind of event should fail
+//!   if it has not.
 //! - [`Broken`] is a law that did not hold.
 //!
 //! # What is not simulated
 //!
-//! Real threads: nothing here runs at the same time, so races between threads are not found, only every order of their
-//! actions. The accepter and [`Workers`](crate::Workers), which are threads, are not there. `mio` is not there; that
-//! it keeps the [`Selector`](crate::Selector)'s contract is for tests with real sockets.
+//! Real threads: nothing here runs at the same time, so a simulation tries orders of the threads' actions but cannot
+//! find data races. The accepter and [`Workers`](crate::Workers), which are threads, are missing. So is `mio`; tests
+//! with real sockets have to show that it keeps the [`Selector`](crate::Selector)'s contract.
 
 mod clock;
 mod laws;

@@ -1,4 +1,4 @@
-//! All simulated connections, the clock, and what is going to happen.
+//! All simulated connections, the clock, and the events to come.
 
 use std::net::SocketAddr;
 use std::ops::DerefMut;
@@ -12,24 +12,24 @@ use super::{Random, SimPeer, SimSocket, Weather};
 use crate::sync::Mutex;
 use crate::wake::WakeFlag;
 
-/// What the network did, for a test that wants to know whether it has seen everything.
+/// Counts of what the network did, for a test that wants to know whether it has seen everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NetworkCounts {
     /// Writes that took fewer bytes than they were given.
     pub short_writes: u64,
     /// Writes that took nothing, because the peer does not read.
     pub full_writes: u64,
-    /// Connections that their peer broke, or that broke because it had vanished.
+    /// Connections that broke because their peer reset them or had vanished.
     pub resets: u64,
-    /// Ends of stream that came along with the last bytes, without an edge of their own.
+    /// Ends of stream that came along with the final bytes, without an edge of their own.
     pub hidden_ends: u64,
-    /// Times that bytes had to wait with their peer, because the server did not read.
+    /// Times that bytes had to wait at their peer, because the server did not read.
     pub windows_closed: u64,
     /// Readiness that was reported for nothing.
     pub spurious: u64,
     /// Calls that were interrupted.
     pub interruptions: u64,
-    /// Bytes that a peer never got because the server closed its socket with unread bytes in it.
+    /// Bytes that a peer never received because the server closed its socket while unread bytes were in it.
     pub lost_by_close: u64,
     /// Times that the clock jumped.
     pub jumps: u64,
@@ -50,21 +50,21 @@ const HOSTS: usize = 4;
 
 /// A network of simulated connections with a clock of its own. A clone is another handle to the same network.
 ///
-/// Nothing happens by itself: time passes when the server calls a socket, and when it sleeps in
-/// [`SimSelector`](super::SimSelector), then up to the next event at once. All chance comes from the seed.
+/// Nothing happens by itself: time passes only when the server calls a socket, and when it sleeps in
+/// [`SimSelector`](super::SimSelector), which moves it to the next event at once. All chance comes from the seed.
 #[derive(Debug, Clone)]
 pub struct Network {
     state: Arc<Mutex<State>>,
 }
 
-/// How often and how long the processor's thread slept in its selector.
+/// How often and how long the processor thread slept in its selector.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Sleep {
-    /// The last select found nothing to report and had leave to sleep.
+    /// The latest select found nothing to report and was allowed to sleep.
     pub(crate) slept: bool,
-    /// How long it had leave to sleep; `None` is without end.
+    /// How long it was allowed to sleep; `None` is without end.
     pub(crate) leave: Option<Duration>,
-    /// It had no timeout, nothing was left to happen, and nobody could have woken it.
+    /// It had no timeout, no event was left, and nothing could have woken it.
     pub(crate) for_ever: bool,
     /// Selects in a row between which nothing happened at all, and since when.
     pub(crate) idle: u32,
@@ -84,16 +84,16 @@ pub(super) struct State {
     pub(super) happened: u64,
     /// A sleep lasts at most this much longer than asked for.
     pub(super) oversleep_max: Duration,
-    /// For how long the server is to be frozen in its next sleep.
+    /// How long the server is to be frozen in its next sleep.
     pub(super) freeze: Option<Duration>,
-    /// What the server did and a real selector would have punished.
+    /// Something that the server did and that would go wrong with a real selector.
     pub(super) misuse: Option<String>,
-    /// A law that was broken outside of the processor's cycle, and how.
+    /// A law that was broken outside of the processor's cycle, and how it was broken.
     pub(super) broken: Option<(&'static str, String)>,
     schedule: Schedule,
 }
 
-/// What there is to know of one processor's sleep, and of what it reads and writes when it is awake.
+/// Everything about the sleep of one processor, and about what it reads and writes while it is awake.
 #[derive(Debug, Default)]
 pub(super) struct Bed {
     pub(super) sleep: Sleep,
@@ -101,7 +101,7 @@ pub(super) struct Bed {
     pub(super) woken: bool,
     /// Its selector has failed for good.
     pub(super) broken: bool,
-    /// How much had happened when it last began to sleep.
+    /// How much had happened when it most recently began to sleep.
     happened: u64,
     /// True while others have left work for the processor.
     pub(super) left: Probe,
@@ -178,7 +178,7 @@ impl Network {
         state.start + state.now
     }
 
-    /// Moves the clock forward at once. What would have happened meanwhile happens late.
+    /// Moves the clock forward at once. Events that were due meanwhile happen late.
     pub fn jump(&self, forward: Duration) {
         let mut state = self.lock();
         state.now += forward;
@@ -186,12 +186,12 @@ impl Network {
     }
 
     /// Freezes the server for `length` in its next sleep, as a signal or a debugger would: the sleep ends without
-    /// telling of what has come meanwhile. Where several processors take turns, the clock jumps.
+    /// reporting what has come meanwhile. If several processors take turns, the clock jumps instead.
     pub fn freeze(&self, length: Duration) {
         self.lock().freeze = Some(length);
     }
 
-    /// The server sleeps: if it is to be frozen now, that is over, and true.
+    /// Called when the server sleeps: if it is to be frozen now, lets that time pass and returns true.
     pub(super) fn pass_freeze(&self) -> bool {
         let Some(length) = self.lock().freeze.take() else { return false };
         self.jump(length);
@@ -200,7 +200,7 @@ impl Network {
         true
     }
 
-    /// Lets each sleep of the server's last up to `max` longer than it asked for.
+    /// Lets each sleep of the server last up to `max` longer than it asked for.
     pub fn set_oversleep(&self, max: Duration) {
         self.lock().oversleep_max = max;
     }
@@ -209,7 +209,7 @@ impl Network {
         self.lock().oversleep_max
     }
 
-    /// Ends the sleep that anybody is in at `at`, for nothing.
+    /// Ends, for nothing, the sleep of every processor that sleeps at `at`.
     pub(super) fn wake_at(&self, at: Duration) {
         let network = self.clone();
         let wake_all = move || network.lock().beds.iter_mut().for_each(|bed| bed.woken = true);
@@ -221,23 +221,23 @@ impl Network {
         self.lock().beds.resize_with(processors, Bed::default);
     }
 
-    /// Asks `left` whenever the processor with this number goes on sleeping: it must not while others have left work
-    /// for it.
+    /// Asks `left` whenever the processor with this number goes on sleeping, which it must not do while others have
+    /// left work for it.
     pub(super) fn watch_sleep(&self, number: usize, left: impl Fn() -> bool + Send + 'static) {
         self.lock().beds[number].left = Probe(Some(Box::new(left)));
     }
 
-    /// From now on the selector of the processor with this number fails whenever it is to sleep.
+    /// Makes the selector of the processor with this number fail from now on, whenever it is to sleep.
     pub fn break_selector(&self, number: usize) {
         self.lock().beds[number].broken = true;
     }
 
-    /// What the network did so far.
+    /// What the network has done so far.
     pub fn counts(&self) -> NetworkCounts {
         self.lock().counts
     }
 
-    /// A flag that wakes the server's thread out of its simulated sleep.
+    /// A flag that wakes the server's thread from its simulated sleep.
     pub fn wake_flag(&self) -> WakeFlag {
         self.wake_flag_of(0)
     }
@@ -255,7 +255,7 @@ impl Network {
             let probes: Vec<_> = state.beds.iter_mut().map(|bed| std::mem::take(&mut bed.left)).collect();
             (state.schedule.clear(), probes)
         };
-        // Dropped here, without the lock: an action may own what uses the network when it goes.
+        // Dropped here, without the lock: an action may own something that uses the network when it is dropped.
         drop(forgotten);
     }
 
@@ -263,7 +263,7 @@ impl Network {
         self.state.lock()
     }
 
-    /// Lets everything happen that is due.
+    /// Lets everything that is due happen.
     pub(super) fn run_due(&self) {
         // Actions run without the lock: they use the network themselves.
         while let Some(act) = self.next_action() {
@@ -275,7 +275,7 @@ impl Network {
         self.lock().next_action()
     }
 
-    /// Lets the time of one call pass, and what happens in it.
+    /// Lets the time of one call pass, together with everything that happens in it.
     pub(super) fn pass_call(&self, index: usize) {
         let mut state = self.lock();
         let call_max = state.links[index].weather.call_max;
@@ -289,7 +289,7 @@ impl Network {
 }
 
 impl State {
-    /// Keeps the books on sleep: the processor with this number lies down, and may sleep so long.
+    /// Notes that the processor with this number falls asleep, and how long it may sleep.
     pub(super) fn lie_down(&mut self, number: usize, leave: Option<Duration>) {
         let Self { beds, happened, now, .. } = self;
         let bed = &mut beds[number];
@@ -301,7 +301,7 @@ impl State {
         bed.happened = *happened;
     }
 
-    /// The processor with this number sleeps on.
+    /// Notes that the processor with this number sleeps on.
     pub(super) fn sleep_on(&mut self, number: usize) {
         let bed = &mut self.beds[number];
         bed.sleep.slept = true;
@@ -310,7 +310,7 @@ impl State {
         }
     }
 
-    /// Books what the processor that has the link read and wrote.
+    /// Notes how much the processor that has the link read and wrote.
     pub(super) fn book(&mut self, index: usize, read: usize, written: usize) {
         self.counts.reads += u64::from(read > 0);
         self.counts.bytes_read += read as u64;
@@ -321,7 +321,7 @@ impl State {
         }
     }
 
-    /// Runs what is due, up to the next action of somebody else, which the caller runs without the lock.
+    /// Runs everything that is due, up to the next action of the test's own, which the caller runs without the lock.
     fn next_action(&mut self) -> Option<Action> {
         while let Some(event) = self.schedule.pop_due(self.now) {
             self.happened += 1;
@@ -351,7 +351,7 @@ impl State {
         self.arrange(index);
     }
 
-    /// Arranges what the link is now waiting for. Called after everything that could have changed that.
+    /// Arranges the events for which the link is now waiting. Called after everything that could have changed them.
     pub(super) fn arrange(&mut self, index: usize) {
         let Self { links, random, schedule, now, .. } = self;
         let link = &mut links[index];
@@ -382,7 +382,7 @@ impl State {
         Ok(())
     }
 
-    /// When something happens next.
+    /// When the next event happens.
     pub(super) fn next_at(&self) -> Option<Duration> {
         self.schedule.next_at()
     }

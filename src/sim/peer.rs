@@ -45,7 +45,7 @@ pub enum End {
 
 /// The other end of a simulated connection: the client. A clone is another handle to the same end.
 ///
-/// Nothing that it does happens at once. Bytes take their way through the [`Weather`] and arrive while the server runs.
+/// Nothing that it does takes effect at once. Bytes travel through the [`Weather`] and arrive while the server runs.
 #[derive(Clone)]
 pub struct SimPeer {
     network: Network,
@@ -57,12 +57,12 @@ impl SimPeer {
         Self { network, index }
     }
 
-    /// The address under which the server sees it.
+    /// The address that the server sees.
     pub fn address(&self) -> SocketAddr {
         self.network.lock().links[self.index].address
     }
 
-    /// Sends `bytes`. False if the connection was finished or broken before: then nothing was sent.
+    /// Sends `bytes`. Returns false, and sends nothing, if the connection was finished or broken before.
     pub fn send(&self, bytes: &[u8]) -> bool {
         let mut state = self.network.lock();
         let sent = state.links[self.index].send(bytes);
@@ -70,7 +70,7 @@ impl SimPeer {
         sent
     }
 
-    /// The same; and as much as there is room for arrives at once, as if it had been sent a while ago.
+    /// The same, but as many bytes as there is room for arrive at once, as if they had been sent a while ago.
     pub fn send_ahead(&self, bytes: &[u8]) -> bool {
         let mut state = self.network.lock();
         let State { links, random, counts, .. } = &mut *state;
@@ -90,19 +90,19 @@ impl SimPeer {
         state.arrange(self.index);
     }
 
-    /// Closes both directions: nothing more is sent, and what the server still writes breaks the connection.
+    /// Closes both directions: nothing more is sent, and anything that the server still writes breaks the connection.
     pub fn hang_up(&self) {
         let mut state = self.network.lock();
         state.links[self.index].hang_up();
         state.arrange(self.index);
     }
 
-    /// Breaks the connection: what is on its way, in either direction, may be lost.
+    /// Breaks the connection: bytes that are on their way, in either direction, may be lost.
     pub fn reset(&self) {
         self.network.lock().arrange_break(self.index, ErrorKind::ConnectionReset);
     }
 
-    /// Vanishes without a word: the server's kernel waits in vain for it to confirm what it was sent, and gives up.
+    /// Vanishes without a word: the server's kernel waits in vain for its acknowledgements, and gives up.
     pub fn time_out(&self) {
         self.network.lock().arrange_break(self.index, ErrorKind::TimedOut);
     }
@@ -119,12 +119,12 @@ impl SimPeer {
         self.set_reading(Reading::Stalled);
     }
 
-    /// How many bytes it has received, ever.
+    /// How many bytes it has received in all.
     pub fn received(&self) -> usize {
         self.network.lock().links[self.index].received_total()
     }
 
-    /// What it has received since the last call.
+    /// The bytes that it has received since the previous call.
     pub fn take_received(&self) -> Vec<u8> {
         self.network.lock().links[self.index].take_received()
     }

@@ -21,7 +21,7 @@ impl Pipe {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Moves as much as there is, and fits, into `place`.
+    /// Moves as many bytes as there are, and as fit, into `place`.
     pub(super) fn read(&mut self, place: &mut [u8]) -> usize {
         let count = self.len().min(place.len());
         place[..count].copy_from_slice(&self.bytes[self.taken..self.taken + count]);
@@ -36,7 +36,7 @@ impl Pipe {
         self.skip(count);
     }
 
-    /// Loses everything; returns how many bytes that were.
+    /// Loses everything; returns how many bytes were lost.
     pub(super) fn clear(&mut self) -> usize {
         let lost = self.len();
         self.bytes.clear();

@@ -1,4 +1,4 @@
-//! What will happen, and when.
+//! The events to come, and when they happen.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -17,7 +17,7 @@ pub(super) enum Event {
     Drain(usize),
     /// A connection breaks, as the server's kernel will say it.
     Break(usize, ErrorKind),
-    /// Somebody else acts.
+    /// An action of the test's own.
     Act(Action),
 }
 

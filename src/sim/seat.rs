@@ -1,4 +1,4 @@
-//! One processor of the simulation: what it shares, what was seen of it, and whether it sleeps.
+//! One processor of the simulation: what it shares, what was observed, and whether it sleeps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use crate::protocol::Protocol;
 use crate::server::{Config, Shared, Station};
 use crate::sync::Mutex;
 
-/// What a processor is doing between two steps.
+/// The state of a processor between two steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Posture {
     /// Its cycle is over, and it has not fallen asleep yet.
@@ -24,7 +24,7 @@ enum Posture {
     Gone,
 }
 
-/// One processor, and what is known of it.
+/// One processor, and what is known about it.
 pub(super) struct Seat<P: Protocol, M: MessageProcessor<P>> {
     number: usize,
     processor: Processor<SimSelector, P, Watched<M>>,
@@ -33,13 +33,13 @@ pub(super) struct Seat<P: Protocol, M: MessageProcessor<P>> {
     pub(super) overview: Overview,
     laws: Laws,
     posture: Posture,
-    /// How often others had their turn although it could have had one.
+    /// How often others had a turn although this one could have had it.
     pub(super) passed_over: u32,
     /// The processor has room for what waits in the outbox.
     takes_outbound: Arc<AtomicBool>,
 }
 
-/// What all seats are made of.
+/// The parts from which all seats are made.
 pub(super) struct Workshop<'a, P> {
     pub(super) config: &'a Config,
     pub(super) protocol: &'a P,
@@ -48,7 +48,7 @@ pub(super) struct Workshop<'a, P> {
 }
 
 impl<P: Protocol, M: MessageProcessor<P>> Seat<P, M> {
-    /// The processor with this number, started. `make` makes its user.
+    /// The processor with this number, already started. `make` makes its user.
     pub(super) fn new(
         number: u16,
         workshop: &Workshop<'_, P>,
@@ -86,12 +86,12 @@ impl<P: Protocol, M: MessageProcessor<P>> Seat<P, M> {
         }
     }
 
-    /// True until it has stopped.
+    /// True until the processor has stopped.
     pub(super) fn is_running(&self) -> bool {
         self.posture != Posture::Gone
     }
 
-    /// True if it has something to do now: fall asleep, or get up.
+    /// True if it can do something now: fall asleep, or wake up.
     pub(super) fn is_able(&self, network: &Network) -> bool {
         match self.posture {
             Posture::Up => true,
@@ -114,14 +114,14 @@ impl<P: Protocol, M: MessageProcessor<P>> Seat<P, M> {
         }
     }
 
-    /// It sleeps on while time passes.
+    /// Notes that it sleeps on while time passes.
     pub(super) fn sleep_on(&self, network: &Network) {
         if self.is_running() {
             network.lock().sleep_on(self.number);
         }
     }
 
-    /// Does the next thing; true if that was the rest of a cycle.
+    /// Takes the next step; true if that was the rest of a cycle.
     pub(super) fn act(&mut self, network: &Network) -> bool {
         self.passed_over = 0;
         match self.posture {
@@ -142,20 +142,20 @@ impl<P: Protocol, M: MessageProcessor<P>> Seat<P, M> {
         }
     }
 
-    /// A whole cycle, of one that sleeps in its own selector.
+    /// Runs a whole cycle of a processor that sleeps in its own selector.
     pub(super) fn cycle(&mut self) {
         if !self.processor.cycle() {
             self.posture = Posture::Gone;
         }
     }
 
-    /// Looks at what the cycle has come to.
+    /// Looks at the state after the cycle.
     pub(super) fn inspect(&mut self) {
         self.processor.inspect(&mut self.overview);
         self.takes_outbound.store(self.overview.takes_outbound, Relaxed);
     }
 
-    /// Checks every law that is about one processor.
+    /// Checks every law that concerns a single processor.
     pub(super) fn check(
         &mut self,
         config: &Config,
@@ -165,7 +165,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Seat<P, M> {
         if let Some(broken) = self.sightings.lock().broken.take() {
             return Err(broken);
         }
-        // In debug builds the processor asserts it itself, but before the last thing of its cycle, which may close
+        // In debug builds the processor asserts this itself, but before the final step of its cycle, which may close
         // connections.
         self.processor.inspect_ledger().map_err(|what| ("ledger", what))?;
         let sightings = self.sightings.lock();

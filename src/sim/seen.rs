@@ -1,4 +1,4 @@
-//! What a simulation has seen: a test that is meant to see everything can tell whether it did.
+//! The events that a simulation has seen: a test that is meant to see every kind can tell whether it did.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -12,7 +12,7 @@ use crate::reason::{CloseKind, DropReason, PauseReason};
 /// How often each kind of event was seen, by its name.
 ///
 /// Names begin with what they are about: `pause owed`, `close idle`, `drop stale`, `half-close while lingering`,
-/// `network short writes`, ... Those that can be seen and were not are there with 0.
+/// `network short writes`, ... Events that can be seen but were not are listed with 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen(BTreeMap<String, u64>);
 
@@ -45,7 +45,7 @@ impl Seen {
         self.iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
     }
 
-    /// Counts an event of the test's own.
+    /// Counts an event that the test itself defines.
     pub fn add(&mut self, name: impl Display, count: u64) {
         *self.0.entry(name.to_string()).or_default() += count;
     }
@@ -60,7 +60,7 @@ impl Seen {
         self.add(format_args!("half-close while {}", doing(connection)), 1);
     }
 
-    /// Notes what the server and the network have counted by themselves.
+    /// Notes the counts of the server and of the network.
     pub(super) fn note_counters(&mut self, metrics: &Snapshot, network: &NetworkCounts) {
         HALF_CLOSES.iter().for_each(|doing| self.add(format_args!("half-close while {doing}"), 0));
         CloseKind::ALL.iter().for_each(|kind| self.add(format_args!("close {kind}"), metrics.closed_by(*kind)));

@@ -8,16 +8,16 @@ use super::network::State;
 use super::{Network, SimSocket};
 use crate::processor::{Readiness, Selector, Told};
 
-/// The [`Selector`] of a [`Network`]: keeps the contract that is written there, and uses every liberty that it leaves.
+/// The [`Selector`] of a [`Network`]: it keeps that trait's contract, and uses every liberty that the contract leaves.
 ///
-/// Readiness is reported in any order and not always all at once, sometimes for nothing, and by its edges only.
+/// It reports readiness in any order and not always all at once, sometimes for nothing, and only at its edges.
 #[derive(Debug)]
 pub struct SimSelector {
     network: Network,
     number: usize,
-    /// Somebody else lets the time pass, between two calls: this is one of several processors.
+    /// This is one of several processors, so time passes elsewhere, between two calls.
     in_turn: bool,
-    /// Of the last report.
+    /// The result of the previous report.
     told: Told,
 }
 
@@ -27,7 +27,8 @@ impl SimSelector {
         Self { network, number: 0, in_turn: false, told: Told::All }
     }
 
-    /// That of one of several processors. It never sleeps: the code that steps the processors does so on its behalf.
+    /// The selector of one of several processors. It never sleeps: the code that steps the processors does so on its
+    /// behalf.
     pub(super) fn in_turn(network: Network, number: usize) -> Self {
         Self { network, number, in_turn: true, told: Told::All }
     }
@@ -52,7 +53,7 @@ impl SimSelector {
         let own = |link: &Link| link.selector() == Some(self.number);
         let has_edge = |index: &usize| own(&links[*index]) && links[*index].has_edge();
         let mut edges: Vec<_> = (0..links.len()).filter(has_edge).collect();
-        // As with a real event buffer: some may have to wait for the next call, and the order is nobody's.
+        // As with a real event buffer, some events may have to wait for the next call, and no order is promised.
         self.told = Told::All;
         if edges.len() > 1 && random.chance(200) {
             let drawn = random.below(edges.len());
@@ -69,7 +70,7 @@ impl SimSelector {
             counts.spurious += u64::from(spurious.is_some());
             ready.extend(spurious);
         }
-        // What is reported for nothing is no reason to be awake.
+        // Readiness that is reported for nothing is no reason to be awake.
         state.happened += told as u64;
         ready.len() > before || std::mem::take(&mut state.beds[self.number].woken)
     }

@@ -16,54 +16,56 @@ use crate::protocol::Protocol;
 use crate::server::{Config, Shared};
 use crate::wake::WakeFlag;
 
-/// More cycles than any simulation needs: from here on it will never end.
+/// More cycles than any simulation needs: one that reaches this number is assumed never to end.
 const CYCLES_MAX: u64 = 1_000_000;
-/// Of several processors, one that could have had its turn is passed over so often at most.
+/// With several processors, one that could have its turn is passed over at most this often.
 const PASSED_OVER_MAX: u32 = 4;
 
 /// A server in a simulated world: the real processor, or several of them, with a [`MessageProcessor`] of yours, over
-/// simulated sockets and a simulated clock. The accepter and [`Workers`](crate::Workers), which are threads, are not
-/// there.
+/// simulated sockets and a simulated clock. The accepter and [`Workers`](crate::Workers), which are threads, are
+/// missing.
 ///
-/// [`step`](Self::step) runs one cycle and then checks every law of the server's. What breaks a law comes back as
-/// [`Broken`], with the seed that does it again.
+/// [`step`](Self::step) runs one cycle and then checks every law of the server. A broken law comes back as [`Broken`],
+/// with the seed that repeats it.
 ///
-/// Several processors ([`Config::processors`], [`new_with`](Self::new_with)) have their cycles one after the other, in
-/// an order that is drawn from the seed: also the moment in which one falls asleep. Time passes only while all sleep.
+/// Several processors ([`Config::processors`], [`new_with`](Self::new_with)) have their cycles one after the other.
+/// Their order is drawn from the seed, and so is the moment in which each falls asleep. Time passes only while all
+/// sleep.
 pub struct Simulation<P: Protocol, M: MessageProcessor<P>> {
     seed: u64,
     config: Config,
     network: Network,
     seats: Vec<Seat<P, M>>,
     shared: Shared<SimSocket>,
-    /// Whose turn it is, among several.
+    /// Draws whose turn it is, among several processors.
     turns: Random,
     seen: Seen,
     cycles: u64,
     running: bool,
 }
 
-/// What a simulation that was shut down has come to.
+/// The result of a simulation that was shut down.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
     /// The server's counters at the end.
     pub metrics: Snapshot,
-    /// Those of each processor.
+    /// The counters of each processor.
     pub processors: Vec<Snapshot>,
     /// How often each kind of event was seen.
     pub seen: Seen,
     /// All connections, in the order in which they ended.
     pub closed: Vec<Closed>,
-    /// Simulated time, from start to end.
+    /// Simulated time from start to end.
     pub elapsed: Duration,
-    /// Cycles of all processors.
+    /// Number of cycles, of all processors together.
     pub cycles: u64,
 }
 
 impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
     /// A server that has started and waits for its first connection. Everything that the network does is drawn from
-    /// `seed`. `processor` makes the message processor, which may keep the handles that it is given, to act later.
+    /// `seed`. `processor` makes the message processor, which may keep the handles that it is given, in order to act
+    /// later.
     ///
     /// # Errors
     /// A real server would not start with this `config` either.
@@ -81,7 +83,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         })
     }
 
-    /// The same with as many processors as `config` says. `make` makes a message processor for each, by its number
+    /// The same with as many processors as `config` says. `make` makes a message processor for each, given its number
     /// from 0.
     ///
     /// # Errors
@@ -103,7 +105,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         Ok(Self { seed, config, network, seats, shared, turns, seen, cycles: 0, running: true })
     }
 
-    /// The network, its clock, and what is going to happen in it.
+    /// The network, its clock, and the events to come.
     pub fn network(&self) -> &Network {
         &self.network
     }
@@ -113,12 +115,12 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         SimListener::new(self.network.clone(), self.shared.clone())
     }
 
-    /// Other threads of the user's, those of the first processor.
+    /// Simulated threads of the user's, as workers of the first processor.
     pub fn workers(&self) -> SimWorkers {
         self.seats[0].workers.clone()
     }
 
-    /// The same of each processor, by its number.
+    /// The same for each processor, by its number.
     pub fn workers_by_processor(&self) -> Vec<SimWorkers> {
         self.seats.iter().map(|seat| seat.workers.clone()).collect()
     }
@@ -128,7 +130,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         self.listener().connect(weather)
     }
 
-    /// The way to write unasked.
+    /// Writes to connections without a request.
     pub fn proxy(&self) -> WriteProxy<P> {
         self.shared.proxy()
     }
@@ -140,7 +142,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         sum
     }
 
-    /// The same of each processor, by its number.
+    /// The same for each processor, by its number.
     pub fn metrics_by_processor(&self) -> Vec<Snapshot> {
         self.shared.stations.iter().map(|station| station.metrics.snapshot()).collect()
     }
@@ -157,7 +159,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         self.seats.iter().map(|seat| seat.sightings.lock().open()).sum()
     }
 
-    /// What every open connection is doing, a line each: to find the cause of a failure.
+    /// The state of every open connection, one line each: helps to find the cause of a failure.
     pub fn describe(&self) -> String {
         let connections = self.seats.iter().flat_map(|seat| &seat.overview.connections);
         let lines = connections.map(|connection| format!("{connection:?}"));
@@ -169,7 +171,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         self.seen.add(name, 1);
     }
 
-    /// One cycle, of one processor, and all checks. False once the server has stopped.
+    /// Runs one cycle of one processor, and all checks. Returns false once the server has stopped.
     ///
     /// # Errors
     /// A law was broken.
@@ -187,7 +189,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         Ok(self.running)
     }
 
-    /// The next cycle; returns whose it was.
+    /// Runs the next cycle; returns whose it was.
     fn cycle(&mut self) -> Result<usize, Breach> {
         if let [alone] = &mut self.seats[..] {
             alone.cycle();
@@ -203,7 +205,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         }
     }
 
-    /// Which processor has the next turn: any that can, and soon one that could all the time.
+    /// Which processor has the next turn: any that can, and soon one that has been able to all the time.
     fn next_in_turn(&mut self) -> Option<usize> {
         let able: Vec<_> = (0..self.seats.len()).filter(|number| self.seats[*number].is_able(&self.network)).collect();
         let overdue = able.iter().find(|number| self.seats[**number].passed_over >= PASSED_OVER_MAX);
@@ -213,7 +215,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         Some(next)
     }
 
-    /// All sleep: moves the clock to whatever comes first.
+    /// While all sleep: moves the clock to the next event.
     fn pass_time(&mut self) -> Result<(), Breach> {
         self.seats.iter().for_each(|seat| seat.sleep_on(&self.network));
         let until = self.seats.iter().filter_map(Seat::until).min();
@@ -228,7 +230,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         Ok(())
     }
 
-    /// The accepter, which has no thread here, ends when the server shuts down, whatever asked for that.
+    /// Ends the accepter, which has no thread here, once the server shuts down for whatever reason.
     fn end_accepting(&self) {
         let dealer = &self.shared.dealer;
         if !dealer.handovers().iter().all(|handover| handover.is_finished()) {
@@ -244,7 +246,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         self.run_until(time, |_| false).map(drop)
     }
 
-    /// Lets time pass until `done` says so, `most` at most; returns whether it did.
+    /// Lets time pass until `done` returns true, but at most `most`; returns whether `done` did.
     ///
     /// # Errors
     /// A law was broken.
@@ -260,17 +262,16 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         Ok(done(self))
     }
 
-    /// Asks the server to shut down, as another thread would: the grace begins now, however late a processor hears of
-    /// it. [`shutdown`](Self::shutdown) lets it end.
+    /// Asks the server to shut down, as another thread would: the grace begins now, even if a processor notices later.
+    /// Call [`shutdown`](Self::shutdown) to let it end.
     pub fn ask_to_shut_down(&self, grace: Duration, finish: Finish) {
         self.shared.control.request(Shutdown { asked: self.network.now(), grace, finish });
     }
 
-    /// Takes the server down and checks what holds at the end: every connection was closed once, and every block is
-    /// home.
+    /// Shuts the server down and checks that in the end every connection was closed once and every block is home.
     ///
-    /// Whatever was arranged for later never happens. Handles that the test still holds (a kept message, a deferred
-    /// reply) hold blocks, too: drop them before.
+    /// Events that were arranged for later never happen. Handles that the test still holds (a kept message, a deferred
+    /// reply) also hold blocks: drop them first.
     ///
     /// # Errors
     /// A law was broken.
@@ -280,8 +281,8 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         let (start, jumps) = (self.network.elapsed(), self.network.counts().jumps);
         while self.running && self.step()? {}
         let took = self.network.elapsed() - start;
-        // A processor looks at its clock once a cycle; a call of a socket in between takes its time, and so do the
-        // cycles of the others.
+        // A processor looks at its clock once a cycle; calls of sockets in between take time, and so do the cycles of
+        // the others.
         let late = Duration::from_millis(100) * self.seats.len() as u32 + self.network.oversleep_max();
         if took > grace + late && self.network.counts().jumps == jumps {
             return Err(self.broken(("shutdown", format!("it took {took:?}, the grace was {grace:?}"))));

@@ -1,4 +1,4 @@
-//! Stands between the processor and the user's message processor and writes down what it sees.
+//! Stands between the processor and the user's message processor, and records what it sees.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,13 +23,13 @@ pub struct Closed {
     pub address: SocketAddr,
     /// Why it ended.
     pub kind: CloseKind,
-    /// The same with its details, as the log would have it.
+    /// The same with its details, as the log would show it.
     pub reason: String,
-    /// When, since the start.
+    /// When it ended, since the start.
     pub at: Duration,
 }
 
-/// What was seen so far.
+/// Everything that was seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
     open: BTreeMap<ConnectionId, SocketAddr>,
@@ -38,11 +38,11 @@ pub(super) struct Sightings {
     pub(super) closed: Vec<Closed>,
     /// Messages that the user was given.
     pub(super) given: u64,
-    /// What was broken: the law, and how.
+    /// The law that was broken, and how.
     pub(super) broken: Option<(&'static str, String)>,
-    /// Which connections have spoken in this cycle, and how often.
+    /// Which connections have sent messages in this cycle, and how many.
     turns: Vec<(ConnectionId, usize)>,
-    /// Which have spoken in the cycle before.
+    /// Which connections have sent messages in the previous cycle.
     pub(super) spoke: Vec<ConnectionId>,
 }
 
@@ -114,7 +114,7 @@ impl<M> Watched<M> {
     }
 }
 
-/// Everything is written down before the user's code is called: that may panic.
+/// Everything is recorded before the user's code is called, because that may panic.
 impl<P: Protocol, M: MessageProcessor<P>> MessageProcessor<P> for Watched<M> {
     fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>) {
         self.sightings.lock().speaks(message.peer(), self.turn_max);

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::Random;
 
-/// How the network treats a connection: how bytes are cut, how long they take, how much waits at either side.
+/// How the network treats a connection: how bytes are cut, how long they take, and how many wait at either side.
 ///
 /// Chances are given per mille.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Weather {
-    /// What a peer sends arrives in pieces of at most this many bytes. At least 1.
+    /// The bytes of a peer arrive in pieces of at most this many. At least 1.
     pub piece_max: usize,
     /// A piece takes at most this long, in either direction.
     pub delay_max: Duration,
@@ -23,9 +23,9 @@ pub struct Weather {
     pub interruptions: usize,
     /// How often a socket is reported readable for nothing.
     pub spurious: usize,
-    /// How often a call of the selector fails, for want of memory in the kernel.
+    /// How often a call of the selector fails because the kernel lacks memory.
     pub selector_failures: usize,
-    /// How long one call of the server takes at most. What is due meanwhile happens meanwhile.
+    /// How long one call of the server takes at most. Events that are due meanwhile happen during the call.
     pub call_max: Duration,
 }
 
@@ -45,7 +45,8 @@ impl Weather {
         }
     }
 
-    /// A weather drawn by `random`: from calm to bytes that come one by one and buffers that hold next to nothing.
+    /// A weather drawn from `random`: anything from calm to bytes that come one by one and buffers that hold next to
+    /// nothing.
     pub fn drawn(random: &mut Random) -> Self {
         let sizes = [1, 2, 7, 64, 500, 4096, 64 << 10];
         Self {

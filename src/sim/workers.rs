@@ -1,4 +1,4 @@
-//! Other threads of the user's, as the simulation has them.
+//! Simulated threads of the user's.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,12 +13,13 @@ use crate::sync::Mutex;
 /// How soon a worker that waits for room looks again.
 const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
-/// Other threads of the user's: they answer deferred replies as a worker would, and wait where a worker would wait.
+/// Simulated threads of the user's: they answer deferred replies as a worker would, and wait whenever a worker would
+/// wait.
 ///
-/// What is arranged with [`Network::after`] counts as done on the processor thread, which never waits for room: an
-/// answer without room is lost, and its connection closes. Here the answers stand in one line, as encoders on other
-/// threads do: the first waits until its answer is sure to find room, the others wait behind it. A clone is another
-/// handle to the same line.
+/// Actions that are arranged with [`Network::after`] count as done on the processor thread, which never waits for room:
+/// an answer without room is lost, and its connection closes. Here, instead, the answers stand in one line, as encoders
+/// on other threads do: the first waits until its answer is sure to find room, and the others wait behind it. A clone
+/// is another handle to the same line.
 #[derive(Clone)]
 pub struct SimWorkers {
     network: Network,
@@ -49,15 +50,15 @@ impl SimWorkers {
         });
     }
 
-    /// Forgets what waits.
+    /// Forgets everything that waits.
     pub(super) fn stop(&self) {
         let forgotten = std::mem::take(&mut self.line.lock().jobs);
-        // Without the lock: a job may own what uses the line when it goes.
+        // Dropped without the lock: a job may own something that uses the line when it is dropped.
         drop(forgotten);
         self.outbox.pool.line().pretend_wait(false);
     }
 
-    /// Does what can be done without waiting.
+    /// Does the work that can be done without waiting.
     fn work(&self) {
         loop {
             let job = {
