@@ -1,4 +1,4 @@
-//! Room for answers: the reserves, and what waits for them, messages here and encoders on other threads.
+//! Room for answers: the reserves, and what waits for them: messages here, and encoders on other threads.
 
 use super::waiters::{LineFor, Wants};
 use super::{Processor, Selector};
@@ -10,14 +10,14 @@ use crate::reason::PauseReason;
 /// Where the reserves are, and what waits for them.
 #[derive(Debug, Default)]
 pub(super) struct AnswerRoom {
-    /// The wait of an encoder on another thread that was seen last.
+    /// The wait of an encoder on another thread that was seen most recently.
     encoder_wait: Option<u64>,
     /// Connections whose queue holds a reserve.
     reserve_at: Vec<u32>,
 }
 
 impl AnswerRoom {
-    /// Remembers that `slot` is being given a reserve: the processor's, or the workers'.
+    /// Remembers that `slot` is being given a reserve, the processor's or the workers'.
     pub(super) fn note_reserve(&mut self, slot: u32, segment: &Segment) {
         let is_reserve = matches!(segment, Segment::Block { block, .. } if block.tier() == RESERVE);
         if is_reserve && !self.reserve_at.contains(&slot) {
@@ -27,7 +27,7 @@ impl AnswerRoom {
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Not handed a message: the reserve is in use, or all segments are.
+    /// The connection's message is not handed over, because the reserve or all segments are in use.
     #[cold]
     pub(super) fn wait_for_answer_room(&mut self, slot: u32) {
         self.stand_in_line(slot, LineFor::AnswerRoom, Wants::AskAgain);
@@ -61,8 +61,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.desk.out.reserve_whole() && self.segments.room() > ANSWER_SEGMENTS
     }
 
-    /// Moves what lies in a reserve into blocks that came home, so that the reserve is whole again. Both reserves are
-    /// last resorts of the same pool: the outbound one, of which the processor holds its end.
+    /// Moves the content of a reserve into blocks that came home, so that the reserve is whole again. Both reserves are
+    /// the last resort of the same pool, the outbound one, of which the processor has its end.
     fn repay_reserves(&mut self) {
         let Self { answer_room, table, segments, desk, .. } = self;
         let Some(pool) = desk.out.pool() else { return };
@@ -72,15 +72,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         });
     }
 
-    /// True if a block is free for what lies in a reserve. Asked before sleeping: it may have come home after the lines
-    /// were served, when nobody listened.
+    /// True if a block is free for the content of a reserve. Asked before sleeping, because the block may have come
+    /// home after the lines were served, when nobody listened.
     pub(super) fn could_repay(&self) -> bool {
         let Some(pool) = self.desk.out.look_at_pool() else { return false };
         let mut queues = self.answer_room.reserve_at.iter().filter_map(|slot| Some(&self.table.at(*slot)?.undelivered));
         queues.any(|queue| self.segments.could_repay(queue, pool))
     }
 
-    /// True while something waits for room in the outbound pool, or finished answers for segments.
+    /// True while something waits for room in the outbound pool, or finished answers wait for segments.
     pub(super) fn waits_for_outbound(&self) -> bool {
         let outbox = &self.links.outbox;
         let lacks_segments = || !self.can_take_outbound() && outbox.has_work();
@@ -89,14 +89,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             || lacks_segments()
     }
 
-    /// True if something waits for a reserve that lies in a peer's queue: a connection for the processor's, or an
-    /// encoder for the workers'. The encoder may be of no use for a block that holds what lies there: it needs a larger
-    /// one.
+    /// True if something waits for a reserve that lies in a peer's queue: a connection for the processor's reserve, or
+    /// an encoder for the workers'. A block that is large enough for the content of the reserve may be too small for
+    /// the encoder.
     pub(super) fn repayment_is_awaited(&self) -> bool {
         !self.answer_room.reserve_at.is_empty() && self.waits_for_outbound()
     }
 
-    /// True if an encoder on another thread waits that was not seen yet.
+    /// True if an encoder that has not been seen yet waits on another thread.
     pub(super) fn encoder_waits_unseen(&self) -> bool {
         let encoder = self.links.outbound.line().blocked_wait();
         encoder.is_some() && encoder != self.answer_room.encoder_wait

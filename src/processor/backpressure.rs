@@ -1,5 +1,5 @@
-//! Pause reasons: where they are set and cleared. A paused connection costs nothing: it is not run, the kernel's buffer
-//! fills, and TCP tells the peer.
+//! Sets and clears pause reasons. A paused connection costs nothing: it is not run, the kernel's buffer fills, and TCP
+//! tells the peer.
 
 use super::foreign::foreign;
 use super::shortage::Shortage;
@@ -12,18 +12,19 @@ use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
-/// Staged segments from which on a turn's answers are sent before more are made.
+/// With this many staged segments, the answers of a turn are sent before more are made.
 const STAGED_SEGMENTS: usize = 48;
-/// A turn's answers, and what is written behind them from where it lies, are one write.
+/// The answers of a turn, and the bytes written behind them from where they lie, are one write.
 const _: () = assert!(STAGED_SEGMENTS - 1 + ANSWER_SEGMENTS < SLICES);
-/// A connection may hold an eighth of what is free outbound beyond the slack (Choudhury and Hahne, "Dynamic queue
-/// length thresholds", 1998): while many are slow, each gets less, and there is something left for those that are not.
+/// A connection may hold an eighth of the free outbound memory beyond the slack (Choudhury and Hahne, "Dynamic queue
+/// length thresholds", 1998): the more connections are slow, the less each of them gets, and something is left for
+/// those that are not.
 const FREE_DIVISOR: usize = 8;
-/// One that was held up for that goes on when it holds no more than a quarter of it.
+/// A connection that was held up for that reason goes on once it holds no more than a quarter of this share.
 const LOW_DIVISOR: usize = 4;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Puts the connection into a queue of those to be read, if it may run and there is something to do.
+    /// Puts the connection into a queue for reading, if it may run and has something to do.
     #[inline]
     pub(super) fn enqueue_run(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
@@ -32,14 +33,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         match connection.paused.is_empty() {
             true => self.run.push(slot),
-            // What is read of connections that linger is not waited for: the others come first.
+            // Nothing waits for the bytes of connections that linger, so the others come first.
             false if connection.paused.has(PauseReason::Turn) || connection.lingers() => self.go_on.push(slot),
             false if connection.ending.is_some() => self.run.push(slot),
             false => {}
         }
     }
 
-    /// The connection is read at least once more.
+    /// Makes sure that the connection is read at least once more.
     pub(super) fn look_once_more(&mut self, slot: u32) {
         if let Some(connection) = self.table.at_mut(slot) {
             connection.flags.readable = true;
@@ -52,7 +53,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at_mut(slot) else { return };
         if connection.paused.set(reason) {
             connection.deadlines.pause(self.now);
-            // One at a time: a connection stands in one line at most.
+            // One shortage at a time, because a connection stands in one line at most.
             if reason.is_shortage() {
                 connection.deadlines.begin_wait(self.now);
             }
@@ -61,21 +62,21 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Takes a reason away. A connection without reasons runs again if there is something to do.
+    /// Removes a reason. A connection without reasons runs again if it has something to do.
     pub(super) fn unpause(&mut self, slot: u32, reason: PauseReason) {
         if self.clear_pause(slot, reason) {
             self.enqueue_run(slot);
         }
     }
 
-    /// Takes a reason away; true if it was the last.
+    /// Removes a reason; true if none is left.
     pub(super) fn clear_pause(&mut self, slot: u32, reason: PauseReason) -> bool {
         let Some(connection) = self.table.at_mut(slot) else { return false };
         if !connection.paused.clear(reason) {
             return false;
         }
         if reason.has_line() {
-            // Whatever ended the wait, its entry in a line is void: the next wait makes a new one.
+            // Whatever ended the wait, its entry in a line is no longer valid: the next wait makes a new one.
             connection.wait = 0;
         }
         if reason.is_shortage() {
@@ -89,9 +90,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         runs
     }
 
-    /// Asked before each decode, with the number of bytes that the message can have at most: pauses the connection for
-    /// the first reason that holds it up. The user's `ready` comes last, because its yes is a promise.
-    // Asked for each message: as a call this look would cost half as much again.
+    /// Called before each decode, with the most bytes that the message can have: pauses the connection for the first
+    /// reason that holds it up. The user's `ready` comes last, because its yes is a promise.
+    // Inlined, because this check runs for each message, and as a call it would cost half as much again.
     #[inline(always)]
     pub(super) fn may_decode(&mut self, slot: u32, available: usize, budget: &Budget) -> bool {
         let Some(connection) = self.table.at(slot) else { return false };
@@ -106,7 +107,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.flush_and_end_turn(slot);
             return false;
         }
-        // Mostly nothing is short, and then nobody waits either.
+        // Usually nothing is short, and then no connection waits either.
         let usual = self.waiters.are_none()
             && self.desk.owed.has_room()
             && self.has_room_for_answer()
@@ -123,7 +124,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.pause(slot, PauseReason::Turn);
     }
 
-    /// What the usual look says, thing by thing: the connection stands in line for the first that it has to wait for.
+    /// The same checks one by one: the connection stands in line for the first thing for which it has to wait.
     #[cold]
     fn finds_everything(&mut self, slot: u32, available: usize) -> bool {
         if !self.desk.owed.has_room() || self.is_behind(slot, LineFor::OwedRoom) {
@@ -140,8 +141,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.ensure_spare_or_wait(slot, available) && self.user_is_ready(slot)
     }
 
-    /// What was staged in this turn may leave at once: only a socket that pushes back holds its connection up. LAW one
-    /// peer: however fast it is taken, this was enough for one turn.
+    /// Answers that were staged in this turn may leave at once, because only a socket that pushes back holds its
+    /// connection up. LAW one peer: however fast the peer takes them, this was enough for one turn.
     #[cold]
     fn flush_and_end_turn(&mut self, slot: u32) {
         self.flush(slot);
@@ -152,7 +153,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// True if one more answer finds its place whatever happens: the reserve is whole, and there are segments left.
+    /// True if another answer is sure to find room: the reserve is whole, and there are segments left.
     #[inline]
     fn has_room_for_answer(&self) -> bool {
         self.segments.room() > self.desk.out.staged_segments() + ANSWER_SEGMENTS && self.desk.out.reserve_whole()
@@ -170,9 +171,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn enforce_high_watermark(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot).filter(|connection| self.is_high(connection)) else { return };
         let undelivered = connection.undelivered.bytes();
-        // Over its share only, because others hold the pool: that is no fault of its own, and will pass.
+        // If the connection is only over its share, because others hold the pool, that is not its fault, and will pass.
         let full = undelivered >= self.settings.watermarks.high;
-        // What nobody can take is dropped, and is no reason not to read what has come.
+        // Output that nobody can take is dropped, and is no reason to stop reading.
         match full && connection.flags.close_when_full && connection.flags.broken.is_none() {
             true => self.close_now(slot, CloseReason::OutboundFull { undelivered }),
             false => self.pause(slot, PauseReason::OutboundHigh),
@@ -189,14 +190,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn user_is_ready(&mut self, slot: u32) -> bool {
         if self.is_behind(slot, LineFor::Ready) {
-            // Not asked: a yes would be for those that wait.
+            // The user is not asked: a yes would belong to those that wait.
             self.stand_in_line(slot, LineFor::Ready, Wants::AskAgain);
             return false;
         }
         self.ask_user() || self.user_is_ready_after_all(slot)
     }
 
-    /// A panic is no refusal: the message is handed over, and what happens to it there is its own affair.
+    /// A panic does not count as a no: the message is handed over, and what happens then is up to `process`.
     #[inline]
     fn ask_user(&mut self) -> bool {
         let user = &mut self.user;

@@ -1,8 +1,8 @@
-//! Which inbound blocks a connection may have.
+//! Decides which inbound blocks a connection may have.
 //!
-//! Only the processor leases from the inbound pool, so what it finds free stays free until it takes it.
-//! A partial message leaves the last block of a tier to the missing spare: a message that its user wants to keep comes
-//! first.
+//! Only the processor leases from the inbound pool, so a block that it finds free stays free until it takes it. If the
+//! spare of a tier is missing, a partial message leaves the tier's last free block to it: messages that the user wants
+//! to keep come first.
 
 use super::waiters::{LineFor, Wants};
 use super::{Phase, Processor, Selector};
@@ -13,7 +13,7 @@ use crate::protocol::Protocol;
 use crate::reason::DropReason;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// How much may be read into the scratch: no more than what finds a block if it stays unfinished. `None`: the
+    /// How much may be read into the scratch: no more than will find a block if it stays unfinished. `None`: the
     /// connection waits.
     pub(super) fn scratch_window(&mut self, slot: u32) -> Option<usize> {
         let capacity = |tier: usize| self.links.inbound.tiers()[tier].capacity();
@@ -38,12 +38,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         None
     }
 
-    /// That a newcomer has something to say is only assumed. As long as it would cost somebody's block, or a place in
-    /// line, the assumption is dropped, and this is true: the selector, which watches it from the end of this turn on,
-    /// will say so if it has.
+    /// That a newcomer has sent something is only assumed. If acting on the assumption would cost another connection's
+    /// block, or a place in line, it is dropped, and this returns true: the selector, which watches the newcomer from
+    /// the end of this turn on, will report it if it has sent something.
     fn leave_to_selector(&mut self, slot: u32) -> bool {
         let is_free = self.waiters.are_none() && self.could_get_remainder_block(SMALL) && self.could_get_spare(SMALL);
-        // One that is opened while the server shuts down must be read before that counts it as idle.
+        // A connection that is opened while the server shuts down must be read before it counts as idle.
         let serves = matches!(self.phase, Phase::Serving);
         let Some(connection) = self.table.at_mut(slot).filter(|found| serves && !found.flags.watched) else {
             return false;
@@ -52,13 +52,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         !is_free
     }
 
-    /// The usual case: what a rest or a copy may need was set aside before, and was not needed.
+    /// The usual case: the blocks for an unfinished rest and for a copy were set aside before, and have not been
+    /// needed.
     #[inline]
     fn has_all_at_hand(&self) -> bool {
         self.remainder_blocks.has(SMALL) && self.remainder_blocks.has(MEDIUM) && self.spares.has(MEDIUM)
     }
 
-    /// True if a message is to be expected that the scratch does not hold, because the last one was such.
+    /// True if the next message is expected to be too long for the scratch, because the previous one was.
     #[inline]
     pub(super) fn expects_much(&self, slot: u32) -> bool {
         let large = |connection: &Connection<S::Socket, P>| connection.previous_length as usize > self.scratch.len();
@@ -66,8 +67,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.table.at(slot).is_some_and(|connection| large(connection) && between(connection))
     }
 
-    /// A block for a message as long as the connection's last: a free one, for which nobody waits. And only if less
-    /// than is expected finds its place, too: whatever the scratch holds, of which `window` may be used.
+    /// A block for a message as long as the connection's previous one: only a free one, for which no connection waits,
+    /// and only if a shorter message would find its place as well: anything that fits into the scratch, of which
+    /// `window` may be used.
     pub(super) fn block_like_previous(&mut self, slot: u32, window: usize) -> Option<Block> {
         let length = self.table.at(slot)?.previous_length as usize;
         let tier = self.links.inbound.tier_for(length).filter(|tier| self.waiters.is_empty(LineFor::Block(*tier)))?;
@@ -79,8 +81,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         Some(block)
     }
 
-    /// Sees to it that a block for an unfinished rest is at hand. A small one is not waited for: somebody else may be
-    /// evicted for it.
+    /// Makes sure that a block for an unfinished rest is at hand. The connection does not wait for a small one: another
+    /// connection may be evicted for it.
     pub(super) fn ensure_remainder_block(&mut self, slot: u32, tier: usize) -> bool {
         while !self.remainder_blocks.has(tier) {
             match self.lease_partial(tier) {
@@ -98,7 +100,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if length <= capacity(SMALL) {
             return self.remainder_blocks.take(SMALL).or_else(|| self.remainder_blocks.take(MEDIUM));
         }
-        // More has arrived than a small block holds: the tier that the known length needs, so that it is copied once.
+        // If more has arrived than a small block holds, the tier that the known length needs, so that the message is
+        // copied once.
         let copied_once = needs > capacity(MEDIUM) && self.waiters.is_empty(LineFor::Block(LARGE));
         let large = if copied_once { self.lease_partial(LARGE) } else { None };
         large.or_else(|| self.remainder_blocks.take(MEDIUM))
@@ -110,19 +113,19 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.inbound.available(tier) > spare_missing { self.inbound.lease(tier) } else { None }
     }
 
-    /// A block for a message that outgrew its own. The one that was set aside for remainders is for partial messages,
-    /// too: it is not kept from those that wait.
+    /// A block for a message that outgrew its own. The block that was set aside for remainders may be used as well: it
+    /// is for partial messages, so it is not withheld from those that wait.
     pub(super) fn block_for_promotion(&mut self, tier: usize) -> Option<Block> {
         self.lease_partial(tier).or_else(|| self.remainder_blocks.take(tier))
     }
 
-    /// True if the message of at most `available` bytes can be copied, should its user want to keep it.
+    /// True if a message of at most `available` bytes can be copied, should the user want to keep it.
     #[inline]
     pub(super) fn has_spare_at_hand(&self, available: usize) -> bool {
         self.links.inbound.tier_for(available).is_some_and(|tier| self.spares.has(tier))
     }
 
-    /// The same, after a spare was looked for. False: there is none, and the connection stands in line.
+    /// The same, after looking for a spare. False: there is none, and the connection stands in line.
     pub(super) fn ensure_spare_or_wait(&mut self, slot: u32, available: usize) -> bool {
         self.ensure_spare_for(slot, available) || self.wait_for_spare(slot, available)
     }
@@ -134,8 +137,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         false
     }
 
-    /// Sees to it that a spare for so many bytes is at hand, for which nobody has waited for longer. Somebody else may
-    /// be evicted for a small one.
+    /// Makes sure that a spare for so many bytes is at hand for which no other connection has waited longer. Another
+    /// connection may be evicted for a small one.
     pub(super) fn ensure_spare_for(&mut self, slot: u32, bytes: usize) -> bool {
         let smallest = self.links.inbound.tier_for(bytes).unwrap_or(LARGE);
         for tier in smallest..TIERS {
@@ -193,12 +196,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Counts bytes that nobody will handle.
+    /// Counts bytes that will not be handled.
     pub(super) fn drop_inbound(&mut self, reason: DropReason, bytes: usize) {
         self.links.metrics.count_dropped(reason, bytes);
     }
 
-    /// Gives the connection's block up with whatever it holds.
+    /// Gives up the connection's block, with everything in it.
     pub(super) fn release_inbound(&mut self, slot: u32, reason: DropReason) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         let bytes = connection.inbound.buffered();

@@ -1,10 +1,10 @@
-//! Sockets that fail: the way out is lost at once, and what has arrived is still read where that is of use.
+//! Sockets that fail: nothing can be sent from then on, but bytes that have arrived are still read if that is of use.
 //!
-//! A reset destroys what was on its way to the peer. What has come from the peer lies in the kernel and in the
-//! connection's block, and is there to be read: Linux hands it out before it says that the connection is no more. Where
-//! messages stand for themselves it is handed over: a sender that goes without having taken its answers loses them, and
-//! not what it has sent. Where each message waits for its answer ([`IN_ORDER`](Protocol::IN_ORDER)), nobody would hear
-//! the answers to those that were sent ahead, so they are not begun.
+//! A reset destroys the bytes that were on their way to the peer. Bytes from the peer lie in the kernel and in the
+//! connection's block, and can still be read: Linux hands them out before it reports the broken connection. If messages
+//! stand for themselves, they are handed over: a sender that leaves without having taken its answers loses only the
+//! answers, not the messages that it sent. If each message waits for its answer ([`IN_ORDER`](Protocol::IN_ORDER)),
+//! nobody would receive the answers to messages that were sent ahead, so those are not begun.
 
 use std::io;
 
@@ -14,8 +14,8 @@ use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// The selector has said that the socket is broken, and the socket says why. It is asked at once, because a paused
-    /// connection is neither read nor written.
+    /// The selector has reported that the socket is broken, and the socket says why. It is asked at once, because a
+    /// paused connection is neither read nor written.
     pub(super) fn socket_broke(&mut self, slot: u32) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         let kind = match self.selector.take_error(&mut connection.socket) {
@@ -25,16 +25,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.way_out_broke(slot, kind);
     }
 
-    /// Nothing can be written any more. The connection is read from the end of this cycle on, and not from here: it may
-    /// be its turn just now, and each has one in a cycle.
+    /// Nothing can be written any more. The connection is read from the end of this cycle on, and not at once: it may
+    /// be having its turn just now, and each connection has one in a cycle.
     #[cold]
     pub(super) fn way_out_broke(&mut self, slot: u32, kind: io::ErrorKind) {
         self.drop_output(slot, kind);
         self.to_write.push(slot);
     }
 
-    /// What waits for the peer is dropped, each time that it is found out that nothing can be written any more. The
-    /// connection ends when what has arrived was read.
+    /// Drops the output that waits for the peer, each time that nothing turns out to be writable any more. The
+    /// connection ends once the bytes that have arrived were read.
     #[cold]
     pub(super) fn drop_output(&mut self, slot: u32, kind: io::ErrorKind) {
         let Some(connection) = self.table.at_mut(slot) else { return };
@@ -47,8 +47,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.links.outbox.count_off(slot, dropped);
     }
 
-    /// What waited for the peer of a connection is gone. If that was because its way out has broken, it is read until
-    /// its end, whether or not the selector says that there is one.
+    /// The output that waited for a connection's peer is gone. If that was because its way out has broken, the
+    /// connection is read until its end, whether or not the selector reports one.
     pub(super) fn read_on_if_broken(&mut self, slot: u32) {
         let Some(connection) = self.table.at_mut(slot).filter(|connection| connection.flags.broken.is_some()) else {
             return;

@@ -1,4 +1,4 @@
-//! How connections end: what is owed, the last words, everything delivered, half-close, linger, close.
+//! How connections end: owed replies, the last words, delivery of everything, half-close, linger, close.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::protocol::{Peer, Protocol, Refusal};
 use crate::reason::{CloseKind, DropReason, PauseReason};
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Begins the end of a connection for a reason that its peer is told in the protocol's own language. One that ends
-    /// already in good order does so no more when a reply that it was owed does not come.
+    /// Begins the end of a connection for a reason that its peer is told in the protocol's own language. A connection
+    /// that is already ending in good order no longer does so if a reply that it was owed does not come.
     pub(super) fn refuse(&mut self, slot: u32, reason: CloseReason) {
         let ending = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut());
         match ending.filter(|ending| ending.stage == Stage::Owed && ending.reason.says_all_was_delivered()) {
@@ -35,7 +35,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Begins the end of a connection: from here on it is not decoded. The first reason counts.
+    /// Begins the end of a connection, which is not decoded from now on. The first reason counts.
     pub(super) fn begin_close(&mut self, slot: u32, reason: CloseReason) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         if connection.ending.is_some() {
@@ -44,20 +44,21 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let dropped = dropped_because(reason.kind(), connection.flags.undecoded);
         connection.ending =
             Some(Box::new(Ending { reason, stage: Stage::Owed, gave_up_replies: false, has_final_answer: false }));
-        // A peer that has gone on talking may do so any time.
+        // A peer that has sent more than it announced may do so again at any time.
         connection.flags.sends_no_more &= connection.inbound.buffered() == 0;
         self.release_inbound(slot, dropped);
         self.pause(slot, PauseReason::Closing);
         self.enqueue_ending(slot);
     }
 
-    /// Makes sure that the end goes on in the next write room: of this cycle, or of one that comes without a sleep.
-    /// Nowhere else does an end go on, so what the user has sent before comes first.
+    /// Makes sure that the end proceeds in the next write room: that of this cycle, or of one that comes without a
+    /// sleep. Ends proceed nowhere else, so messages that the user has sent before come first.
     pub(super) fn enqueue_ending(&mut self, slot: u32) {
         self.to_write.push(slot);
     }
 
-    /// Takes the end of a connection as far as it goes. Not while another connection's answers are being gathered.
+    /// Takes the end of a connection as far as possible. Must not be called while another connection's answers are
+    /// being gathered.
     pub(super) fn advance_ending(&mut self, slot: u32) {
         if self.stage(slot) == Some(Stage::Owed) && self.owes_nothing(slot) {
             self.say_last_words(slot);
@@ -102,13 +103,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.flush(slot);
     }
 
-    /// Everything was delivered: says so to the peer, and waits for its end.
+    /// Everything was delivered: closes the sending side, and waits for the peer to close.
     fn half_close(&mut self, slot: u32) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         if !connection.undelivered.is_empty() {
             return;
         }
-        // Nothing can arrive any more: the answer has nothing to fear from a reset.
+        // Nothing can arrive any more, so no reset can destroy the answer.
         if connection.has_heard_all() || self.selector.shutdown_write(&mut connection.socket).is_err() {
             return self.close_ended(slot);
         }
@@ -118,10 +119,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.rearm(slot);
     }
 
-    /// A turn of a connection that ends: reads and drops, so that the peer can read its last answer. Closing a socket
-    /// with unread bytes would reset it, and the reset destroys what the peer has not read yet (RFC 9112 section 9.6).
-    /// LAW one peer: no more than `budget` bytes, and what is left comes again after the others. Returns how many it
-    /// read.
+    /// A turn of a connection that lingers: reads and drops, so that the peer can read its final answer. Closing a
+    /// socket with unread bytes would reset the connection, and the reset destroys what the peer has not read yet (RFC
+    /// 9112 section 9.6). LAW one peer: it reads no more than `budget` bytes, and the rest comes again after the
+    /// others. Returns how many bytes it read.
     pub(super) fn linger_turn(&mut self, slot: u32, budget: usize) -> usize {
         let mut read = 0;
         while let Some(Stage::Lingering { dropped }) = self.stage(slot) {
@@ -158,20 +159,20 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         0
     }
 
-    /// Closes a connection whose end has come as far as it goes: for the reason for which that began.
+    /// Closes a connection whose end is complete, for the reason for which the end began.
     pub(super) fn close_ended(&mut self, slot: u32) {
         self.close_now(slot, CloseReason::Finished);
     }
 
-    /// Closes at once, with whatever is left undone. If the end had begun already, its first reason stands, unless that
-    /// one says that nothing is left undone.
+    /// Closes at once, whatever is left undone. If the end had already begun, its first reason stands, unless that
+    /// reason says that nothing is left undone.
     pub(super) fn close_now(&mut self, slot: u32, reason: CloseReason) {
         let undecoded = self.table.at(slot).is_some_and(|connection| connection.flags.undecoded);
         self.release_inbound(slot, dropped_because(reason.kind(), undecoded));
         self.wheel.clear(slot);
         let Some(mut connection) = self.table.remove(slot) else { return };
         let undelivered = self.segments.clear(&mut connection.undelivered);
-        // What is staged belongs to the connection that has its turn, which is this one then.
+        // If anything is staged, it belongs to the connection that is having its turn, which is then this one.
         let cut_short = undelivered > 0 || connection.owed.count() > 0 || !self.desk.out.is_empty();
         let first = connection.ending.take().map(|ending| ending.reason);
         let reason = first.filter(|first| !(cut_short && first.says_all_was_delivered())).unwrap_or(reason);
@@ -190,7 +191,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             let _ = self.selector.deregister(&mut connection.socket);
         }
         let Peer { connection: id, address } = connection.peer;
-        // With its parse state, which is not ours.
+        // This drops its parse state as well, which is foreign code.
         let _ = foreign(metrics, "the drop of a protocol", || drop(connection));
         if !matches!(reason, CloseReason::Crowded { .. }) {
             self.links.crowd.remove(address.ip());
@@ -202,9 +203,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 }
 
-/// What a peer is told whose connection ends for that reason, if anything.
+/// The refusal that is sent to the peer of a connection that ends for that reason, if any.
 fn refusal_for(reason: &CloseReason, retry_after: Option<Duration>) -> Option<Refusal> {
-    // Whole seconds, rounded up: nobody is to come too early.
+    // Whole seconds, rounded up, so that no peer comes back too early.
     let seconds = |wait: Duration| wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
     Some(match reason {
         CloseReason::Protocol(error) => Refusal::Protocol(error.clone()),
@@ -227,8 +228,8 @@ fn refusal_for(reason: &CloseReason, retry_after: Option<Duration>) -> Option<Re
     })
 }
 
-/// What the bytes in a connection's block count as when it ends for that reason: messages that may be whole, which
-/// `decode` has not seen, or a part of one.
+/// How the bytes in a connection's block are counted when it ends for that reason: as messages that may be whole but
+/// that `decode` has not seen, or as a part of one.
 fn dropped_because(kind: CloseKind, undecoded: bool) -> DropReason {
     match kind {
         CloseKind::Protocol | CloseKind::NoRoom => DropReason::Refused,

@@ -11,8 +11,8 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// The connections that [`Admission`] counts. Its limits are those of the server, not of each processor: a limit that
-/// grew with the number of processors would be none that a peer has to keep. So all processors share this, and touch it
-/// when a connection comes and when it goes. What is switched off is not counted, and then nothing is shared.
+/// grew with the number of processors would not bind a peer. So all processors share this table, and use it when a
+/// connection comes and when it goes. A limit that is switched off is not counted, and then nothing is shared.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     counts: Mutex<HashMap<IpAddr, u32>>,
@@ -25,8 +25,8 @@ impl Crowd {
     /// Counts up to `connections_max` addresses, if they have a limit.
     pub(crate) fn new(admission: &Admission, connections_max: usize) -> Arc<Self> {
         let Admission { per_address_max, refuse_above, .. } = *admission;
-        // Twice as large as it needs: so it is cleaned where it is when too many places were used once, and never
-        // grows.
+        // Twice as large as necessary: so the table is cleaned up in place when too many places have been used, and
+        // never grows.
         let counts = HashMap::with_capacity(if per_address_max == 0 { 0 } else { 2 * connections_max });
         Arc::new(Self { counts: Mutex::new(counts), per_address_max, open: AtomicUsize::new(0), refuse_above })
     }
@@ -45,9 +45,9 @@ impl Crowd {
         self.counts.lock().len()
     }
 
-    /// Counts a connection, if there is room for one more. One that is refused is not counted, although it is open
-    /// until it has heard so: otherwise those that try again and again could keep a server refusing that has nobody
-    /// left to serve.
+    /// Counts a connection, if there is room for one more. A refused connection is not counted, although it stays open
+    /// until its peer has been told: otherwise peers that try again and again could keep a server refusing that has
+    /// nobody left to serve.
     pub(super) fn add(&self, address: IpAddr) -> Result<(), CrowdScope> {
         if !self.add_address(address) {
             return Err(CrowdScope::Address);
@@ -71,7 +71,7 @@ impl Crowd {
         has_room
     }
 
-    /// Counts a connection off that was counted.
+    /// Stops counting a connection that was counted.
     pub(super) fn remove(&self, address: IpAddr) {
         if self.refuse_above > 0 {
             self.open.fetch_sub(1, SeqCst);
@@ -119,7 +119,7 @@ mod tests {
         let crowd = crowd(0, 2);
         let address = |last| IpAddr::from([127, 0, 0, last]);
         assert!(crowd.add(address(1)).is_ok() && crowd.add(address(2)).is_ok());
-        // These are still open, because they have not heard yet that they are refused.
+        // These are still open, because their peers have not been told yet that they are refused.
         (3..10).for_each(|last| assert_eq!(crowd.add(address(last)), Err(CrowdScope::Server)));
         crowd.remove(address(1));
         assert_eq!(crowd.add(address(4)), Ok(()));

@@ -1,4 +1,4 @@
-//! What was read is decoded: messages that are whole are handled, and what is left is kept.
+//! Decodes the bytes that were read: whole messages are handled, and the rest is kept.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use crate::protocol::{Decode, Protocol, ProtocolError};
 use crate::reason::DropReason;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Decodes and handles what lies in the scratch; returns what has to be kept of it.
+    /// Decodes and handles the bytes in the scratch; returns the part that has to be kept.
     pub(super) fn decode_scratch(&mut self, slot: u32, bytes: &mut [u8], budget: &mut Budget) -> Range<usize> {
         let mut at = 0;
         while at < bytes.len() && self.may_decode(slot, bytes.len() - at, budget) {
@@ -42,7 +42,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         at..bytes.len()
     }
 
-    /// Decodes and handles what lies in the connection's own block.
+    /// Decodes and handles the bytes in the connection's own block.
     pub(super) fn decode_buffered(&mut self, slot: u32, budget: &mut Budget) -> Step {
         let Some(connection) = self.table.at(slot) else { return Step::Stop };
         let buffered = connection.inbound.buffered();
@@ -70,7 +70,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.refuse(slot, CloseReason::Protocol(error));
     }
 
-    /// Keeps the unfinished message in its block, without the framing that was read already.
+    /// Keeps the unfinished message in its block, without the framing that has already been read.
     fn keep_partial(&mut self, slot: u32, needs: Option<usize>, keep: usize) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         connection.flags.undecoded = false;
@@ -89,7 +89,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let (desk, now) = (&mut self.desk, self.now);
         let Some(connection) = self.table.at_mut(slot) else { return };
         connection.needs = u32::try_from(needs.unwrap_or(0)).unwrap_or(u32::MAX);
-        // Where nothing is kept no message has begun: those were empty lines between two, or the like.
+        // If nothing is kept, no message has begun: the bytes were empty lines between two messages, or the like.
         if keep > 0 && connection.deadlines.received() == 0 {
             connection.deadlines.message_grows(now, had);
         }
@@ -97,14 +97,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let spoken = foreign(&self.links.metrics, "interim", || connection.protocol.interim(&mut desk.out));
         let said = match (spoken, desk.out.finish()) {
             (Ok(()), Ok(bytes)) => bytes,
-            // Nobody waits for it in earnest (RFC 9110 section 10.1.1): without room it stays unsaid.
+            // The peer must not depend on it (RFC 9110 section 10.1.1): without room it is not sent.
             _ => {
                 desk.out.roll_back();
                 0
             }
         };
         if spoken == Err(Panicked) {
-            // Its state may be half changed.
+            // The protocol's state may be half changed.
             return self.refuse_protocol(slot, ProtocolError::new("the protocol panicked in `interim`"));
         }
         self.links.metrics.count_queued(said);
@@ -116,7 +116,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Moves what is left of the scratch into a block of the connection's own.
+    /// Moves the rest of the scratch into a block of the connection's own.
     pub(super) fn store_remainder(&mut self, slot: u32, rest: &[u8]) {
         if rest.is_empty() {
             return;
@@ -147,8 +147,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
 /// Asks the protocol, and believes neither a third party's arithmetic nor that it never panics: LAW one peer.
 ///
-/// What it says stays where it was written, and is looked at there: that is as long as a layout is, and moving it takes
-/// longer than asking.
+/// The result is looked at where it was written: it is as long as a layout, and moving it would take longer than asking
+/// for it.
 #[inline(always)]
 fn checked_decode<P: Protocol>(
     metrics: &Metrics,

@@ -1,10 +1,10 @@
 //! Which connections have finished while the server shuts down, and how much is still read of the others.
 //!
-//! With [`Finish::Answer`] that is what is answered already; with [`Finish::ReadOut`] it is what peers have sent.
-//! Nobody says where that ends. A socket that would block once does not: behind a window that was full, the peer's
-//! kernel holds more, and sends it when it hears of room. So a connection is read until nothing has come for [`QUIET`].
-//! A peer that goes on sending would hold the server up for ever: none is waited for longer than for [`MOST`]. What was
-//! read by then is still handled.
+//! With [`Finish::Answer`], a connection has finished once its messages are answered; with [`Finish::ReadOut`], once
+//! everything that its peer sent has been read. Nothing marks the end of that. A socket that would block once does not:
+//! if the window was full, the peer's kernel holds more, and sends it when it hears of room. So a connection is read
+//! until nothing has come for [`QUIET`]. A peer that goes on sending would hold the server up forever, so the server
+//! waits for none longer than [`MOST`]. Everything that was read by then is still handled.
 
 use std::time::{Duration, Instant};
 
@@ -15,21 +15,20 @@ use crate::control::Finish;
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 
-/// Nothing comes behind what was sent before so long a time.
+/// After this much silence, everything sent before the shutdown is assumed to have arrived.
 const QUIET: Duration = Duration::from_millis(50);
-/// How long a peer is read that goes on sending. What its kernel held has come by then, if the server let it. So the
-/// time stands still while the connection waits for a block or for the user.
+/// How long a peer that goes on sending is read. The bytes that its kernel held have come by then if the server took
+/// them, so this time stands still while the connection waits for a block or for the user.
 const MOST: Duration = Duration::from_secs(1);
-/// What the kernel of a peer may hold of what it has sent: as much as Linux takes unless it was told otherwise
-/// (`tcp_wmem`).
+/// The most bytes that the kernel of a sending peer is assumed to hold: Linux's default maximum (`tcp_wmem`).
 const UNSENT: u64 = 4 << 20;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// While the server shuts down: ends a connection that has finished what it may.
+    /// While the server shuts down: ends a connection that has finished what it may still do.
     pub(super) fn drain_if_finished(&mut self, slot: u32) {
         let Phase::Draining { request, .. } = self.phase else { return };
         let Some(connection) = self.table.at_mut(slot).filter(|connection| connection.ending.is_none()) else { return };
-        // The second begins with the first turn after the request, not with the request.
+        // The second begins with the first turn after the shutdown request, not with the request.
         let began = connection.deadlines.begin_read_out(self.now);
         let finished = match request.finish {
             Finish::Answer => self.has_answered(slot),
@@ -40,9 +39,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// True if the message that had begun is answered, and no other that had arrived is left. One after the other may
-    /// begin behind it without an end: of a peer that goes on sending no more is taken than what comes in a second, and
-    /// none of those is waited for until it is whole.
+    /// True if the message that had begun is answered, and no other that had arrived is left. A peer that goes on
+    /// sending may begin one message after the other without end: only what it sends within a second is taken, and no
+    /// message that begins in that time is waited for until it is whole.
     fn has_answered(&self, slot: u32) -> bool {
         let Some(connection) = self.table.at(slot) else { return false };
         let is_through = !connection.has_input() && connection.paused.is_empty();
@@ -52,7 +51,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// True if nothing more comes of what was sent; if it may, when to look again is noted.
+    /// True if everything that was sent has come; if more may come, this notes when to look again.
     fn is_read_out(&mut self, slot: u32, began: Instant) -> bool {
         self.bound_read_out(slot);
         if self.has_handled_all_read(slot) {
@@ -62,7 +61,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if connection.has_input() || !connection.paused.is_empty() {
             return false;
         }
-        // What was sent a moment before may be on its way still.
+        // Bytes that were sent a moment before may still be on their way.
         let active = connection.deadlines.active();
         let quiet_at = (active.max(began) + QUIET).min(began + MOST);
         if self.now < quiet_at
@@ -73,14 +72,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.now >= quiet_at
     }
 
-    /// True if the connection is read no more, and every message that was read is handled.
+    /// True if the connection is no longer read, and every message that was read is handled.
     fn has_handled_all_read(&self, slot: u32) -> bool {
         let undecoded = self.table.at(slot).is_some_and(|connection| connection.flags.undecoded);
         self.is_read_no_more(slot) && !undecoded
     }
 
-    /// True if it was read for long enough. With [`Finish::ReadOut`] that is also a matter of bytes: what both kernels
-    /// held has to come, however many senders there are, and no more of a peer that is faster than it is read.
+    /// True if the connection has been read for long enough. With [`Finish::ReadOut`] there is also a byte limit:
+    /// everything that both kernels held must be read, however many senders there are, but a peer that sends faster
+    /// than it is read gets no more than that.
     fn is_read_no_more(&self, slot: u32) -> bool {
         let Phase::Draining { request, .. } = self.phase else { return false };
         let Some(connection) = self.table.at(slot) else { return false };
@@ -93,7 +93,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// What lies in both kernels now, and no more, is what was sent before.
+    /// Sets the byte limit: only what lies in both kernels now was sent before.
     fn bound_read_out(&mut self, slot: u32) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         if connection.read_out_left == u32::MAX {
@@ -103,12 +103,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// What is left of `given` for a connection while the server shuts down.
+    /// The part of `given` that a connection may use while the server shuts down.
     pub(super) fn while_draining(&self, slot: u32, given: Budget) -> Budget {
         Budget { bytes: if self.is_read_no_more(slot) { 0 } else { given.bytes }, ..given }
     }
 
-    /// `bytes` of it were read.
+    /// Counts `bytes` that were read against the connection's byte limit.
     pub(super) fn count_read_out(&mut self, slot: u32, bytes: u64) {
         let Some(connection) = self.table.at_mut(slot) else { return };
         if connection.read_out_left != u32::MAX {

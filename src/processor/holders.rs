@@ -1,4 +1,4 @@
-//! Connections that hold inbound blocks, how much each received of late, and which of them gives its block up.
+//! Connections that hold inbound blocks, how much each has received recently, and which of them gives up its block.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
-/// The holders of one tier's blocks. Their number is bounded by the number of blocks, the spare included: there is a
+/// The holders of one tier's blocks. Their number is bounded by the number of blocks, the spare included, so there is a
 /// place for each from the start.
 #[derive(Debug)]
 pub(crate) struct Holders {
     entries: Vec<Holder>,
 }
 
-/// A connection with an unfinished message. Bytes are counted by the quarter of the famine time, for this one and the
-/// three before.
+/// A connection with an unfinished message. Its bytes are counted for each quarter of the famine time: for the present
+/// quarter and the three before it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Holder {
     slot: u32,
@@ -29,14 +29,14 @@ pub(super) struct Holder {
     received: [u32; QUARTERS],
 }
 
-/// All together are no longer than `famine`: what came before a wait of that length began no longer counts.
+/// Together they are no longer than `famine`, so bytes that came before a wait of that length began no longer count.
 const QUARTERS: usize = 4;
-/// A holder that got its block in this quarter or the one before keeps it, unless it is a small one: what its peer
-/// could not send before may need a round trip.
+/// A holder that got its block in this quarter or the one before keeps it, unless it is a small one: the bytes that its
+/// peer could not send before may need a round trip.
 const TENURE: u32 = 2;
-/// A holder is fast if it would fill its block within so many famine times, at its rate of late.
+/// A holder is fast if, at its recent rate, it would fill its block within so many famine times.
 const SOON: usize = 12;
-/// The shortest quarter, for a famine time of next to nothing.
+/// The shortest quarter, in case the famine time is next to nothing.
 const QUARTER_LEAST: Duration = Duration::from_millis(1);
 
 /// Numbers the quarters of the famine time.
@@ -54,7 +54,7 @@ impl Quarters {
         Self { number: 0, ends: now + Duration::from_micros(micros), micros }
     }
 
-    /// The number of the quarter in which `now` is. Asked for each read: it divides once a quarter, and not each time.
+    /// The number of the quarter in which `now` is. Called for each read, so it divides only once a quarter.
     #[inline]
     fn at(&mut self, now: Instant) -> u32 {
         if now >= self.ends {
@@ -63,12 +63,13 @@ impl Quarters {
         self.number
     }
 
-    /// How long one is.
+    /// The length of a quarter.
     pub(super) fn length(&self) -> Duration {
         Duration::from_micros(self.micros)
     }
 
-    /// The next one begins where this one ends, however late that is noticed: all would be longer together otherwise.
+    /// The next quarter begins where this one ends, however late that is noticed; otherwise all together would be
+    /// longer.
     fn pass(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.ends).as_micros() as u64 / self.micros + 1;
         self.number = self.number.wrapping_add(passed as u32);
@@ -93,13 +94,14 @@ impl Holder {
         self.received[0] = self.received[0].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
-    /// True if it has had its block for a moment only.
+    /// True if it has had its block only for a moment.
     fn is_new(&self, quarter: u32) -> bool {
         quarter.wrapping_sub(self.since) < TENURE
     }
 
-    /// True if its block of `capacity` bytes will soon be full, or its message whole. What the peer claims to be
-    /// missing does not count: it could always be little. And not forever: not all that is received stays in the block.
+    /// True if its block of `capacity` bytes will soon be full, or its message whole. How much is missing according to
+    /// the peer does not count, because a peer could always claim little. This does not hold forever, because not
+    /// everything that is received stays in the block.
     fn is_fast(&self, quarter: u32, capacity: usize) -> bool {
         let had_time = quarter.wrapping_sub(self.since) as usize > (SOON + 1) * QUARTERS;
         !had_time && capacity <= (self.of_late(quarter) as usize).saturating_mul(SOON)
@@ -139,12 +141,13 @@ impl Holders {
         (holder, self.entries.get(index as usize).map(|moved| moved.slot))
     }
 
-    /// Counts bytes that a holder received.
+    /// Counts bytes that a holder has received.
     pub(super) fn receive(&mut self, index: u32, bytes: usize, quarter: u32) {
         self.entries[index as usize].receive(bytes, quarter);
     }
 
-    /// The holder that received least of late among those that may be evicted; of several, the one quiet for longest.
+    /// The holder that has recently received the fewest bytes, among those that may be evicted; of several, the one
+    /// that has been quiet for longest.
     fn least(&self, quarter: u32, may_evict: impl Fn(&Holder) -> bool) -> Option<Holder> {
         let mut least: Option<(u32, u32, Holder)> = None;
         for holder in &self.entries {
@@ -165,12 +168,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.add_holder(Holder::new(slot, bytes, quarter));
     }
 
-    /// The connection has a larger block now. What it received before counts for no more than it did; otherwise peers
-    /// that stall would pass for peers that send.
+    /// The connection has a larger block now. The bytes that it received before keep their age; otherwise peers that
+    /// stall would pass for peers that send.
     pub(super) fn note_promoted(&mut self, slot: u32) {
         let quarter = self.quarters.at(self.now);
         if let Some(mut holder) = self.forget_holder(slot) {
-            // Of several that have received nothing of late, those that had their time go first.
+            // Among holders that have received nothing recently, those that have had their time go first.
             holder.receive(0, quarter);
             self.add_holder(Holder { since: quarter, ..holder });
         }
@@ -201,10 +204,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         Some(holder)
     }
 
-    /// Evicts the holder that received least of late, if it may be; false if it may not, or there is none.
+    /// Evicts the holder that has recently received the fewest bytes; false if it may not be evicted, or there is none.
     ///
-    /// Of medium and large blocks, holders that will soon be done are passed over. One that has just got its block may
-    /// still have its bytes on the way: then nobody is evicted, because those that have received more are not to pay.
+    /// Holders of medium and large blocks that will soon be done are passed over. If the holder has only just got its
+    /// block, its bytes may still be on the way: then none is evicted, because those that have received more must not
+    /// pay for it.
     pub(super) fn evict_least(&mut self, tier: usize, for_slot: u32) -> bool {
         let (quarter, table) = (self.quarters.at(self.now), &self.table);
         let is_spared = |holder: &Holder, connection: &Connection<S::Socket, P>| {
@@ -226,9 +230,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 }
 
-/// A connection that waits for the server is not evicted for it: neither one that is held up, nor one that may run
-/// again and has not had its turn. One that waits in line for a larger block still gives a small one up: otherwise
-/// peers that claim large messages could hold all small blocks, and those are never waited for.
+/// A connection is not evicted while it waits for the server, whether it is held up, or may run again and has not had
+/// its turn. One that waits in line for a larger block still gives up a small one: otherwise peers that claim large
+/// messages could hold all small blocks, for which no connection ever waits.
 fn is_evictable<K, P>(tier: usize, connection: &Connection<K, P>) -> bool {
     let (mut paused, undecoded) = (connection.paused, connection.flags.undecoded);
     let has_its_turn_soon = undecoded && paused.is_empty();
@@ -282,7 +286,7 @@ mod tests {
             let mut holder = Holder::new(0, 7, quarters.at(start + famine / 8));
             assert_eq!(holder.of_late(quarters.at(start + famine - famine / 1000)), 7, "it came not long ago");
             assert_eq!(holder.of_late(quarters.at(start + famine)), 0);
-            // Also if nobody has looked for long: a quarter begins when it would have, and not when somebody looks.
+            // Also after a long time without a call: a quarter begins when it is due, and not at the next call.
             let later = start + famine * 9 / 8;
             holder.receive(7, quarters.at(later));
             assert_eq!(holder.of_late(quarters.at(later + famine * 3 / 4)), 7);

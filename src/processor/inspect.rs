@@ -1,4 +1,4 @@
-//! What a simulation looks at between two cycles. Nothing here changes anything.
+//! The data that a simulation inspects between two cycles. Nothing here changes anything.
 
 use std::array;
 use std::time::{Duration, Instant};
@@ -19,8 +19,7 @@ use crate::timer::Wheel;
 pub(crate) struct Overview {
     pub(crate) connections: Vec<Inspected>,
     pub(crate) now: Option<Instant>,
-    /// Entries in the queues of those to be read, of those that go on with it, of those to be written, and of those
-    /// that go on with that.
+    /// Entries in the queues for reading, for continued reading, for writing, and for continued writing.
     pub(crate) queues: [usize; 4],
     /// Places taken in the longest line.
     pub(crate) longest_line: usize,
@@ -32,9 +31,9 @@ pub(crate) struct Overview {
     /// Outbound blocks in the connections' queues and with the processor itself, by tier; the reserves behind the
     /// pool's.
     pub(crate) outbound_blocks: [usize; TIERS + 1],
-    /// LAW memory: what each room takes, in bytes or places, and what was counted for it at start.
+    /// LAW memory: how much each room takes, in bytes or places, and how much was counted for it at start.
     pub(crate) memory_rows: Vec<(&'static str, u64, u64)>,
-    /// It takes what others left in the outbox; false while there is no room for it.
+    /// It takes the messages that others left in the outbox; false while there is no room for them.
     pub(crate) takes_outbound: bool,
 }
 
@@ -44,7 +43,7 @@ pub(crate) struct Inspected {
     pub(crate) id: ConnectionId,
     pub(crate) paused: Paused,
     pub(crate) stage: Option<Stage>,
-    /// It ends and no reply that it is owed is waited for any more.
+    /// It is ending, and no longer waits for the replies that it is owed.
     pub(crate) gave_up_replies: bool,
     /// The tier of the block that it holds.
     pub(crate) tier: Option<usize>,
@@ -58,14 +57,14 @@ pub(crate) struct Inspected {
     pub(crate) on_run: bool,
     pub(crate) to_write: bool,
     pub(crate) write_interest: bool,
-    /// How old its unfinished message is, without the time that it stood still.
+    /// How old its unfinished message is, without the time for which its clock stood still.
     pub(crate) message_age: Duration,
     /// How long ago it should have been looked at because its next deadline has passed.
     pub(crate) overdue: Duration,
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Looks at everything; what `overview` held before is replaced.
+    /// Looks at everything; replaces what `overview` held before.
     pub(crate) fn inspect(&self, overview: &mut Overview) {
         overview.connections.clear();
         overview.connections.extend(self.table.iter().map(|connection| self.inspect_connection(connection)));
@@ -128,8 +127,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// A deadline that stood still may have passed long ago when its time goes on: then its timer counts, which was set
-    /// in that moment.
+    /// When the time of a deadline goes on after standing still, the deadline may have passed long ago: then its timer
+    /// counts, which was set at that moment.
     fn overdue(&self, slot: u32) -> Duration {
         let Some((due, _)) = self.next_deadline(slot) else { return Duration::ZERO };
         let looked_at = self.wheel.due(slot).map_or(due, |set| set.max(due));

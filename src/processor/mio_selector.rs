@@ -26,7 +26,7 @@ pub(crate) struct MioSelector {
 }
 
 impl MioSelector {
-    /// A selector, and the flag that gets its thread out of [`select`](Selector::select).
+    /// A selector, and the flag that wakes its thread from [`select`](Selector::select).
     ///
     /// # Errors
     /// The process may not open more descriptors.
@@ -47,7 +47,7 @@ impl From<&Event> for Readiness {
         let read_closed = event.is_read_closed();
         Self {
             slot: event.token().0 as u32,
-            // A hang-up alone is also something to read: the end of the stream.
+            // A hang-up by itself is also something to read: the end of the stream.
             readable: event.is_readable() || read_closed,
             writable: event.is_writable(),
             read_closed,
@@ -64,7 +64,7 @@ impl Selector for MioSelector {
     }
 
     fn set_write(&mut self, socket: &mut Socket, slot: u32, on: bool) -> io::Result<()> {
-        // Registering again arms the edge again: what is ready at this moment is reported.
+        // Registering again arms the edge again: readiness at this moment is reported.
         let interest = if on { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         self.poll.registry().reregister(socket, Token(slot as usize), interest)
     }
@@ -89,7 +89,7 @@ impl Selector for MioSelector {
         poll_once(&mut self.poll, &mut self.events, timeout)?;
         let before = ready.len();
         ready.extend(self.events.iter().filter(|event| event.token() != WAKER).map(Readiness::from));
-        // One of a full batch may have been the waker's.
+        // One event of a full batch may have been the waker's.
         Ok(if ready.len() - before + 1 < EVENTS { Told::All } else { Told::Part })
     }
 
@@ -150,7 +150,7 @@ mod tests {
         let (mut selector, mut socket, mut peer) = unregistered();
         peer.write_all(b"abc").expect("sent");
         let mut bytes = [0; 2];
-        // On loopback what was sent has arrived.
+        // On loopback, bytes that were sent have arrived.
         assert_eq!(socket.read(&mut bytes).expect("nobody watches, and it is there"), 2);
         selector.register_read(&mut socket, 7).expect("registered");
         assert_eq!(select(&mut selector, LONG), [Readiness { slot: 7, readable: true, ..Readiness::default() }]);

@@ -65,16 +65,16 @@ use slot_queue::SlotQueue;
 use slow_peers::SlowPeers;
 use waiters::Waiters;
 
-/// Free inbound blocks a tier that the processor keeps at hand; nobody else leases from that pool.
+/// Free inbound blocks that the processor keeps at hand, by tier; no other thread leases from that pool.
 const OWN_INBOUND: [usize; TIERS] = [usize::MAX; TIERS];
-/// Free outbound blocks a tier that the processor keeps at hand, and the share of all of the tier that this may be: the
-/// others are there for all threads. So an unasked message is not refused for blocks that rest here.
+/// Free outbound blocks that the processor keeps at hand, by tier, and the largest share of the tier that this may be:
+/// the others are there for all threads. So no unasked message is refused because blocks rest here unused.
 const OWN_OUTBOUND: [usize; TIERS] = [16, 4, 1];
 const OWN_OUTBOUND_DIVISOR: usize = 4;
 
 /// Events of one batch.
 const EVENTS: usize = 1024;
-/// Bytes that the end of a connection takes, as the allocator hands them out, with the text of why it ends.
+/// Bytes that the record of a connection's end takes, as the allocator hands them out, with the text of its reason.
 const ENDING: usize = size_of::<Ending>() + 16 + ProtocolError::MEMORY;
 
 /// What a processor shares with the rest of the server.
@@ -82,18 +82,18 @@ pub(crate) struct Links<K> {
     pub(crate) handover: Arc<Handover<K>>,
     pub(crate) control: Arc<Control>,
     pub(crate) outbox: Arc<Outbox>,
-    /// Those of all processors, this one's among them.
+    /// The outboxes of all processors, including this one's.
     pub(crate) outboxes: Outboxes,
     pub(crate) crowd: Arc<Crowd>,
-    /// The inbound pool, with one block a tier more than configured: the spares.
+    /// The inbound pool, with one block more in each tier than configured: the spares.
     pub(crate) inbound: Arc<SharedPool>,
     /// The outbound pool, from which all threads lease that write to this processor's connections.
     pub(crate) outbound: Arc<SharedPool>,
     /// The processor's own reserve for answers.
     pub(crate) reserve: Arc<Tier>,
-    /// By which others wake the processor.
+    /// Wakes the processor.
     pub(crate) wake: Arc<WakeFlag>,
-    /// What the processor sets, and encoders on all threads read.
+    /// The processor sets it, and encoders on all threads read it.
     pub(crate) clock: Arc<WallClock>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -117,11 +117,11 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     wheel: Wheel,
     /// Slots with something to read or decode.
     run: SlotQueue,
-    /// The same, of connections that have used up their turn.
+    /// The same, but of connections that have used up their turn.
     go_on: SlotQueue,
     /// Slots with output to deliver, or an end to be taken further.
     to_write: SlotQueue,
-    /// Slots with output whose peers take it as fast as it is written.
+    /// Slots with more output, whose peers take it as fast as it is written.
     write_on: SlotQueue,
     waiters: Waiters,
     answer_room: AnswerRoom,
@@ -137,7 +137,7 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     next_second: Instant,
     started: Instant,
     ready: Vec<Readiness>,
-    /// When the user's processor wants to run again.
+    /// When the user's message processor wants to run again.
     user_due: Option<Instant>,
     /// `None` until `start`: marks the thread as a processor's.
     thread: Option<ProcessorThread>,
@@ -194,17 +194,17 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         Table::<Connection<S::Socket, P>>::memory(connections_each) + (queues + endings) as u64
     }
 
-    /// Runs cycles until the server has stopped and every connection has closed.
+    /// Runs cycles until the server has stopped and every connection is closed.
     ///
     /// # Errors
-    /// It could not sleep: its selector is broken. The server has shut down for that.
+    /// It could not sleep, because its selector is broken. The server has shut down for that reason.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        // A panic drops what is made here before it drops the user's processor.
+        // Made here, so that a panic drops it before it drops the user's processor.
         let dismissal = Dismissal::of(&self.links.outbound);
         self.start();
         while self.cycle() {}
         let failure = self.failure.take();
-        // A simulation has none of them: its workers forget what waits.
+        // A simulation does not dismiss encoders like this: its workers forget what waits.
         drop(dismissal);
         self.end();
         failure.map_or(Ok(()), Err)
@@ -213,19 +213,19 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// After the last cycle, and when no encoder waits any more: ends the user's processor and brings every block home.
     pub(crate) fn end(self) {
         let Self { user, links, desk, segments, table, spares, remainder_blocks, .. } = self;
-        // Ends workers, which settle what they hold. A panic in there is the failure of this thread, which has no
-        // connection to serve any more.
+        // Ends workers, which settle what they hold. A panic in here makes this thread fail, which has no connection to
+        // serve any more.
         drop(user);
         drop((desk, segments, table, spares, remainder_blocks));
         links.outbox.discard();
-        // Outbound, other threads of the user's may still be writing; inbound, only this thread leases. With several
-        // processors their users may keep messages for each other: then all are home when all have ended, which whoever
-        // joins them looks at.
+        // Only the inbound pool is checked, from which only this thread leases: other threads of the user's may still
+        // be writing into outbound blocks. With several processors, message processors may hold each other's messages,
+        // so `Running::join` checks after all have ended.
         let alone = links.outboxes.iter().len() == 1;
         debug_assert!(!alone || links.inbound.all_home(), "LAW home is broken: {:?}", links.inbound);
     }
 
-    /// Makes the calling thread the processor's. Once, before the first cycle.
+    /// Makes the calling thread the processor thread. Called once, before the first cycle.
     pub(crate) fn start(&mut self) {
         self.thread = Some(ProcessorThread::mark());
         self.set_wall_clock();
@@ -239,7 +239,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.cycle_from(limit)
     }
 
-    /// The cycle of one that [fell asleep](Self::fall_asleep) and may sleep so long.
+    /// The cycle of a processor that [fell asleep](Self::fall_asleep) and may sleep for `limit`.
     pub(crate) fn cycle_from(&mut self, limit: Option<Duration>) -> bool {
         self.sleep(limit);
         self.observe_shutdown();
@@ -256,14 +256,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         !matches!(self.phase, Phase::Stopped)
     }
 
-    /// Says that it sleeps from now on, unless there is work; returns how long it may. A thread that leaves work after
-    /// this wakes it.
+    /// Announces that the processor sleeps from now on, unless there is work; returns how long it may sleep. A thread
+    /// that leaves work after this wakes it.
     pub(crate) fn fall_asleep(&mut self) -> Option<Duration> {
         let mut limit = self.sleep_limit();
         if limit != Some(Duration::ZERO) {
             self.links.wake.fall_asleep();
             self.listen_for_blocks();
-            // A thread that left work before this flag was set did not wake us.
+            // A thread that left work before this flag was set did not wake the processor.
             if self.left_by_others() {
                 limit = Some(Duration::ZERO);
             }
@@ -281,9 +281,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.now = self.selector.now();
         self.desk.now = self.now;
         self.set_wall_clock();
-        // Connections with data must be heard before their deadline expires, or the server's. So if a deadline is due,
-        // poll again with a zero timeout: a signal may have ended the sleep before the poll, or the process was
-        // stopped. The loop is bounded by the number of connections.
+        // A connection that has sent data must be read before its own deadline or the server's expires it. So if a
+        // deadline is due, poll again with a zero timeout: a signal may have ended the sleep before the poll, or the
+        // process may have been stopped. The loop is bounded by the number of connections.
         let mut looks_again = due.is_some_and(|due| due <= self.now);
         for _ in 0..self.settings.connections_each / EVENTS + 2 {
             ready.drain(..).for_each(|readiness| self.note_readiness(readiness));
@@ -303,7 +303,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         })
     }
 
-    /// How long nothing can happen by itself: not at all while connections have work left, else until the next timer.
+    /// How long the processor may sleep: not at all while connections have work left, otherwise until the next timer.
     fn sleep_limit(&mut self) -> Option<Duration> {
         if ![&self.run, &self.go_on, &self.to_write, &self.write_on].into_iter().all(SlotQueue::is_empty) {
             return Some(Duration::ZERO);
@@ -312,13 +312,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         due.map(|due| due.saturating_duration_since(self.now))
     }
 
-    /// When the wall clock is set, if somebody may look at it meanwhile: a thread that makes an answer, whose `Date` is
-    /// that of the moment in which it is made (RFC 9110 section 6.6.1).
+    /// When the wall clock has to be set, if another thread may look at it meanwhile: one that makes an answer, whose
+    /// `Date` must be that of the moment in which it is made (RFC 9110 section 6.6.1).
     fn second_due(&self) -> Option<Instant> {
         (self.desk.owed.outstanding() > 0).then_some(self.next_second)
     }
 
-    /// When the time of the next connection is over, or that of the server.
+    /// When the next deadline of a connection or of the server expires.
     fn next_expiry(&mut self) -> Option<Instant> {
         earlier(self.wheel.next_due(), self.phase.until(self.now))
     }
@@ -346,9 +346,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.enqueue_run(readiness.slot);
     }
 
-    /// Has the selector watch the connection, if it does not do so yet. Each connection has a turn in the cycle in
-    /// which it is opened, and if it is still there at the end of it, it is watched from then on. So one that is
-    /// answered and closed in its first turn costs no registration.
+    /// Has the selector watch the connection, unless it already does. Each connection has a turn in the cycle in which
+    /// it is opened, and is watched from the end of that turn on if it is still there. So a connection that is answered
+    /// and closed in its first turn costs no registration.
     pub(super) fn watch(&mut self, slot: u32) {
         let Some(connection) = self.table.at_mut(slot).filter(|connection| !connection.flags.watched) else { return };
         match self.selector.register_read(&mut connection.socket, slot) {
@@ -379,7 +379,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.assert_ledger();
     }
 
-    /// LAW ledger, every cycle in debug builds.
+    /// LAW ledger, checked every cycle in debug builds.
     #[cfg(any(debug_assertions, feature = "sim"))]
     fn check_ledger(&self) -> Result<(), String> {
         let snapshot = self.links.metrics.snapshot();
@@ -410,7 +410,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 }
 
-/// The earlier of two moments, where there are two.
+/// The earlier of two moments, or the one that there is.
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

@@ -1,4 +1,4 @@
-//! One message to the user's processor, and what became of it.
+//! Hands one message to the user's processor, and deals with its outcome.
 
 use std::io::Write;
 use std::mem;
@@ -12,11 +12,12 @@ use crate::outbox::{AtOnce, Outcome};
 use crate::protocol::{After, Message, Protocol};
 use crate::reason::{DropReason, PauseReason};
 
-/// What is called for a message: what its protocol says of it, and the user with what encodes the answer.
+/// Names, for the log, the foreign code that runs for a message: the protocol's, and the user's with the encoding of
+/// the answer.
 const PROCESS: &str = "process";
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Handles a message that lies in `bytes`, shared with whatever is behind it.
+    /// Handles a message that lies at the front of `bytes`, which it shares with the bytes behind it.
     pub(super) fn process_shared(&mut self, slot: u32, layout: P::Layout, bytes: &[u8]) {
         let is_final = self.answers_are_final();
         let Self { user, desk, spares, table, links, .. } = self;
@@ -81,11 +82,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             metrics.messages_in.add(1);
             metrics.bytes_processed.add(consumed);
         } else {
-            // Its own protocol panicked.
+            // The connection's protocol panicked.
             self.drop_inbound(DropReason::Refused, consumed);
         }
         match self.desk.outcome {
-            // Mostly there is nothing to do but to count.
+            // Usually there is nothing to do but to count.
             Outcome::Sent { after: After::KeepOpen, bytes, at_once: None } => self.count_sent(bytes),
             _ => self.apply_outcome(slot, panicked),
         }
@@ -96,7 +97,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let metrics = &self.links.metrics;
         metrics.messages_out.add(1);
         metrics.count_queued(bytes);
-        // It was whole when the message was handed over.
+        // The reserve was whole when the message was handed over.
         if !self.desk.out.reserve_whole() {
             metrics.reserve_used.add(1);
         }
@@ -109,7 +110,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 self.count_sent(bytes);
                 if let Some(AtOnce { delivered, broken }) = at_once {
                     self.links.metrics.count_delivered(delivered);
-                    // LAW one peer: a large answer is enough for one turn.
+                    // LAW one peer: one large answer is enough for one turn.
                     self.pause(slot, PauseReason::Turn);
                     if let Some(kind) = broken {
                         self.way_out_broke(slot, kind);
@@ -150,7 +151,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 }
 
-/// The socket, if what is answered now is the next that it gets.
+/// The socket, if no earlier output is queued, so that this answer may be written directly.
 fn way<'a, W: Write + Send>(waiting: &Undelivered, socket: &'a mut W) -> Option<&'a mut (dyn Write + Send)> {
     if waiting.is_empty() { Some(socket) } else { None }
 }

@@ -1,9 +1,9 @@
-//! Connections that wait in line, and how they are served: in order, and one by one.
+//! Connections that wait in lines, and how they are served: in order, and one by one.
 //!
-//! Nobody overtakes. A connection that comes while others wait stands behind them. One that is served has its turn at
-//! once, before others of the cycle could take what it was served with, and hands over one message. So a connection is
-//! served after as many messages as there are connections before it; if it waits for a block to be read into, after as
-//! many reads.
+//! No connection overtakes another. One that comes while others wait stands behind them. One that is served has its
+//! turn at once, before others of the cycle could take what it was given, and hands over one message. So a connection
+//! is served after as many messages as there are connections before it or, if it waits for a block to be read into,
+//! after as many reads.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.table.at(waiter.slot).is_some_and(|connection| waiter.is_of(connection, reason))
     }
 
-    /// True if another stands in that line that came before the connection: then it stands there, too.
+    /// True if a connection that came earlier stands in that line: then this one has to stand there, too.
     #[inline]
     pub(super) fn is_behind(&self, slot: u32, line: LineFor) -> bool {
         !self.waiters.are_none() && self.comes_after_the_first(slot, line)
@@ -55,7 +55,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.waiters.join(line, waiter);
     }
 
-    /// Takes the first out of a line that still waits in it and may be served.
+    /// Takes out of a line the first connection that still waits in it and may be served.
     pub(super) fn next_in(&mut self, line: LineFor) -> Option<Waiter> {
         while let Some(front) = self.waiters.first_due(line) {
             self.waiters.leave(line);
@@ -66,8 +66,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         None
     }
 
-    /// Ends a wait with a turn of its own, also for one that is expected to want much: in a later turn what it was
-    /// served with may be gone.
+    /// Ends a wait with a turn for this connection alone, even if it is expected to want much: by a later turn, what it
+    /// was served with may be gone.
     pub(super) fn serve(&mut self, slot: u32, reason: PauseReason) {
         if !self.clear_pause(slot, reason) {
             return;
@@ -78,10 +78,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// All that had waited were served, and there is more: those that came to stand behind them since, with one message
-    /// handed over or none, go on like all that have used up their turn. Otherwise connections that always have more to
-    /// say would stand behind each other for ever, with turns of one message. Those that came from another line have
-    /// waited there, and stay.
+    /// Every connection that waited at the start of this cycle has been served, and something is left. Connections that
+    /// queued during the cycle leave the line and continue like all that have used up their turn; otherwise busy
+    /// connections would queue behind each other forever, one message at a time. Connections that have already waited
+    /// in another line stay.
     pub(super) fn dissolve(&mut self, line: LineFor) {
         while let Some(front) = self.waiters.front(line).filter(|front| self.waiters.is_late(front)) {
             self.waiters.leave(line);
@@ -97,7 +97,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Serves those that wait, as far as there is something for them; evicts when they have waited too long.
+    /// Serves those that wait, as far as there is something for them; evicts others when they have waited too long.
     pub(super) fn relieve_waiters(&mut self) {
         self.waiters.open();
         if !self.waiters.are_none() {
@@ -120,7 +120,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// True if a cycle would serve a connection, or begin to time a wait.
+    /// True if a cycle would serve a waiting connection, or begin to time its wait.
     pub(super) fn could_relieve(&self) -> bool {
         let others = self.encoder_waits_unseen() || self.slow_output_unseen();
         if self.waiters.are_none() {
@@ -137,7 +137,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn could_serve(&self, line: LineFor) -> bool {
         let (Some(front), Some(tier)) = (self.waiters.front(line), line.tier()) else { return false };
         match front.wants {
-            // The time of one that came to the front since does not run yet.
+            // The time of a connection that has since come to the front does not run yet.
             _ if self.waiters.look_at_eviction(line).is_none() => true,
             _ if !self.still_waits(&front, PauseReason::NoBlocks) => true,
             Wants::Promotion => self.could_get_remainder_block(tier),
@@ -158,7 +158,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         (tier..TIERS).any(|tier| self.spares.has(tier) || self.inbound.available(tier) > 0)
     }
 
-    /// When a connection has waited long enough for an eviction.
+    /// When a shortage has to be acted on next: by an eviction, or by giving up output that is taken too slowly.
     pub(super) fn famine_due(&self) -> Option<Instant> {
         if self.waiters.are_none() {
             return self.slow_output_due();
@@ -167,7 +167,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         evictions.chain([self.slow_output_due()]).flatten().min()
     }
 
-    /// Serves a line for blocks as far as it goes, each connection in it once.
+    /// Serves a line for blocks as far as there are blocks, each connection in it once.
     fn relieve_line(&mut self, line: LineFor) {
         let Some(tier) = line.tier() else { return };
         let mut served_any = false;
@@ -188,7 +188,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             if served {
                 served_any = true;
                 self.waiters.leave(line);
-                // At once: what it could not send while it waited counts for it when the next in line evicts somebody.
+                // Served at once, so that the bytes that it could not send while it waited count for it when the next
+                // in line evicts a holder.
                 self.serve(slot, PauseReason::NoBlocks);
             } else if !self.evict_when_due(line, tier, front) {
                 return;
@@ -199,7 +200,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// A small read, or a medium one if none waits for that: the turn itself looks what it may read.
+    /// Enough for a small read, or for a medium one if no connection waits for that: the turn itself decides how much
+    /// it may read.
     fn ensure_read_blocks(&mut self, tier: usize, slot: u32) -> bool {
         let small = self.ensure_spare(slot, tier) && self.ensure_remainder_block(slot, tier);
         small
@@ -218,7 +220,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.ensure_spare_for(slot, self.links.inbound.tiers()[tier].capacity())
     }
 
-    /// Evicts a holder of the tier once its first waiter has waited for the famine time; true if there was one.
+    /// Evicts a holder of the tier once the first in its line has waited for the famine time; true if there was one.
     fn evict_when_due(&mut self, line: LineFor, tier: usize, front: Waiter) -> bool {
         let (now, famine) = (self.now, self.settings.timeouts.famine);
         let due = *self.waiters.evict_at(line).get_or_insert(front.since + famine);
@@ -230,12 +232,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !evicted && of_tier.kept() >= of_tier.count() / 2 {
             self.tell_of_shortage(Shortage::Kept(tier));
         }
-        // Nobody could be evicted: they all wait for the server, or make way soon. Look again later, not at once.
+        // No holder could be evicted: all of them wait for the server, or will soon be done. Look again later, not at
+        // once.
         *self.waiters.evict_at(line) = Some(if evicted { now } else { now + self.quarters.length() });
         evicted
     }
 
-    /// Replies were settled: of the connections that waited because too many were owed, as many go on as there is room
+    /// Replies were settled: as many of the connections that waited because too many were owed go on as there is room
     /// for. Those that defer nothing leave their room to the next.
     fn resume_owed_room(&mut self) {
         while self.desk.owed.has_room() {
@@ -244,12 +247,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// The user may be ready again: those that wait ask, until one hears no. That one stands first again.
+    /// The user may be ready again: those that wait ask in turn, until the answer is no. The one that got it stands
+    /// first again.
     fn resume_not_ready(&mut self) {
         while self.waiters.resuming {
             let Some(waiter) = self.next_in(LineFor::Ready) else {
                 self.dissolve(LineFor::Ready);
-                // Those that are left are asked for in the next cycle.
+                // The rest ask in the next cycle.
                 self.waiters.resuming = !self.waiters.is_empty(LineFor::Ready);
                 return;
             };

@@ -5,15 +5,15 @@ use std::time::Duration;
 use crate::buffer::ANSWER_SEGMENTS;
 use crate::connection::Timeouts;
 
-/// How much one connection may do before the others have their turn. A connection that uses up its turn goes on behind
-/// those that do not. Both numbers are at least 1. A turn also ends behind a large answer (32 KiB or more, with the
-/// default sizes), and when it has written [`Watermarks::high`] bytes.
+/// How much one connection may do before the others have their turn. A connection that uses up its turn continues after
+/// those that do not. Both numbers are at least 1. A turn also ends after a large answer (32 KiB or more, with the
+/// default sizes), and once it has written [`Watermarks::high`] bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
     /// Messages handled in one turn.
     pub messages: usize,
-    /// Bytes read in one turn, or written of answers that have waited. The first turn has at most 64 KiB of each; a
-    /// connection with more to do continues after the others, with up to this many.
+    /// Bytes read per turn; also bytes of queued output written per turn. A connection's first turn in a cycle is
+    /// capped at 64 KiB of each; if it has more to do, it continues after the others with this full budget.
     pub bytes: usize,
 }
 
@@ -23,13 +23,13 @@ impl Default for Turn {
     }
 }
 
-/// Where undelivered output stops input, in bytes; `low` has to be below `high`.
+/// At how many undelivered bytes a connection's input stops, and at how many it goes on; `low` has to be below `high`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watermarks {
-    /// With this many undelivered bytes a connection is not decoded. What it is owed then comes on top: one answer, or,
-    /// where order does not matter, up to [`Config::owed_max`](crate::Config::owed_max) that were deferred.
+    /// With this many undelivered bytes a connection is no longer decoded. The replies that it is owed by then come on
+    /// top: one answer or, if order does not matter, up to [`Config::owed_max`](crate::Config::owed_max) deferred ones.
     pub high: usize,
-    /// With no more than this it is decoded again.
+    /// Once there are no more than this, the connection is decoded again.
     pub low: usize,
 }
 
@@ -42,24 +42,24 @@ impl Default for Watermarks {
 /// Which newcomers are refused. None by default: at `connections_max` they wait in the kernel's backlog.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Admission {
-    /// Connections of one IP address at once, over all processors; one more is refused. Zero: no limit. All clients
-    /// behind one proxy or translated address count together. Those that were refused do not count.
+    /// Connections of one IP address at once, over all processors; any further one is refused. Zero: no limit. All
+    /// clients behind one proxy or translated address count together. Refused connections do not count.
     pub per_address_max: usize,
-    /// Connections, over all processors, from which on newcomers are refused at once (HTTP: 503) instead of served.
-    /// Those that were refused do not count. Zero: none is refused; at `connections_max` they wait in the backlog.
+    /// With this many connections, over all processors, newcomers are refused at once (HTTP: 503) instead of being
+    /// served. Refused connections do not count. Zero: none is refused; at `connections_max` they wait in the backlog.
     pub refuse_above: usize,
-    /// How long a refusal for want of room tells its peer to wait (HTTP: `Retry-After`). `None`: it does not say.
+    /// How long a peer that is refused for lack of room is told to wait (HTTP: `Retry-After`). `None`: it is not told.
     pub retry_after: Option<Duration>,
 }
 
-/// Everything the processor was told at start.
+/// All settings of one processor.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The number of this processor, from 0.
     pub(crate) number: u16,
-    /// How the log calls it.
+    /// Its name in the log.
     pub(crate) name: String,
-    /// Connections of this processor.
+    /// The most connections of this processor.
     pub(crate) connections_each: usize,
     pub(crate) turn: Turn,
     pub(crate) watermarks: Watermarks,
@@ -67,7 +67,7 @@ pub(crate) struct Settings {
     pub(crate) admission: Admission,
     /// Bytes of the block that small requests are read into and decoded in.
     pub(crate) scratch: usize,
-    /// Replies that may be owed to one connection at once, where order does not matter.
+    /// Replies that may be owed to one connection at once, if order does not matter.
     pub(crate) owed_max: usize,
     /// Replies that may be owed at once, over all connections.
     pub(crate) owed_total_max: usize,
@@ -78,7 +78,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The least `segments_max` with which anybody is served: messages are handed over while more than those of one
-    /// answer are free.
+    /// The least `segments_max` with which any peer is served: messages are handed over only while more segments are
+    /// free than one answer may have.
     pub(crate) const SEGMENTS_LEAST: usize = ANSWER_SEGMENTS + 1;
 }

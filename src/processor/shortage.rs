@@ -1,4 +1,4 @@
-//! What the log says when something has run out and somebody pays for it: once in a while, and which setting to turn.
+//! Logs shortages that a peer pays for: only once in a while, and with the setting to change.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,17 @@ use crate::buffer::TIERS;
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 
-/// Between two lines about the same shortage at least.
+/// The shortest time between two log lines about the same shortage.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// What has run out.
+/// The resource that has run out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shortage {
     /// Blocks for messages, of this tier: a connection was evicted from its own.
     Inbound(usize),
-    /// The same, and nobody could be evicted, because messages are kept.
+    /// The same, but no connection could be evicted, because the user keeps messages.
     Kept(usize),
-    /// Memory for answers: a connection was closed whose peer did not take its own.
+    /// Memory for answers: a connection was closed because its peer did not take its answers.
     Outbound,
     /// Tickets for deferred replies: no message is handled until one is settled.
     Tickets,
@@ -36,7 +36,7 @@ impl Shortage {
     }
 }
 
-/// When each shortage was last told of.
+/// When each shortage was most recently logged.
 #[derive(Debug, Default)]
 pub(super) struct Shortages([Option<Instant>; Shortage::COUNT]);
 
@@ -53,7 +53,7 @@ impl Shortages {
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Tells of a shortage that somebody pays for, unless that was told a moment ago. Metrics count each time.
+    /// Logs a shortage that a peer pays for, unless it was logged a moment ago. Metrics count every occurrence.
     #[cold]
     pub(super) fn tell_of_shortage(&mut self, shortage: Shortage) {
         if self.shortages.is_news(shortage, self.now) {

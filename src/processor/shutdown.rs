@@ -11,7 +11,7 @@ use crate::control::{Finish, Shutdown};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 
-/// Where the server stands.
+/// The phase of the server's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Connections come and go.
@@ -19,7 +19,7 @@ pub(super) enum Phase {
     /// Connections finish what they have begun.
     Draining {
         request: Shutdown,
-        /// When it is looked again which connections are quiet.
+        /// When to check again which connections are quiet.
         look: Option<Instant>,
     },
     /// Every connection has closed and none will come.
@@ -27,7 +27,7 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// When the grace is over, if it is not yet; or when to look again which connections are quiet.
+    /// When the grace ends, if that is still to come, or when to check again which connections are quiet.
     pub(super) fn until(&self, now: Instant) -> Option<Instant> {
         let Self::Draining { request, look } = self else { return None };
         let grace = Some(request.until()).filter(|until| now < *until);
@@ -35,8 +35,8 @@ impl Phase {
     }
 }
 
-/// Sends encoders in line away, whatever ends the processor: also a panic that nobody caught. The end of the user's
-/// processor may wait for them, and nobody brings blocks home for them any more.
+/// Sends encoders in line away when the processor ends for whatever reason, also by an uncaught panic. Dropping the
+/// user's processor may wait for these encoders, and no block will come home for them any more.
 pub(super) struct Dismissal(Arc<Line>);
 
 impl Dismissal {
@@ -52,7 +52,7 @@ impl Drop for Dismissal {
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// True if there is a request, or a newer one, that the cycle has not seen; or if the end has come.
+    /// True if there is a request, or a newer one, that the cycle has not seen, or if the end has come.
     pub(super) fn shutdown_is_new(&self) -> bool {
         match (&self.phase, self.links.control.shutdown()) {
             (Phase::Serving, Some(_)) => true,
@@ -62,8 +62,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// The processor can't sleep any more, nor hear of what its sockets have: the whole server shuts down, and no grace
-    /// is of any use. It fails in each cycle from now on, until the accepter has ended.
+    /// The processor can no longer sleep or learn which sockets are ready: the whole server shuts down, and a grace
+    /// would be of no use. The selector fails in each cycle from now on, until the accepter has ended.
     pub(super) fn selector_failed(&mut self, error: io::Error) {
         if self.failure.is_none() {
             log::error!("the selector failed, the server shuts down: {error}");
@@ -83,7 +83,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 if self.answers_are_final() {
                     self.links.outbox.make_answers_final();
                 }
-                // Messages that were accepted before are not lost, as far as there are segments for them: a connection
+                // Messages that were accepted before are not lost as long as there are segments for them: a connection
                 // that has something to deliver is not idle.
                 self.take_answers();
                 self.table.slots().for_each(|slot| self.begin_drain(slot));
@@ -93,7 +93,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// True if each answer is to be the last of its connection.
+    /// True if each answer is to be the final one of its connection.
     pub(super) fn answers_are_final(&self) -> bool {
         matches!(self.phase, Phase::Draining { request: Shutdown { finish: Finish::Answer, .. }, .. })
     }
@@ -112,7 +112,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.table.is_empty() && self.links.handover.is_over()
     }
 
-    /// The grace is over: says how many could not finish because the server held them up.
+    /// The grace is over: counts the connections that could not finish because the server held them up.
     fn count_cut_off(&self) {
         let held_up = |connection: &&Connection<S::Socket, P>| {
             let waits = connection.flags.undecoded || connection.paused.by_server();

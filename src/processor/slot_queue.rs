@@ -1,12 +1,12 @@
-//! Which connections have their turn next.
+//! Queues of connections whose turn comes next.
 
 use std::collections::VecDeque;
 
 /// Slots in order of their turns, each at most once.
 ///
 /// The queue knows slots, not connections: if a connection ends and its slot is used again, its place is still there.
-/// So the queue is never longer than the connection table, whatever comes and goes; and who opens a connection takes
-/// that place out where it would be a turn too many.
+/// So the queue is never longer than the connection table, whatever comes and goes; code that opens a connection
+/// removes an old place if it would give the newcomer a turn too many.
 #[derive(Debug)]
 pub(super) struct SlotQueue {
     queue: VecDeque<u32>,
@@ -31,7 +31,7 @@ impl SlotQueue {
         self.queue.capacity() * size_of::<u32>() + self.queued.capacity() * size_of::<u64>()
     }
 
-    /// Appends `slot`, unless it has its place already.
+    /// Appends `slot`, unless it is already in the queue.
     #[inline]
     pub(super) fn push(&mut self, slot: u32) {
         if !self.contains(slot) {
@@ -40,7 +40,7 @@ impl SlotQueue {
         }
     }
 
-    /// Takes the first.
+    /// Takes out the first slot.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<u32> {
         let slot = self.queue.pop_front()?;
@@ -48,7 +48,7 @@ impl SlotQueue {
         Some(slot)
     }
 
-    /// Takes `slot` out, wherever its place is. Asks each place only if it is there.
+    /// Takes `slot` out, wherever its place is. Searches the queue only if the slot is in it.
     pub(super) fn remove(&mut self, slot: u32) {
         if self.contains(slot) {
             self.queued[slot as usize / 64] &= !(1 << (slot % 64));
@@ -56,19 +56,19 @@ impl SlotQueue {
         }
     }
 
-    /// True if `slot` has its place.
+    /// True if `slot` is in the queue.
     #[inline]
     pub(super) fn contains(&self, slot: u32) -> bool {
         self.queued[slot as usize / 64] & (1 << (slot % 64)) != 0
     }
 
-    /// How many there are.
+    /// How many slots are in the queue.
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// True if there is none.
+    /// True if the queue is empty.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()

@@ -13,28 +13,29 @@ use crate::connection::{CloseReason, Output};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 
-/// The outbound pool, divided by this, is slack: a quarter.
+/// The outbound pool divided by this is the slack: a quarter.
 const SLACK_DIVISOR: usize = 4;
-/// Output may stand still for the famine time when the slack is whole, and for a sixteenth of it when it is used
-/// up: divided by this.
+/// Output may stand still for the famine time while the slack is whole, and for the famine time divided by this, a
+/// sixteenth, once the slack is used up.
 const LEAST_PATIENCE_DIVISOR: u32 = 16;
-/// While nothing waits, peers that take their output too slowly go one by one, a sixty-fourth of the famine time apart.
+/// While nothing waits, peers that take their output too slowly are given up one by one, a sixty-fourth of the famine
+/// time apart.
 const PACE_DIVISOR: u32 = 64;
 
-/// What is known of peers that do not take their output.
+/// What is known about peers that do not take their output.
 #[derive(Debug, Default)]
 pub(super) struct SlowPeers {
-    /// When to look for one again. `None`: there is slack, or nobody has looked yet.
+    /// When to look for such a peer again. `None`: there is more free than the slack, or no cycle has looked yet.
     look_at: Option<Instant>,
-    /// Since when there has not been room for all: until the slack is back.
+    /// Since when there has not been room for all; cleared once the slack is back.
     famine_since: Option<Instant>,
-    /// Something waited for room at the last look.
+    /// Something waited for room at the previous look.
     waited_for: bool,
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Gives output up if it is time, of one connection a cycle: of the one whose output has stood still for longest.
-    /// If all of it moves, and others waited, of the one whose peer takes it slowest.
+    /// If it is time, gives up the output of one connection a cycle: the one whose output has stood still for longest.
+    /// If all output moves and others have waited, the one whose peer takes it slowest.
     pub(super) fn give_up_slow_output(&mut self) {
         let (now, waited_for) = (self.now, self.waits_for_outbound());
         if !waited_for && !self.is_tight() {
@@ -61,20 +62,20 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.slow_peers.look_at = Some(look_at);
     }
 
-    /// What connections whose peers do not read at once may share: what is free of the outbound pool, without the
-    /// slack.
+    /// The bytes that connections whose peers do not read at once may share: the free part of the outbound pool,
+    /// without the slack.
     pub(super) fn outbound_to_share(&self) -> usize {
         let pool = &self.links.outbound;
         pool.free_bytes().saturating_sub(pool.bytes() / SLACK_DIVISOR)
     }
 
-    /// True if a cycle would begin to look, or has something new to look for.
+    /// True if a cycle would begin to look, or would find something new.
     pub(super) fn slow_output_unseen(&self) -> bool {
         let SlowPeers { look_at, waited_for, .. } = self.slow_peers;
         waited_for != self.waits_for_outbound() || (look_at.is_none() && self.is_tight())
     }
 
-    /// When to look whose output is given up.
+    /// When to look for output to give up.
     pub(super) fn slow_output_due(&self) -> Option<Instant> {
         self.slow_peers.look_at
     }
@@ -91,25 +92,25 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.settings.timeouts.famine / LEAST_PATIENCE_DIVISOR * (left as u32).clamp(1, LEAST_PATIENCE_DIVISOR)
     }
 
-    /// The output that waits for its peer and holds what there is too little of: blocks, or a place for a segment. What
-    /// is carried as it is, and not copied, holds no block, and nobody gains by its end.
+    /// The output that waits for its peer and holds a scarce resource: blocks, or places for segments. Output that is
+    /// carried as it is, and not copied, holds no block, and giving it up would free none.
     fn outputs(&self) -> impl Iterator<Item = (&Output, u32)> {
         let any = !self.has_segments();
         let holds = move |queue: &Undelivered| !queue.is_empty() && (any || self.segments.holds_block(queue));
         let undelivered = self.table.iter().filter(move |connection| holds(&connection.undelivered));
         let outputs =
             undelivered.filter_map(|connection| Some((connection.deadlines.output()?, connection.id().slot())));
-        // Who has taken all that it was given does not let it wait.
+        // A peer that has taken everything it was given does not keep its output waiting.
         outputs.filter(|(_, slot)| !self.write_on.contains(*slot))
     }
 
-    /// True if there are places for the segments of the next answer, whoever gives it.
+    /// True if there are places for the segments of the next answer, from whatever thread.
     fn has_segments(&self) -> bool {
         self.segments.room() > ANSWER_SEGMENTS && self.can_take_outbound()
     }
 
-    /// The connection whose output is taken slowest, of those that had `least` time for it. None before others have
-    /// waited for that long.
+    /// The connection whose output is taken slowest, among those that have had at least `least` time for it. `None`
+    /// until others have waited for that long.
     fn slowest(&self, least: Duration) -> Option<u32> {
         let now = self.now;
         self.slow_peers.famine_since.filter(|since| now >= *since + least)?;

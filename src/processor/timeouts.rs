@@ -1,4 +1,4 @@
-//! What is over: each connection's next deadline, and what happens when it has passed.
+//! Timeouts: each connection's next deadline, and what happens once it has passed.
 
 use super::{Processor, Selector};
 use crate::connection::{CloseReason, Expiry, Pending};
@@ -8,7 +8,8 @@ use crate::reason::DropReason;
 use std::time::Instant;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Looks at every connection whose timer came out. A deadline that has moved meanwhile is only set again.
+    /// Looks at every connection whose timer came out. If its deadline has moved meanwhile, the timer is only set
+    /// again.
     pub(super) fn expire_timers(&mut self) {
         while let Some(slot) = self.wheel.pop_expired(self.now) {
             if let Some(connection) = self.table.at_mut(slot) {
@@ -64,7 +65,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 self.release_inbound(slot, DropReason::Incomplete);
                 self.refuse(slot, CloseReason::TooSlow { bytes, elapsed });
             }
-            // It takes all that it is given: what lets it wait is the server.
+            // The peer takes everything that it is given: the server lets it wait.
             Expiry::WriteStall if self.write_on.contains(slot) => {
                 if let Some(connection) = self.table.at_mut(slot) {
                     connection.deadlines.output_moves(now, 0);
@@ -81,14 +82,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.rearm(slot);
     }
 
-    /// A reply did not come: nothing more is waited for, whatever is owed besides.
+    /// A reply did not come: the connection waits for no other reply either, whatever else it is owed.
     fn give_up_replies(&mut self, slot: u32) {
         let limit = self.settings.timeouts.reply;
         self.refuse(slot, CloseReason::ReplyTimeout(limit));
         if let Some(ending) = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut()) {
             ending.gave_up_replies = true;
         }
-        // One that ended already has no other deadline, and perhaps nothing else that would bring it up again.
+        // A connection that was already ending has no other deadline, and perhaps nothing else that would make a cycle
+        // look at it again.
         self.enqueue_ending(slot);
     }
 }

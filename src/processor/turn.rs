@@ -5,13 +5,13 @@ use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
-/// What a connection may read in its first turn, and what is delivered to it of what has waited. One that has more to
-/// do goes on behind those who ask for little.
+/// The most bytes that a connection may read in its first turn, and that are delivered to it of the output that has
+/// waited. A connection with more to do continues after those that need little.
 const FIRST_BYTES: usize = 64 << 10;
-/// What those who go on may cost in a cycle, all together, with what is written to them: then it is looked who else has
-/// something to say. As much is delivered to those who take more.
+/// Budget per cycle shared by all continuing connections, bytes written included. When it is used up, the cycle ends so
+/// that new readiness is noticed. Continued deliveries have a budget of the same size.
 pub(super) const GOING_ON: u64 = 1 << 20;
-/// What a message costs, compared with bytes that are read.
+/// The cost of a message, in bytes read that cost as much.
 const MESSAGE_COST: usize = 1 << 10;
 
 /// What is left of a connection's turn.
@@ -22,7 +22,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// What a connection may do before others have had their turn.
+    /// The budget of a connection before others have had their turn.
     pub(super) fn first(turn: Turn) -> Self {
         Self { messages: turn.messages, bytes: turn.bytes.min(FIRST_BYTES) }
     }
@@ -40,14 +40,16 @@ pub(super) enum Step {
 }
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Gives each connection that has something to read or decode one turn, and then some of those who used theirs up
-    /// another one, `going_on` of them at most: in a later cycle. However many want much, whoever wants little waits
-    /// for a part of their turns only (as FQ-CoDel serves new flows before old ones, RFC 8290 section 4.2).
+    /// Gives each connection that has something to read or decode one turn. Then gives another turn to some of those
+    /// that used up their turn in an earlier cycle, to `going_on` of them at most. However many connections want much,
+    /// one that wants little waits only for some of their turns (as FQ-CoDel serves new flows before old ones, RFC 8290
+    /// section 4.2).
     pub(super) fn read_from_sockets(&mut self, going_on: usize) {
         for _ in 0..self.run.len() {
             let Some(slot) = self.run.pop() else { break };
-            // Who is known to want much goes on behind the others: a turn that may read nothing pauses it, and queues
-            // it there. Not at the end: there that would look as if something had happened.
+            // A connection that is known to want much continues after the others: a turn that may read nothing pauses
+            // it and puts it into that queue. Not at the end of the server, where this would look as if something had
+            // happened.
             let first = Budget::first(self.settings.turn);
             let serves = matches!(self.phase, Phase::Serving);
             let bytes = if serves && self.expects_much(slot) { 0 } else { first.bytes };
@@ -56,7 +58,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.go_on(going_on);
     }
 
-    /// Gives some of those who go on another turn.
+    /// Gives some of the continuing connections another turn.
     fn go_on(&mut self, going_on: usize) {
         let Turn { messages, bytes } = self.settings.turn;
         let (mut cost, written) = (0, self.links.metrics.bytes_out.value());
@@ -88,7 +90,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             self.count_read_out(slot, read);
             self.requeue(slot);
             self.drain_if_finished(slot);
-            // The end that begins here goes on in the write room, and mostly comes there: it needs neither.
+            // An end that begins here goes on in the write room, and usually finishes there: it needs neither of these.
             if self.table.at(slot).is_some_and(|connection| connection.ending.is_none()) {
                 self.watch(slot);
                 self.rearm(slot);
@@ -99,7 +101,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         messages.saturating_add(read as usize)
     }
 
-    /// True if one of the steps behind a turn may have something to do. Mostly none has: one look is enough for all.
+    /// True if one of the steps after a turn may have something to do. Usually none has, so that one check is enough
+    /// for all.
     #[inline]
     fn turn_left_something(&self, slot: u32) -> bool {
         let Some(connection) = self.table.at(slot) else { return false };
@@ -128,7 +131,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// The budget was used up: comes again after the others, if there is more to do.
+    /// The budget was used up: the connection comes again after the others, if it has more to do.
     pub(super) fn requeue(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot).filter(|connection| connection.paused.has(PauseReason::Turn)) else {
             return;

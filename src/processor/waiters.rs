@@ -1,4 +1,4 @@
-//! The lines in which connections wait for what the server is short of, in the order in which they came.
+//! The lines in which connections wait, in the order in which they came, for something of which the server is short.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -7,15 +7,15 @@ use crate::buffer::TIERS;
 use crate::connection::Connection;
 use crate::reason::PauseReason;
 
-/// Names a line by what is waited for in it. Each connection stands in one at most.
+/// Names a line by what its connections wait for. Each connection stands in one line at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineFor {
-    /// The spare of a tier, or a larger one. Apart from the blocks: a connection that gets a spare hands its message
-    /// over and gives its own block back, for which those in the other line may be waiting.
+    /// The spare of a tier, or a larger one. Separate from the line for blocks: a connection that gets a spare hands
+    /// its message over and gives back its own block, for which those in the other line may be waiting.
     Spare(usize),
     /// Blocks of a tier.
     Block(usize),
-    /// Until any answer has its place again.
+    /// Until there is room again for any answer.
     AnswerRoom,
     /// Until fewer replies are owed.
     OwedRoom,
@@ -36,7 +36,7 @@ impl LineFor {
         }
     }
 
-    /// The tier whose blocks are waited for.
+    /// The tier for whose blocks its connections wait.
     pub(super) fn tier(self) -> Option<usize> {
         match self {
             Self::Spare(tier) | Self::Block(tier) => Some(tier),
@@ -59,14 +59,14 @@ impl LineFor {
     }
 }
 
-/// What a connection in a line for blocks waits for.
+/// Why a connection is in a line for blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wants {
-    /// A block of the line's tier for the message it has begun.
+    /// It needs a block of the line's tier for the message that it has begun.
     Promotion,
-    /// A block for the rest of what it is about to read, and a spare.
+    /// It needs a block for the rest of what it is about to read, and a spare.
     ReadBlocks,
-    /// A turn, in which it asks again.
+    /// It needs a turn, in which it asks again.
     AskAgain,
 }
 
@@ -75,7 +75,7 @@ pub(super) enum Wants {
 pub(super) struct Waiter {
     pub(super) slot: u32,
     pub(super) wants: Wants,
-    /// The number of this wait; that of no other, of whatever connection.
+    /// The number of this wait, which no other wait of any connection has.
     pub(super) wait: u64,
     /// The number of the first wait for the connection's next message; lines are sorted by it. So a connection that was
     /// let out of a line and has to wait again, there or in another line, does not start behind newcomers.
@@ -84,7 +84,7 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    /// True if it is the connection that stands there, and it is still in that wait.
+    /// True if `connection` is the one that stands there, and is still in that wait.
     pub(super) fn is_of<K, P>(&self, connection: &Connection<K, P>, reason: PauseReason) -> bool {
         connection.wait == self.wait && connection.paused.has(reason) && connection.ending.is_none()
     }
@@ -122,7 +122,7 @@ impl Waiters {
         Self { lines: [(); LineFor::COUNT].map(|()| line()), taken: 0, waits: 0, due: 0, resuming: false }
     }
 
-    /// True if nobody stands in any line, as it usually is.
+    /// True if no connection stands in any line, which is the usual case.
     #[inline]
     pub(super) fn are_none(&self) -> bool {
         self.taken == 0
@@ -142,7 +142,7 @@ impl Waiters {
         self.lines[line.index()].waiting.len()
     }
 
-    /// Those that wait now may be served, but none that begins to wait meanwhile: each has one turn in a cycle.
+    /// Lets those that wait now be served, but none that begins to wait meanwhile: each has one turn in a cycle.
     pub(super) fn open(&mut self) {
         self.due = self.waits;
     }
@@ -162,7 +162,7 @@ impl Waiters {
         self.lines[line.index()].waiting.front().copied()
     }
 
-    /// Inserts it behind all that began to wait earlier.
+    /// Inserts `waiter` behind all that began to wait earlier.
     pub(super) fn join(&mut self, line: LineFor, waiter: Waiter) {
         let waiting = &mut self.lines[line.index()].waiting;
         let at = waiting.partition_point(|other| other.first_wait < waiter.first_wait);
@@ -170,14 +170,14 @@ impl Waiters {
         self.taken += 1;
     }
 
-    /// Lets the first out.
+    /// Lets the first out of the line.
     pub(super) fn leave(&mut self, line: LineFor) {
         let Line { waiting, evict_at } = &mut self.lines[line.index()];
         self.taken -= usize::from(waiting.pop_front().is_some());
         *evict_at = None;
     }
 
-    /// Clears away those that no longer wait.
+    /// Removes those that no longer wait.
     pub(super) fn retain(&mut self, line: LineFor, still_waits: impl FnMut(&Waiter) -> bool) {
         let Line { waiting, evict_at } = &mut self.lines[line.index()];
         let (before, first) = (waiting.len(), waiting.front().map(|waiter| waiter.wait));
@@ -193,7 +193,7 @@ impl Waiters {
         &mut self.lines[line.index()].evict_at
     }
 
-    /// The same, to be looked at only.
+    /// The same, for reading only.
     pub(super) fn look_at_eviction(&self, line: LineFor) -> Option<Instant> {
         self.lines[line.index()].evict_at
     }

@@ -1,7 +1,7 @@
-//! `write_to_sockets`: deliver, and watch for room only where a socket pushed back.
+//! `write_to_sockets`: deliver, and watch for room only after a socket has pushed back.
 //!
-//! The answers of a turn leave in one vectored write at its end. What a socket does not take moves to the connection's
-//! queue, and only then does the connection get a write interest; it loses it when the queue is empty.
+//! The answers of a turn leave in one vectored write at its end. Bytes that a socket does not take move to the
+//! connection's queue, and only then does the connection get a write interest, which it loses once the queue is empty.
 
 use std::io::{self, IoSlice, Write};
 
@@ -14,11 +14,12 @@ use crate::protocol::Protocol;
 use crate::reason::PauseReason;
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Delivers what waits in the connections' queues, if sockets have room or something was added, and takes ends
-    /// further; and then delivers more to some of those who have taken what they were given in an earlier cycle.
+    /// Delivers what waits in the queues of connections whose sockets have room or to which something was added, and
+    /// takes ends further; then delivers more to some of the connections that have taken what they were given in an
+    /// earlier cycle.
     pub(super) fn write_to_sockets(&mut self) {
         let (first, writing_on) = (Budget::first(self.settings.turn).bytes, self.write_on.len());
-        // What the user has sent to a connection in this cycle comes before the end that began in it.
+        // Messages that the user has sent to a connection in this cycle come before an end that began in it.
         self.take_answers();
         for _ in 0..self.to_write.len() {
             let Some(slot) = self.to_write.pop() else { break };
@@ -40,8 +41,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Puts the connection into the queue of those to be written. LAW one peer: a connection that has its place behind
-    /// the others does not come before them because its peer has said something, or is sent more.
+    /// Puts the connection into the queue for writing. LAW one peer: a connection that has its place behind the others
+    /// does not come before them because its peer has sent something, or is sent more.
     pub(super) fn enqueue_write(&mut self, slot: u32) {
         let has_output = self.table.at(slot).is_some_and(|connection| !connection.undelivered.is_empty());
         if has_output && !self.write_on.contains(slot) {
@@ -49,8 +50,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Sends the answers of this turn; what the socket does not take waits in the connection's queue.
-    // Not a call, nor what is between it and the socket; see `read`.
+    /// Sends the answers of this turn; bytes that the socket does not take wait in the connection's queue.
+    // Inlined, like everything between it and the socket; see `read`.
     #[inline(always)]
     pub(super) fn flush(&mut self, slot: u32) {
         if self.desk.out.is_empty() {
@@ -65,7 +66,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Writes past the queue if that is empty: its order comes first.
+    /// Writes directly if the queue is empty; otherwise the queue's order comes first.
     #[inline(always)]
     fn write_staged(&mut self, slot: u32) -> usize {
         let Self { table, desk, .. } = self;
@@ -85,7 +86,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// The socket did not take all: what is left goes to the connection's queue, and waits there.
+    /// The socket did not take all: the rest goes to the connection's queue, and waits there.
     fn queue_staged(&mut self, slot: u32, delivered: usize) {
         self.links.outbox.count_queued(slot, self.desk.out.len() - delivered);
         self.keep_undelivered(slot, delivered);
@@ -106,13 +107,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             lost += if queued { 0 } else { bytes };
         });
         if lost > 0 {
-            // The connection ended in between, or its way out did, with everything it was to be given.
+            // The connection or its way out ended in between, and everything that it was to be given is lost.
             links.metrics.count_undelivered(lost);
             links.outbox.count_off(slot, lost);
         }
     }
 
-    /// The socket pushed back: asks to hear of room, and holds the connection's input if too much waits already.
+    /// The socket pushed back: asks to be told of room, and holds up the connection's input if too much output already
+    /// waits.
     fn wait_for_socket(&mut self, slot: u32) {
         let Some(connection) = self.table.at_mut(slot).filter(|connection| !connection.undelivered.is_empty()) else {
             return;
@@ -129,8 +131,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.enforce_high_watermark(slot);
     }
 
-    /// Writes the connection's queue until it is empty or the socket pushes back. LAW one peer: if it is taken as fast
-    /// as it is written, the others come first after `most` bytes of it.
+    /// Writes the connection's queue until it is empty or the socket pushes back. LAW one peer: even if the peer takes
+    /// it as fast as it is written, the others come first after `most` bytes.
     fn deliver(&mut self, slot: u32, most: usize) {
         let mut left = most;
         loop {
@@ -188,7 +190,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 }
 
-/// One write of what lies in several pieces.
+/// One write of bytes that lie in several pieces.
 #[inline(never)]
 fn write_pieces(socket: &mut impl Write, out: &Outbound) -> Result<Wrote, io::ErrorKind> {
     let mut slices = [IoSlice::new(&[]); SLICES];
