@@ -1,7 +1,8 @@
 //! The accepter thread: takes connections from the kernel and hands them to the processors.
 //!
 //! It knows nothing of messages. While there is no room it takes nothing, and peers wait in the kernel's backlog; while
-//! the kernel gives nothing (no descriptors, no memory) it tries again by and by. It never gives up before it is told.
+//! the kernel gives nothing (no descriptors, no memory) it tries again from time to time. It never gives up before it
+//! is told to.
 
 mod back_off;
 #[cfg(test)]
@@ -31,12 +32,12 @@ pub use watch::{Awaited, Watch};
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
-/// Connections taken in one go at most, before it looks whether the server shuts down. After a sleep it is one, and
-/// twice as many each time that there were more: one is mostly all there is, and to ask for another in vain is not
-/// cheap.
+/// The most connections taken in one go, before the accepter checks whether the server shuts down. After a sleep it
+/// begins with one, and doubles that each time that there were more: usually only one peer waits, and an `accept` that
+/// finds nothing is expensive.
 const TURN: usize = 64;
-/// Connections in a row that failed before they were accepted; after this many something else must be wrong. Less than
-/// a turn.
+/// How many connections in a row may fail before they are accepted; after this many, something else must be wrong. Less
+/// than a turn.
 const FAILURES_MAX: usize = 32;
 
 /// Where the accepter sleeps: the listener and its poll. Made first, because others need its [`WakeFlag`].
@@ -60,40 +61,40 @@ impl Entrance {
         Ok(Self { poll, listener, wake })
     }
 
-    /// Gets the accepter out of its sleep.
+    /// The flag that wakes the accepter.
     pub(crate) fn wake(&self) -> Arc<WakeFlag> {
         Arc::clone(&self.wake)
     }
 }
 
-/// The body of the accepter thread. [`run`](Self::run) it there.
+/// The body of the accepter thread, on which [`run`](Self::run) must be called.
 #[derive(Debug)]
 pub(crate) struct Accepter {
     poll: Poll,
     listener: TcpListener,
     events: Events,
     watch: Watch<Socket>,
-    /// Those of the processors, by number: a connection is counted with the one that gets it.
+    /// The counters of the processors, by number: a connection is counted with the processor that gets it.
     metrics: Box<[Arc<Metrics>]>,
     /// How many peers may wait in the kernel's backlog.
     backlog: usize,
     back_off: BackOff,
     /// Connections that were open before the last attempt to accept.
     live: usize,
-    /// Behind `listener`: fields are dropped in this order, so nobody can connect any more when it says so.
+    /// Declared behind `listener`: fields are dropped in this order, so no peer can connect any more when it says so.
     _finish: FinishOnDrop,
 }
 
-/// What accepting came to.
+/// The outcome of accepting.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     /// The turn is over; more peers may be waiting.
     More,
-    /// Nobody waits in the backlog.
+    /// No peer waits in the backlog.
     Drained,
     /// No room for one more connection.
     NoRoom,
-    /// The kernel gave none, and not because of the peer.
+    /// The kernel gave no connection, for a reason other than the peer.
     Failed,
 }
 
@@ -112,19 +113,19 @@ impl Accepter {
         Self { poll, listener, events, watch, metrics, backlog, back_off, live: 0, _finish }
     }
 
-    /// Accepts until the server shuts down, then what the backlog still holds, then closes the listener and says that
-    /// it is over. The latter two also when it panics, or is dropped without having run.
+    /// Accepts until the server shuts down, then accepts what the backlog still holds, then closes the listener and
+    /// says that it is over. It also does the latter two if it panics, or is dropped without having run.
     ///
     /// # Errors
-    /// It could not sleep: its poll is broken.
+    /// It could not sleep, because its poll is broken.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut most = 1;
         while !self.watch.control.is_requested() {
             match self.accept_some(most) {
                 Outcome::More => {
                     most = TURN.min(most * 2);
-                    // A processor on the same core now has its turn, and meanwhile more peers may come: both threads
-                    // would sleep and wake for each of them otherwise.
+                    // This gives a processor on the same core its turn, and meanwhile more peers may come; otherwise
+                    // both threads would sleep and wake for each of them.
                     thread::yield_now();
                     continue;
                 }
@@ -137,7 +138,7 @@ impl Accepter {
         self.accept_rest()
     }
 
-    /// Accepts as long as there is someone, and room, and not more than `most`.
+    /// Accepts as long as peers wait and there is room, but no more than `most`.
     fn accept_some(&mut self, most: usize) -> Outcome {
         let mut failures = 0;
         for _ in 0..most {
@@ -161,9 +162,9 @@ impl Accepter {
         Outcome::More
     }
 
-    /// The server shuts down: peers in the backlog were promised a connection. No more than the backlog can hold, or
-    /// peers that keep on coming would hold the shutdown up. Waits while the grace lasts, for room, and for what the
-    /// kernel lacks.
+    /// The server shuts down: accepts the peers in the backlog, which were promised a connection, but no more than the
+    /// backlog can hold, or peers that keep coming would hold up the shutdown. While the grace lasts, waits for room
+    /// and for anything that the kernel lacks.
     fn accept_rest(&mut self) -> io::Result<()> {
         let mut tried = 0;
         while tried <= self.backlog {
@@ -178,7 +179,7 @@ impl Accepter {
                 Ok((socket, address)) => self.hand_over(chosen, socket, address),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_of_one_peer(&error) => {}
-                // Without descriptors it fails whether somebody waits or not.
+                // Without descriptors it fails whether or not a peer waits.
                 Err(_) if !self.is_awaited()? => return Ok(()),
                 Err(error) => {
                     self.note_failure(&error);
@@ -194,7 +195,7 @@ impl Accepter {
         Ok(())
     }
 
-    /// Sleeps until what is awaited has come, but not longer than `longest`. False if the grace is over `now`.
+    /// Sleeps until what is awaited has come, but no longer than `longest`. False if the grace is over at `now`.
     fn wait_at_the_end(
         &mut self,
         now: Instant,
@@ -210,17 +211,18 @@ impl Accepter {
         Ok(true)
     }
 
-    /// True if a peer is in the backlog. A listener that somebody else has shut down wakes the poll as well, for ever;
-    /// but its event is not readable, or says that it is at its end.
+    /// True if a peer is in the backlog. A listener that was shut down elsewhere also wakes the poll, again and again;
+    /// but its event is not readable, or reports the end.
     fn is_awaited(&mut self) -> io::Result<bool> {
-        // What is registered anew is told of at once, if there is anything to tell.
+        // A socket that is registered anew is reported at once, if it is ready.
         self.poll.registry().reregister(&mut self.listener, LISTENER, Interest::READABLE)?;
         poll_once(&mut self.poll, &mut self.events, Some(Duration::ZERO))?;
         let is_peer = |event: &Event| event.is_readable() && !event.is_read_closed() && !event.is_error();
         Ok(self.events.iter().any(|event| event.token() == LISTENER && is_peer(event)))
     }
 
-    /// The grace is over, and peers that are still in the backlog are reset with the listener. Nothing says how many.
+    /// The grace is over, and peers that are still in the backlog are reset when the listener closes. Their number is
+    /// unknown.
     fn warn_of_rest(&mut self, why: &str) -> io::Result<()> {
         if self.is_awaited()? {
             log::warn!("the grace is over, and peers in the backlog were not accepted: {why}");
@@ -232,7 +234,7 @@ impl Accepter {
         prepare(&socket);
         self.metrics[chosen].accepted.add(1);
         if self.watch.dealer.put(chosen, Accepted { socket: socket.into(), address }).is_err() {
-            // There was room, and nobody else puts anything there.
+            // There was room, and no other thread puts anything there.
             debug_assert!(false, "the hand-over queue was full after all");
             log::error!("no room to hand over the connection of {address}: closed");
         }
@@ -245,7 +247,8 @@ impl Accepter {
         }
     }
 
-    /// Sleeps after a failure until its time is over, or a connection has ended: that frees what was lacking.
+    /// Sleeps after a failure until the back-off is over, or until a connection has ended, which frees what was
+    /// lacking.
     fn wait_out_failure(&mut self) -> io::Result<()> {
         self.wait(self.back_off.delay, Awaited::FewerThan(self.live))
     }
@@ -254,7 +257,7 @@ impl Accepter {
     fn wait(&mut self, longest: Duration, awaited: Awaited) -> io::Result<()> {
         let since = Instant::now();
         while !self.watch.has_come(awaited) {
-            // New peers end the sleep as well, but their turn has not come.
+            // New peers also end the sleep, but their turn has not come.
             let left = longest.saturating_sub(since.elapsed());
             if left.is_zero() {
                 break;
@@ -288,8 +291,8 @@ fn prepare(socket: &TcpStream) {
     let _ = socket;
 }
 
-/// True if the error is about the connection that was to be accepted, and the next one may do better. accept(2) also
-/// passes on what the network had to say about it.
+/// True if the error concerns only the connection that was to be accepted, so that the next one may succeed. accept(2)
+/// also passes on network errors of that connection.
 fn is_of_one_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
@@ -310,7 +313,7 @@ fn is_of_one_peer(error: &io::Error) -> bool {
     kinds.contains(&error.kind()) || error.raw_os_error() == Some(EPROTO)
 }
 
-/// Says that nobody will be handed over any more, whatever ends the accepter.
+/// Says that no connection will be handed over any more, whatever ends the accepter.
 #[derive(Debug)]
 struct FinishOnDrop(Arc<Dealer<Socket>>);
 

@@ -21,7 +21,7 @@ impl WallClock {
         self.unix_seconds.load(Relaxed)
     }
 
-    /// Sets the clock; the cycle does.
+    /// Sets the clock. Called by the cycle.
     pub fn set(&self, unix_seconds: u64) {
         self.unix_seconds.store(unix_seconds, Relaxed);
     }
@@ -66,7 +66,7 @@ impl DateText {
 }
 
 fn format_date(unix_seconds: u64) -> [u8; DATE] {
-    /// The last second that IMF-fixdate, with its four digits for the year, can say.
+    /// The last second that IMF-fixdate can express with its four digits for the year.
     const END_OF_9999: u64 = 253_402_300_799;
     let time: SystemTime = UNIX_EPOCH + Duration::from_secs(unix_seconds.min(END_OF_9999));
     let mut text = [b' '; DATE];

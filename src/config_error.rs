@@ -31,7 +31,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// As it reads when `main` returns it.
+/// The form in which it is printed if `main` returns it.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -10,14 +10,15 @@ use crate::wake::WakeFlag;
 /// What a connection may still do while the server shuts down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// Idle connections close at once. A message whose first byte has arrived may finish, and is answered as the last
-    /// of its connection. A peer whose protocol does not say that, and that goes on sending, is read for a second, and
-    /// what was read is answered.
+    /// Idle connections close at once. A message whose first byte has arrived may finish, and is answered as the final
+    /// one of its connection. If the protocol cannot tell the peer so and the peer goes on sending, it is read for
+    /// another second, and what was read is answered.
     Answer,
-    /// What peers have already sent is read, also what is on its way or held by their kernels. Each connection is read
-    /// until nothing has come for 50 ms; one that keeps sending is read for a second and then until its socket is
-    /// empty, and of one that is faster than it is read, what has arrived and 4 MiB, which its own kernel may hold.
-    /// Time that it waits for a block or for the user does not count. It closes after its last whole message.
+    /// Everything that peers have already sent is read, also what is on its way or held by their kernels. Each
+    /// connection is read until nothing has come for 50 ms. One that keeps sending is read for a second and then until
+    /// its socket is empty; if its peer sends faster than it is read, it is read only as far as what had arrived and 4
+    /// MiB more, which the peer's kernel may hold. Time in which it waits for a block or for the user does not count.
+    /// It closes after its final whole message.
     ReadOut,
 }
 
@@ -33,12 +34,12 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// A request that waits for nobody.
+    /// A request without grace.
     pub fn at_once(asked: Instant) -> Self {
         Self { asked, grace: Duration::ZERO, finish: Finish::Answer }
     }
 
-    /// When the grace is over. It is the same moment for all threads, however late one of them hears of it.
+    /// When the grace is over: the same moment for all threads, however late one of them notices the request.
     pub fn until(&self) -> Instant {
         self.asked + self.grace
     }

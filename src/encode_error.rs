@@ -26,7 +26,7 @@ pub enum EncodeError {
     TooManyPieces {
         /// How many bytes were still to be placed.
         wanted: usize,
-        /// How many the pieces hold that are left.
+        /// How many bytes the remaining pieces hold.
         limit: usize,
     },
     /// Every outbound block is in use, and this caller may not wait for one.

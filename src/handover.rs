@@ -20,8 +20,8 @@ pub struct Accepted<K> {
     pub address: SocketAddr,
 }
 
-/// The queue between the accepter and one processor. One accepter puts, one processor takes; where there are several,
-/// the [`Dealer`] says which.
+/// The queue between the accepter and one processor. One accepter puts, one processor takes; if there are several
+/// processors, the [`Dealer`] chooses one.
 ///
 /// A connection counts from `accept` until the processor has closed its socket, also while it waits in the queue. The
 /// accepter asks [`has_room`](Self::has_room) before it accepts; without room it leaves peers in the kernel's backlog.
@@ -104,7 +104,7 @@ impl<K> Handover<K> {
 
     /// The next connection. Processor only.
     pub fn take(&self) -> Option<Accepted<K>> {
-        // Mostly there is none, and to look costs less than to try.
+        // Usually there is none, and looking costs less than trying.
         if self.queue.is_empty() {
             return None;
         }

@@ -5,7 +5,7 @@ use std::fmt;
 /// Names one connection for the whole life of the server.
 ///
 /// A slot of the connection table is used again after its connection has closed; the generation is not. An id that
-/// outlives its connection therefore names nobody: a late reply reaches no stranger.
+/// outlives its connection therefore names no connection, and a late reply reaches no other peer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     generation: u64,

@@ -1,4 +1,5 @@
-//! What the crate's own benches measure by itself. Not part of the interface: it may change with any version.
+//! The parts that the crate's own benches measure separately. Not part of the interface: they may change with any
+//! version.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,8 +22,8 @@ pub use crate::handover::{Accepted, Dealer, Handover};
 pub use crate::offload::jobs::{Job, Jobs};
 pub use crate::sync::{ArrayQueue, atomic};
 
-/// A processor without its thread, over any [`Selector`], that runs when it is told to. Unlike a simulation it checks
-/// nothing that a server in life does not check.
+/// A processor without its thread, over any [`Selector`], that runs when it is told to. Unlike a simulation, it checks
+/// nothing that a real server does not check.
 pub struct BareProcessor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     processor: Processor<S, P, M>,
     shared: Shared<S::Socket>,
@@ -37,7 +38,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> BareProcessor<S, P, M> {
         Self::woken_by(Arc::new(WakeFlag::never_asleep()), config, selector, protocol, user)
     }
 
-    /// The same, for a processor that may sleep in its `selector`: `wake` gets it out of there.
+    /// The same, for a processor that may sleep in its `selector`: `wake` wakes it.
     ///
     /// # Errors
     /// A server would not start with this `config` either.
@@ -125,7 +126,7 @@ pub fn keep(block: &mut Block) {
     block.keep_for_user();
 }
 
-/// Workers whose threads are the caller's: whoever takes from `jobs`.
+/// Workers without threads of their own: the caller's threads take from `jobs`.
 pub fn offload<P: Protocol>(jobs: &Arc<Jobs<P>>) -> Offload<P> {
     Offload::over(Arc::clone(jobs), Workers::default().join_timeout)
 }

@@ -45,20 +45,20 @@ impl Counter {
 }
 
 impl Metrics {
-    /// An answer, or an unasked message, of this many bytes found its connection gone: noticed by any thread.
+    /// An answer or an unasked message of this many bytes found its connection gone, which any thread may notice.
     pub(crate) fn count_stale(&self, bytes: usize) {
         self.messages_dropped[DropReason::Stale as usize].add_shared(1);
         self.bytes_dropped[DropReason::Stale as usize].add_shared(bytes);
     }
 
-    /// Bytes were written for a peer, which is still to be given them.
+    /// Bytes were queued for a peer and are still to be delivered to it.
     #[inline]
     pub(crate) fn count_queued(&self, bytes: usize) {
         self.bytes_queued.add(bytes);
         self.bytes_outbound.add(bytes);
     }
 
-    /// A peer was given bytes that were queued for it.
+    /// Bytes that were queued for a peer were delivered to it.
     #[inline]
     pub(crate) fn count_delivered(&self, bytes: usize) {
         self.bytes_out.add(bytes);
@@ -85,7 +85,8 @@ macro_rules! metrics {
     ) => {
         /// All counters of one processor, and of the connections that the accepter has dealt to it. Read them with
         /// [`snapshot`](Metrics::snapshot).
-        // Far from those of the next processor: two that count in one cache line would wait for each other.
+        // Kept away from the counters of the next processor: two threads that count in one cache line would wait for
+        // each other.
         #[derive(Debug, Default)]
         #[repr(align(128))]
         pub struct Metrics {
@@ -95,9 +96,9 @@ macro_rules! metrics {
 
         /// The counters at one moment. Each is exact; they were not read at the same instant.
         ///
-        /// Where there are several processors, each number is the sum of theirs. That is also so for the most that was
-        /// ever in use (`..._high`): each had its own in a moment of its own, so all together never had more than the
-        /// sum.
+        /// With several processors, each number is the sum of theirs. That also goes for the most that was ever in use
+        /// (`..._high`): each processor reached its own maximum at a moment of its own, so all together never used more
+        /// than the sum.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Snapshot {
@@ -106,7 +107,7 @@ macro_rules! metrics {
         }
 
         impl Metrics {
-            /// Reads every counter. Any thread; disturbs nobody.
+            /// Reads every counter, from any thread, without disturbing the server.
             pub fn snapshot(&self) -> Snapshot {
                 Snapshot {
                     $( $name: self.$name.value(), )+
@@ -125,8 +126,8 @@ macro_rules! metrics {
             }
         }
 
-        /// One line a number, as Prometheus reads it: `name value`, or `name{label="..."} value`, where the label is
-        /// `reason` or `tier`. There are no `# TYPE` lines, and no prefix in front of the names.
+        /// One line for each number, as Prometheus reads it: `name value`, or `name{label="..."} value`, where the
+        /// label is `reason` or `tier`. There are no `# TYPE` lines, and no prefix in front of the names.
         impl fmt::Display for Snapshot {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 $( writeln!(f, "{} {}", stringify!($name), self.$name)?; )+
@@ -142,7 +143,7 @@ macro_rules! metrics {
 
 /// Names the places of a counter array.
 trait Label {
-    /// What the places are told apart by.
+    /// The label that tells the places apart.
     const KEY: &str;
 
     fn label(index: usize) -> &'static str;
@@ -191,7 +192,7 @@ metrics! {
         open,
         /// Connections that were closed before they reached their processor.
         accepted_unserved,
-        /// Connections that the server still held up, or had not finished to decode, when the grace of its shutdown was
+        /// Connections that the server still held up, or had not finished decoding, when the grace of its shutdown was
         /// over.
         cut_off,
         /// Whole messages that were decoded and handed to the user's processor.
@@ -204,13 +205,13 @@ metrics! {
         bytes_out,
         /// Bytes of whole messages that were handed to the user's processor.
         bytes_processed,
-        /// Bytes of framing that was read and forgotten before its message was whole.
+        /// Bytes of framing that were read and dropped before their message was whole.
         bytes_framing,
         /// Bytes that arrived and that no message has consumed yet.
         bytes_buffered,
         /// Bytes that were queued for peers and have not left yet.
         bytes_outbound,
-        /// Bytes queued for peers, ever.
+        /// All bytes that were ever queued for peers.
         bytes_queued,
         /// Messages that moved to a larger block.
         promotions,
@@ -254,7 +255,7 @@ metrics! {
         pauses [PauseReason; PauseReason::COUNT],
         /// Times a connection stood in line for a block, by tier.
         block_waits [ByTier; TIERS],
-        /// Partial messages whose block was taken for others, by tier.
+        /// Partial messages whose block was taken away for others, by tier.
         evictions [ByTier; TIERS],
     }
 }

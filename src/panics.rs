@@ -1,4 +1,4 @@
-//! Panics of code that is not ours: caught at the call, logged, and the end of that call alone.
+//! Panics of foreign code: caught at the call and logged, so that they end only that call.
 
 use std::any::Any;
 use std::fmt;
@@ -11,9 +11,8 @@ pub(crate) struct Panicked;
 
 /// Calls code of the user's or of a third party's protocol.
 ///
-/// What it was called with may be left half changed. The callers give up what the panic could have left so: the answer
-/// that was begun is rolled back, the parse state ends with its connection. The user's own state is the user's to keep
-/// sane.
+/// The data that the call works on may be left half changed. The callers discard their part of it: the answer that was
+/// begun is rolled back, the parse state ends with its connection. The user has to keep the user's own state sane.
 #[inline(always)]
 pub(crate) fn guarded<T>(what: impl fmt::Display, call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| caught(&what, panic))
@@ -22,19 +21,19 @@ pub(crate) fn guarded<T>(what: impl fmt::Display, call: impl FnOnce() -> T) -> R
 #[cold]
 fn caught(what: &dyn fmt::Display, panic: Box<dyn Any + Send>) -> Panicked {
     log::error!("caught a panic in `{what}`: {}", panic_text(panic.as_ref()));
-    // What was thrown is not ours either, and its end may panic, too; that of the second panic is not tried.
+    // Dropping the payload may panic as well; the second payload is leaked rather than dropped.
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         mem::forget(second);
     }
     Panicked
 }
 
-/// True if this thread is on its way out of a panic: so what is dropped now is dropped because of that.
+/// True if this thread is unwinding from a panic: then whatever is dropped now is dropped because of it.
 pub(crate) fn is_unwinding() -> bool {
     std::thread::panicking()
 }
 
-/// What a panic said, if it said something.
+/// The message of a panic, if it has one.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")

@@ -1,4 +1,4 @@
-//! What the polls of both threads have in common: how they are woken, and that a signal is no error.
+//! The common part of both threads' polls: how they are woken, and that a signal is not an error.
 
 use std::io;
 use std::sync::Arc;

@@ -45,7 +45,7 @@ counted_enum! {
         User => "user",
         /// The peer broke the protocol.
         Protocol => "protocol",
-        /// Nothing was said for `timeouts.idle`.
+        /// Nothing came for `timeouts.idle`.
         Idle => "idle",
         /// A message took longer than its deadline.
         TooSlow => "too_slow",
@@ -57,13 +57,13 @@ counted_enum! {
         Unanswered => "unanswered",
         /// An answer found no room, or a message outgrew the largest block.
         NoRoom => "no_room",
-        /// Its block was needed by others while it received least.
+        /// Others needed its block, and it received the least of all holders.
         EvictedInbound => "evicted_inbound",
-        /// Its undelivered output stood still, or was taken slowest, while room for answers ran low.
+        /// Room for answers ran low, and its undelivered output stood still, or was the one taken most slowly.
         EvictedOutbound => "evicted_outbound",
-        /// There were too many connections when it came.
+        /// There were already too many connections when it came.
         Crowded => "crowded",
-        /// Its peer took its answers too slowly, and such connections were to be closed.
+        /// Its peer took its answers too slowly, and `WhenFull::Close` applied to it.
         OutboundFull => "outbound_full",
         /// The server was shut down.
         Shutdown => "shutdown",
@@ -111,8 +111,9 @@ counted_enum! {
 }
 
 impl PauseReason {
-    /// True if it is the server that takes nothing: it is short of memory, or its user is not ready. A reply that is
-    /// owed is the usual way of a message: a peer that asks again after each would be read for ever.
+    /// True if the server takes nothing because it is short of memory, or because its user is not ready. Waiting for an
+    /// owed reply does not count, because that is the usual course of a message: a peer that asks again after each
+    /// reply would be read forever.
     pub(crate) const fn is_shortage(self) -> bool {
         match self {
             Self::NoBlocks | Self::NotReady => true,
@@ -120,7 +121,7 @@ impl PauseReason {
         }
     }
 
-    /// True if it is the server, not the peer, that the connection waits for.
+    /// True if the connection waits for the server and not for the peer.
     const fn is_by_server(self) -> bool {
         match self {
             Self::Turn | Self::Owed | Self::NoBlocks | Self::NotReady => true,
@@ -169,12 +170,12 @@ impl Paused {
         self.0 == 0
     }
 
-    /// True if it is the server, not the peer, that the connection waits for.
+    /// True if the connection waits for the server and not for the peer.
     pub fn by_server(self) -> bool {
         self.iter().any(PauseReason::is_by_server)
     }
 
-    /// True if one of the reasons is a [shortage](PauseReason::is_shortage) of the server's.
+    /// True if one of the reasons is a [shortage](PauseReason::is_shortage) of the server.
     pub fn for_shortage(self) -> bool {
         self.iter().any(PauseReason::is_shortage)
     }

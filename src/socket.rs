@@ -1,8 +1,8 @@
 //! The socket of one connection, which does not block.
 //!
-//! What is read and written goes to the kernel without a detour through libc: in a program with more than one thread
-//! its `recv` and `send` let other threads cancel the one that waits in them, which costs two locked instructions a
-//! call. A socket that does not block waits for nothing.
+//! Reads and writes go to the kernel without a detour through libc: in a program with more than one thread, libc's
+//! `recv` and `send` let other threads cancel the one that waits in them, which costs two locked instructions per call.
+//! A socket that does not block never waits.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;

@@ -1,8 +1,8 @@
 //! What threads share with each other: atomics, a lock and its condition, a bounded queue.
 //!
-//! In life these are the standard library's, parking_lot's and crossbeam's, named here and nothing more. Under
-//! `--cfg loom` they are models of the same contracts, and loom runs what is built of them in every order of its
-//! threads: `tests/loom.rs`. What only counts or shows, and decides nothing between threads, does not come through
+//! Normally these are the types of the standard library, parking_lot and crossbeam, only named here. Under `--cfg loom`
+//! they are models of the same contracts, and loom runs the code that is built on them in every order of its threads:
+//! `tests/loom.rs`. Atomics that only count or show something, and decide nothing between threads, do not come from
 //! here.
 
 #[cfg(loom)]

@@ -8,11 +8,11 @@
 //! There is **one** entry for each slot of the connection table. A connection has several deadlines; its entry stands
 //! at the earliest, and what comes out of the wheel is only a hint: *look at this connection now*. So the owner of the
 //! deadlines can be lazy. It moves a deadline later without telling the wheel, is asked to look at the old time, finds
-//! that nothing is due and sets the entry again: a connection that is busy all the time touches the wheel once for each
-//! turn of its deadline and not once for each message.
+//! that nothing is due and sets the entry again: a connection that is always busy uses the wheel once per length of its
+//! deadline, and not once for each message.
 //!
-//! The wheel reads no clock. [`pop_expired`](Wheel::pop_expired) is told what time it is, and all else is counted from
-//! there.
+//! The wheel reads no clock. [`pop_expired`](Wheel::pop_expired) is told what time it is, and everything else is
+//! counted from there.
 
 mod occupied;
 
@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 
 use occupied::Occupied;
 
-/// The wheel's grain. Deadlines of connections are seconds; waking up more often than this for them is waste.
+/// The wheel's grain. Deadlines of connections are seconds; waking up for them more often than this would be waste.
 const TICK_MS: u64 = 16;
-/// How far ahead an entry can stand, in ticks: 16 seconds. What is due later comes out then, early. A power of two, and
-/// as many bits as [`Occupied`] has.
+/// How far ahead an entry can stand, in ticks: 16 seconds. An entry that is due later comes out then, early. A power of
+/// two, and as many bits as [`Occupied`] has.
 const BUCKETS: usize = 1024;
 /// The list behind the buckets: what is due and has not been popped yet.
 const DUE: usize = BUCKETS;
@@ -358,12 +358,12 @@ mod tests {
         for slot in 0..2000 {
             wheel.set(slot, start + 8 * MS * slot);
         }
-        // Three hundred years in ticks: a loop over them would not come back.
+        // Three hundred years in ticks: a loop over them would never return.
         let now = start + Duration::from_secs(10_000_000_000);
         let popped: BTreeSet<u32> = drain(&mut wheel, now).into_iter().collect();
         assert_eq!(popped.len(), 2000);
         assert_eq!(wheel.next_due(), None);
-        // Back again: nothing is lost, what is set comes out when the clock has caught up.
+        // Back again: nothing is lost, and entries come out once the clock has caught up.
         wheel.set(5, start);
         assert_eq!(drain(&mut wheel, start), []);
         assert_eq!(drain(&mut wheel, now + TICK), [5]);

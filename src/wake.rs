@@ -16,7 +16,7 @@ pub struct WakeFlag {
 }
 
 impl WakeFlag {
-    /// A flag for a thread that `call` gets out of its selector.
+    /// A flag for a thread that `call` wakes from its selector.
     pub fn new(call: impl Fn() + Send + Sync + 'static) -> Self {
         Self { asleep: AtomicBool::new(false), call: Box::new(call) }
     }

@@ -17,8 +17,8 @@ pub(super) struct BackOff {
 }
 
 impl BackOff {
-    /// Counts a failure; true if it begins a new episode. A server that works at its limit fails and recovers all the
-    /// time; so an episode ends after a while without failures, not with the first success.
+    /// Counts a failure; true if it begins a new episode. A server at its limit fails and recovers all the time, so an
+    /// episode ends after a while without failures, not with the first success.
     pub(super) fn failed(&mut self, now: Instant) -> bool {
         self.delay = (self.delay * 2).clamp(BACK_OFF_FIRST, BACK_OFF_LAST);
         let last = self.last_failure.replace(now);

@@ -100,7 +100,7 @@ fn a_full_queue_stops_the_accepter_until_the_processor_takes() {
 #[test]
 fn a_turn_is_bounded() {
     let (desk, mut accepter) = Desk::open(TURN * 2, TURN * 2);
-    // As many as the backlog of std's listener surely holds.
+    // As many peers as the backlog of std's listener is sure to hold.
     let peers: Vec<_> = (0..TURN + 10).map(|_| desk.connect()).collect();
     assert_eq!(accepter.accept_some(TURN), Outcome::More);
     assert_eq!(desk.handover.waiting(), TURN);
@@ -192,8 +192,8 @@ fn one_peers_error_is_not_the_listeners() {
     assert!(!is_of_one_peer(&io::Error::from_raw_os_error(24)), "no descriptor is free");
 }
 
-/// Who lowers the limit of descriptors lowers that of its whole process, so such a test runs itself in another one.
-/// True there.
+/// A test that lowers the limit of descriptors lowers it for its whole process, so it runs itself in another process.
+/// Returns true there.
 #[cfg(target_os = "linux")]
 fn is_alone(name: &str) -> bool {
     const CHILD: &str = "SLUICEGATE_TEST_ALONE";
@@ -258,7 +258,7 @@ fn without_descriptors_it_waits_for_one_to_be_closed() {
     none();
     assert_eq!(accepter.accept_some(TURN), Outcome::Failed);
     assert!(accepter.back_off.delay > Duration::ZERO);
-    // Its time would not come in this test: only the end of a connection gets it on.
+    // The back-off would outlast this test: only the end of a connection lets the accepter go on.
     accepter.back_off.delay = LONG * 100;
     let (waiting, waits) = mpsc::channel();
     let thread = thread::spawn(move || {
@@ -310,7 +310,7 @@ fn the_log_tells_of_a_backlog_that_was_left() {
         let (desk, accepter) = Desk::open(capacity, 8);
         let _peers: Vec<_> = (0..peers).map(|_| desk.connect()).collect();
         desk.shut_down();
-        // With room, it is descriptors that are lacking.
+        // If there is room, descriptors are what is lacking.
         if capacity > 1 {
             none();
         }
@@ -345,7 +345,7 @@ fn at_the_end_only_an_ended_connection_or_a_shorter_grace_is_news() {
 fn at_the_end_newcomers_do_not_end_a_wait() {
     let (desk, mut accepter) = Desk::open(8, 8);
     desk.control.request(request(LONG));
-    // Nobody has taken it yet, so the poll tells of it at once.
+    // It has not been accepted yet, so the poll reports it at once.
     let _peer = desk.connect();
     let (began, longest) = (Instant::now(), Duration::from_millis(50));
     let waited = accepter.wait_at_the_end(began, longest, |until| Awaited::FewerAtTheEnd(0, until));

@@ -14,21 +14,21 @@ pub enum Awaited {
     Peer,
     /// Room for one more connection.
     Room,
-    /// The same, when the server shuts down already: being told so is no reason to wait no more, unless the grace is
-    /// over sooner than at this moment.
+    /// Room, during shutdown. The known shutdown request does not end this wait; a newer one whose grace ends before
+    /// this moment does.
     RoomAtTheEnd(Instant),
     /// Fewer connections than these: their descriptors are free again.
     FewerThan(usize),
-    /// The same, when the server shuts down already.
+    /// The same, during shutdown.
     FewerAtTheEnd(usize, Instant),
 }
 
-/// What the accepter looks at before it sleeps. Its poll, where it does so, is not in here.
+/// Everything that the accepter checks before it sleeps, except the poll in which it sleeps.
 #[derive(Debug)]
 pub struct Watch<K> {
-    /// Gets it out of its sleep.
+    /// Wakes the accepter.
     pub wake: Arc<WakeFlag>,
-    /// Where it leaves connections, as far as there is room.
+    /// Where it hands connections over, as far as there is room.
     pub dealer: Arc<Dealer<K>>,
     /// Tells when the server shuts down.
     pub control: Arc<Control>,
@@ -50,7 +50,7 @@ impl<K> Watch<K> {
     pub fn has_come(&self, awaited: Awaited) -> bool {
         let is_sooner = |until| self.control.shutdown().is_some_and(|shutdown: Shutdown| shutdown.until() < until);
         let come = match awaited {
-            // The poll tells.
+            // The poll reports that.
             Awaited::Peer => false,
             Awaited::RoomAtTheEnd(until) => return self.dealer.has_room() || is_sooner(until),
             Awaited::FewerAtTheEnd(live, until) => return self.dealer.live() < live || is_sooner(until),

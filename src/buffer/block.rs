@@ -1,4 +1,4 @@
-//! One piece of pooled memory, owned by its holder.
+//! One piece of pooled memory, owned by the code that holds it.
 
 use std::fmt;
 use std::mem;
@@ -111,7 +111,7 @@ impl Block {
         self.len -= count;
     }
 
-    /// Counts it as held by a message of the user's, until it comes home.
+    /// Counts it as held by a message of the user until it comes home.
     pub(crate) fn keep_for_user(&mut self) {
         if self.held == Held::InUse {
             self.held = Held::ForUser;

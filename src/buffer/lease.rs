@@ -1,4 +1,4 @@
-//! From where an encoder gets its blocks: which may wait, and what the last resort is.
+//! Where an encoder gets its blocks from, whether it may wait for them, and what its last resort is.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) struct Source {
 }
 
 enum From {
-    /// The processor thread: its end of the pool, then its reserve; never waits, because only it frees blocks.
+    /// The processor thread: its end of the pool, then its reserve. It never waits, because only it frees blocks.
     Own { pool: Pool, reserve: Arc<Tier>, warm: Option<Block> },
     /// Another thread: the shared pool, then a place in the line.
     Shared { pool: Arc<SharedPool>, reserve: Option<Arc<Tier>>, standing: bool },
@@ -54,7 +54,7 @@ impl Source {
             From::Shared { pool, reserve, standing } => {
                 let take = || pool.tiers_for(wanted, segments_left).find_map(|tier| pool.tiers()[tier].lease());
                 let line = pool.line();
-                // A thread that is not in the line must not take a block from those that are.
+                // A thread that is not in the line must not take a block away from those that are.
                 if !*standing
                     && !line.has_encoders()
                     && let Some(block) = take()

@@ -6,9 +6,9 @@ use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use crate::sync::{Condvar, Mutex};
 use crate::wake::WakeFlag;
 
-/// The line of those that wait for a block.
+/// The line of threads that wait for a block.
 ///
-/// No processor's thread ever stands here, of whatever server. That of the pool only says that it wants to be told
+/// No processor thread of any server ever stands here. The pool's own processor only asks to be told
 /// ([`tell_processor`](Self::tell_processor)) and goes on with other connections. Encoders on other threads stand in
 /// the line, and only the first of them may lease. What one answer needs is bounded, so the first always finishes, and
 /// the next follows.
@@ -16,7 +16,7 @@ use crate::wake::WakeFlag;
 pub struct Line {
     processor_wants: AtomicBool,
     encoders: AtomicU32,
-    /// Counts each time that the first encoder found nothing: the processor sees by it whether a wait is still the
+    /// Counts how often the first encoder found nothing, so that the processor can tell whether a wait is still the
     /// same.
     waits: AtomicU64,
     waiting: AtomicBool,
@@ -121,7 +121,7 @@ impl Line {
         got
     }
 
-    /// A simulation plays an encoder that waits for room, or does no more. It wakes up by itself.
+    /// Says that a simulated encoder waits for room, or no longer does. It wakes up by itself.
     #[cfg(feature = "sim")]
     pub(crate) fn pretend_wait(&self, waits: bool) {
         let waited = std::mem::replace(&mut self.state.lock().pretended, waits);

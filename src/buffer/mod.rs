@@ -1,4 +1,4 @@
-//! Memory: pooled blocks of three sizes, and what is built of them.
+//! Memory: pooled blocks of three sizes, and the types built on them.
 //!
 //! Every byte that a peer can make the server hold lies in a [`Block`](block::Block) of a pool whose size was fixed at
 //! start. Inbound, one connection has at most one block, and a message outgrows it by promotion to the next tier;

@@ -14,7 +14,8 @@ pub(crate) const MEDIUM: usize = 1;
 /// The tier of large blocks.
 pub(crate) const LARGE: usize = 2;
 
-/// What the blocks of every tier hold beyond the tier's size: framing around a payload that fills its tier.
+/// How many bytes the blocks of every tier hold beyond the tier's size: room for the framing around a payload that
+/// fills its tier.
 pub const HEADROOM: usize = 512;
 
 /// The shared part of a pool: any thread may lease from it.
@@ -41,7 +42,7 @@ impl SharedPool {
         &self.tiers
     }
 
-    /// Those that wait for a block of this pool.
+    /// The line of those that wait for a block of this pool.
     pub fn line(&self) -> &Arc<Line> {
         &self.line
     }
@@ -63,8 +64,8 @@ impl SharedPool {
 
     /// LAW home: true when every block is free, except those that messages of the user's hold.
     pub fn all_home(&self) -> bool {
-        // A message that is dropped in between counts its block out of use first, and then as kept no more: whoever
-        // looked in that order would see a block in use that nobody keeps.
+        // A message that is dropped in between first counts its block as no longer in use, and then as no longer kept:
+        // reading in that order would show a block in use that nobody keeps.
         self.tiers.iter().all(|tier| {
             let kept = tier.kept();
             tier.in_use() <= kept
@@ -125,12 +126,12 @@ impl Pool {
         // Otherwise `Drop` brings it home, which also tells those that wait.
     }
 
-    /// Gives the held back blocks to everyone: someone else waits for one.
+    /// Gives the held-back blocks to all threads, because another one waits for a block.
     pub fn release_own(&mut self) {
         self.own.iter_mut().for_each(Vec::clear);
     }
 
-    /// How many leases of that tier would succeed now. Exact where nobody else leases; others only bring more home.
+    /// How many leases of that tier would succeed now. Exact if no other thread leases; others only bring more home.
     #[inline]
     pub fn available(&self, tier: usize) -> usize {
         self.own[tier].len() + self.shared.tiers[tier].available()

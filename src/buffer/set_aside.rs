@@ -1,9 +1,10 @@
-//! Blocks that are set aside, so that what needs one cannot fail.
+//! Blocks that are set aside, so that code that needs one cannot fail.
 
 use super::{Block, Pool, TIERS};
 
-/// One block of each tier, set aside: with it at hand, what needs one cannot fail. The processor has two of these: the
-/// spares, for [`Message::into_owned`](crate::Message::into_owned), and those for the rest of what was read.
+/// One block of each tier, set aside: while it is at hand, code that needs one cannot fail. The processor has two of
+/// these sets: the spares, for [`Message::into_owned`](crate::Message::into_owned), and the blocks for the unfinished
+/// rest of a read.
 #[derive(Debug, Default)]
 pub struct SetAside {
     blocks: [Option<Block>; TIERS],
@@ -45,7 +46,7 @@ impl SetAside {
     /// Copies `bytes` into the block that was set aside for them.
     ///
     /// # Panics
-    /// When no block that holds `bytes` is there: the processor lends no message without its spare.
+    /// If no block that can hold `bytes` is there: the processor lends no message without its spare.
     pub(crate) fn copy(&mut self, bytes: &[u8]) -> Block {
         let fits = |block: &Block| block.capacity() >= bytes.len();
         let place = self.blocks.iter_mut().find(|place| place.as_ref().is_some_and(fits));

@@ -19,7 +19,7 @@ pub struct TierConfig {
 
 impl TierConfig {
     /// The most memory that this tier can take, in bytes: what the allocator hands out for a block, times the count.
-    /// More than can be counted is `u64::MAX`.
+    /// Saturates at `u64::MAX`.
     pub fn memory(self) -> u64 {
         allocated(self.size.saturating_add(HEADROOM)).saturating_mul(self.count as u64)
     }
@@ -36,7 +36,7 @@ fn allocated(bytes: usize) -> u64 {
     bytes.checked_next_multiple_of(unit).unwrap_or(usize::MAX) as u64
 }
 
-/// The shared home of one tier's blocks. Blocks are made on first need, up to the count, and kept for ever.
+/// The shared home of one tier's blocks. Blocks are made on first need, up to the count, and kept forever.
 #[derive(Debug)]
 pub struct Tier {
     config: TierConfig,
@@ -129,7 +129,7 @@ impl Tier {
         self.config.count
     }
 
-    /// Blocks that a lease would find or make. Exact only where no other thread leases (the inbound pool).
+    /// Blocks that a lease would find or make. Exact only if no other thread leases (as in the inbound pool).
     pub fn available(&self) -> usize {
         self.free.len() + self.config.count.saturating_sub(self.made.load(Relaxed) as usize)
     }

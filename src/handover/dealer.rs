@@ -1,18 +1,18 @@
 //! Which processor gets the next connection: the one that has the fewest.
 
 use std::sync::Arc;
-// Only where the next round begins: nobody waits for it.
+// Only says where the next round begins: no thread waits for it.
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::{Accepted, Handover};
 
 /// The hand-over queues of all processors, as the accepter sees them, and the bound of all connections together.
 ///
-/// Each connection goes to the processor with the fewest, those in its queue included; among equals they take turns.
-/// One that does not keep up, so that its queue is full, is passed over.
+/// Each connection goes to the processor with the fewest connections, those in its queue included; equals take turns. A
+/// processor that does not keep up, so that its queue is full, is passed over.
 ///
-/// The processors share nothing here: each counts its own connections, and the accepter adds them up. While it does so
-/// they can only become fewer, because nobody else lets any in. So the sum is never too small, and the bound is kept.
+/// The processors share nothing here: each counts its own connections, and the accepter adds them up. Meanwhile their
+/// number can only fall, because no other thread lets any in. So the sum is never too small, and the bound is kept.
 #[derive(Debug)]
 pub struct Dealer<K> {
     handovers: Box<[Arc<Handover<K>>]>,
@@ -40,7 +40,7 @@ impl<K> Dealer<K> {
         let count = self.handovers.len();
         let first = self.last.load(Relaxed) + 1;
         let in_turn = (0..count).map(|step| (first + step) % count);
-        // Of equals, the first.
+        // Among equals, the first one.
         in_turn.filter(|number| self.handovers[*number].has_room()).min_by_key(|number| self.handovers[*number].live())
     }
 

@@ -34,7 +34,7 @@ struct State<P: Protocol> {
     closed: bool,
 }
 
-/// Held by a thread for as long as it works; also a panic ends it.
+/// A thread holds it for as long as it works; a panic ends it, too.
 pub struct OnDuty<P: Protocol>(Arc<Jobs<P>>);
 
 impl<P: Protocol> Jobs<P> {
@@ -106,7 +106,7 @@ impl<P: Protocol> Jobs<P> {
     /// that was made before this, or is seen by it.
     fn tell_processor(&self) {
         if let Some(proxy) = self.proxy.get() {
-            // Whoever else there is has a queue of its own.
+            // Other processors have queues of their own.
             proxy.resume_home();
         }
     }
@@ -118,7 +118,7 @@ impl<P: Protocol> Jobs<P> {
         }
     }
 
-    /// Counts one thread as on duty until the guard is dropped, or could not be given to a thread.
+    /// Counts one thread as on duty until the guard is dropped, which also happens if the thread can't be started.
     pub fn report_for_duty(self: &Arc<Self>) -> OnDuty<P> {
         self.state.lock().on_duty += 1;
         OnDuty(Arc::clone(self))

@@ -23,7 +23,7 @@ impl<P: Protocol> Desk<P> {
         Self { out, owed, outcome: Outcome::Pending, proxy, now }
     }
 
-    /// Begins the answer to one message: whatever goes wrong from here on, no more than that is rolled back.
+    /// Begins the answer to one message: if something goes wrong from here on, only this answer is rolled back.
     #[inline]
     pub(crate) fn begin(&mut self) {
         self.outcome = Outcome::Pending;
@@ -43,7 +43,7 @@ impl<P: Protocol> Desk<P> {
 }
 
 /// What [`MessageProcessor::process`](crate::MessageProcessor::process) made of a message.
-// With a tag of its own: to read one out of the fields takes longer, and each message asks for it.
+// With a tag of its own: a tag encoded in the fields takes longer to read, and each message reads it.
 #[derive(Debug)]
 #[repr(u8)]
 pub(crate) enum Outcome {

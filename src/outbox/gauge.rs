@@ -6,16 +6,16 @@ use crate::sync::atomic::{AtomicU64, Ordering::SeqCst};
 /// Bits for the bytes; those above say whose they are.
 const BYTES_BITS: u32 = 40;
 const BYTES: u64 = (1 << BYTES_BITS) - 1;
-/// Marks that tell connections from each other; zero is nobody's. Two connections of one slot that are a multiple of
-/// sixteen million apart have the same: then an id that was kept for so long is taken for the newcomer's.
+/// Marks that tell connections apart; zero belongs to none. Two connections of one slot that are a multiple of sixteen
+/// million apart have the same mark: an id that was kept for so long is taken for the newcomer's.
 const MARKS: u64 = (1 << (u64::BITS - BYTES_BITS)) - 1;
 
 /// Undelivered bytes of the connection in one slot of the table: queued there, and on their way. A charge is for one
-/// connection, and fails if another has the slot now: both are asked and changed in one step.
+/// connection, and fails if another has the slot now: owner and bytes are checked and changed in one step.
 #[derive(Debug)]
 pub(super) struct Gauge(AtomicU64);
 
-/// What became of a charge.
+/// The result of a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Charge {
     Taken,
@@ -30,7 +30,7 @@ fn mark(connection: ConnectionId) -> u64 {
 }
 
 impl Gauge {
-    /// Nobody's.
+    /// A gauge that belongs to no connection.
     pub(super) fn new() -> Self {
         Self(AtomicU64::new(0))
     }

@@ -1,4 +1,4 @@
-//! What a simulation looks at in the outbox, and as whom it plays.
+//! What a simulation inspects in the outbox, and how it says which thread it simulates.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ impl Outbox {
         self.undelivered.get(slot as usize).map_or(0, Gauge::bytes)
     }
 
-    /// A simulation plays another thread from here on, or the processor's again.
+    /// Says that the simulation acts as another thread from now on, or as the processor thread again.
     pub(crate) fn pretend_elsewhere(&self, elsewhere: bool) {
         self.elsewhere.store(elsewhere, SeqCst);
     }
 
-    /// True if an answer that is encoded now, on another thread, is sure not to wait for room.
+    /// True if an answer that is encoded now on another thread is sure not to wait for room.
     pub(crate) fn finds_room(&self) -> bool {
         let holds_any = |tier: &&Arc<Tier>| tier.capacity() >= self.limits.reply_max && tier.available() > 0;
         self.workers_reserve_whole() || self.pool.tiers().iter().any(|tier| holds_any(&tier))

@@ -17,7 +17,7 @@ pub(crate) struct OutboxLimits {
     pub(crate) unasked_max: usize,
     /// Copied bytes of one answer.
     pub(crate) reply_max: usize,
-    /// Undelivered bytes from which on a connection takes no more unasked messages.
+    /// With this many undelivered bytes a connection takes no more unasked messages.
     pub(crate) outbound_high: usize,
 }
 

@@ -15,12 +15,12 @@ impl Outboxes {
         Self(outboxes.into_iter().collect())
     }
 
-    /// That of the processor with this number.
+    /// The outbox of the processor with this number.
     pub(crate) fn at(&self, number: u16) -> Option<&Arc<Outbox>> {
         self.0.get(usize::from(number))
     }
 
-    /// That of the processor which has the connection.
+    /// The outbox of the processor that has the connection.
     pub(super) fn of(&self, connection: ConnectionId) -> Option<&Arc<Outbox>> {
         self.at(connection.processor())
     }

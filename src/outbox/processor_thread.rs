@@ -1,4 +1,4 @@
-//! Which threads are processors', of whatever server.
+//! Which threads are processor threads, of whatever server.
 
 use std::cell::Cell;
 
@@ -10,14 +10,14 @@ thread_local! {
     static PROCESSORS_HERE: Cell<usize> = Cell::default();
 }
 
-/// The mark of a processor's thread: one of those of the process that never wait for room. Each would keep those
-/// waiting that wait for it, and two that answer each other's connections would wait for one another, whether they
-/// belong to one server or to two. So it is the thread that knows, and not the server.
+/// The mark of a processor thread, which never waits for room, not even in another server's outbox: it would hold up
+/// everything that waits for it, and two processors that answer each other's connections would deadlock. So the mark
+/// records that the thread is some processor, and not to which server it belongs.
 #[derive(Debug)]
 pub(crate) struct ProcessorThread(ThreadId);
 
 impl ProcessorThread {
-    /// The calling thread is a processor's as long as this lives.
+    /// Marks the calling thread as a processor thread for as long as this lives.
     pub(crate) fn mark() -> Self {
         PROCESSORS_HERE.with(|processors| processors.set(processors.get() + 1));
         Self(thread::current().id())

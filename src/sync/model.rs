@@ -144,7 +144,7 @@ impl<T> DerefMut for Guard<'_, T> {
     }
 }
 
-/// A condition that never wakes anyone in vain, so that nobody is saved by chance.
+/// A condition that never wakes a thread in vain, so that no thread is saved by chance.
 ///
 /// loom's own does not tell whether it has woken somebody. So it is only the step here, in which loom may switch
 /// threads; who sleeps is known beside it.
@@ -174,7 +174,7 @@ impl Condvar {
         guard.held = guard.lock.0.lock().ok();
     }
 
-    /// The same: no time passes in a model, so nobody is saved by a timer.
+    /// The same: no time passes in a model, so no thread is saved by a timer.
     pub fn wait_for<T>(&self, guard: &mut Guard<'_, T>, _longest: Duration) {
         self.wait(guard);
     }
