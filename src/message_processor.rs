@@ -9,17 +9,17 @@ use crate::protocol::{Message, Peer, Protocol};
 
 /// Handles the messages of all connections, on the processor thread.
 ///
-/// This is the one page to read. All methods run on the processor thread, so a processor needs no locks of its own and
-/// must not block: work that takes long belongs on [`Workers`](crate::Workers), or is answered later through
+/// This is the one page to read. All methods run on the processor thread, so a message processor needs no locks of its
+/// own and must not block: work that takes long belongs on [`Workers`](crate::Workers), or is answered later through
 /// [`Reply::defer`].
 ///
 /// A panic in any of them is caught, logged and counted, and the server goes on. In [`process`](Self::process) it
-/// refuses the connection (HTTP: 500); in [`ready`](Self::ready) it counts as `true`, in [`cycle_end`](Self::cycle_end)
-/// as `None`, and in [`opened`](Self::opened) or [`when_full`](Self::when_full) as [`WhenFull::PauseReads`]. A panic in
-/// `Drop` is not caught: the processor is dropped when the server ends, and [`Running::join`](crate::Running::join)
-/// then returns an error.
+/// refuses the connection (HTTP: 500), unless the reply was used before; in [`ready`](Self::ready) it counts as `true`,
+/// in [`cycle_end`](Self::cycle_end) as `None`, and in [`opened`](Self::opened) or [`when_full`](Self::when_full) as
+/// [`WhenFull::PauseReads`]. A panic in `Drop` is not caught: the processor is dropped when the server ends, and
+/// [`Running::join`](crate::Running::join) then returns an error.
 ///
-/// A closure `FnMut(Message<'_, P>, Reply<'_, P>)` is a processor too.
+/// A closure `FnMut(Message<'_, P>, Reply<'_, P>)` is a message processor, too.
 ///
 /// ```
 /// use sluicegate::{LengthPrefixed, Message, MessageProcessor, Reply};

@@ -195,7 +195,7 @@ metrics! {
         /// Connections that the server still held up, or had not finished decoding, when the grace of its shutdown was
         /// over.
         cut_off,
-        /// Whole messages that were decoded and handed to the user's processor.
+        /// Whole messages that were decoded and handed to the message processor.
         messages_in,
         /// Answers and unasked messages whose bytes were queued for their peer.
         messages_out,
@@ -203,7 +203,7 @@ metrics! {
         bytes_in,
         /// Bytes written to peers.
         bytes_out,
-        /// Bytes of whole messages that were handed to the user's processor.
+        /// Bytes of whole messages that were handed to the message processor.
         bytes_processed,
         /// Bytes of framing that were read and dropped before their message was whole.
         bytes_framing,

@@ -41,7 +41,7 @@ counted_enum! {
         Socket => "socket",
         /// The last answer was given: the exchange or the answer said so.
         Finished => "finished",
-        /// The user's processor closed it without an answer.
+        /// The message processor closed it without an answer.
         User => "user",
         /// The peer broke the protocol.
         Protocol => "protocol",
@@ -103,7 +103,7 @@ counted_enum! {
         OutboundHigh => "outbound_high",
         /// It waits in line for a block, or for room for an answer. Resumed when one comes home.
         NoBlocks => "no_blocks",
-        /// The user's processor is not ready. Resumed by `WriteProxy::resume`.
+        /// The message processor is not ready. Resumed by `WriteProxy::resume`.
         NotReady => "not_ready",
         /// It is about to end; what arrives is dropped. Never resumed.
         Closing => "closing",

@@ -199,7 +199,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// # Errors
     /// It could not sleep, because its selector is broken. The server has shut down for that reason.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        // Made here, so that a panic drops it before it drops the user's processor.
+        // Made here, so that a panic drops it before it drops the message processor.
         let dismissal = Dismissal::of(&self.links.outbound);
         self.start();
         while self.cycle() {}
@@ -210,7 +210,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// After the last cycle, and when no encoder waits any more: ends the user's processor and brings every block home.
+    /// After the last cycle, and when no encoder waits any more: ends the message processor and brings every block
+    /// home.
     pub(crate) fn end(self) {
         let Self { user, links, desk, segments, table, spares, remainder_blocks, .. } = self;
         // Ends workers, which settle what they hold. A panic in here makes this thread fail, which has no connection to

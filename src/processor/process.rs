@@ -1,4 +1,4 @@
-//! Hands one message to the user's processor, and deals with its outcome.
+//! Hands one message to the message processor, and deals with its outcome.
 
 use std::io::Write;
 use std::mem;

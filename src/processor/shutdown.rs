@@ -36,7 +36,7 @@ impl Phase {
 }
 
 /// Sends encoders in line away when the processor ends for whatever reason, also by an uncaught panic. Dropping the
-/// user's processor may wait for these encoders, and no block will come home for them any more.
+/// message processor may wait for these encoders, and no block will come home for them any more.
 pub(super) struct Dismissal(Arc<Line>);
 
 impl Dismissal {
