@@ -6,7 +6,8 @@ use std::time::Duration;
 /// says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// How long a connection may stay silent between messages, with nothing owed and nothing undelivered. Zero: off.
+    /// How long a connection may stay silent between messages, in both directions, with nothing owed and nothing
+    /// undelivered: what is sent to it counts as well. Zero: off.
     pub idle: Duration,
     /// How long a message may take from its first byte until it is whole, plus a second for each
     /// [`message_rate`](Self::message_rate) bytes that have arrived. The clock stands still while the connection is
@@ -24,15 +25,16 @@ pub struct Timeouts {
     /// How long a deferred reply may be owed. Zero: off.
     pub reply: Duration,
     /// How long the server waits, after the final answer, for the peer to close too; bytes that arrive meanwhile are
-    /// dropped. Must not be zero: the answer to a refused request would be lost.
+    /// dropped. A server that shuts down waits as long for clients that keep their sockets open. Must not be zero: the
+    /// answer to a refused request would be lost.
     pub linger: Duration,
     /// The most bytes that are dropped while lingering. Must not be zero, for the same reason.
     pub linger_bytes: usize,
     /// How long a shortage of memory may last. Inbound: how long a connection waits for a block before another
     /// connection is evicted from its own: the one that received least in that time, except those that would fill their
-    /// block within twelve times as long, at their present rate. If that one got its block within the last quarter of
-    /// this time, none is evicted yet. Neither exception applies to small blocks. Outbound: how long answers may stand
-    /// still once three quarters of the memory for them are in use; less, the less is left. Must not be zero.
+    /// block within twelve times as long, at their present rate. If that one got its block within the last quarter to
+    /// half of this time, none is evicted yet. Neither exception applies to small blocks. Outbound: how long answers
+    /// may stand still once three quarters of the memory for them are in use; less, the less is left. Must not be zero.
     pub famine: Duration,
 }
 
