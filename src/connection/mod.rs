@@ -113,7 +113,7 @@ pub(crate) struct Ending {
     /// A reply took too long, so the connection no longer waits for any of those that it is owed.
     pub(crate) gave_up_replies: bool,
     /// An answer has said that it is the final one of the connection.
-    pub(crate) has_final_answer: bool,
+    pub(crate) final_answer_given: bool,
 }
 
 /// The stages of a connection's end, in order: owed replies, the last words, delivery of everything, half-close,
@@ -193,7 +193,7 @@ impl<K, P: Protocol> Connection<K, P> {
     pub(crate) fn takes_unasked(&self) -> bool {
         use CloseReason::{PeerClosed, Shutdown, User};
         let in_good_order = |ending: &Ending| matches!(ending.reason, PeerClosed | Shutdown | User);
-        let takes = |ending: &Ending| in_good_order(ending) && !ending.has_final_answer;
+        let takes = |ending: &Ending| in_good_order(ending) && !ending.final_answer_given;
         self.waits_for_replies() && self.ending.as_deref().is_none_or(takes)
     }
 

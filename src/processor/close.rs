@@ -43,7 +43,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         let dropped = dropped_because(reason.kind(), connection.flags.undecoded);
         connection.ending =
-            Some(Box::new(Ending { reason, stage: Stage::Owed, gave_up_replies: false, has_final_answer: false }));
+            Some(Box::new(Ending { reason, stage: Stage::Owed, gave_up_replies: false, final_answer_given: false }));
         // A peer that has sent more than it announced may do so again at any time.
         connection.flags.sends_no_more &= connection.inbound.buffered() == 0;
         self.release_inbound(slot, dropped);

@@ -187,7 +187,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if after == After::Close {
             self.begin_close(slot, CloseReason::Finished);
             if let Some(ending) = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut()) {
-                ending.has_final_answer = true;
+                ending.final_answer_given = true;
             }
         }
     }
