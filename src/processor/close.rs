@@ -137,10 +137,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         read
     }
 
-    /// One `read` of at most `most` bytes of a connection that lingers, with `dropped` bytes before it.
+    /// One `read` of at most `most` bytes of a connection that lingers, with `dropped` bytes before it. Who sends as
+    /// much as may be dropped is closed: that is no peer that is about to close.
     fn read_and_drop(&mut self, slot: u32, most: usize, dropped: usize) -> usize {
         let Some(connection) = self.table.at_mut(slot) else { return 0 };
-        let window = self.scratch.len().min(most);
+        let limit = self.settings.timeouts.linger_bytes;
+        let window = self.scratch.len().min(most).min(limit - dropped);
         match read_once(&mut connection.socket, &mut connection.flags, &mut self.scratch[..window]) {
             Got::End => self.close_ended(slot),
             Got::Bytes(count) => {
@@ -148,7 +150,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 self.links.metrics.bytes_in.add(count);
                 self.drop_inbound(DropReason::AfterClose, count);
                 self.set_stage(slot, Stage::Lingering { dropped });
-                if dropped > self.settings.timeouts.linger_bytes {
+                if dropped == limit {
                     self.close_ended(slot);
                 }
                 return count;

@@ -13,7 +13,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "linger: over with the first bytes that are dropped",
         file: "src/processor/close.rs",
-        from: "if dropped > self.settings.timeouts.linger_bytes {",
+        from: "if dropped == limit {",
         to: "if dropped > 0 {",
     },
     Mutant {
