@@ -37,6 +37,13 @@ impl MessageProcessor<LengthPrefixed> for User {
                 assert_eq!(proxy.send(self.opened.lock()[0], "bye"), Ok(()));
                 return deferred.send("last");
             }
+            b"kick" => {
+                reply.none();
+                let other = self.opened.lock()[0];
+                assert_eq!(proxy.send(other, "bye"), Ok(()));
+                proxy.close(other);
+                return assert_eq!(proxy.send(other, "late"), Ok(()), "and dropped");
+            }
             b"all" => {
                 reply.none();
                 return self.opened.lock().iter().for_each(|peer| assert_eq!(proxy.send(*peer, "bye"), Ok(())));
@@ -123,6 +130,49 @@ fn what_is_sent_beside_the_last_reply_that_is_owed_is_delivered() -> Result<(), 
     simulation.run_for(SECOND)?;
     assert_eq!(peers[0].take_received(), [frame("last"), frame("bye")].concat());
     assert_eq!((peers[0].end(), is_stale(&simulation)), (Some(End::Finished), 0));
+    Ok(())
+}
+
+/// By another thread, and by the processor's own, in the middle of a cycle.
+#[test]
+fn what_is_sent_before_a_connection_is_closed_from_outside_is_delivered() -> Result<(), Broken> {
+    for on_its_thread in [false, true] {
+        let (mut simulation, peers, opened) = world(2)?;
+        let (proxy, other) = (simulation.proxy(), opened.lock()[0]);
+        if on_its_thread {
+            peers[1].send(&frame("kick"));
+        } else {
+            assert_eq!(proxy.send(other, "bye"), Ok(()));
+            proxy.close(other);
+            assert_eq!(proxy.send(other, "late"), Ok(()), "and dropped");
+        }
+        // Longer than it lingers.
+        simulation.run_for(5 * SECOND)?;
+        assert_eq!((peers[0].take_received(), peers[0].end()), (frame("bye"), Some(End::Finished)));
+        assert_eq!((peers[1].take_received(), peers[1].end()), (vec![], None), "nobody has closed this one");
+        assert_eq!((simulation.metrics().closed_by(CloseKind::User), is_stale(&simulation)), (1, 1));
+        // Its successor in the table has not been asked.
+        let next = simulation.connect(Weather::calm()).expect("there is room");
+        proxy.close(other);
+        simulation.run_for(SECOND)?;
+        assert_eq!(next.end(), None);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_connection_that_is_closed_from_outside_is_given_what_it_is_owed() -> Result<(), Broken> {
+    let (mut simulation, peers, opened) = world(2)?;
+    peers[0].send(&frame("later"));
+    simulation.run_for(SECOND)?;
+    simulation.proxy().close(opened.lock()[0]);
+    // It is not decoded any more.
+    peers[0].send(&frame("nobody says this"));
+    simulation.run_for(SECOND)?;
+    assert_eq!(peers[0].end(), None, "it is owed something");
+    peers[1].send(&frame("settle"));
+    simulation.run_for(SECOND)?;
+    assert_eq!((peers[0].take_received(), peers[0].end()), (frame("last"), Some(End::Finished)));
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 mod sim {
     pub mod http;
     pub mod lines;
+    pub mod record;
     pub mod script;
     pub mod user;
     pub mod wire;
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sim::lines::Lines;
-use sim::script::{Director, SHOW, Temper, config};
+use sim::script::{CLOSED_FROM_OUTSIDE, Director, SHOW, Temper, config};
 use sim::user::User;
 use sim::wire::Wire;
 use sim::world::World;
@@ -235,6 +236,7 @@ fn run_seeds(processors: Processors, test: &str, usual: u64) {
     // The rarest comes up about once in a thousand seeds: among a few new ones it may be missing, among many never.
     let full = processors == Processors::One && ((from == 0 && until >= SEEDS) || until - from >= 10 * SEEDS);
     assert!(!full || missing.is_empty(), "never seen in a full run: {missing:?}");
+    assert!(until - from < usual || seen.count(CLOSED_FROM_OUTSIDE) > 0, "nobody was closed from outside");
     let across = seen.count("unasked from another processor");
     assert!(processors == Processors::One || until - from < usual || across > 0, "nobody wrote to another processor's");
 }

@@ -23,8 +23,8 @@ pub enum CloseReason {
     Socket(io::ErrorKind),
     /// The final answer of this connection was delivered.
     Finished,
-    /// The message processor closed it: [`Reply::close`](crate::Reply::close), or [`Reply::none`](crate::Reply::none)
-    /// if order matters.
+    /// The message processor closed it: [`Reply::close`](crate::Reply::close),
+    /// [`WriteProxy::close`](crate::WriteProxy::close), or [`Reply::none`](crate::Reply::none) if order matters.
     User,
     /// The peer broke the protocol.
     Protocol(ProtocolError),

@@ -3,12 +3,14 @@
 use crate::id::ConnectionId;
 use crate::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// Bits for the bytes; those above say whose they are.
-const BYTES_BITS: u32 = 40;
+/// Bits for the bytes. The next one says that the connection is to close, and those above say whose they are.
+const BYTES_BITS: u32 = 39;
 const BYTES: u64 = (1 << BYTES_BITS) - 1;
+const TO_CLOSE: u64 = 1 << BYTES_BITS;
+const MARK_SHIFT: u32 = BYTES_BITS + 1;
 /// Marks that tell connections apart; zero belongs to none. Two connections of one slot that are a multiple of sixteen
 /// million apart have the same mark: an id that was kept for so long is taken for the newcomer's.
-const MARKS: u64 = (1 << (u64::BITS - BYTES_BITS)) - 1;
+const MARKS: u64 = (1 << (u64::BITS - MARK_SHIFT)) - 1;
 
 /// Undelivered bytes of the connection in one slot of the table: queued there, and on their way. A charge is for one
 /// connection, and fails if another has the slot now: owner and bytes are checked and changed in one step.
@@ -21,12 +23,17 @@ pub(super) enum Charge {
     Taken,
     /// The connection has too many bytes already.
     Full,
-    /// It has ended.
+    /// It has ended, or was asked to.
     Gone,
 }
 
 fn mark(connection: ConnectionId) -> u64 {
-    (connection.generation() % MARKS + 1) << BYTES_BITS
+    (connection.generation() % MARKS + 1) << MARK_SHIFT
+}
+
+/// True if a gauge with this `value` is the connection's.
+fn is_its(value: u64, connection: ConnectionId) -> bool {
+    value >> MARK_SHIFT << MARK_SHIFT == mark(connection)
 }
 
 impl Gauge {
@@ -48,23 +55,34 @@ impl Gauge {
     /// Counts bytes as on their way to the connection, if it has less than `high`, and no more than can be counted with
     /// them.
     pub(super) fn charge(&self, connection: ConnectionId, bytes: usize, high: u64) -> Charge {
+        let takes = |before: u64| is_its(before, connection) && before & TO_CLOSE == 0;
         let charged = self.0.fetch_update(SeqCst, SeqCst, |before| {
             let (has, more) = (before & BYTES, bytes as u64);
-            let fits = before & !BYTES == mark(connection) && has < high && more <= BYTES - has;
+            let fits = takes(before) && has < high && more <= BYTES - has;
             fits.then_some(before + bytes as u64)
         });
         match charged {
             Ok(_) => Charge::Taken,
-            Err(before) if before & !BYTES == mark(connection) => Charge::Full,
+            Err(before) if takes(before) => Charge::Full,
             Err(_) => Charge::Gone,
         }
     }
 
+    /// Asks the connection to close: nothing more is charged to it. False if that changes nothing.
+    pub(super) fn ask_to_close(&self, connection: ConnectionId) -> bool {
+        let changes = |before: u64| is_its(before, connection) && before & TO_CLOSE == 0;
+        self.0.fetch_update(SeqCst, SeqCst, |before| changes(before).then_some(before | TO_CLOSE)).is_ok()
+    }
+
+    /// True if the connection in the slot was asked to close.
+    pub(super) fn is_to_close(&self) -> bool {
+        self.0.load(SeqCst) & TO_CLOSE != 0
+    }
+
     /// Takes a charge back, unless the connection has ended, and the charge with it.
     pub(super) fn discharge(&self, connection: ConnectionId, bytes: usize) {
-        let is_its = |before: u64| before & !BYTES == mark(connection);
-        let _ =
-            self.0.fetch_update(SeqCst, SeqCst, |before| is_its(before).then_some(before.wrapping_sub(bytes as u64)));
+        let less = |before: u64| is_its(before, connection).then_some(before.wrapping_sub(bytes as u64));
+        let _ = self.0.fetch_update(SeqCst, SeqCst, less);
     }
 
     /// Counts bytes that were queued at the connection, which is there.
@@ -85,13 +103,13 @@ impl Gauge {
 
     /// True if the slot is this connection's.
     pub(super) fn is_of(&self, connection: ConnectionId) -> bool {
-        self.0.load(SeqCst) & !BYTES == mark(connection)
+        is_its(self.0.load(SeqCst), connection)
     }
 
     /// Those of the connection; none once it has ended.
     pub(super) fn bytes_of(&self, connection: ConnectionId) -> u64 {
         let now = self.0.load(SeqCst);
-        if now & !BYTES == mark(connection) { now & BYTES } else { 0 }
+        if is_its(now, connection) { now & BYTES } else { 0 }
     }
 }
 
@@ -128,9 +146,27 @@ mod tests {
     }
 
     #[test]
+    fn who_is_asked_to_close_is_charged_nothing_more() {
+        let (gauge, high) = (Gauge::new(), 100);
+        let [first, second] = [1, 2].map(|generation| ConnectionId::new(0, 7, generation));
+        assert!(!gauge.ask_to_close(first), "it is not there");
+        gauge.open(first);
+        assert_eq!(gauge.charge(first, 10, high), Charge::Taken);
+        assert!(!gauge.ask_to_close(second) && !gauge.is_to_close(), "another one");
+        assert!(gauge.ask_to_close(first) && gauge.is_to_close());
+        assert!(!gauge.ask_to_close(first), "it was asked already");
+        assert_eq!((gauge.charge(first, 1, high), gauge.bytes_of(first)), (Charge::Gone, 10));
+        gauge.discharge(first, 4);
+        gauge.sub(6);
+        assert_eq!((gauge.bytes(), gauge.is_to_close()), (0, true));
+        gauge.open(second);
+        assert!(!gauge.is_to_close(), "its successor was not asked");
+    }
+
+    #[test]
     fn nobody_has_the_mark_of_nobody() {
         let around = [0, 1, MARKS - 1, MARKS, MARKS + 1, u64::MAX];
         let marks = around.map(|generation| mark(ConnectionId::new(0, 0, generation)));
-        assert!(marks.iter().all(|mark| *mark > BYTES && mark & BYTES == 0), "{marks:?}");
+        assert!(marks.iter().all(|mark| *mark > TO_CLOSE && mark & (BYTES | TO_CLOSE) == 0), "{marks:?}");
     }
 }

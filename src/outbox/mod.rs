@@ -57,6 +57,8 @@ pub(crate) struct Outbox {
     resumed: AtomicBool,
     /// Some thread has left something for the user's `cycle_end`.
     called: AtomicBool,
+    /// Some connection was asked to close: its gauge says which.
+    close_asked: AtomicBool,
     /// The server shuts down and each answer is the last of its connection.
     answers_are_final: AtomicBool,
     /// A simulation plays another thread.
@@ -85,6 +87,7 @@ impl Outbox {
             not_ready: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
             called: AtomicBool::new(false),
+            close_asked: AtomicBool::new(false),
             answers_are_final: AtomicBool::new(false),
             #[cfg(feature = "sim")]
             elsewhere: AtomicBool::new(false),
@@ -201,6 +204,29 @@ impl Outbox {
             self.resumed.store(true, SeqCst);
             self.wake.wake();
         }
+    }
+
+    /// Asks the connection to close, if it is there. What was left for it before this is taken first.
+    fn ask_to_close(&self, connection: ConnectionId) {
+        if self.undelivered.get(connection.slot() as usize).is_some_and(|gauge| gauge.ask_to_close(connection)) {
+            self.close_asked.store(true, SeqCst);
+            self.wake.wake();
+        }
+    }
+
+    /// True if some connection was asked to close since this was last taken.
+    pub(crate) fn is_close_asked(&self) -> bool {
+        self.close_asked.load(SeqCst)
+    }
+
+    /// True once after some connection was asked to close.
+    pub(crate) fn take_close_asked(&self) -> bool {
+        self.is_close_asked() && self.close_asked.swap(false, SeqCst)
+    }
+
+    /// True if the connection in `slot` was asked to close.
+    pub(crate) fn is_to_close(&self, slot: u32) -> bool {
+        self.undelivered[slot as usize].is_to_close()
     }
 
     /// True if answers or messages wait to be taken.

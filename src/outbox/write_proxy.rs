@@ -1,4 +1,4 @@
-//! The way out without a request, from any thread.
+//! The way out without a request, from any thread, and the end.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -109,6 +109,19 @@ impl<P: Protocol> WriteProxy<P> {
         }
         outbox.wake.wake();
         Ok(())
+    }
+
+    /// Closes `connection`, from any thread: what was sent to it before, and the replies that it is still owed, are
+    /// delivered first. Nothing that it sends is decoded any more, once its processor has noticed, and nothing that is
+    /// sent to it after this call is delivered. Its reason is [`CloseReason::User`](crate::CloseReason::User), unless
+    /// it was ending already. Always succeeds: a connection that has ended stays as it is.
+    ///
+    /// Costs its processor a look at each of its connections, once for all that were asked to close since the last
+    /// look.
+    pub fn close(&self, connection: ConnectionId) {
+        if let Some(outbox) = self.outboxes.of(connection) {
+            outbox.ask_to_close(connection);
+        }
     }
 
     /// Says that the message processor may be ready again, or each of them where there are several: connections that

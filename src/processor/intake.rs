@@ -81,8 +81,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Takes settled replies and unasked messages, as far as there is room for them.
+    /// Takes settled replies and unasked messages, as far as there is room for them, and begins the ends that were
+    /// asked for.
     pub(super) fn take_answers(&mut self) {
+        // First: what was sent before somebody asked for the end is taken below, and delivered.
+        self.take_closes();
         for _ in 0..self.links.outbox.settled.len() {
             if !self.can_take_outbound() {
                 break;
@@ -96,6 +99,19 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             }
             let Some(unasked) = self.links.outbox.unasked.pop() else { break };
             self.take_unasked(unasked);
+        }
+    }
+
+    /// Looks through all gauges, but only if somebody has asked. A queue of those who are to close would need a place
+    /// for each connection.
+    fn take_closes(&mut self) {
+        if !self.links.outbox.take_close_asked() {
+            return;
+        }
+        for slot in self.table.slots() {
+            if self.links.outbox.is_to_close(slot) {
+                self.begin_close(slot, CloseReason::User);
+            }
         }
     }
 

@@ -330,6 +330,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             || (self.links.outbox.has_work() && self.can_take_outbound())
             || self.links.outbox.is_resumed()
             || self.links.outbox.is_called()
+            || self.links.outbox.is_close_asked()
             || self.shutdown_is_new()
             || self.could_relieve()
     }

@@ -125,7 +125,8 @@ impl Laws {
         if sleep.idle > IDLE_SELECTS_MAX && scene.network.now - sleep.idle_since < IDLE_SELECT_LEAST * sleep.idle {
             return Err(("liveness", format!("the processor spins: {} cycles without any effect", sleep.idle)));
         }
-        let left = scene.waiting > 0 || (scene.outbox.has_work() && scene.overview.takes_outbound);
+        let in_outbox = scene.outbox.has_work() && scene.overview.takes_outbound;
+        let left = scene.waiting > 0 || in_outbox || scene.outbox.is_close_asked();
         // A connection that waits for a reply although none is owed to any connection must be looked at in the next
         // cycle.
         let waits_for_nothing = |connection: &Inspected| {

@@ -64,7 +64,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Seat<P, M> {
         let left = {
             let (outbox, handover) = (Arc::clone(&links.outbox), Arc::clone(&links.handover));
             let takes = Arc::clone(&takes_outbound);
-            move || handover.has_work() || (outbox.has_work() && takes.load(Relaxed))
+            move || handover.has_work() || outbox.is_close_asked() || (outbox.has_work() && takes.load(Relaxed))
         };
         network.watch_sleep(usize::from(number), left);
         let selector = match config.processors {

@@ -98,6 +98,26 @@ fn an_unasked_message_is_not_slept_over() {
 }
 
 #[test]
+fn a_request_to_close_is_not_slept_over_and_comes_behind_what_was_sent_before_it() {
+    check(3, || {
+        let mut world = World::new(&small(), Plan::Defer);
+        let got = world.connect(&[]);
+        world.prepare();
+        let (proxy, peer) = with(&world.hands, |hands| (hands.proxy.clone(), hands.connections[0]));
+        let proxy = proxy.expect("it has started");
+        let sender = thread::spawn(move || {
+            proxy.send(peer, b"ping").expect("there is room");
+            proxy.close(peer);
+            proxy.send(peer, b"late").expect("nobody is left who could be full");
+        });
+        world.until(|hands| hands.closed == 1);
+        sender.join().expect("no panic");
+        assert_eq!(with(&got, |got| got.clone()), b"\0\0\0\x04ping");
+        assert_eq!(world.processor.undelivered(0), 0);
+    });
+}
+
+#[test]
 fn what_found_no_place_in_the_queue_is_not_counted() {
     check(3, || {
         let mut config = small();

@@ -6,7 +6,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ends once: what is sent to who has gone is charged to its successor",
         file: "src/outbox/gauge.rs",
-        from: "let fits = before & !BYTES == mark(connection) && has < high",
+        from: "let fits = takes(before) && has < high",
         to: "let fits = has < high",
     },
     Mutant {
@@ -32,6 +32,18 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/connection/mod.rs",
         from: "self.waits_for_replies() && self.ending.as_deref().is_none_or(takes)",
         to: "self.waits_for_replies() && (true || self.ending.as_deref().is_none_or(takes))",
+    },
+    Mutant {
+        name: "unasked: who was asked to close is sent more",
+        file: "src/outbox/gauge.rs",
+        from: "let takes = |before: u64| is_its(before, connection) && before & TO_CLOSE == 0;",
+        to: "let takes = |before: u64| is_its(before, connection);",
+    },
+    Mutant {
+        name: "unasked: nobody looks who was asked to close",
+        file: "src/processor/intake.rs",
+        from: "        self.take_closes();\n",
+        to: "",
     },
     Mutant {
         name: "outbox: what never fits is to be tried again",

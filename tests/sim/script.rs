@@ -6,9 +6,10 @@ use std::time::Duration;
 use sluicegate::sim::{Network, Random, Reading, SimListener, SimPeer, SimWorkers, Weather};
 use sluicegate::{Config, HEADROOM, TierConfig, Timeouts, Turn, Watermarks, WriteProxy};
 
+use super::record::{Expectations, Record};
 use super::user::release;
 use super::wire::{Answer, Wire};
-use super::world::{ANSWER_HEAD, Act, Expectations, REQUEST_HEAD, Record, Request, Shared, unasked};
+use super::world::{ANSWER_HEAD, Act, REQUEST_HEAD, Request, Shared};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -118,6 +119,9 @@ pub struct Director<P: Wire> {
     pub config: Config,
 }
 
+/// What a run has seen when somebody was asked to close.
+pub const CLOSED_FROM_OUTSIDE: &str = "closed by another thread";
+
 impl<P: Wire> Clone for Director<P> {
     fn clone(&self) -> Self {
         Self {
@@ -154,6 +158,9 @@ impl<P: Wire> Director<P> {
         if random.chance(200) {
             let (network, frozen) = (self.network.clone(), random.duration(10 * SECOND));
             self.network.after(random.duration(SHOW), move || network.freeze(frozen));
+        }
+        if random.chance(200) {
+            self.arrange_close(random.duration(SHOW), random.fork());
         }
     }
 
@@ -320,10 +327,29 @@ impl<P: Wire> Director<P> {
             let most = director.answer_max;
             let length = random.pick(&[ANSWER_HEAD, 100, most]);
             let chosen = director.world.lock().anybody(&mut random);
-            let Some((index, connection, serial, closed)) = chosen else { return };
-            let sent = P::send_unasked(&director.proxy, connection, Answer::copied(unasked(index, serial, length)));
-            if sent && !closed {
-                director.world.lock().records[index].unasked.push(length);
+            let Some((index, connection)) = chosen else { return };
+            let payload = director.world.lock().unasked(index, length);
+            if P::send_unasked(&director.proxy, connection, Answer::copied(payload.clone())) {
+                director.world.lock().note_unasked(index, payload);
+            }
+        });
+    }
+
+    /// Asks the server to close somebody: mostly one who is there. Sometimes it is written to immediately before.
+    fn arrange_close(&self, at: Duration, mut random: Random) {
+        let director = self.clone();
+        self.network.after(at, move || {
+            let chosen = director.world.lock().anybody(&mut random);
+            let Some((index, connection)) = chosen else { return };
+            let payload = director.world.lock().unasked(index, ANSWER_HEAD);
+            if random.chance(500) && P::send_unasked(&director.proxy, connection, Answer::copied(payload.clone())) {
+                director.world.lock().note_unasked(index, payload);
+            }
+            director.proxy.close(connection);
+            let mut world = director.world.lock();
+            world.records[index].asked_to_close = true;
+            if world.records[index].closed.is_none() {
+                world.seen.push(CLOSED_FROM_OUTSIDE);
             }
         });
     }

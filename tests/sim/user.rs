@@ -9,7 +9,7 @@ use sluicegate::sim::{Network, Random, SimWorkers};
 use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, Peer, Reply, WhenFull, WriteProxy};
 
 use super::wire::{Answer, Payload, Wire};
-use super::world::{ANSWER_HEAD, Act, Held, Request, Shared, World, unasked};
+use super::world::{ANSWER_HEAD, Act, Held, Request, Shared, World};
 
 /// Longer than any answer may be.
 const TOO_LONG: usize = 100_000;
@@ -63,13 +63,14 @@ impl<P: Wire> User<P> {
         }
         let length = self.random.pick(&[ANSWER_HEAD, 100]);
         let chosen = self.world.lock().anybody(&mut self.random);
-        let Some((index, connection, serial, closed)) = chosen else { return };
-        let sent = P::send_unasked(proxy, connection, Answer::copied(unasked(index, serial, length)));
-        let mut world = self.world.lock();
-        if sent && !closed {
-            world.records[index].unasked.push(length);
+        let Some((index, connection)) = chosen else { return };
+        let payload = self.world.lock().unasked(index, length);
+        if !P::send_unasked(proxy, connection, Answer::copied(payload.clone())) {
+            return;
         }
-        if sent && connection.processor() != own {
+        let mut world = self.world.lock();
+        world.note_unasked(index, payload);
+        if connection.processor() != own {
             world.seen.push("unasked from another processor");
         }
     }
