@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sluicegate::sim::{Broken, End, SimPeer, Simulation, Weather};
+use sluicegate::sim::{Broken, End, Reading, SimPeer, Simulation, Weather};
 use sluicegate::{
     CloseKind, Config, ConnectionId, DropReason, Finish, LengthPrefixed, Message, MessageProcessor, Peer, Reply,
     WriteProxy,
@@ -65,9 +65,13 @@ fn frame(payload: &str) -> Vec<u8> {
 type World = (Simulation<LengthPrefixed, User>, Vec<SimPeer>, Arc<Mutex<Vec<ConnectionId>>>);
 
 fn world(peers: usize) -> Result<World, Broken> {
+    world_of(Config::default(), peers)
+}
+
+fn world_of(config: Config, peers: usize) -> Result<World, Broken> {
     let (user, protocol) = (User::default(), LengthPrefixed::default());
     let opened = Arc::clone(&user.opened);
-    let mut simulation = Simulation::new(1, Config::default(), protocol, |_, _| user).expect("the settings fit");
+    let mut simulation = Simulation::new(1, config, protocol, |_, _| user).expect("the settings fit");
     let weather = Weather { delay_max: Duration::ZERO, ..Weather::calm() };
     let peers = (0..peers).map(|_| simulation.connect(weather).expect("there is room")).collect();
     simulation.run_for(SECOND)?;
@@ -173,6 +177,42 @@ fn a_connection_that_is_closed_from_outside_is_given_what_it_is_owed() -> Result
     peers[1].send(&frame("settle"));
     simulation.run_for(SECOND)?;
     assert_eq!((peers[0].take_received(), peers[0].end()), (frame("last"), Some(End::Finished)));
+    Ok(())
+}
+
+/// One has all segments that there are, and the messages for the others have to wait in the outbox.
+#[test]
+fn what_was_sent_is_delivered_although_there_was_no_segment_for_it() -> Result<(), Broken> {
+    for finish in [None, Some(Finish::Answer), Some(Finish::ReadOut)] {
+        let mut config = Config::default();
+        (config.segments_max, config.watermarks.high) = (17, 16 << 20);
+        let (mut simulation, peers, opened) = world_of(config, 4)?;
+        let (proxy, opened) = (simulation.proxy(), opened.lock().clone());
+        let large: Arc<[u8]> = vec![b'y'; 1 << 20].into();
+        peers[0].set_reading(Reading::Stalled);
+        (0..8).for_each(|_| assert_eq!(proxy.send(opened[0], Arc::clone(&large)), Ok(())));
+        simulation.run_for(SECOND / 100)?;
+        opened[1..3].iter().for_each(|id| assert_eq!(proxy.send(*id, "bye"), Ok(())));
+        let end = |peer: &SimPeer| (peer.take_received(), peer.end());
+        let metrics = match finish {
+            None => {
+                [&peers[1], &peers[3]].into_iter().for_each(SimPeer::finish);
+                proxy.close(opened[2]);
+                simulation.run_for(SECOND / 100)?;
+                for peer in &peers[1..] {
+                    assert_eq!(end(peer), (vec![], None), "{}", simulation.describe());
+                }
+                simulation.run_for(5 * SECOND)?;
+                simulation.metrics()
+            }
+            Some(finish) => simulation.shutdown(10 * SECOND, finish)?.metrics,
+        };
+        assert_eq!(end(&peers[3]), (vec![], Some(End::Finished)), "{finish:?}");
+        for peer in &peers[1..3] {
+            assert_eq!(end(peer), (frame("bye"), Some(End::Finished)), "{finish:?}");
+        }
+        assert_eq!(metrics.messages_dropped[DropReason::Stale as usize], 0, "{finish:?}");
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::foreign::foreign;
 use super::read::{Got, read_once};
 use super::{Processor, Selector};
-use crate::connection::{CloseReason, Ending, Stage, Unanswered};
+use crate::connection::{CloseReason, Connection, Ending, Stage, Unanswered};
 use crate::encode_error::EncodeError;
 use crate::message_processor::MessageProcessor;
 use crate::protocol::{Peer, Protocol, Refusal};
@@ -60,7 +60,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Takes the end of a connection as far as possible. Must not be called while another connection's answers are
     /// being gathered.
     pub(super) fn advance_ending(&mut self, slot: u32) {
-        if self.stage(slot) == Some(Stage::Owed) && self.owes_nothing(slot) {
+        if self.stage(slot) == Some(Stage::Owed) && self.owes_nothing(slot) && !self.awaits_messages(slot) {
             self.say_last_words(slot);
             self.set_stage(slot, Stage::Flushing);
         }
@@ -69,7 +69,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    fn stage(&self, slot: u32) -> Option<Stage> {
+    pub(super) fn stage(&self, slot: u32) -> Option<Stage> {
         self.table.at(slot)?.ending.as_ref().map(|ending| ending.stage)
     }
 
@@ -83,6 +83,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at(slot) else { return false };
         let gave_up = connection.ending.as_ref().is_some_and(|ending| ending.gave_up_replies);
         connection.owed.count() == 0 || gave_up || connection.flags.broken.is_some()
+    }
+
+    /// True if the outbox may hold a message that was sent to it before its end began.
+    pub(super) fn awaits_messages(&self, slot: u32) -> bool {
+        self.leaves_messages && self.table.at(slot).is_some_and(Connection::takes_unasked)
     }
 
     fn say_last_words(&mut self, slot: u32) {

@@ -45,6 +45,8 @@ pub(crate) struct Inspected {
     pub(crate) stage: Option<Stage>,
     /// It is ending, and no longer waits for the replies that it is owed.
     pub(crate) gave_up_replies: bool,
+    /// It is ending, and the outbox may hold a message for it.
+    pub(crate) awaits_messages: bool,
     /// The tier of the block that it holds.
     pub(crate) tier: Option<usize>,
     pub(crate) buffered: usize,
@@ -111,6 +113,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             paused: connection.paused,
             stage: connection.ending.as_ref().map(|ending| ending.stage),
             gave_up_replies: connection.ending.as_ref().is_some_and(|ending| ending.gave_up_replies),
+            awaits_messages: self.awaits_messages(slot),
             tier: connection.inbound.tier(),
             buffered: connection.inbound.buffered(),
             queued: connection.undelivered.bytes(),

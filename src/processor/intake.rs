@@ -1,11 +1,12 @@
 //! What other threads left: new sockets, settled replies, unasked messages, and the word that the user is ready again.
 
+use std::mem;
 use std::net::IpAddr;
 
 use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::buffer::QUEUED_SEGMENTS;
-use crate::connection::{CloseReason, Connection, CrowdScope, Unanswered, WhenFull};
+use crate::connection::{CloseReason, Connection, CrowdScope, Stage, Unanswered, WhenFull};
 use crate::handover::Accepted;
 use crate::id::ConnectionId;
 use crate::message_processor::MessageProcessor;
@@ -93,12 +94,28 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             let Some(settled) = self.links.outbox.settled.pop() else { break };
             self.take_settled(settled);
         }
+        let leaves_some = !self.take_messages();
+        if mem::replace(&mut self.leaves_messages, leaves_some) && !leaves_some {
+            self.table.slots().for_each(|slot| self.enqueue_if_owed(slot));
+        }
+    }
+
+    /// Takes unasked messages. False if some are left because there is no room for them.
+    fn take_messages(&mut self) -> bool {
         for _ in 0..self.links.outbox.unasked.len() {
             if !self.can_take_outbound() {
-                break;
+                return false;
             }
             let Some(unasked) = self.links.outbox.unasked.pop() else { break };
             self.take_unasked(unasked);
+        }
+        true
+    }
+
+    /// Takes an end further that has perhaps waited for messages.
+    fn enqueue_if_owed(&mut self, slot: u32) {
+        if self.stage(slot) == Some(Stage::Owed) {
+            self.enqueue_ending(slot);
         }
     }
 

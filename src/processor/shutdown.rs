@@ -83,8 +83,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 if self.answers_are_final() {
                     self.links.outbox.make_answers_final();
                 }
-                // Messages that were accepted before are not lost as long as there are segments for them: a connection
-                // that has something to deliver is not idle.
+                // Messages that were accepted before are not lost: a connection that has something to deliver is not
+                // idle.
                 self.take_answers();
                 self.table.slots().for_each(|slot| self.begin_drain(slot));
             }
@@ -102,6 +102,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at(slot) else { return };
         let untouched = connection.is_idle() && !connection.has_input() && connection.ending.is_none();
         match self.answers_are_final() {
+            true if untouched && self.leaves_messages => self.begin_close(slot, CloseReason::Shutdown),
             true if untouched => self.close_now(slot, CloseReason::Shutdown),
             true => {}
             false => self.look_once_more(slot),

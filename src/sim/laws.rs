@@ -318,8 +318,9 @@ impl Scene<'_> {
         if reads && connection.stage.is_some() && connection.readable && !connection.on_run {
             return breach("liveness", "it lingers with something to read and is not in the run queue");
         }
-        // It waits for a reply, or for its peer to take the output that comes first.
-        let waits = (connection.owed > 0 && !connection.gave_up_replies) || connection.queued > 0;
+        // It waits for a reply, for its peer to take the output that comes first, or for messages that find no room.
+        let awaits_messages = connection.awaits_messages && !self.outbox.unasked.is_empty();
+        let waits = (connection.owed > 0 && !connection.gave_up_replies) || connection.queued > 0 || awaits_messages;
         if connection.stage == Some(Stage::Owed) && !waits && !connection.to_write {
             return breach("liveness", "it ends, it waits for nothing, and nobody will take its end further");
         }

@@ -46,6 +46,24 @@ pub const MUTANTS: &[Mutant] = &[
         to: "",
     },
     Mutant {
+        name: "unasked: an end does not wait for what found no segment",
+        file: "src/processor/close.rs",
+        from: " && !self.awaits_messages(slot)",
+        to: "",
+    },
+    Mutant {
+        name: "unasked: a shutdown does not wait for what found no segment",
+        file: "src/processor/shutdown.rs",
+        from: "true if untouched && self.leaves_messages =>",
+        to: "true if untouched && self.leaves_messages && false =>",
+    },
+    Mutant {
+        name: "unasked: ends that have waited for segments wait on",
+        file: "src/processor/intake.rs",
+        from: "            self.table.slots().for_each(|slot| self.enqueue_if_owed(slot));\n",
+        to: "",
+    },
+    Mutant {
         name: "outbox: what never fits is to be tried again",
         file: "src/buffer/outbound.rs",
         from: "match self.source.could_hold(self.answer.copied + more, blocks) {",
