@@ -138,13 +138,13 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
     /// The server's counters, of all processors together.
     pub fn metrics(&self) -> Snapshot {
         let mut sum = Snapshot::default();
-        self.shared.stations.iter().for_each(|station| sum.add(&station.metrics.snapshot()));
+        self.shared.stations.iter().for_each(|station| sum.add(&station.snapshot()));
         sum
     }
 
     /// The same for each processor, by its number.
     pub fn metrics_by_processor(&self) -> Vec<Snapshot> {
-        self.shared.stations.iter().map(|station| station.metrics.snapshot()).collect()
+        self.shared.stations.iter().map(|station| station.snapshot()).collect()
     }
 
     /// The connections that have ended so far, in that order.
