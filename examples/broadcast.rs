@@ -50,8 +50,7 @@ struct Entrance(Arc<Hall>);
 
 impl MessageProcessor<LengthPrefixed> for Entrance {
     fn process(&mut self, message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
-        // One copy for all of what is long: every peer's outbox holds the same bytes, and they are freed when the last
-        // has them. What is shorter than 4 KiB is copied for each, which is cheaper.
+        // One copy for all, also of what is long.
         self.0.state.lock().waiting.push_back((message.peer().connection, Arc::from(message.payload())));
         self.0.arrived.notify_one();
         // What comes back is not an answer but a message like all others.
@@ -96,14 +95,23 @@ fn broadcast(hall: &Hall, proxy: &WriteProxy<LengthPrefixed>) {
         let (sender, payload) = hall.next(&mut peers);
         // There is room for one more; costs nothing while nobody waits for that.
         proxy.resume();
-        for peer in &peers {
-            // A peer that takes its messages too slowly fills its own outbox, and misses messages when that is full;
-            // each that it gets is whole. To wait for it instead would make everybody wait.
-            let Err(error) = proxy.send(*peer, Arc::clone(&payload)) else { continue };
+        let refused = match proxy.broadcast(peers.iter().copied(), payload) {
+            Ok(refused) => refused,
+            // Only if messages may be longer on their way in than on their way out.
+            Err(error) => {
+                log::error!("a message of {sender} was not sent: {error}");
+                continue;
+            }
+        };
+        // A peer that takes its messages too slowly fills its own outbox, and misses messages when that is full; each
+        // that it gets is whole. To wait for it instead would make everybody wait.
+        for peer in refused {
             dropped += 1;
             // Twice as many for each further line: a slow peer must not flood the log either.
             if dropped.is_power_of_two() {
-                log::warn!("a message of {sender} was dropped for {peer}: {error}; that makes {dropped} so far");
+                log::warn!(
+                    "a message of {sender} was dropped for {peer}: the outbox is full; that makes {dropped} so far"
+                );
             }
         }
     }
@@ -116,11 +124,9 @@ fn main() -> ExitCode {
 
 fn serve(addr: &str) -> io::Result<()> {
     let hall = Arc::new(Hall::default());
-    // A message to everybody needs a block for each.
-    let server = Server::builder(LengthPrefixed::default()).configure(|config| {
-        config.connections_max = config.unasked_max;
-        config.outbound[0].count = config.unasked_max;
-    });
+    // A message to everybody needs a place in the queue for each.
+    let server =
+        Server::builder(LengthPrefixed::default()).configure(|config| config.connections_max = config.unasked_max);
     let running = server.bind(addr)?.start(Entrance(Arc::clone(&hall)))?;
     let proxy = running.proxy();
     thread::Builder::new().name("broadcaster".into()).spawn(move || broadcast(&hall, &proxy))?;

@@ -127,7 +127,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: a worker's answer in the reserve is not noted, so nothing moves it",
         file: "src/processor/intake.rs",
-        from: "            self.answer_room.note_reserve(slot, &segment);\n",
+        from: "            answer_room.note_reserve(slot, &segment);\n",
         to: "",
     },
     Mutant {
@@ -355,8 +355,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "order: the offset of a short write is not kept",
         file: "src/buffer/segments.rs",
-        from: "Self::Block { start, .. } | Self::Shared { start, .. } => *start += count,",
-        to: "Self::Block { start, .. } | Self::Shared { start, .. } if *start == 0 => *start += count,\n            Self::Block { .. } | Self::Shared { .. } => {}",
+        from: "Self::Block { start, .. } | Self::Lent { start, .. } | Self::Shared { start, .. } => *start += count,",
+        to: "Self::Block { start, .. } | Self::Lent { start, .. } | Self::Shared { start, .. } if *start == 0 => *start += count,\n            Self::Block { .. } | Self::Lent { .. } | Self::Shared { .. } => {}",
     },
     Mutant {
         name: "ready: a message comes without having been asked for",

@@ -1,5 +1,7 @@
 //! What is still to be delivered to peers that do not read: all connections' outbound queues in one counted table.
 
+mod lent;
+
 use std::io::IoSlice;
 use std::sync::Arc;
 
@@ -19,6 +21,13 @@ pub enum Segment {
         /// How many of them were delivered.
         start: usize,
     },
+    /// The same, in a block that many peers are given at once: it goes home when the last of them has let go of it.
+    Lent {
+        /// Holds the bytes.
+        block: Arc<Block>,
+        /// How many of them were delivered to this peer.
+        start: usize,
+    },
     /// What is left of bytes that live for ever.
     Static(&'static [u8]),
     /// Bytes that are shared with others.
@@ -36,6 +45,7 @@ impl Segment {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Block { block, start } => &block.filled()[*start..],
+            Self::Lent { block, start } => &block.filled()[*start..],
             Self::Static(bytes) => bytes,
             Self::Shared { bytes, start } => &bytes[*start..],
         }
@@ -56,7 +66,7 @@ impl Segment {
     /// Counts the first `count` bytes as delivered.
     pub fn advance(&mut self, count: usize) {
         match self {
-            Self::Block { start, .. } | Self::Shared { start, .. } => *start += count,
+            Self::Block { start, .. } | Self::Lent { start, .. } | Self::Shared { start, .. } => *start += count,
             Self::Static(bytes) => *bytes = &bytes[count..],
         }
     }
@@ -133,6 +143,7 @@ impl Segments {
                 blocks[block.tier()] += 1;
             }
         }
+        self.lent_blocks().for_each(|block| blocks[block.tier()] += 1);
         blocks
     }
 
@@ -163,13 +174,22 @@ impl Segments {
 
     fn coalesce(&mut self, queue: &Undelivered, segment: &Segment) -> bool {
         let bytes = segment.bytes();
-        if queue.tail == NONE || bytes.len() > COPY_BELOW {
+        if !self.has_room_behind(queue, bytes.len()) {
             return false;
         }
         match &mut self.nodes[queue.tail as usize].segment {
-            Some(Segment::Block { block, .. }) if block.room() >= bytes.len() => block.push(bytes) == bytes.len(),
+            Some(Segment::Block { block, .. }) => block.push(bytes) == bytes.len(),
             _ => false,
         }
+    }
+
+    /// True if a piece of this length is to be copied behind the last one of `queue`.
+    fn has_room_behind(&self, queue: &Undelivered, length: usize) -> bool {
+        if queue.tail == NONE || length > COPY_BELOW {
+            return false;
+        }
+        let last = &self.nodes[queue.tail as usize].segment;
+        matches!(last, Some(Segment::Block { block, .. }) if block.room() >= length)
     }
 
     fn allocate(&mut self, segment: Segment) -> Result<u32, Segment> {
@@ -290,20 +310,20 @@ impl Segments {
 
     /// True if a block lies in `queue`, and not only bytes that are carried as they are.
     pub fn holds_block(&self, queue: &Undelivered) -> bool {
-        self.find(queue, |_| true).is_some()
+        self.find(queue, |segment| matches!(segment, Segment::Block { .. } | Segment::Lent { .. })).is_some()
     }
 
     /// The first node of `queue` that holds a reserve: the processor's, or the workers'.
     fn reserve_in(&self, queue: &Undelivered) -> Option<u32> {
-        self.find(queue, |block| block.tier() == RESERVE)
+        self.find(queue, |segment| matches!(segment, Segment::Block { block, .. } if block.tier() == RESERVE))
     }
 
-    /// The first node of `queue` that holds such a block.
-    fn find(&self, queue: &Undelivered, is_it: impl Fn(&Block) -> bool) -> Option<u32> {
+    /// The first node of `queue` that holds such a segment.
+    fn find(&self, queue: &Undelivered, is_it: impl Fn(&Segment) -> bool) -> Option<u32> {
         let mut node = queue.head;
         while node != NONE {
             let Node { segment, next } = &self.nodes[node as usize];
-            if matches!(segment, Some(Segment::Block { block, .. }) if is_it(block)) {
+            if segment.as_ref().is_some_and(&is_it) {
                 return Some(node);
             }
             node = *next;

@@ -13,6 +13,14 @@ pub(crate) struct Encoded {
     pub(crate) after: After,
 }
 
+impl Encoded {
+    /// The same message once more; its blocks are lent to both.
+    pub(crate) fn lend(&mut self) -> Self {
+        let segments = self.segments.iter_mut().map(Segment::lend).collect();
+        Self { segments, ..*self }
+    }
+}
+
 /// What became of a deferred reply.
 #[derive(Debug)]
 pub(crate) enum Verdict {

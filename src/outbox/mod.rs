@@ -3,6 +3,7 @@
 //! A `Reply` writes straight into the processor's own [`Outbound`](crate::Outbound). The other two encode on whichever
 //! thread they are used and leave the finished bytes in a queue here; the processor takes them in its next cycle.
 
+mod broadcast;
 mod deferred;
 mod desk;
 mod gauge;

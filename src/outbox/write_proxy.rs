@@ -51,6 +51,25 @@ impl<P: Protocol> WriteProxy<P> {
         &self.home
     }
 
+    /// The outbox of a connection that is there. Counts a message to another one.
+    pub(super) fn outbox_of(&self, connection: ConnectionId) -> Option<&Outbox> {
+        let Some(outbox) = self.outboxes.of(connection) else {
+            // An id of another server, which has more processors.
+            self.home.metrics.count_stale(0);
+            return None;
+        };
+        if !outbox.is_there(connection) {
+            outbox.metrics.count_stale(0);
+            return None;
+        }
+        Some(outbox)
+    }
+
+    /// How many processors the server has.
+    pub(super) fn processors(&self) -> usize {
+        self.outboxes.iter().len()
+    }
+
     /// Sends `item` to `connection`. `Ok` means taken: it is delivered unless the connection breaks, is past its final
     /// answer, or is closed at once (idle, stalled, evicted, at the end of the grace). One that ends in good order
     /// (its peer has half-closed, the server shuts down, it is asked to close) is given first what was sent before its
@@ -58,10 +77,8 @@ impl<P: Protocol> WriteProxy<P> {
     /// an id that was never used; [`closed`](crate::MessageProcessor::closed) says when one ends.
     ///
     /// Until the processor has written it, a message holds a block of the outbound pool, however short it is, unless it
-    /// is a shared body of 4 KiB or more. So whoever writes to many connections at once, as a chat room does, wants as
-    /// many small blocks ([`Config::outbound`](crate::Config::outbound)) and places in the queue
-    /// ([`Config::unasked_max`](crate::Config::unasked_max)) as there are receivers: those beyond get nothing, although
-    /// they are not slow.
+    /// is a shared body of 4 KiB or more. For the same message to many connections there is
+    /// [`broadcast`](Self::broadcast).
     ///
     /// A message has at most [`Config::reply_max`](crate::Config::reply_max) copied bytes and four pieces
     /// ([`EncodeError::TooManyPieces`]).
@@ -76,39 +93,13 @@ impl<P: Protocol> WriteProxy<P> {
         P: Encode<T>,
         P::Exchange: Default,
     {
-        let Some(outbox) = self.outboxes.of(connection) else {
-            // An id of another server, which has more processors.
-            self.home.metrics.count_stale(0);
-            return Ok(());
-        };
-        if !outbox.is_there(connection) {
-            // Without encoding for it, which may find no room.
-            outbox.metrics.count_stale(0);
-            return Ok(());
-        }
-        let mut out = outbox.outbound_at_once();
-        out.begin();
-        let written = P::encode(P::Exchange::default(), item, &mut out);
-        let (after, bytes) = match written.and_then(|after| Ok((after, out.finish()?))) {
-            Ok(written) => written,
-            Err(EncodeError::NoRoom { .. }) => return Err(full(outbox)),
-            Err(error) => return Err(SendError::Encode(error)),
-        };
-        match outbox.charge(connection, bytes) {
-            Charge::Taken => {}
-            Charge::Full => return Err(full(outbox)),
-            Charge::Gone => {
-                outbox.metrics.count_stale(bytes);
-                return Ok(());
-            }
-        }
-        let encoded = Encoded { segments: out.into_segments(), bytes, after };
-        if outbox.unasked.push(Unasked { connection, encoded }).is_err() {
-            outbox.discharge(connection, bytes);
-            return Err(full(outbox));
-        }
-        outbox.wake.wake();
-        Ok(())
+        // Nothing is encoded for one that has ended: there might be no room.
+        let Some(outbox) = self.outbox_of(connection) else { return Ok(()) };
+        let encoded = encode::<P, T>(outbox, item).map_err(|error| match error {
+            EncodeError::NoRoom { .. } => full(outbox),
+            error => SendError::Encode(error),
+        })?;
+        leave(outbox, connection, encoded)
     }
 
     /// Closes `connection`, from any thread: what was sent to it before, and the replies that it is still owed, are
@@ -151,7 +142,40 @@ impl<P: Protocol> WriteProxy<P> {
     }
 }
 
-fn full(outbox: &Outbox) -> SendError {
+/// Encodes a message for a connection of the outbox's processor, without waiting for room.
+pub(super) fn encode<P, T>(outbox: &Outbox, item: T) -> Result<Encoded, EncodeError>
+where
+    P: Encode<T>,
+    P::Exchange: Default,
+{
+    let mut out = outbox.outbound_at_once();
+    out.begin();
+    let after = P::encode(P::Exchange::default(), item, &mut out)?;
+    let bytes = out.finish()?;
+    Ok(Encoded { segments: out.into_segments(), bytes, after })
+}
+
+/// Leaves a message for the processor.
+pub(super) fn leave(outbox: &Outbox, connection: ConnectionId, encoded: Encoded) -> Result<(), SendError> {
+    let bytes = encoded.bytes;
+    match outbox.charge(connection, bytes) {
+        Charge::Taken => {}
+        Charge::Full => return Err(full(outbox)),
+        Charge::Gone => {
+            outbox.metrics.count_stale(bytes);
+            return Ok(());
+        }
+    }
+    if outbox.unasked.push(Unasked { connection, encoded }).is_err() {
+        outbox.discharge(connection, bytes);
+        return Err(full(outbox));
+    }
+    outbox.wake.wake();
+    Ok(())
+}
+
+/// Counts a message that was not taken.
+pub(super) fn full(outbox: &Outbox) -> SendError {
     outbox.metrics.messages_dropped[DropReason::OutboxFull as usize].add_shared(1);
     SendError::OutboxFull
 }

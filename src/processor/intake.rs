@@ -206,12 +206,18 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Puts finished bytes behind what the connection has still to deliver. They are counted as undelivered already.
     fn queue(&mut self, slot: u32, encoded: Encoded) {
         let Encoded { segments, bytes, after } = encoded;
-        let Some(connection) = self.table.at_mut(slot) else { return };
+        let Self { table, segments: all, desk, answer_room, .. } = self;
+        let Some(connection) = table.at_mut(slot) else { return };
         connection.deadlines.output_waits(self.now);
+        let is_full = connection.flags.write_interest;
         for segment in segments {
             // A worker's answer may lie in the workers' reserve.
-            self.answer_room.note_reserve(slot, &segment);
-            let pushed = self.segments.push(&mut connection.undelivered, segment);
+            answer_room.note_reserve(slot, &segment);
+            let queue = &mut connection.undelivered;
+            let pushed = match desk.out.pool().filter(|_| is_full) {
+                Some(pool) => all.push_own(queue, segment, pool),
+                None => all.push(queue, segment),
+            };
             debug_assert!(pushed.is_ok(), "room was checked before the answer was taken");
         }
         self.links.metrics.messages_out.add(1);

@@ -123,6 +123,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.watch(slot);
         let Some(connection) = self.table.at_mut(slot) else { return };
         if !connection.flags.write_interest {
+            let queue = &mut connection.undelivered;
+            self.desk.out.pool().into_iter().for_each(|pool| self.segments.make_own(queue, pool));
             connection.flags.write_interest = true;
             if let Err(error) = self.selector.set_write(&mut connection.socket, slot, true) {
                 return self.socket_failed(slot, error.kind());

@@ -111,7 +111,9 @@ fn no_places(config: &Config) -> OutboxLimits {
 
 /// Each block has a place on the way home and one in the processor's own list.
 const PLACES_OF_A_BLOCK: usize = size_of::<Box<[u8]>>() + size_of::<Block>() + size_of::<usize>();
-/// And each inbound one may have a holder.
+/// An outbound one may be lent to many peers, and is then an allocation of its own, with two counts.
+const PLACES_OF_OUTBOUND: usize = PLACES_OF_A_BLOCK + size_of::<Block>() + 2 * size_of::<usize>();
+/// An inbound one may have a holder.
 const PLACES_OF_INBOUND: usize = PLACES_OF_A_BLOCK + Holders::PER_BLOCK;
 
 fn lists_row(config: &Config) -> CeilingRow {
@@ -119,7 +121,7 @@ fn lists_row(config: &Config) -> CeilingRow {
     let gauges = OutboxLimits { connections_each, ..no_places(config) }.memory();
     let inbound: usize = config.inbound_with_spares().iter().map(|tier| tier.count).sum();
     let outbound: usize = config.outbound.iter().map(|tier| tier.count).sum();
-    let (blocks, lists) = (inbound + outbound, inbound * PLACES_OF_INBOUND + outbound * PLACES_OF_A_BLOCK);
+    let (blocks, lists) = (inbound + outbound, inbound * PLACES_OF_INBOUND + outbound * PLACES_OF_OUTBOUND);
     let how = format!("{blocks} blocks free or held, {connections_each} gauges of output, events of one sleep");
     let (setting, count, each) = longest_list(config);
     CeilingRow::new("lists", gauges + lists as u64 + MioSelector::memory(), how)
@@ -134,7 +136,7 @@ fn longest_list(config: &Config) -> (&'static str, usize, usize) {
         array::from_fn::<_, 3, _>(|tier| (names[tier].count, tiers[tier].count, each))
     };
     let [inbound, outbound] =
-        [counts(&INBOUND, &config.inbound, PLACES_OF_INBOUND), counts(&OUTBOUND, &config.outbound, PLACES_OF_A_BLOCK)];
+        [counts(&INBOUND, &config.inbound, PLACES_OF_INBOUND), counts(&OUTBOUND, &config.outbound, PLACES_OF_OUTBOUND)];
     let first = inbound[0];
     inbound.into_iter().chain(outbound).max_by_key(|(_, count, each)| count * each).unwrap_or(first)
 }

@@ -64,6 +64,24 @@ pub const MUTANTS: &[Mutant] = &[
         to: "",
     },
     Mutant {
+        name: "broadcast: who pushes back keeps the blocks of all",
+        file: "src/processor/write.rs",
+        from: "            self.desk.out.pool().into_iter().for_each(|pool| self.segments.make_own(queue, pool));\n",
+        to: "            let _ = queue;\n",
+    },
+    Mutant {
+        name: "broadcast: who has pushed back keeps the blocks of all",
+        file: "src/processor/intake.rs",
+        from: "filter(|_| is_full)",
+        to: "filter(|_| is_full && false)",
+    },
+    Mutant {
+        name: "broadcast: encoded for each receiver",
+        file: "src/outbox/broadcast.rs",
+        from: "if matches!(encoding, Encoding::NotNeededYet) {",
+        to: "if true {",
+    },
+    Mutant {
         name: "outbox: what never fits is to be tried again",
         file: "src/buffer/outbound.rs",
         from: "match self.source.could_hold(self.answer.copied + more, blocks) {",

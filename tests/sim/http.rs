@@ -102,4 +102,8 @@ impl Wire for Http1 {
     fn send_unasked(_: &WriteProxy<Self>, _: ConnectionId, _: Answer) -> bool {
         false
     }
+
+    fn broadcast(_: &WriteProxy<Self>, to: &[ConnectionId], _: Answer) -> Vec<ConnectionId> {
+        to.to_vec()
+    }
 }

@@ -110,6 +110,10 @@ impl Wire for Lines {
         proxy.send(to, answer).is_ok()
     }
 
+    fn broadcast(proxy: &WriteProxy<Self>, to: &[ConnectionId], answer: Answer) -> Vec<ConnectionId> {
+        proxy.broadcast(to.iter().copied(), answer).expect("it can be encoded")
+    }
+
     fn payload(message: &Message<'_, Self>) -> Vec<u8> {
         message.bytes()[message.layout().clone()].to_vec()
     }

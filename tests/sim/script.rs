@@ -8,7 +8,7 @@ use sluicegate::{Config, HEADROOM, TierConfig, Timeouts, Turn, Watermarks, Write
 
 use super::record::{Expectations, Record};
 use super::user::release;
-use super::wire::{Answer, Wire};
+use super::wire::{Answer, Payload, Wire};
 use super::world::{ANSWER_HEAD, Act, REQUEST_HEAD, Request, Shared};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -158,6 +158,11 @@ impl<P: Wire> Director<P> {
         if random.chance(200) {
             let (network, frozen) = (self.network.clone(), random.duration(10 * SECOND));
             self.network.after(random.duration(SHOW), move || network.freeze(frozen));
+        }
+        if random.chance(300) {
+            for _ in 0..random.between(1, 9) {
+                self.arrange_broadcast(random.duration(SHOW), random.fork());
+            }
         }
         if random.chance(200) {
             self.arrange_close(random.duration(SHOW), random.fork());
@@ -331,6 +336,29 @@ impl<P: Wire> Director<P> {
             let payload = director.world.lock().unasked(index, length);
             if P::send_unasked(&director.proxy, connection, Answer::copied(payload.clone())) {
                 director.world.lock().note_unasked(index, payload);
+            }
+        });
+    }
+
+    /// Writes the same to many at once, some of whom may have gone.
+    fn arrange_broadcast(&self, at: Duration, mut random: Random) {
+        let director = self.clone();
+        self.network.after(at, move || {
+            let length = random.pick(&[ANSWER_HEAD, 100, director.answer_max]);
+            let (receivers, text) = {
+                let mut world = director.world.lock();
+                let all =
+                    world.records.iter().enumerate().filter_map(|(index, record)| Some((index, record.connection?)));
+                let receivers: Vec<_> = all.filter(|_| random.chance(800)).collect();
+                (receivers, world.announcement(length))
+            };
+            let payload =
+                if random.chance(800) { Payload::Copied(text.clone()) } else { Payload::Shared(text.clone().into()) };
+            let to: Vec<_> = receivers.iter().map(|(_, connection)| *connection).collect();
+            let refused = P::broadcast(&director.proxy, &to, Answer { payload, last: false });
+            let mut world = director.world.lock();
+            for (index, _) in receivers.iter().filter(|(_, connection)| !refused.contains(connection)) {
+                world.note_unasked(*index, text.clone());
             }
         });
     }

@@ -6,12 +6,14 @@ use sluicegate::sim::Random;
 use sluicegate::{After, ConnectionId, Encode, EncodeError, LengthPrefixed, Message, Outbound, Protocol, WriteProxy};
 
 /// What the user answers, in any way there is.
+#[derive(Clone)]
 pub struct Answer {
     pub payload: Payload,
     /// The connection is to end after it.
     pub last: bool,
 }
 
+#[derive(Clone)]
 pub enum Payload {
     Copied(Vec<u8>),
     /// Not copied when it is long enough.
@@ -94,6 +96,9 @@ pub trait Wire: Protocol + Encode<Answer> + Sync {
 
     /// Writes to somebody who did not ask; false if it was not taken.
     fn send_unasked(proxy: &WriteProxy<Self>, to: ConnectionId, answer: Answer) -> bool;
+
+    /// Writes the same to all; returns those that did not take it.
+    fn broadcast(proxy: &WriteProxy<Self>, to: &[ConnectionId], answer: Answer) -> Vec<ConnectionId>;
 }
 
 impl Encode<Answer> for LengthPrefixed {
@@ -124,6 +129,10 @@ impl Wire for LengthPrefixed {
 
     fn send_unasked(proxy: &WriteProxy<Self>, to: ConnectionId, answer: Answer) -> bool {
         proxy.send(to, answer).is_ok()
+    }
+
+    fn broadcast(proxy: &WriteProxy<Self>, to: &[ConnectionId], answer: Answer) -> Vec<ConnectionId> {
+        proxy.broadcast(to.iter().copied(), answer).expect("it can be encoded")
     }
 
     fn payload(message: &Message<'_, Self>) -> Vec<u8> {

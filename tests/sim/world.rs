@@ -130,6 +130,9 @@ impl Request {
     }
 }
 
+/// Not the number of any peer.
+const EVERYBODY: usize = 9999;
+
 /// An unasked message's payload.
 fn unasked(peer: usize, serial: usize, length: usize) -> Vec<u8> {
     filled(format!("{peer:04}{serial:05}@"), length, serial)
@@ -157,6 +160,8 @@ pub struct World<P: Wire> {
     pub held: BTreeMap<u64, Held<P>>,
     pub next_held: u64,
     pub not_ready: bool,
+    /// Messages that were sent to everybody.
+    pub announcements: usize,
     /// From now on everything is answered at once and nothing is held.
     pub healed: bool,
     /// The first thing that was wrong.
@@ -185,6 +190,7 @@ impl<P: Wire> World<P> {
             held: BTreeMap::new(),
             next_held: 0,
             not_ready: false,
+            announcements: 0,
             healed: false,
             wrong: None,
             seen: Vec::new(),
@@ -248,6 +254,12 @@ impl<P: Wire> World<P> {
     /// An unasked message for a peer, unlike those that it was sent before.
     pub fn unasked(&self, index: usize, length: usize) -> Vec<u8> {
         unasked(index, self.records[index].unasked.len(), length)
+    }
+
+    /// A message for everybody.
+    pub fn announcement(&mut self, length: usize) -> Vec<u8> {
+        self.announcements += 1;
+        unasked(EVERYBODY, self.announcements, length)
     }
 
     /// The server has taken this message for a peer.

@@ -1,0 +1,80 @@
+//! Blocks that many peers are given at once, and how one that takes it slowly gets a copy of its own.
+//!
+//! A message to many lies in one block for all of them. Peers that take it at once let go of it in the same cycle. One
+//! whose socket is full would keep a whole block for a few bytes, and one more with each message. So what it has not
+//! taken moves into blocks of its own, where little pieces lie together: it pays for itself, as without the sharing.
+
+use std::mem;
+use std::sync::Arc;
+
+use super::{COPY_BELOW, Segment, Segments, Undelivered};
+use crate::buffer::{Block, Pool, SMALL};
+
+impl Segment {
+    /// A second handle to the same bytes. A block is lent to both from then on.
+    pub fn lend(&mut self) -> Self {
+        let (kept, lent) = mem::replace(self, Self::Static(&[])).twice();
+        *self = kept;
+        lent
+    }
+
+    fn twice(self) -> (Self, Self) {
+        let lent =
+            |block: Arc<Block>, start| (Self::Lent { block: Arc::clone(&block), start }, Self::Lent { block, start });
+        match self {
+            Self::Block { block, start } => lent(Arc::new(block), start),
+            Self::Lent { block, start } => lent(block, start),
+            Self::Static(bytes) => (Self::Static(bytes), Self::Static(bytes)),
+            Self::Shared { bytes, start } => {
+                (Self::Shared { bytes: Arc::clone(&bytes), start }, Self::Shared { bytes, start })
+            }
+        }
+    }
+}
+
+impl Segments {
+    /// As [`push`](Self::push), but a little piece that is lent is copied into a block of the queue's own, if `pool`
+    /// has one.
+    pub fn push_own(&mut self, queue: &mut Undelivered, segment: Segment, pool: &mut Pool) -> Result<(), Segment> {
+        let segment = self.own(queue, segment, pool);
+        self.push(queue, segment)
+    }
+
+    /// Copies the little pieces that are lent to `queue` into blocks of its own, as far as `pool` has some.
+    pub fn make_own(&mut self, queue: &mut Undelivered, pool: &mut Pool) {
+        if self.find(queue, |segment| matches!(segment, Segment::Lent { .. })).is_none() {
+            return;
+        }
+        let mut lent = mem::take(queue);
+        while let Some(segment) = self.pop(&mut lent) {
+            let pushed = self.push_own(queue, segment, pool);
+            debug_assert!(pushed.is_ok(), "it has just left its place");
+        }
+    }
+
+    fn own(&self, queue: &Undelivered, segment: Segment, pool: &mut Pool) -> Segment {
+        let is_little = matches!(segment, Segment::Lent { .. }) && segment.len() <= COPY_BELOW;
+        // Where it fits behind the last piece, `push` copies it.
+        if !is_little || self.has_room_behind(queue, segment.len()) {
+            return segment;
+        }
+        match pool.lease(SMALL) {
+            Some(mut block) if block.capacity() >= segment.len() => {
+                block.truncate(0);
+                block.push(segment.bytes());
+                Segment::Block { block, start: 0 }
+            }
+            _ => segment,
+        }
+    }
+
+    /// The blocks that are lent to any queue, each once.
+    #[cfg(feature = "sim")]
+    pub(super) fn lent_blocks(&self) -> impl Iterator<Item = &Arc<Block>> {
+        let lent = self.nodes.iter().filter_map(|node| match &node.segment {
+            Some(Segment::Lent { block, .. }) => Some((Arc::as_ptr(block), block)),
+            _ => None,
+        });
+        lent.collect::<std::collections::HashMap<_, _>>().into_values()
+    }
+}

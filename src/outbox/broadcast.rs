@@ -1,0 +1,82 @@
+//! One message to many connections: encoded once, and one copy for all.
+
+use super::write_proxy::{encode, full, leave};
+use super::{Encoded, Outbox, WriteProxy};
+use crate::encode_error::EncodeError;
+use crate::id::ConnectionId;
+use crate::protocol::{Encode, Protocol};
+
+/// The message as the connections of one processor are given it: in blocks of that processor's pool.
+enum Encoding {
+    NotNeededYet,
+    Done(Encoded),
+    /// All outbound blocks are in use.
+    NoRoom,
+}
+
+impl<P: Protocol> WriteProxy<P> {
+    /// Sends `item` to all `connections`, as [`send`](Self::send) would, and returns those that did not take it: their
+    /// peers take their messages too slowly, or there is no room now. The caller decides whether these miss the
+    /// message, are sent it again, or are [closed](Self::close).
+    ///
+    /// The item is encoded once for each processor, and what is copied lies in one block for all of its connections. A
+    /// peer whose socket is full is given a copy of its own of what it has not taken, up to 4 KiB a message: so slow
+    /// peers keep no block from others. Each connection still needs a place in the queue until its processor has looked
+    /// there ([`Config::unasked_max`](crate::Config::unasked_max)): whoever writes to more connections at once may get
+    /// the rest back.
+    ///
+    /// ```
+    /// # use sluicegate::{ConnectionId, EncodeError, LengthPrefixed, WriteProxy};
+    /// fn say(proxy: &WriteProxy<LengthPrefixed>, room: &[ConnectionId], text: &str) -> Result<(), EncodeError> {
+    ///     for slow in proxy.broadcast(room.iter().copied(), text)? {
+    ///         proxy.close(slow);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The item can't be encoded, for whatever connection; nobody was sent anything.
+    pub fn broadcast<T>(
+        &self,
+        connections: impl IntoIterator<Item = ConnectionId>,
+        item: T,
+    ) -> Result<Vec<ConnectionId>, EncodeError>
+    where
+        P: Encode<T>,
+        P::Exchange: Default,
+        T: Clone,
+    {
+        let mut encodings: Vec<Encoding> = (0..self.processors()).map(|_| Encoding::NotNeededYet).collect();
+        let mut refused = Vec::new();
+        for connection in connections {
+            let Some(outbox) = self.outbox_of(connection) else { continue };
+            let encoding = &mut encodings[usize::from(connection.processor())];
+            if matches!(encoding, Encoding::NotNeededYet) {
+                *encoding = Encoding::of::<P, T>(outbox, item.clone())?;
+            }
+            let left = match encoding {
+                Encoding::Done(encoded) => leave(outbox, connection, encoded.lend()),
+                _ => Err(full(outbox)),
+            };
+            if left.is_err() {
+                refused.push(connection);
+            }
+        }
+        Ok(refused)
+    }
+}
+
+impl Encoding {
+    fn of<P, T>(outbox: &Outbox, item: T) -> Result<Self, EncodeError>
+    where
+        P: Encode<T>,
+        P::Exchange: Default,
+    {
+        match encode::<P, T>(outbox, item) {
+            Ok(encoded) => Ok(Self::Done(encoded)),
+            Err(EncodeError::NoRoom { .. }) => Ok(Self::NoRoom),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One message to many connections: encoded once, one copy for all, and who is slow pays for it alone.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sluicegate::length_prefixed::Framed;
+use sluicegate::sim::{Broken, Reading, SimPeer, Simulation, Weather};
+use sluicegate::{
+    Config, ConnectionId, DropReason, EncodeError, LengthPrefixed, Message, MessageProcessor, Peer, Reply, WriteProxy,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Remembers who is there, and says everything that it hears to all of them.
+#[derive(Clone, Default)]
+struct Room(Arc<Mutex<Vec<ConnectionId>>>);
+
+impl MessageProcessor<LengthPrefixed> for Room {
+    fn process(&mut self, message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+        let refused = reply.proxy().broadcast(self.everybody(), message.payload());
+        assert_eq!(refused, Ok(vec![]));
+        reply.none();
+    }
+
+    fn opened(&mut self, peer: &Peer, _: &WriteProxy<LengthPrefixed>) {
+        self.0.lock().push(peer.connection);
+    }
+}
+
+impl Room {
+    fn everybody(&self) -> Vec<ConnectionId> {
+        self.0.lock().clone()
+    }
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    [&(payload.len() as u32).to_be_bytes(), payload].concat()
+}
+
+/// Few blocks, and many peers.
+fn narrow() -> Config {
+    let mut config = Config::default();
+    (config.outbound[0].count, config.outbound[1].count, config.outbound[2].count) = (8, 1, 1);
+    config
+}
+
+type World = (Simulation<LengthPrefixed, Room>, Vec<SimPeer>, Room);
+
+fn world(config: Config, peers: usize) -> Result<World, Broken> {
+    let room = Room::default();
+    let (user, protocol) = (room.clone(), LengthPrefixed::default());
+    let mut simulation =
+        Simulation::new_with(1, config, protocol, move |_, _, _| user.clone()).expect("the settings fit");
+    let peers = (0..peers).map(|_| simulation.connect(Weather::calm()).expect("there is room")).collect();
+    simulation.run_for(SECOND)?;
+    Ok((simulation, peers, room))
+}
+
+#[test]
+fn a_message_to_many_takes_one_block() -> Result<(), Broken> {
+    let (mut simulation, peers, room) = world(narrow(), 500)?;
+    let (proxy, everybody) = (simulation.proxy(), room.everybody());
+    for text in ["one", "two", "three"] {
+        assert_eq!(proxy.broadcast(everybody.iter().copied(), text), Ok(vec![]));
+    }
+    simulation.run_for(SECOND)?;
+    let said = [frame(b"one"), frame(b"two"), frame(b"three")].concat();
+    assert!(peers.iter().all(|peer| peer.take_received() == said));
+    assert!(simulation.metrics().outbound_blocks_high[0] <= 4, "{}", simulation.metrics());
+    // On the processor's thread as well.
+    peers[7].send(&frame(b"four"));
+    simulation.run_for(SECOND)?;
+    assert!(peers.iter().all(|peer| peer.take_received() == frame(b"four")));
+    assert_eq!(simulation.metrics().outbound_blocks[0], 0);
+    Ok(())
+}
+
+#[test]
+fn a_slow_peer_keeps_no_block_from_the_others() -> Result<(), Broken> {
+    const MESSAGES: usize = 150;
+    let mut config = narrow();
+    config.watermarks.high = 1 << 20;
+    let (mut simulation, peers, room) = world(config, 10)?;
+    let (proxy, everybody) = (simulation.proxy(), room.everybody());
+    let (stalled, others) = peers.split_first().expect("ten");
+    // Fills both buffers between them.
+    stalled.set_reading(Reading::Stalled);
+    let body: Arc<[u8]> = vec![b'x'; 512 << 10].into();
+    assert_eq!(proxy.send(everybody[0], Arc::clone(&body)), Ok(()));
+    simulation.run_for(SECOND / 100)?;
+    let text = [b'y'; 96];
+    for _ in 0..MESSAGES {
+        assert_eq!(proxy.broadcast(everybody.iter().copied(), &text[..]), Ok(vec![]));
+        simulation.run_for(SECOND / 1000)?;
+    }
+    let said = frame(&text).repeat(MESSAGES);
+    assert!(others.iter().all(|peer| peer.take_received() == said));
+    // What it has not taken lies together: 15,000 bytes in four blocks, and one for the next answer.
+    assert!(simulation.metrics().outbound_blocks[0] <= 5, "{}", simulation.metrics());
+    stalled.set_reading(Reading::Free);
+    simulation.run_for(SECOND)?;
+    assert!(stalled.take_received() == [frame(&body), said].concat());
+    Ok(())
+}
+
+/// Several messages wait when its socket pushes back for the first time.
+#[test]
+fn what_a_peer_has_not_taken_at_once_moves_together() -> Result<(), Broken> {
+    let (mut simulation, _, room) = world(narrow(), 10)?;
+    let narrow = Weather { send_buffer: 10, receive_buffer: 10, ..Weather::calm() };
+    let slow = simulation.connect(narrow).expect("there is room");
+    slow.set_reading(Reading::Stalled);
+    simulation.run_for(SECOND / 100)?;
+    let (proxy, everybody) = (simulation.proxy(), room.everybody());
+    let texts: Vec<_> = (0..7).map(|number| [b'0' + number; 96]).collect();
+    for text in &texts {
+        assert_eq!(proxy.broadcast(everybody.iter().copied(), &text[..]), Ok(vec![]));
+    }
+    simulation.run_for(SECOND / 100)?;
+    assert!(simulation.metrics().outbound_blocks[0] <= 2, "{}", simulation.metrics());
+    slow.set_reading(Reading::Free);
+    simulation.run_for(SECOND)?;
+    assert!(slow.take_received() == texts.iter().flat_map(|text| frame(text)).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[test]
+fn who_takes_it_slowly_is_named_and_the_others_get_it() -> Result<(), Broken> {
+    let mut config = Config::default();
+    (config.watermarks.high, config.watermarks.low) = (1000, 500);
+    let (mut simulation, peers, room) = world(config, 3)?;
+    let (proxy, everybody) = (simulation.proxy(), room.everybody());
+    peers[1].set_reading(Reading::Stalled);
+    assert_eq!(proxy.send(everybody[1], vec![b'x'; 512 << 10]), Ok(()));
+    let gone = everybody[2];
+    peers[2].finish();
+    simulation.run_for(5 * SECOND)?;
+    assert_eq!(proxy.broadcast(everybody.iter().copied(), "hello"), Ok(vec![everybody[1]]));
+    simulation.run_for(SECOND)?;
+    assert_eq!((peers[0].take_received(), peers[2].take_received()), (frame(b"hello"), vec![]));
+    let dropped = |reason| simulation.metrics().messages_dropped[reason as usize];
+    assert_eq!((dropped(DropReason::OutboxFull), dropped(DropReason::Stale)), (1, 1), "{gone} is not there");
+    assert_eq!(proxy.broadcast([gone], "hello"), Ok(vec![]), "nobody is slow");
+    Ok(())
+}
+
+#[test]
+fn without_a_block_for_it_nobody_has_taken_it() -> Result<(), Broken> {
+    let (simulation, _, room) = world(narrow(), 20)?;
+    let (proxy, everybody) = (simulation.proxy(), room.everybody());
+    let took = everybody.iter().take_while(|id| proxy.send(**id, "one block each").is_ok()).count();
+    assert_eq!(took, 8 + 1 + 1);
+    assert_eq!(proxy.broadcast(everybody.iter().copied(), "hello"), Ok(everybody.clone()));
+    Ok(())
+}
+
+#[test]
+fn a_message_is_encoded_once_for_each_processor() -> Result<(), Broken> {
+    for processors in [1, 2] {
+        let mut config = Config::default();
+        config.processors = processors;
+        let (mut simulation, peers, room) = world(config, 10)?;
+        let (proxy, everybody) = (simulation.proxy(), room.everybody());
+        let encoded = Cell::new(0);
+        let hello = Framed(|out| {
+            encoded.set(encoded.get() + 1);
+            out.put(b"hello");
+        });
+        assert_eq!(proxy.broadcast(everybody.iter().copied(), hello), Ok(vec![]));
+        assert_eq!(encoded.get(), processors);
+        simulation.run_for(SECOND)?;
+        assert!(peers.iter().all(|peer| peer.take_received() == frame(b"hello")));
+        assert_eq!(proxy.broadcast([], hello), Ok(vec![]));
+        assert_eq!(encoded.get(), processors, "for nobody it is not encoded");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_can_not_be_encoded_is_sent_to_nobody() -> Result<(), Broken> {
+    let (mut simulation, peers, room) = world(Config::default(), 3)?;
+    let too_long = vec![b'x'; 2 << 20];
+    let error = simulation.proxy().broadcast(room.everybody(), &too_long[..]).expect_err("no answer may be as long");
+    assert!(matches!(error, EncodeError::ReplyTooLong { .. } | EncodeError::PayloadTooLong { .. }), "{error}");
+    simulation.run_for(SECOND)?;
+    assert!(peers.iter().all(|peer| peer.received() == 0));
+    assert_eq!(simulation.metrics().outbound_blocks, [0, 0, 0]);
+    Ok(())
+}
