@@ -44,14 +44,36 @@ struct World {
 /// One thing that happens.
 #[derive(Debug, Arbitrary)]
 enum Event {
-    Connect { weather: u8 },
-    Peer { who: u8, does: Deed },
-    Release { which: u8, after_us: u8 },
+    Connect {
+        weather: u8,
+    },
+    Peer {
+        who: u8,
+        does: Deed,
+    },
+    Release {
+        which: u8,
+        after_us: u8,
+    },
     Unready,
     Ready,
-    Pass { millis: u8 },
-    PassLong { seconds: u8 },
-    Jump { seconds: u8 },
+    Pass {
+        millis: u8,
+    },
+    PassLong {
+        seconds: u8,
+    },
+    Jump {
+        seconds: u8,
+    },
+    /// Another thread closes a connection.
+    Close {
+        which: u8,
+    },
+    /// Another thread writes the same to everybody.
+    Announce {
+        length: u8,
+    },
 }
 
 /// What a peer does.
@@ -150,6 +172,13 @@ impl<P: Wire> Stage<P> {
             Event::Pass { millis } => self.simulation.run_for(Duration::from_millis(millis.into()))?,
             Event::PassLong { seconds } => self.simulation.run_for(Duration::from_secs((seconds % 128).into()))?,
             Event::Jump { seconds } => self.network().jump(Duration::from_secs(seconds.into())),
+            Event::Close { which } => {
+                self.desk
+                    .opened(which.into())
+                    .into_iter()
+                    .for_each(|connection| self.simulation.proxy().close(connection));
+            }
+            Event::Announce { length } => P::announce(&self.simulation.proxy(), self.desk.all_opened(), square(length)),
             Event::Peer { who, ref does } => {
                 let index = usize::from(who).checked_rem(self.clients.len());
                 index.into_iter().for_each(|index| act::<P>(&mut self.clients[index], does));
@@ -191,9 +220,12 @@ impl<P: Wire> Stage<P> {
     }
 }
 
+/// Squares reach every tier and are still fine at the small end.
+fn square(number: u8) -> usize {
+    usize::from(number).pow(2) / 16
+}
+
 fn act<P: Wire>(client: &mut Client, deed: &Deed) {
-    // Squares reach every tier and are still fine at the small end.
-    let square = |number: u8| usize::from(number).pow(2) / 16;
     match *deed {
         Deed::Ask { act, length, answer, form } => client.ask::<P>(act, square(length), square(answer), form),
         Deed::AskOften { act, count } => (0..count % 32).for_each(|_| client.ask::<P>(act, 0, 30, 0)),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sluicegate::{Deferred, Message, MessageProcessor, Reply};
+use sluicegate::{ConnectionId, Deferred, Message, MessageProcessor, Peer, Reply, WriteProxy};
 
 use crate::wire::{Act, Answer, Order, Wire};
 
@@ -17,6 +17,8 @@ pub struct Desk<P: Wire> {
 struct Inner<P: Wire> {
     held: Vec<Held<P>>,
     ready: bool,
+    /// All connections that there were.
+    opened: Vec<ConnectionId>,
 }
 
 /// What waits to be let go.
@@ -36,6 +38,16 @@ impl<P: Wire> Desk<P> {
 
     pub fn set_ready(&self, ready: bool) {
         self.lock().ready = ready;
+    }
+
+    /// One of all connections that there were.
+    pub fn opened(&self, which: usize) -> Option<ConnectionId> {
+        let inner = self.lock();
+        which.checked_rem(inner.opened.len()).map(|index| inner.opened[index])
+    }
+
+    pub fn all_opened(&self) -> Vec<ConnectionId> {
+        self.lock().opened.clone()
     }
 
     /// Lets one thing go: gives the answer that was promised, drops the message that was kept. False if nothing is
@@ -60,7 +72,7 @@ impl<P: Wire> Desk<P> {
 
 impl<P: Wire> Default for Desk<P> {
     fn default() -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { held: Vec::new(), ready: true })) }
+        Self { inner: Arc::new(Mutex::new(Inner { held: Vec::new(), ready: true, opened: Vec::new() })) }
     }
 }
 
@@ -71,6 +83,10 @@ impl<P: Wire> Clone for Desk<P> {
 }
 
 impl<P: Wire> MessageProcessor<P> for Desk<P> {
+    fn opened(&mut self, peer: &Peer, _: &WriteProxy<P>) {
+        self.lock().opened.push(peer.connection);
+    }
+
     fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>) {
         let order = P::order(&message);
         let answer = |shared, last| Answer { body: order.body(), shared, last };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arbitrary::Arbitrary;
 use sluicegate::http1::{Body, Http1, Limits, Response};
-use sluicegate::{After, Encode, EncodeError, LengthPrefixed, Message, Outbound, Protocol};
+use sluicegate::{After, ConnectionId, Encode, EncodeError, LengthPrefixed, Message, Outbound, Protocol, WriteProxy};
 
 /// What the user does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
@@ -106,6 +106,9 @@ pub trait Wire: Protocol + Encode<Answer> + Sync {
 
     fn order(message: &Message<'_, Self>) -> Order;
 
+    /// Writes to all of them what nobody has asked for, where that is allowed.
+    fn announce(proxy: &WriteProxy<Self>, to: Vec<ConnectionId>, length: usize);
+
     /// The answers that were received whole, without those that the server gave by itself, and whether bytes are left.
     ///
     /// # Panics
@@ -115,6 +118,8 @@ pub trait Wire: Protocol + Encode<Answer> + Sync {
 
 /// The longest part of a request that still fits; see [`Wire::small`].
 const PART_MAX: usize = 2000;
+/// What announcements are made of.
+const ANNOUNCED: u8 = b'@';
 
 impl Wire for LengthPrefixed {
     fn small() -> Self {
@@ -131,11 +136,19 @@ impl Wire for LengthPrefixed {
         Order::read(message.payload())
     }
 
+    fn announce(proxy: &WriteProxy<Self>, to: Vec<ConnectionId>, length: usize) {
+        let body = vec![ANNOUNCED; length.clamp(1, PART_MAX)];
+        proxy.broadcast(to, body).expect("it is short enough");
+    }
+
     fn answers(received: &[u8]) -> Vec<Vec<u8>> {
         let (mut answers, mut rest) = (Vec::new(), received);
         while let Some((prefix, behind)) = rest.split_first_chunk() {
             let Some((payload, next)) = behind.split_at_checked(u32::from_be_bytes(*prefix) as usize) else { break };
-            answers.push(payload.to_vec());
+            match payload.first() {
+                Some(&ANNOUNCED) => assert!(payload.iter().all(|&byte| byte == ANNOUNCED), "it is not whole"),
+                _ => answers.push(payload.to_vec()),
+            }
             rest = next;
         }
         answers
@@ -172,6 +185,8 @@ impl Wire for Http1 {
     fn order(message: &Message<'_, Self>) -> Order {
         Order::read(message.target().as_bytes())
     }
+
+    fn announce(_: &WriteProxy<Self>, _: Vec<ConnectionId>, _: usize) {}
 
     fn answers(received: &[u8]) -> Vec<Vec<u8>> {
         let (mut answers, mut rest, mut refused) = (Vec::new(), received, false);
