@@ -105,13 +105,11 @@ fn broadcast(hall: &Hall, proxy: &WriteProxy<LengthPrefixed>) {
         };
         // A peer that takes its messages too slowly fills its own outbox, and misses messages when that is full; each
         // that it gets is whole. To wait for it instead would make everybody wait.
-        for peer in refused {
+        for (peer, why) in refused {
             dropped += 1;
             // Twice as many for each further line: a slow peer must not flood the log either.
             if dropped.is_power_of_two() {
-                log::warn!(
-                    "a message of {sender} was dropped for {peer}: the outbox is full; that makes {dropped} so far"
-                );
+                log::warn!("a message of {sender} was dropped for {peer}: {why}; that makes {dropped} so far");
             }
         }
     }

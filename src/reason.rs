@@ -41,7 +41,7 @@ counted_enum! {
         Socket => "socket",
         /// The last answer was given: the exchange or the answer said so.
         Finished => "finished",
-        /// The message processor closed it without an answer.
+        /// The program closed it: the message processor without an answer, or a `WriteProxy`.
         User => "user",
         /// The peer broke the protocol.
         Protocol => "protocol",

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use sluicegate::length_prefixed::Framed;
 use sluicegate::sim::{Broken, Reading, SimPeer, Simulation, Weather};
 use sluicegate::{
-    Config, ConnectionId, DropReason, EncodeError, LengthPrefixed, Message, MessageProcessor, Peer, Reply, WriteProxy,
+    CloseKind, Config, ConnectionId, DropReason, EncodeError, LengthPrefixed, Message, MessageProcessor, Peer, Reply,
+    SendError, WriteProxy,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -126,6 +127,78 @@ fn what_a_peer_has_not_taken_at_once_moves_together() -> Result<(), Broken> {
     Ok(())
 }
 
+/// The small blocks do not suffice for copies of what they have not taken.
+#[test]
+fn many_slow_peers_have_to_go_only_as_far_as_memory_is_short() -> Result<(), Broken> {
+    const SLOW: usize = 200;
+    let (mut simulation, peers, room) = world(Config::default(), SLOW + 1)?;
+    let (proxy, everybody) = (simulation.proxy(), room.everybody());
+    let (reads, stalled) = peers.split_last().expect("many");
+    stalled.iter().for_each(|peer| peer.set_reading(Reading::Stalled));
+    // Fills the buffers on the way to them.
+    for id in &everybody[..SLOW] {
+        assert_eq!(proxy.send(*id, Arc::<[u8]>::from(vec![b'x'; 257 << 10])), Ok(()));
+        simulation.run_for(SECOND / 1000)?;
+    }
+    let mut missed = 0;
+    for _ in 0..2000 {
+        let refused = proxy.broadcast(everybody.iter().copied(), [b'y'; 96].to_vec()).expect("it is short");
+        missed += usize::from(refused.iter().any(|(id, _)| *id == everybody[SLOW]));
+        simulation.run_for(SECOND / 1000)?;
+    }
+    assert_eq!((missed, reads.received()), (0, 2000 * 100));
+    // 40 MB are more than there is room for.
+    let numbers = simulation.metrics();
+    assert!(numbers.closed_by(CloseKind::EvictedOutbound) < 2 * SLOW as u64 / 3, "{numbers}");
+    Ok(())
+}
+
+/// What is more than is copied lies in one block for three of them.
+#[test]
+fn who_shares_a_block_with_others_is_given_up_last() -> Result<(), Broken> {
+    let mut config = Config::default();
+    (config.outbound[0].count, config.outbound[1].count, config.outbound[2].count) = (8, 2, 2);
+    let (mut simulation, peers, room) = world(config, 4)?;
+    let (proxy, everybody) = (simulation.proxy(), room.everybody());
+    peers.iter().for_each(|peer| peer.set_reading(Reading::Stalled));
+    let large = vec![b'x'; 900_000];
+    assert_eq!(proxy.broadcast(everybody[..3].iter().copied(), &large[..]), Ok(vec![]));
+    simulation.run_for(SECOND / 100)?;
+    assert_eq!(proxy.send(everybody[3], large), Ok(()));
+    simulation.run_for(5 * SECOND)?;
+    let closed: Vec<_> = simulation.closed().iter().map(|closed| closed.connection).collect();
+    assert_eq!(closed, [everybody[3]], "{}", simulation.metrics());
+    Ok(())
+}
+
+#[test]
+fn a_copy_that_found_no_block_is_made_later() -> Result<(), Broken> {
+    let mut config = Config::default();
+    (config.outbound[0].count, config.outbound[1].count, config.outbound[2].count) = (3, 1, 1);
+    let (mut simulation, peers, room) = world(config, 2)?;
+    let (proxy, everybody) = (simulation.proxy(), room.everybody());
+    peers.iter().for_each(|peer| peer.set_reading(Reading::Stalled));
+    for id in &everybody {
+        assert_eq!(proxy.send(*id, Arc::<[u8]>::from(vec![b'x'; 257 << 10])), Ok(()));
+        simulation.run_for(SECOND / 100)?;
+    }
+    // One has the small and the medium blocks, but for a small one that the processor keeps at hand; the message to the
+    // other lies in the large one.
+    for _ in 0..3 {
+        assert_eq!(proxy.send(everybody[0], [b'a'; 4000].to_vec()), Ok(()));
+        simulation.run_for(SECOND / 100)?;
+    }
+    assert_eq!(proxy.broadcast([everybody[1]], "hello"), Ok(vec![]));
+    simulation.run_for(SECOND / 100)?;
+    assert_eq!(simulation.metrics().outbound_blocks, [3, 1, 1]);
+    peers[0].reset();
+    simulation.run_for(SECOND / 100)?;
+    assert_eq!(proxy.broadcast([everybody[1]], "hello"), Ok(vec![]));
+    simulation.run_for(SECOND / 100)?;
+    assert_eq!(simulation.metrics().outbound_blocks, [2, 0, 0]);
+    Ok(())
+}
+
 #[test]
 fn who_takes_it_slowly_is_named_and_the_others_get_it() -> Result<(), Broken> {
     let mut config = Config::default();
@@ -137,7 +210,7 @@ fn who_takes_it_slowly_is_named_and_the_others_get_it() -> Result<(), Broken> {
     let gone = everybody[2];
     peers[2].finish();
     simulation.run_for(5 * SECOND)?;
-    assert_eq!(proxy.broadcast(everybody.iter().copied(), "hello"), Ok(vec![everybody[1]]));
+    assert_eq!(proxy.broadcast(everybody.iter().copied(), "hello"), Ok(vec![(everybody[1], SendError::PeerTooSlow)]));
     simulation.run_for(SECOND)?;
     assert_eq!((peers[0].take_received(), peers[2].take_received()), (frame(b"hello"), vec![]));
     let dropped = |reason| simulation.metrics().messages_dropped[reason as usize];
@@ -152,7 +225,8 @@ fn without_a_block_for_it_nobody_has_taken_it() -> Result<(), Broken> {
     let (proxy, everybody) = (simulation.proxy(), room.everybody());
     let took = everybody.iter().take_while(|id| proxy.send(**id, "one block each").is_ok()).count();
     assert_eq!(took, 8 + 1 + 1);
-    assert_eq!(proxy.broadcast(everybody.iter().copied(), "hello"), Ok(everybody.clone()));
+    let nobody = everybody.iter().map(|id| (*id, SendError::OutboxFull)).collect();
+    assert_eq!(proxy.broadcast(everybody.iter().copied(), "hello"), Ok(nobody));
     Ok(())
 }
 

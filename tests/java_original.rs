@@ -306,7 +306,7 @@ fn fault_9_threads_write_to_one_connection_without_a_lock_of_their_own() {
             scope.spawn(move || {
                 for number in 0..EACH {
                     while let Err(error) = proxy.send(connection, line(thread, number)) {
-                        assert_eq!(error, SendError::OutboxFull);
+                        assert!(matches!(error, SendError::PeerTooSlow | SendError::OutboxFull), "{error}");
                         thread::yield_now();
                     }
                 }

@@ -136,7 +136,7 @@ fn a_thread_of_its_own_tells_a_hundred_peers() {
                 let news = news(number);
                 for &id in &ids {
                     while let Err(error) = proxy.send(id, Arc::clone(&news)) {
-                        assert_eq!(error, SendError::OutboxFull);
+                        assert!(matches!(error, SendError::PeerTooSlow | SendError::OutboxFull), "{error}");
                         thread::yield_now();
                     }
                 }

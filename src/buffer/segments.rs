@@ -308,7 +308,18 @@ impl Segments {
         }
     }
 
-    /// True if a block lies in `queue`, and not only bytes that are carried as they are.
+    /// True if a block would come home if `queue` were dropped: one lies in it that is lent to no other.
+    pub fn frees_block(&self, queue: &Undelivered) -> bool {
+        let frees = |segment: &Segment| match segment {
+            Segment::Block { .. } => true,
+            Segment::Lent { block, .. } => Arc::strong_count(block) == 1,
+            Segment::Static(_) | Segment::Shared { .. } => false,
+        };
+        self.find(queue, frees).is_some()
+    }
+
+    /// True if a block lies in `queue`, its own or one that is lent to others as well, and not only bytes that are
+    /// carried as they are.
     pub fn holds_block(&self, queue: &Undelivered) -> bool {
         self.find(queue, |segment| matches!(segment, Segment::Block { .. } | Segment::Lent { .. })).is_some()
     }

@@ -23,7 +23,7 @@ pub enum CloseReason {
     Socket(io::ErrorKind),
     /// The final answer of this connection was delivered.
     Finished,
-    /// The message processor closed it: [`Reply::close`](crate::Reply::close),
+    /// The program closed it: [`Reply::close`](crate::Reply::close),
     /// [`WriteProxy::close`](crate::WriteProxy::close), or [`Reply::none`](crate::Reply::none) if order matters.
     User,
     /// The peer broke the protocol.
@@ -151,7 +151,7 @@ impl fmt::Display for CloseReason {
             Self::PeerIncomplete { bytes } => write!(f, "the peer closed it {bytes} bytes into a message"),
             Self::Socket(kind) => write!(f, "the socket failed: {kind}"),
             Self::Finished => f.write_str("its last answer was given"),
-            Self::User => f.write_str("the message processor closed it"),
+            Self::User => f.write_str("the program closed it"),
             Self::Protocol(error) => write!(f, "the peer broke the protocol: {error}"),
             Self::Idle(limit) => write!(f, "idle for {limit:?}"),
             Self::TooSlow { bytes, elapsed } => {

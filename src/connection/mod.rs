@@ -114,13 +114,15 @@ pub(crate) struct Ending {
     pub(crate) gave_up_replies: bool,
     /// An answer has said that it is the final one of the connection.
     pub(crate) final_answer_given: bool,
+    /// How many unasked messages, to whomever, were sent before the end began. It goes on once these are taken.
+    pub(crate) sent_before: u64,
 }
 
 /// The stages of a connection's end, in order: owed replies, the last words, delivery of everything, half-close,
 /// linger, close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Replies are still owed.
+    /// Replies are still owed, or messages that were sent before are not taken yet.
     Owed,
     /// Output is still to be delivered.
     Flushing,

@@ -1,7 +1,7 @@
 //! One message to many connections: encoded once, and one copy for all.
 
-use super::write_proxy::{encode, full, leave};
-use super::{Encoded, Outbox, WriteProxy};
+use super::write_proxy::{encode, leave, not_taken};
+use super::{Encoded, Outbox, SendError, WriteProxy};
 use crate::encode_error::EncodeError;
 use crate::id::ConnectionId;
 use crate::protocol::{Encode, Protocol};
@@ -15,33 +15,37 @@ enum Encoding {
 }
 
 impl<P: Protocol> WriteProxy<P> {
-    /// Sends `item` to all `connections`, as [`send`](Self::send) would, and returns those that did not take it: their
-    /// peers take their messages too slowly, or there is no room now. The caller decides whether these miss the
-    /// message, are sent it again, or are [closed](Self::close).
+    /// Sends `item` to all `connections`, as [`send`](Self::send) would, and returns those that did not take it, and
+    /// why: [`PeerTooSlow`](SendError::PeerTooSlow) or [`OutboxFull`](SendError::OutboxFull). The caller decides
+    /// whether these miss the message, are sent it again, or are [closed](Self::close).
     ///
-    /// The item is encoded once for each processor, and what is copied lies in one block for all of its connections. A
-    /// peer whose socket is full is given a copy of its own of what it has not taken, up to 4 KiB a message: so slow
-    /// peers keep no block from others. Each connection still needs a place in the queue until its processor has looked
-    /// there ([`Config::unasked_max`](crate::Config::unasked_max)): whoever writes to more connections at once may get
-    /// the rest back.
+    /// The item is encoded once for each processor, and what is copied lies in memory once for all of its connections.
+    /// A peer whose socket is full is given a copy of its own of what it has not taken, up to 4 KiB a message, so that
+    /// it does not keep a whole block for each. Each connection still needs a place in the queue until its processor
+    /// has looked there ([`Config::unasked_max`](crate::Config::unasked_max)): of more connections than that, those
+    /// beyond may find the outbox full, and on the processor's own thread they do.
     ///
     /// ```
-    /// # use sluicegate::{ConnectionId, EncodeError, LengthPrefixed, WriteProxy};
+    /// # use sluicegate::{ConnectionId, EncodeError, LengthPrefixed, SendError, WriteProxy};
+    /// /// Whoever is too slow for the room has to leave it.
     /// fn say(proxy: &WriteProxy<LengthPrefixed>, room: &[ConnectionId], text: &str) -> Result<(), EncodeError> {
-    ///     for slow in proxy.broadcast(room.iter().copied(), text)? {
-    ///         proxy.close(slow);
+    ///     for (connection, why) in proxy.broadcast(room.iter().copied(), text)? {
+    ///         match why {
+    ///             SendError::PeerTooSlow => proxy.close(connection),
+    ///             other => log::warn!("{connection} has missed {text:?}: {other}"),
+    ///         }
     ///     }
     ///     Ok(())
     /// }
     /// ```
     ///
     /// # Errors
-    /// The item can't be encoded, for whatever connection; nobody was sent anything.
+    /// The item can't be encoded. Nobody was sent anything, if the encoder treats the same item alike each time.
     pub fn broadcast<T>(
         &self,
         connections: impl IntoIterator<Item = ConnectionId>,
         item: T,
-    ) -> Result<Vec<ConnectionId>, EncodeError>
+    ) -> Result<Vec<(ConnectionId, SendError)>, EncodeError>
     where
         P: Encode<T>,
         P::Exchange: Default,
@@ -57,10 +61,10 @@ impl<P: Protocol> WriteProxy<P> {
             }
             let left = match encoding {
                 Encoding::Done(encoded) => leave(outbox, connection, encoded.lend()),
-                _ => Err(full(outbox)),
+                _ => Err(not_taken(outbox, SendError::OutboxFull)),
             };
-            if left.is_err() {
-                refused.push(connection);
+            if let Err(why) = left {
+                refused.push((connection, why));
             }
         }
         Ok(refused)

@@ -14,8 +14,13 @@ use crate::reason::DropReason;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
-    /// No room now: the peer takes its messages too slowly, all outbound blocks are in use, or too many messages wait
-    /// for the processor. Try again later, or drop the message: the caller decides.
+    /// The peer takes its messages too slowly: [`Watermarks::high`](crate::Watermarks::high) bytes or more are
+    /// undelivered. Try again later, drop the message, or [close](WriteProxy::close) the connection: the caller
+    /// decides.
+    PeerTooSlow,
+    /// No room now, for whomever: all outbound blocks are in use, or
+    /// [`Config::unasked_max`](crate::Config::unasked_max) messages wait for the connection's processor. Try again
+    /// later, or drop the message.
     OutboxFull,
     /// The message can't be encoded; trying again is of no use.
     Encode(EncodeError),
@@ -24,6 +29,7 @@ pub enum SendError {
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::PeerTooSlow => f.write_str("the peer takes its messages too slowly"),
             Self::OutboxFull => f.write_str("the outbox is full: try again later, or drop the message"),
             Self::Encode(error) => error.fmt(f),
         }
@@ -84,10 +90,8 @@ impl<P: Protocol> WriteProxy<P> {
     /// ([`EncodeError::TooManyPieces`]).
     ///
     /// # Errors
-    /// Nothing was taken. [`SendError::OutboxFull`] when there is no room now: the connection has
-    /// [`Watermarks::high`](crate::Watermarks::high) undelivered bytes or more,
-    /// [`Config::unasked_max`](crate::Config::unasked_max) messages wait for its processor, or all outbound blocks are
-    /// in use. [`SendError::Encode`] when `item` can't be encoded.
+    /// Nothing was taken. [`SendError::PeerTooSlow`] and [`SendError::OutboxFull`] when there is no room now,
+    /// [`SendError::Encode`] when `item` can't be encoded.
     pub fn send<T>(&self, connection: ConnectionId, item: T) -> Result<(), SendError>
     where
         P: Encode<T>,
@@ -96,7 +100,7 @@ impl<P: Protocol> WriteProxy<P> {
         // Nothing is encoded for one that has ended: there might be no room.
         let Some(outbox) = self.outbox_of(connection) else { return Ok(()) };
         let encoded = encode::<P, T>(outbox, item).map_err(|error| match error {
-            EncodeError::NoRoom { .. } => full(outbox),
+            EncodeError::NoRoom { .. } => not_taken(outbox, SendError::OutboxFull),
             error => SendError::Encode(error),
         })?;
         leave(outbox, connection, encoded)
@@ -104,8 +108,9 @@ impl<P: Protocol> WriteProxy<P> {
 
     /// Closes `connection`, from any thread: what was sent to it before, and the replies that it is still owed, are
     /// delivered first. Nothing that it sends is decoded any more, once its processor has noticed, and nothing that is
-    /// sent to it after this call is delivered. Its reason is [`CloseReason::User`](crate::CloseReason::User), unless
-    /// it was ending already. Always succeeds: a connection that has ended stays as it is.
+    /// sent to it through a proxy after this call is delivered. Its reason is
+    /// [`CloseReason::User`](crate::CloseReason::User), unless it was ending already. Always succeeds: a connection
+    /// that has ended stays as it is.
     ///
     /// Costs its processor a look at each of its connections, once for all that were asked to close since the last
     /// look.
@@ -160,7 +165,7 @@ pub(super) fn leave(outbox: &Outbox, connection: ConnectionId, encoded: Encoded)
     let bytes = encoded.bytes;
     match outbox.charge(connection, bytes) {
         Charge::Taken => {}
-        Charge::Full => return Err(full(outbox)),
+        Charge::Full => return Err(not_taken(outbox, SendError::PeerTooSlow)),
         Charge::Gone => {
             outbox.metrics.count_stale(bytes);
             return Ok(());
@@ -168,16 +173,16 @@ pub(super) fn leave(outbox: &Outbox, connection: ConnectionId, encoded: Encoded)
     }
     if outbox.unasked.push(Unasked { connection, encoded }).is_err() {
         outbox.discharge(connection, bytes);
-        return Err(full(outbox));
+        return Err(not_taken(outbox, SendError::OutboxFull));
     }
     outbox.wake.wake();
     Ok(())
 }
 
-/// Counts a message that was not taken.
-pub(super) fn full(outbox: &Outbox) -> SendError {
+/// Counts a message that was not taken for want of room.
+pub(super) fn not_taken(outbox: &Outbox, error: SendError) -> SendError {
     outbox.metrics.messages_dropped[DropReason::OutboxFull as usize].add_shared(1);
-    SendError::OutboxFull
+    error
 }
 
 impl<P: Protocol> Clone for WriteProxy<P> {

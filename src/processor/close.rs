@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::foreign::foreign;
 use super::read::{Got, read_once};
 use super::{Processor, Selector};
-use crate::connection::{CloseReason, Connection, Ending, Stage, Unanswered};
+use crate::connection::{CloseReason, Ending, Stage, Unanswered};
 use crate::encode_error::EncodeError;
 use crate::message_processor::MessageProcessor;
 use crate::protocol::{Peer, Protocol, Refusal};
@@ -42,8 +42,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return;
         }
         let dropped = dropped_because(reason.kind(), connection.flags.undecoded);
+        let sent_before = self.messages_taken + self.links.outbox.unasked.len() as u64;
+        let (gave_up_replies, final_answer_given) = (false, false);
         connection.ending =
-            Some(Box::new(Ending { reason, stage: Stage::Owed, gave_up_replies: false, final_answer_given: false }));
+            Some(Box::new(Ending { reason, stage: Stage::Owed, gave_up_replies, final_answer_given, sent_before }));
         // A peer that has sent more than it announced may do so again at any time.
         connection.flags.sends_no_more &= connection.inbound.buffered() == 0;
         self.release_inbound(slot, dropped);
@@ -60,7 +62,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Takes the end of a connection as far as possible. Must not be called while another connection's answers are
     /// being gathered.
     pub(super) fn advance_ending(&mut self, slot: u32) {
-        if self.stage(slot) == Some(Stage::Owed) && self.owes_nothing(slot) && !self.awaits_messages(slot) {
+        if self.stage(slot) == Some(Stage::Owed) && self.owes_nothing(slot) {
+            if self.awaits_messages(slot) {
+                self.ends_wait = true;
+                return;
+            }
             self.say_last_words(slot);
             self.set_stage(slot, Stage::Flushing);
         }
@@ -85,9 +91,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         connection.owed.count() == 0 || gave_up || connection.flags.broken.is_some()
     }
 
-    /// True if the outbox may hold a message that was sent to it before its end began.
+    /// True if the outbox may hold a message that was sent to it before its end began: it found no segment.
     pub(super) fn awaits_messages(&self, slot: u32) -> bool {
-        self.leaves_messages && self.table.at(slot).is_some_and(Connection::takes_unasked)
+        let Some(connection) = self.table.at(slot).filter(|connection| connection.takes_unasked()) else {
+            return false;
+        };
+        connection.ending.as_ref().is_some_and(|ending| self.messages_taken < ending.sent_before)
     }
 
     fn say_last_words(&mut self, slot: u32) {

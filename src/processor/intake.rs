@@ -85,7 +85,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Takes settled replies and unasked messages, as far as there is room for them, and begins the ends that were
     /// asked for.
     pub(super) fn take_answers(&mut self) {
-        // First: what was sent before somebody asked for the end is taken below, and delivered.
+        // Asked before the queue is looked at: so what was sent before the end was asked for is in it.
         self.take_closes();
         for _ in 0..self.links.outbox.settled.len() {
             if !self.can_take_outbound() {
@@ -94,26 +94,26 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             let Some(settled) = self.links.outbox.settled.pop() else { break };
             self.take_settled(settled);
         }
-        let leaves_some = !self.take_messages();
-        if mem::replace(&mut self.leaves_messages, leaves_some) && !leaves_some {
-            self.table.slots().for_each(|slot| self.enqueue_if_owed(slot));
+        let taken = self.messages_taken;
+        self.take_messages();
+        if self.messages_taken > taken && mem::take(&mut self.ends_wait) {
+            self.table.slots().for_each(|slot| self.enqueue_if_waiting(slot));
         }
     }
 
-    /// Takes unasked messages. False if some are left because there is no room for them.
-    fn take_messages(&mut self) -> bool {
+    fn take_messages(&mut self) {
         for _ in 0..self.links.outbox.unasked.len() {
             if !self.can_take_outbound() {
-                return false;
+                break;
             }
             let Some(unasked) = self.links.outbox.unasked.pop() else { break };
+            self.messages_taken += 1;
             self.take_unasked(unasked);
         }
-        true
     }
 
     /// Takes an end further that has perhaps waited for messages.
-    fn enqueue_if_owed(&mut self, slot: u32) {
+    fn enqueue_if_waiting(&mut self, slot: u32) {
         if self.stage(slot) == Some(Stage::Owed) {
             self.enqueue_ending(slot);
         }

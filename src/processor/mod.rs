@@ -124,9 +124,10 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     /// Slots with more output, whose peers take it as fast as it is written.
     write_on: SlotQueue,
     waiters: Waiters,
-    /// The last look into the outbox left unasked messages there, for want of segments. Ends for which one of them may
-    /// still be meant wait.
-    leaves_messages: bool,
+    /// How many unasked messages were taken out of the outbox.
+    messages_taken: u64,
+    /// An end waits for messages that were sent before it and found no segment.
+    ends_wait: bool,
     answer_room: AnswerRoom,
     slow_peers: SlowPeers,
     holders: [Holders; TIERS],
@@ -171,7 +172,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             to_write: SlotQueue::new(max),
             write_on: SlotQueue::new(max),
             waiters: Waiters::new(max),
-            leaves_messages: false,
+            messages_taken: 0,
+            ends_wait: false,
             answer_room: AnswerRoom::default(),
             slow_peers: SlowPeers::default(),
             holders: array::from_fn(|tier| Holders::new(links.inbound.tiers()[tier].count())),

@@ -101,8 +101,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn begin_drain(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
         let untouched = connection.is_idle() && !connection.has_input() && connection.ending.is_none();
+        // One of them may be for it.
+        let messages_left = !self.can_take_outbound() && !self.links.outbox.unasked.is_empty();
         match self.answers_are_final() {
-            true if untouched && self.leaves_messages => self.begin_close(slot, CloseReason::Shutdown),
+            true if untouched && messages_left => self.begin_close(slot, CloseReason::Shutdown),
             true if untouched => self.close_now(slot, CloseReason::Shutdown),
             true => {}
             false => self.look_once_more(slot),

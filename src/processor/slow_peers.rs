@@ -93,10 +93,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     /// The output that waits for its peer and holds a scarce resource: blocks, or places for segments. Output that is
-    /// carried as it is, and not copied, holds no block, and giving it up would free none.
+    /// carried as it is, and not copied, holds no block, and giving it up would free none. A block that is lent to many
+    /// is free only once all of them are given up: they come last.
     fn outputs(&self) -> impl Iterator<Item = (&Output, u32)> {
         let any = !self.has_segments();
-        let holds = move |queue: &Undelivered| !queue.is_empty() && (any || self.segments.holds_block(queue));
+        let frees = |queue: &Undelivered| self.segments.frees_block(queue);
+        let lent = !any && !self.table.iter().any(|connection| frees(&connection.undelivered));
+        let holds = move |queue: &Undelivered| {
+            !queue.is_empty() && (any || frees(queue) || (lent && self.segments.holds_block(queue)))
+        };
         let undelivered = self.table.iter().filter(move |connection| holds(&connection.undelivered));
         let outputs =
             undelivered.filter_map(|connection| Some((connection.deadlines.output()?, connection.id().slot())));

@@ -111,8 +111,8 @@ fn no_places(config: &Config) -> OutboxLimits {
 
 /// Each block has a place on the way home and one in the processor's own list.
 const PLACES_OF_A_BLOCK: usize = size_of::<Box<[u8]>>() + size_of::<Block>() + size_of::<usize>();
-/// An outbound one may be lent to many peers, and is then an allocation of its own, with two counts.
-const PLACES_OF_OUTBOUND: usize = PLACES_OF_A_BLOCK + size_of::<Block>() + 2 * size_of::<usize>();
+/// An outbound one may be lent to many peers, and is then an allocation of its own, with two counts and a header.
+const PLACES_OF_OUTBOUND: usize = PLACES_OF_A_BLOCK + size_of::<Block>() + 2 * size_of::<usize>() + 16;
 /// An inbound one may have a holder.
 const PLACES_OF_INBOUND: usize = PLACES_OF_A_BLOCK + Holders::PER_BLOCK;
 

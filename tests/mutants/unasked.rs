@@ -48,19 +48,19 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "unasked: an end does not wait for what found no segment",
         file: "src/processor/close.rs",
-        from: " && !self.awaits_messages(slot)",
-        to: "",
+        from: "self.messages_taken < ending.sent_before",
+        to: "false",
     },
     Mutant {
         name: "unasked: a shutdown does not wait for what found no segment",
         file: "src/processor/shutdown.rs",
-        from: "true if untouched && self.leaves_messages =>",
-        to: "true if untouched && self.leaves_messages && false =>",
+        from: "true if untouched && messages_left =>",
+        to: "true if untouched && messages_left && false =>",
     },
     Mutant {
         name: "unasked: ends that have waited for segments wait on",
         file: "src/processor/intake.rs",
-        from: "            self.table.slots().for_each(|slot| self.enqueue_if_owed(slot));\n",
+        from: "            self.table.slots().for_each(|slot| self.enqueue_if_waiting(slot));\n",
         to: "",
     },
     Mutant {
@@ -74,6 +74,24 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/processor/intake.rs",
         from: "filter(|_| is_full)",
         to: "filter(|_| is_full && false)",
+    },
+    Mutant {
+        name: "broadcast: who got no copy keeps the blocks of all for good",
+        file: "src/buffer/segments/lent.rs",
+        from: "        if self.ends_lent(queue) {",
+        to: "        if false && self.ends_lent(queue) {",
+    },
+    Mutant {
+        name: "broadcast: a copy lies in a small block or nowhere",
+        file: "src/buffer/segments/lent.rs",
+        from: "(SMALL..=block.tier()).find(fits)",
+        to: "(SMALL..=SMALL).find(fits)",
+    },
+    Mutant {
+        name: "broadcast: output that frees no block is given up first",
+        file: "src/processor/slow_peers.rs",
+        from: "(any || frees(queue) || (lent && self.segments.holds_block(queue)))",
+        to: "(any || self.segments.holds_block(queue) || lent)",
     },
     Mutant {
         name: "broadcast: encoded for each receiver",

@@ -111,7 +111,8 @@ impl Wire for Lines {
     }
 
     fn broadcast(proxy: &WriteProxy<Self>, to: &[ConnectionId], answer: Answer) -> Vec<ConnectionId> {
-        proxy.broadcast(to.iter().copied(), answer).expect("it can be encoded")
+        let refused = proxy.broadcast(to.iter().copied(), answer).expect("it can be encoded");
+        refused.into_iter().map(|(connection, _)| connection).collect()
     }
 
     fn payload(message: &Message<'_, Self>) -> Vec<u8> {

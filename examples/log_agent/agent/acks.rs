@@ -125,7 +125,9 @@ impl Sender {
                 self.owed = Some(owed);
                 return false;
             }
-        } else if let Err(SendError::OutboxFull) = proxy.send(connection, Durable(self.durable)) {
+        } else if let Err(SendError::PeerTooSlow | SendError::OutboxFull) =
+            proxy.send(connection, Durable(self.durable))
+        {
             return false;
         }
         self.told = self.durable;

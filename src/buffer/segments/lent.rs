@@ -33,9 +33,12 @@ impl Segment {
 }
 
 impl Segments {
-    /// As [`push`](Self::push), but a little piece that is lent is copied into a block of the queue's own, if `pool`
-    /// has one.
+    /// As [`push`](Self::push), but little pieces that are lent are copied into blocks of the queue's own, as far as
+    /// `pool` has some: this one, and those for which it had none before.
     pub fn push_own(&mut self, queue: &mut Undelivered, segment: Segment, pool: &mut Pool) -> Result<(), Segment> {
+        if self.ends_lent(queue) {
+            self.make_own(queue, pool);
+        }
         let segment = self.own(queue, segment, pool);
         self.push(queue, segment)
     }
@@ -47,25 +50,31 @@ impl Segments {
         }
         let mut lent = mem::take(queue);
         while let Some(segment) = self.pop(&mut lent) {
-            let pushed = self.push_own(queue, segment, pool);
+            let segment = self.own(queue, segment, pool);
+            let pushed = self.push(queue, segment);
             debug_assert!(pushed.is_ok(), "it has just left its place");
         }
     }
 
     fn own(&self, queue: &Undelivered, segment: Segment, pool: &mut Pool) -> Segment {
-        let is_little = matches!(segment, Segment::Lent { .. }) && segment.len() <= COPY_BELOW;
-        // Where it fits behind the last piece, `push` copies it.
-        if !is_little || self.has_room_behind(queue, segment.len()) {
+        let Segment::Lent { block, .. } = &segment else { return segment };
+        let length = segment.len();
+        // Where it fits behind the last piece, `push` copies it. Encoders in line need the blocks more.
+        if length > COPY_BELOW || self.has_room_behind(queue, length) || pool.shared().line().has_encoders() {
             return segment;
         }
-        match pool.lease(SMALL) {
-            Some(mut block) if block.capacity() >= segment.len() => {
-                block.truncate(0);
-                block.push(segment.bytes());
-                Segment::Block { block, start: 0 }
-            }
-            _ => segment,
-        }
+        // A larger block rather than none: it has room for what comes next, and its peer can be given up for it.
+        let fits = |tier: &usize| pool.shared().tiers()[*tier].capacity() >= length && pool.available(*tier) > 0;
+        let tier = (SMALL..=block.tier()).find(fits);
+        let Some(mut own) = tier.and_then(|tier| pool.lease(tier)) else { return segment };
+        own.truncate(0);
+        own.push(segment.bytes());
+        Segment::Block { block: own, start: 0 }
+    }
+
+    fn ends_lent(&self, queue: &Undelivered) -> bool {
+        let last = self.nodes.get(queue.tail as usize).and_then(|node| node.segment.as_ref());
+        matches!(last, Some(Segment::Lent { .. }))
     }
 
     /// The blocks that are lent to any queue, each once.
