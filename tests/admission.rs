@@ -13,7 +13,7 @@ use sluicegate::{
 };
 
 /// A safety net; nothing waits for it when all is well.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 fn http(admission: Admission) -> Running<Http1> {
     let server = Server::builder(Http1::default()).admission(admission);

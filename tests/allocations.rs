@@ -85,7 +85,7 @@ fn allocations<P: Protocol>(
 ) -> u64 {
     let server = Server::bind("127.0.0.1:0", protocol).expect("a port").start(Counted(processor)).expect("starts");
     let mut stream = TcpStream::connect(server.local_addr()).expect("connects");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
     stream.set_nodelay(true).expect("no delay");
     let mut answer = vec![0; answer_length];
     let mut round_trips = || {

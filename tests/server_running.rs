@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use sluicegate::{CloseKind, Finish, LengthPrefixed, Message, Reply, Running, Server};
 
+/// Longer than anything here takes; nothing waits for it when all is well.
+const LONG: Duration = Duration::from_secs(60);
+
 fn echo(message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
     reply.send(message.payload());
 }
@@ -17,7 +20,7 @@ fn server(connections_max: usize) -> Running<LengthPrefixed> {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let peer = TcpStream::connect(address).expect("the backlog has room");
-    peer.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    peer.set_read_timeout(Some(LONG)).expect("set");
     peer
 }
 
@@ -47,7 +50,7 @@ fn it_answers_counts_and_ends() {
     assert_eq!((numbers.accepted, numbers.open), (1, 1));
     assert!(numbers.inbound_blocks_high[2] >= 1, "the longest message lay in a large block");
 
-    let numbers = running.shutdown(Duration::from_secs(10), Finish::Answer).expect("nothing failed");
+    let numbers = running.shutdown(LONG, Finish::Answer).expect("nothing failed");
     // Not before: a large answer leaves at once, and is counted when `process` returns.
     assert_eq!((numbers.messages_in, numbers.messages_out), (5, 5));
     assert_eq!((numbers.open, numbers.closed_by(CloseKind::Shutdown)), (0, 1));
@@ -86,7 +89,7 @@ fn a_stopper_ends_a_server_that_is_joined() {
     let mut peer = connect(running.local_addr());
     ask(&mut peer, b"here").expect("an answer");
     let stopper = running.stopper();
-    let asks = std::thread::spawn(move || stopper.shutdown(Duration::from_secs(10), Finish::ReadOut));
+    let asks = std::thread::spawn(move || stopper.shutdown(LONG, Finish::ReadOut));
     let numbers = running.join().expect("nothing failed");
     asks.join().expect("no panic");
     assert_eq!((numbers.open, numbers.messages_in), (0, 1));

@@ -21,7 +21,7 @@ use sluicegate::{
 };
 
 /// Longer than any of these tests may take.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_secs(300);
 
 fn http(request: Message<'_, Http1>, reply: Reply<'_, Http1>) {
     match request.body() {

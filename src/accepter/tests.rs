@@ -8,7 +8,7 @@ use std::net;
 use std::process::Command;
 use std::sync::mpsc::{self, Receiver};
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(60);
 
 /// A request that is made now.
 fn request(grace: Duration) -> Shutdown {

@@ -111,7 +111,7 @@ mod tests {
 
     use mio::net::TcpStream;
 
-    const LONG: Option<Duration> = Some(Duration::from_secs(10));
+    const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
     /// A socket in a selector, under slot 7, and its peer.
     fn connected() -> (MioSelector, Socket, net::TcpStream) {

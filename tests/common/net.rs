@@ -14,7 +14,7 @@ use sluicegate::{Config, Finish, MessageProcessor, PauseReason, Protocol, Runnin
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// Far longer than anything takes.
-pub const LONG: Duration = Duration::from_secs(20);
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// Blocks that an idle server holds by tier: its spares, and the small and medium block for the rest of a read.
 pub const AT_HAND: [u64; 3] = [2, 2, 1];
@@ -25,8 +25,13 @@ pub fn serve<P: Protocol>(
     change: impl FnOnce(&mut Config),
     user: impl MessageProcessor<P> + 'static,
 ) -> Running<P> {
-    let server = Server::builder(protocol).configure(quiet).configure(change).bind("127.0.0.1:0").expect("a port");
-    server.start(user).expect("started")
+    bound(protocol, change).start(user).expect("started")
+}
+
+/// The same server before its start. What peers send until then waits in the kernel, and is there when they are
+/// accepted.
+pub fn bound<P: Protocol>(protocol: P, change: impl FnOnce(&mut Config)) -> Server<P> {
+    Server::builder(protocol).configure(quiet).configure(change).bind("127.0.0.1:0").expect("a port")
 }
 
 /// The same behind small socket buffers in the kernel: a peer that does not read pushes back soon.
@@ -41,10 +46,14 @@ pub fn serve_narrow<P: Protocol>(
     builder.from_listener(listener).expect("a server").start(user).expect("started")
 }
 
-/// No timeout plays a part, unless a test asks for it.
-fn quiet(config: &mut Config) {
-    config.timeouts.linger = LONG * 2;
-    config.timeouts.rate_grace = Duration::ZERO;
+/// No timeout plays a part, unless a test asks for it: on a machine that has other things to do, a test's own threads
+/// may stand still for longer than the usual ones last.
+pub fn quiet(config: &mut Config) {
+    let timeouts = &mut config.timeouts;
+    (timeouts.idle, timeouts.message, timeouts.rate_grace) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    (timeouts.write_stall, timeouts.reply) = (Duration::ZERO, Duration::ZERO);
+    // These cannot be switched off. Of a famine, only a part counts when little memory is left.
+    (timeouts.linger, timeouts.famine) = (LONG * 2, LONG * 60);
     config.connections_max = 4000;
 }
 
@@ -71,12 +80,18 @@ pub fn check_end(numbers: Snapshot) -> Snapshot {
 }
 
 /// Waits until a number of the server is what it has to be.
+///
+/// The numbers of a snapshot are not read at the same instant: one that was read before may be older than what was
+/// awaited. So they are read once more then, and all are at least as new.
 pub fn until<P: Protocol>(running: &Running<P>, what: &str, mut come: impl FnMut(&Snapshot) -> bool) -> Snapshot {
     let start = Instant::now();
     loop {
-        let numbers = running.metrics();
+        let mut numbers = running.metrics();
         if come(&numbers) {
-            return numbers;
+            numbers = running.metrics();
+            if come(&numbers) {
+                return numbers;
+            }
         }
         assert!(start.elapsed() < LONG, "it never came that {what}:\n{numbers}");
         thread::yield_now();
