@@ -64,19 +64,20 @@ fn an_idle_connection_is_closed_and_one_that_waits_for_the_server_is_not() {
         "/later" => ask.send(reply.defer()).expect("the test listens"),
         other => reply.send(Response::ok(other)),
     };
-    let running = serve(Http1::default(), |config| config.timeouts.idle = SOON, user);
-    let mut waits = Client::connect(running.local_addr());
+    let server = net::bound(Http1::default(), |config| config.timeouts.idle = SOON);
+    // They have spoken before they are accepted: however late this thread is, they have not been idle.
+    let [mut waits, mut begins, mut client] = [(); 3].map(|()| Client::connect(server.local_addr()));
     waits.send(get("/later"));
-    let deferred = asked.recv_timeout(LONG).expect("a request");
-    let mut begins = Client::connect(running.local_addr());
     begins.send(&get("/begun")[..10]);
+    client.send(get("/once"));
+    let running = server.start(user).expect("started");
+    let deferred = asked.recv_timeout(LONG).expect("a request");
     until(&running, "both have begun", |numbers| numbers.bytes_buffered == 10);
     // These say nothing at all, and nothing more after an answer.
     assert_eq!(rest(&mut connect(running.local_addr())), b"");
-    let mut client = Client::connect(running.local_addr());
-    client.ask_for("/once");
+    assert_eq!(client.answer().body, b"/once");
     client.ends();
-    let numbers = until(&running, "two are gone", |numbers| numbers.open == 2);
+    let numbers = until(&running, "two are gone", |numbers| (numbers.open, numbers.closed_total()) == (2, 2));
     assert_eq!(numbers.closed_by(CloseKind::Idle), 2, "{numbers}");
     deferred.send(Response::ok("at last"));
     assert_eq!(waits.answer().body, b"at last");
@@ -164,9 +165,11 @@ fn who_is_owed_an_answer_is_not_idle_whatever_the_protocol() {
     let user = move |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
         ask.send((message.payload().to_vec(), reply.defer())).expect("the test listens");
     };
-    let running = serve(LengthPrefixed::default(), |config| config.timeouts.idle = SOON, user);
-    let mut waits = connect(running.local_addr());
+    let server = net::bound(LengthPrefixed::default(), |config| config.timeouts.idle = SOON);
+    // It has asked before it is accepted: however late this thread is, it has not been idle.
+    let mut waits = connect(server.local_addr());
     net::send(&mut waits, b"later");
+    let running = server.start(user).expect("started");
     let (payload, deferred) = asked.recv_timeout(LONG).expect("a message");
     // Others come and are idle meanwhile.
     (0..3).for_each(|_| assert_eq!(rest(&mut connect(running.local_addr())), b""));
