@@ -85,7 +85,7 @@ fn a_slow_disk_does_not_hold_the_end_up_and_the_loss_is_said() {
         let (agent, address) = start_on(&plan, FaultyDisk::new(folder.path(), &faults));
         let (all_in, wake) = (Arc::new(AtomicBool::new(false)), (Mutex::new(()), Condvar::new()));
         let begins = Arc::clone(&all_in);
-        // Nothing until all have come; then some forty seconds for all.
+        // Nothing until all have come; then some forty seconds for all, or more.
         faults.watch(move |call| {
             if call == "write" {
                 until("all have come", || begins.load(SeqCst));
@@ -98,7 +98,7 @@ fn a_slow_disk_does_not_hold_the_end_up_and_the_loss_is_said() {
         all_in.store(true, SeqCst);
         let began = Instant::now();
         let error = stop(agent).expect_err("that is too much for the time there is").to_string();
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         let (lost, why) = error.split_once(' ').expect("a number first");
         assert!(why.starts_with("records were received and not written"), "{error}");
         recover(folder.path()).expect("recovered");
