@@ -251,13 +251,22 @@ fn a_reset_in_the_middle_of_a_body_frees_everything() {
             peer.write_all(&request[..200]).expect("taken");
         }
         until(&running, "all have begun", |numbers| numbers.bytes_buffered == 12 * 200);
-        for peer in &mut peers {
-            // As far as the server takes it: those who wait for a block are not read.
-            peer.set_nonblocking(true).expect("set");
-            let _ = peer.write(&request[200..sent]);
-        }
+        // As far as the server takes it, and each kernel as much as it likes: those who wait for a block are not read.
+        let mut rests = vec![&request[200..sent]; peers.len()];
+        peers.iter().for_each(|peer| peer.set_nonblocking(true).expect("set"));
+        let mut send = || {
+            for (mut peer, rest) in peers.iter().zip(&mut rests) {
+                while let Ok(count @ 1..) = peer.write(rest) {
+                    *rest = &rest[count..];
+                }
+            }
+        };
+        send();
         if sent > 200_000 {
-            until(&running, "some wait", |numbers| numbers.paused[PauseReason::NoBlocks as usize] > 4);
+            until(&running, "some wait", |numbers| {
+                send();
+                numbers.paused[PauseReason::NoBlocks as usize] > 4
+            });
         }
         peers.into_iter().for_each(net::reset);
         let numbers = until(&running, "they are gone", |numbers| numbers.open == 0);

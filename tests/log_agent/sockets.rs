@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sluicegate::{CloseKind, PauseReason};
+use socket2::SockRef;
 
 use crate::agent::directory::bytes_of;
 use crate::agent::plan::{Packer, Plan};
@@ -200,6 +201,8 @@ fn a_full_disk_makes_senders_wait_and_loses_nothing() {
         faults.space(Some(10_000));
         let mut peer = connect(address);
         let bytes = frames(1, 0, 0..200_000, (90, 110));
+        // Some kernels would hold all of it.
+        SockRef::from(&peer).set_send_buffer_size(64 << 10).expect("set");
         let taken = write_until_blocked(&mut peer, &bytes, || {
             let paused = agent.server().metrics().paused[PauseReason::NotReady as usize];
             (agent.numbers.troubled.value(), paused) == (1, 1)
