@@ -32,7 +32,13 @@ fn load_for(seconds: &str, address: &str, flags: &[&str]) -> Ended {
 /// A load under which something was answered while it was measured.
 fn measured(address: &str, flags: &[&str]) -> Ended {
     let mut loads = SECONDS.iter().map(|seconds| load_for(seconds, address, flags));
-    loads.find(|ended| !ended.stderr.contains("no request was answered")).expect("answers in half a minute")
+    loads.find(|ended| !is_held_up(ended)).expect("answers in half a minute")
+}
+
+/// Nothing was answered, or what was due in the end was not answered within a second, as in an open loop it has to be.
+/// A server that loses requests does so however long it is measured.
+fn is_held_up(ended: &Ended) -> bool {
+    ended.stderr.contains("no request was answered") || ended.stdout.contains("x due but unanswered at the end")
 }
 
 /// Loads `server` with each of `runs`, and sees that all went well.
@@ -90,8 +96,9 @@ fn the_rate_is_kept() {
         let ended = Example::run("load", &[&address.to_string(), &time, "--warm-up=0", "--rate=400"]);
         let answers = ended.stdout.lines().find_map(|line| line.strip_prefix("answers")).expect("a line of answers");
         let answers: u32 = answers.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number");
-        assert!(answers <= 400 * seconds + 2 && ended.stdout.contains("errors      none"), "{ended:#?}");
-        answers >= 300 * seconds
+        let went_well = is_held_up(&ended) || ended.stdout.contains("errors      none");
+        assert!(answers <= 400 * seconds + 2 && went_well, "{ended:#?}");
+        answers >= 300 * seconds && !is_held_up(&ended)
     };
     // What is late is late, and comes behind the end. How late does not depend on how long it is measured.
     assert!([1, 4, 16].into_iter().any(is_kept), "it sends too little, however long it is measured");
