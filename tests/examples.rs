@@ -10,6 +10,7 @@ mod common {
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use common::child::{Ended, Example};
 use common::http_client::{Client, get, post};
@@ -228,17 +229,20 @@ fn http_counter_counts_and_answers_later() {
     }
     let mut slow = Client::connect(address);
     // In one piece: with the answer to the first, the second has arrived as well.
+    let asked = Instant::now();
     slow.send([get("/pears"), get("/slow")].concat());
     assert_eq!(slow.answer().body, b"/pears: 1\n");
     assert_eq!(client.ask(get("/slow-not")).body, b"/slow-not: 1\n", "nobody waits for somebody else's answer");
-    assert_eq!(slow.answer().body, b"/slow: 1\n");
-    // Once more, for a server that goes down: it is stopped until it has been told to, or the answer could be sooner.
-    example.signal("STOP");
-    slow.send(get("/slow"));
-    example.signals(&["TERM", "CONT"]);
+    example.shuts_down("TERM");
+    let is_owed = asked.elapsed() < Duration::from_millis(500);
     client.ends();
-    assert_eq!(slow.last_answer(200), b"/slow: 2\n", "it was owed");
-    example.ends().in_order("goodbye; connections: 2, messages in: 7 (228 bytes), out: 7 (805 bytes)");
+    let answer = slow.answer();
+    assert_eq!(answer.body, b"/slow: 1\n");
+    // On a machine that has other things to do, it may have been given before the server was told to go.
+    assert!(answer.closes() || !is_owed, "it was owed: {answer:?}");
+    slow.ends();
+    let bytes = if answer.closes() { 695 } else { 676 };
+    example.ends().in_order(&format!("goodbye; connections: 2, messages in: 6 (197 bytes), out: 6 ({bytes} bytes)"));
 }
 
 #[test]
