@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 use crate::buffer::{Outbound, Pool, Segments, SetAside, SharedPool, TIERS, Tier};
 use crate::clock::WallClock;
 use crate::connection::{Connection, Ending, Table};
-use crate::control::Control;
+use crate::control::{Control, Shutdown};
 use crate::handover::Handover;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Metrics;
@@ -134,6 +134,8 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     quarters: Quarters,
     shortages: Shortages,
     phase: Phase,
+    /// The request to shut down that there was before the selector was asked for the last time.
+    request: Option<Shutdown>,
     /// Why it can't sleep any more.
     failure: Option<io::Error>,
     now: Instant,
@@ -180,6 +182,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             quarters: Quarters::new(now, settings.timeouts.famine),
             shortages: Shortages::default(),
             phase: Phase::Serving,
+            request: None,
             failure: None,
             now,
             next_second: now,
@@ -290,8 +293,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.set_wall_clock();
         // A connection that has sent data must be read before its own deadline or the server's expires it. So if a
         // deadline is due, poll again with a zero timeout: a signal may have ended the sleep before the poll, or the
-        // process may have been stopped. The loop is bounded by the number of connections.
-        let mut looks_again = due.is_some_and(|due| due <= self.now);
+        // process may have been stopped. The same if the server is told to shut down: who has sent something before is
+        // not idle, and may have sent it behind the first poll. The loop is bounded by the number of connections.
+        self.request = self.links.control.shutdown();
+        let mut looks_again = due.is_some_and(|due| due <= self.now) || self.shutdown_is_new();
         for _ in 0..self.settings.connections_each / EVENTS + 2 {
             ready.drain(..).for_each(|readiness| self.note_readiness(readiness));
             if told == Told::All && !mem::take(&mut looks_again) {

@@ -74,7 +74,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Begins to drain, or shortens the grace.
     pub(super) fn observe_shutdown(&mut self) {
-        let Some(newer) = self.links.control.shutdown() else { return };
+        // Not one that has come since: what was sent before it may not be known yet. It ends the next sleep.
+        let Some(newer) = self.request else { return };
         match &mut self.phase {
             Phase::Serving => {
                 let (name, open) = (&self.settings.name, self.table.iter().count());

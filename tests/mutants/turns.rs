@@ -115,8 +115,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "shutdown: the grace begins when the processor hears of it",
         file: "src/processor/shutdown.rs",
-        from: "let Some(newer) = self.links.control.shutdown() else { return };",
-        to: "let first = |_: &Shutdown| self.phase == Phase::Serving;\n        let Some(newer) = self.links.control.shutdown().filter(first) else { return };\n        let newer = Shutdown { asked: self.now, ..newer };",
+        from: "let Some(newer) = self.request else { return };",
+        to: "let first = |_: &Shutdown| self.phase == Phase::Serving;\n        let Some(newer) = self.request.filter(first) else { return };\n        let newer = Shutdown { asked: self.now, ..newer };",
     },
     Mutant {
         name: "shutdown: a second grace is counted from the first request",
