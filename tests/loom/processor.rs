@@ -268,3 +268,27 @@ fn a_request_to_shut_down_is_not_slept_over() {
         threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
     });
 }
+
+#[test]
+fn what_has_come_before_a_request_to_shut_down_is_answered() {
+    check(3, || {
+        let mut world = World::new(&small(), Plan::Answer(1));
+        let come = Arc::new(AtomicBool::new(false));
+        world.connect_late(&message(1), &come);
+        world.prepare();
+        let control = Arc::clone(world.processor.control());
+        let handover = Arc::clone(world.processor.handover());
+        let request = Shutdown { asked: Instant::now(), grace: Duration::from_secs(9), finish: Finish::Answer };
+        let proxy = with(&world.hands, |hands| hands.proxy.clone()).expect("it has started");
+        let thread = thread::spawn(move || {
+            // It has looked at its sockets, perhaps, and hears of the request behind that.
+            proxy.wake();
+            come.store(true, SeqCst);
+            control.request(request);
+            handover.finish();
+        });
+        world.processor.run_out();
+        thread.join().expect("no panic");
+        assert_eq!(with(&world.hands, |hands| (hands.processed, hands.closed)), (1, 1));
+    });
+}

@@ -29,6 +29,8 @@ pub struct Sleeper {
     bed: Arc<Bed>,
     now: Instant,
     fresh: Vec<u32>,
+    /// Sockets whose peers have sent nothing yet, by slot.
+    late: Vec<(u32, Arc<AtomicBool>)>,
     /// While it is being prepared: notes that it would sleep, and does not.
     preparing: Shared<Preparing>,
 }
@@ -44,8 +46,10 @@ impl Selector for Sleeper {
 
     /// Reports what is there and was not read before.
     fn register_read(&mut self, socket: &mut Socket, slot: u32) -> io::Result<()> {
-        if !socket.sent.is_empty() {
-            self.fresh.push(slot);
+        match &socket.late {
+            Some(late) => self.late.push((slot, Arc::clone(late))),
+            None if !socket.sent.is_empty() => self.fresh.push(slot),
+            None => {}
         }
         Ok(())
     }
@@ -68,11 +72,11 @@ impl Selector for Sleeper {
     }
 
     fn unread(&mut self, socket: &mut Socket) -> io::Result<u64> {
-        Ok(socket.sent.len() as u64)
+        Ok(if socket.has_come() { socket.sent.len() as u64 } else { 0 })
     }
 
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told> {
-        let fresh = mem::take(&mut self.fresh);
+        let mut fresh = mem::take(&mut self.fresh);
         let busy = timeout == Some(Duration::ZERO) || !fresh.is_empty();
         let prepares = with(&self.preparing, |preparing| {
             preparing.would_sleep = !busy;
@@ -82,6 +86,11 @@ impl Selector for Sleeper {
             true => self.bed.look(),
             false => self.bed.sleep(),
         }
+        self.late.retain(|(slot, late)| {
+            let has_come = late.load(SeqCst);
+            fresh.extend(has_come.then_some(*slot));
+            !has_come
+        });
         ready.extend(fresh.into_iter().map(|slot| Readiness { slot, readable: true, ..Readiness::default() }));
         Ok(Told::All)
     }
@@ -98,14 +107,22 @@ impl Selector for Sleeper {
 /// A socket whose peer has sent all it will, and takes whatever comes, or nothing.
 pub struct Socket {
     sent: VecDeque<u8>,
+    /// Until this is set, nothing of it has come.
+    late: Option<Arc<AtomicBool>>,
     /// The peer does not read.
     stuck: bool,
     got: Shared<Vec<u8>>,
 }
 
+impl Socket {
+    fn has_come(&self) -> bool {
+        self.late.as_ref().is_none_or(|late| late.load(SeqCst))
+    }
+}
+
 impl Read for Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self.sent.is_empty() {
+        match self.sent.is_empty() || !self.has_come() {
             true => Err(ErrorKind::WouldBlock.into()),
             false => self.sent.read(into),
         }
@@ -244,7 +261,13 @@ impl World {
     fn of(config: &Config, plan: Plan, workers: Option<Offload<LengthPrefixed>>) -> Self {
         let (bed, wake) = Bed::made();
         let preparing = Shared::<Preparing>::default();
-        let selector = Sleeper { bed, now: Instant::now(), fresh: Vec::new(), preparing: Arc::clone(&preparing) };
+        let selector = Sleeper {
+            bed,
+            now: Instant::now(),
+            fresh: Vec::new(),
+            late: Vec::new(),
+            preparing: Arc::clone(&preparing),
+        };
         let hands = Shared::<Hands>::default();
         let room = Arc::new(AtomicBool::new(true));
         let user = User { plan, hands: Arc::clone(&hands), room: Arc::clone(&room), workers };
@@ -255,17 +278,22 @@ impl World {
 
     /// A peer connects that has sent `bytes`. What it gets is in the result.
     pub fn connect(&mut self, bytes: &[u8]) -> Shared<Vec<u8>> {
-        self.connect_as(bytes, false)
+        self.connect_as(bytes, false, None)
+    }
+
+    /// A peer connects whose `bytes` have come once `late` is set.
+    pub fn connect_late(&mut self, bytes: &[u8], late: &Arc<AtomicBool>) {
+        self.connect_as(bytes, false, Some(Arc::clone(late)));
     }
 
     /// A peer connects that has sent `bytes` and does not read.
     pub fn connect_stuck(&mut self, bytes: &[u8]) {
-        self.connect_as(bytes, true);
+        self.connect_as(bytes, true, None);
     }
 
-    fn connect_as(&mut self, bytes: &[u8], stuck: bool) -> Shared<Vec<u8>> {
+    fn connect_as(&mut self, bytes: &[u8], stuck: bool, late: Option<Arc<AtomicBool>>) -> Shared<Vec<u8>> {
         let got = Shared::<Vec<u8>>::default();
-        let socket = Socket { sent: bytes.iter().copied().collect(), stuck, got: Arc::clone(&got) };
+        let socket = Socket { sent: bytes.iter().copied().collect(), late, stuck, got: Arc::clone(&got) };
         assert!(self.processor.accept(socket, SocketAddr::from((Ipv4Addr::LOCALHOST, 1))), "there is room");
         got
     }
