@@ -13,6 +13,9 @@ pub enum Finish {
     /// Idle connections close at once. A message whose first byte has arrived may finish, and is answered as the final
     /// one of its connection. If the protocol cannot tell the peer so and the peer goes on sending, it is read for
     /// another second, and what was read is answered.
+    ///
+    /// The message processor is not told. To say goodbye to everybody, [broadcast](crate::WriteProxy::broadcast) before
+    /// you ask for the shutdown: what was sent before it is delivered.
     Answer,
     /// Everything that peers have already sent is read, also what is on its way or held by their kernels. Each
     /// connection is read until nothing has come for 50 ms. One that keeps sending is read for a second and then until

@@ -72,6 +72,9 @@ pub trait MessageProcessor<P: Protocol>: Send {
     /// Runs at the end of every cycle; `now` is the time of that cycle. Return the latest time at which it must run
     /// again (to send a batch that waits, or a message every second), or `None` to run only when something else starts
     /// a cycle. Each return value replaces the previous one; a time in the past means immediately.
+    ///
+    /// It runs after everything was written: a connection whose peer has closed its side right behind its message may
+    /// have ended already, and gets nothing more. What must reach it too is sent in [`process`](Self::process).
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
         let _ = now;
         None

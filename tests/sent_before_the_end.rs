@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use sluicegate::sim::{Broken, End, Reading, SimPeer, Simulation, Weather};
 use sluicegate::{
     CloseKind, Config, ConnectionId, DropReason, Finish, LengthPrefixed, Message, MessageProcessor, Peer, Reply,
-    WriteProxy,
+    SendError, WriteProxy,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -177,6 +177,44 @@ fn a_connection_that_is_closed_from_outside_is_given_what_it_is_owed() -> Result
     peers[1].send(&frame("settle"));
     simulation.run_for(SECOND)?;
     assert_eq!((peers[0].take_received(), peers[0].end()), (frame("last"), Some(End::Finished)));
+    Ok(())
+}
+
+#[test]
+fn the_last_message_is_taken_by_one_that_is_too_slow_for_others() -> Result<(), Broken> {
+    let (mut simulation, peers, opened) = world(2)?;
+    let (proxy, opened) = (simulation.proxy(), opened.lock().clone());
+    let (slow, gone) = (opened[0], opened[1]);
+    peers[0].set_reading(Reading::Stalled);
+    let large: Arc<[u8]> = vec![b'y'; 1 << 20].into();
+    assert_eq!(proxy.send(slow, Arc::clone(&large)), Ok(()));
+    peers[1].reset();
+    simulation.run_for(SECOND)?;
+    assert_eq!(proxy.send(slow, "more"), Err(SendError::PeerTooSlow));
+    assert_eq!((proxy.close_with(slow, "bye"), proxy.close_with(gone, "bye")), (Ok(()), Ok(())));
+    assert_eq!(proxy.close_with(slow, "bye, once more"), Ok(()), "and dropped");
+    peers[0].set_reading(Reading::Free);
+    simulation.run_for(SECOND)?;
+    let all = [&(large.len() as u32).to_be_bytes()[..], &large, &frame("bye")].concat();
+    assert!(peers[0].take_received() == all && peers[0].end() == Some(End::Finished));
+    Ok(())
+}
+
+#[test]
+fn a_last_message_without_room_closes_all_the_same() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.unasked_max = 1;
+    let (mut simulation, peers, opened) = world_of(config, 3)?;
+    let (proxy, opened) = (simulation.proxy(), opened.lock().clone());
+    assert_eq!(proxy.send(opened[2], "first"), Ok(()));
+    assert_eq!(proxy.close_with(opened[0], "bye"), Err(SendError::OutboxFull));
+    let too_long = proxy.close_with(opened[1], vec![b'x'; 2 << 20]);
+    assert!(matches!(too_long, Err(SendError::Encode(_))), "{too_long:?}");
+    simulation.run_for(SECOND)?;
+    for peer in &peers[..2] {
+        assert_eq!((peer.take_received(), peer.end()), (vec![], Some(End::Finished)));
+    }
+    assert_eq!((peers[2].take_received(), peers[2].end()), (frame("first"), None));
     Ok(())
 }
 

@@ -158,8 +158,13 @@ impl<P: Wire> Stage<P> {
     fn happens(&mut self, event: &Event) -> Result<(), Broken> {
         match *event {
             Event::Connect { weather } => {
-                let weather =
-                    if weather == 0 { Weather::calm() } else { Weather::drawn(&mut Random::new(weather.into())) };
+                let mut random = Random::new(weather.into());
+                let weather = match weather {
+                    0 => Weather::calm(),
+                    // Some of them have a selector that fails.
+                    1..8 => Weather { selector_failures: 200, ..Weather::drawn(&mut random) },
+                    _ => Weather::drawn(&mut random),
+                };
                 self.clients.extend(self.simulation.connect(weather).map(Client::new));
             }
             Event::Release { which, after_us } => {

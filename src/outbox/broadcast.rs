@@ -60,7 +60,10 @@ impl<P: Protocol> WriteProxy<P> {
                 *encoding = Encoding::of::<P, T>(outbox, item.clone())?;
             }
             let left = match encoding {
-                Encoding::Done(encoded) => leave(outbox, connection, encoded.lend()),
+                Encoding::Done(encoded) => {
+                    let charge = outbox.charge(connection, encoded.bytes);
+                    leave(outbox, connection, encoded.lend(), charge)
+                }
                 _ => Err(not_taken(outbox, SendError::OutboxFull)),
             };
             if let Err(why) = left {

@@ -137,6 +137,12 @@ impl Outbox {
         gauge.charge(connection, bytes, self.limits.outbound_high as u64)
     }
 
+    /// The same for the last message to the connection, which may be one too many.
+    fn charge_last(&self, connection: ConnectionId, bytes: usize) -> Charge {
+        let gauge = self.undelivered.get(connection.slot() as usize);
+        gauge.map_or(Charge::Gone, |gauge| gauge.charge(connection, bytes, u64::MAX))
+    }
+
     /// Takes back what was charged.
     pub(crate) fn discharge(&self, connection: ConnectionId, bytes: usize) {
         self.undelivered[connection.slot() as usize].discharge(connection, bytes);

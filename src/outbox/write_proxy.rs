@@ -99,11 +99,9 @@ impl<P: Protocol> WriteProxy<P> {
     {
         // Nothing is encoded for one that has ended: there might be no room.
         let Some(outbox) = self.outbox_of(connection) else { return Ok(()) };
-        let encoded = encode::<P, T>(outbox, item).map_err(|error| match error {
-            EncodeError::NoRoom { .. } => not_taken(outbox, SendError::OutboxFull),
-            error => SendError::Encode(error),
-        })?;
-        leave(outbox, connection, encoded)
+        let encoded = encode::<P, T>(outbox, item).map_err(|error| could_not(outbox, error))?;
+        let charge = outbox.charge(connection, encoded.bytes);
+        leave(outbox, connection, encoded, charge)
     }
 
     /// Closes `connection`, from any thread: what was sent to it before, and the replies that it is still owed, are
@@ -112,12 +110,40 @@ impl<P: Protocol> WriteProxy<P> {
     /// [`CloseReason::User`](crate::CloseReason::User), unless it was ending already. Always succeeds: a connection
     /// that has ended stays as it is.
     ///
+    /// [`closed`](crate::MessageProcessor::closed) comes later: once the peer has closed its side too, at the latest
+    /// [`Timeouts::write_stall`](crate::Timeouts::write_stall) after it took its last byte and
+    /// [`Timeouts::linger`](crate::Timeouts::linger) after that. Within [`process`](crate::MessageProcessor::process),
+    /// what was decoded already is still handled, and its replies are delivered.
+    ///
     /// Costs its processor a look at each of its connections, once for all that were asked to close since the last
     /// look.
     pub fn close(&self, connection: ConnectionId) {
         if let Some(outbox) = self.outboxes.of(connection) {
             outbox.ask_to_close(connection);
         }
+    }
+
+    /// Sends `item` to `connection` as its last message, and [closes](Self::close) it. The message is taken even if the
+    /// peer takes its messages too slowly: it leaves behind those that wait for it.
+    ///
+    /// # Errors
+    /// The connection is closed all the same, without this message: there was no room
+    /// ([`OutboxFull`](SendError::OutboxFull)), or it can't be encoded ([`Encode`](SendError::Encode)).
+    pub fn close_with<T>(&self, connection: ConnectionId, item: T) -> Result<(), SendError>
+    where
+        P: Encode<T>,
+        P::Exchange: Default,
+    {
+        let Some(outbox) = self.outbox_of(connection) else { return Ok(()) };
+        let left = match encode::<P, T>(outbox, item) {
+            Ok(encoded) => {
+                let charge = outbox.charge_last(connection, encoded.bytes);
+                leave(outbox, connection, encoded, charge)
+            }
+            Err(error) => Err(could_not(outbox, error)),
+        };
+        outbox.ask_to_close(connection);
+        left
     }
 
     /// Says that the message processor may be ready again, or each of them where there are several: connections that
@@ -160,10 +186,15 @@ where
     Ok(Encoded { segments: out.into_segments(), bytes, after })
 }
 
-/// Leaves a message for the processor.
-pub(super) fn leave(outbox: &Outbox, connection: ConnectionId, encoded: Encoded) -> Result<(), SendError> {
+/// Leaves a message for the processor, if it could be charged to its connection.
+pub(super) fn leave(
+    outbox: &Outbox,
+    connection: ConnectionId,
+    encoded: Encoded,
+    charge: Charge,
+) -> Result<(), SendError> {
     let bytes = encoded.bytes;
-    match outbox.charge(connection, bytes) {
+    match charge {
         Charge::Taken => {}
         Charge::Full => return Err(not_taken(outbox, SendError::PeerTooSlow)),
         Charge::Gone => {
@@ -177,6 +208,14 @@ pub(super) fn leave(outbox: &Outbox, connection: ConnectionId, encoded: Encoded)
     }
     outbox.wake.wake();
     Ok(())
+}
+
+/// Why a message was not encoded.
+fn could_not(outbox: &Outbox, error: EncodeError) -> SendError {
+    match error {
+        EncodeError::NoRoom { .. } => not_taken(outbox, SendError::OutboxFull),
+        error => SendError::Encode(error),
+    }
 }
 
 /// Counts a message that was not taken for want of room.

@@ -88,7 +88,8 @@ pub trait Protocol: Clone + Send + 'static {
     /// HTTP.
     type Exchange: Copy + Send + 'static;
     /// True if answers must leave in the order of their requests. A connection is then not decoded while a deferred
-    /// reply is owed to it. Unasked messages are not answers: they leave as they come, even between answers.
+    /// reply is owed to it. Unasked messages are not answers: they leave as they come, even between answers, and those
+    /// that are sent on the processor's thread leave behind the answers of the same turn.
     ///
     /// False also means that a message is useful even if its answer cannot be delivered: if the socket breaks, messages
     /// that have arrived are still handed over before the connection ends. If it is true, they are not.

@@ -158,6 +158,25 @@ impl Encode<&str> for LengthPrefixed {
     }
 }
 
+impl Encode<String> for LengthPrefixed {
+    /// Copies the text. To send without a copy, share its bytes.
+    fn encode((): (), payload: String, out: &mut Outbound) -> Result<After, EncodeError> {
+        Self::encode((), payload.into_bytes(), out)
+    }
+}
+
+impl Encode<&String> for LengthPrefixed {
+    fn encode((): (), payload: &String, out: &mut Outbound) -> Result<After, EncodeError> {
+        Self::encode((), payload.as_bytes(), out)
+    }
+}
+
+impl Encode<&Vec<u8>> for LengthPrefixed {
+    fn encode((): (), payload: &Vec<u8>, out: &mut Outbound) -> Result<After, EncodeError> {
+        Self::encode((), payload.as_slice(), out)
+    }
+}
+
 impl Encode<Vec<u8>> for LengthPrefixed {
     /// Copies the payload. To send without a copy, share it.
     fn encode((): (), payload: Vec<u8>, out: &mut Outbound) -> Result<After, EncodeError> {

@@ -37,6 +37,8 @@ pub(super) fn of_workers<P: Protocol>(workers: &Workers) -> CeilingRow {
 /// The memory of everything that exists once, however many processors there are.
 pub(super) fn of_the_server(config: &Config) -> [CeilingRow; 3] {
     let (resident, source) = resident_at_start();
+    // What is resident differs by some pages from start to start, and a ceiling should not.
+    let resident = resident.next_multiple_of(1 << 20);
     let addresses = Crowd::memory(&config.admission, config.connections_max);
     [
         CeilingRow::new("addresses", addresses, "connections of each, for admission.per_address_max").made_at_start(),
@@ -44,7 +46,7 @@ pub(super) fn of_the_server(config: &Config) -> [CeilingRow; 3] {
         CeilingRow::new(
             PROGRAM,
             resident + PROGRAM_GROWTH,
-            format!("{} {source} + {}", Bytes(resident), Bytes(PROGRAM_GROWTH)),
+            format!("{} {source}, rounded up + {}", Bytes(resident), Bytes(PROGRAM_GROWTH)),
         ),
     ]
 }

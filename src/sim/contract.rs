@@ -267,9 +267,7 @@ fn others_act_in_the_middle_of_a_call() {
 /// The smallest server that relies on nothing but the contract: it echoes, with a queue of its own.
 fn echo(seed: u64) -> (Vec<u8>, Vec<u8>, Network) {
     let mut random = Random::new(seed);
-    // A failing call of the selector would end the connection; this server is about the bytes.
-    let weather = Weather { selector_failures: 0, ..Weather::drawn(&mut random) };
-    let mut world = World::new(seed, weather);
+    let mut world = World::new(seed, Weather::drawn(&mut random));
     let length = random.below(5000);
     let sent = random.bytes(length);
     world.peer.send(&sent);

@@ -52,23 +52,25 @@
 //! use std::time::Duration;
 //!
 //! use sluicegate::sim::{Random, Simulation, Weather};
-//! use sluicegate::{Config, LengthPrefixed, Message, MessageProcessor, Reply};
+//! use sluicegate::{Config, ConnectionId, LengthPrefixed, Message, MessageProcessor, Reply};
 //!
-//! #[derive(Default)]
-//! struct Counter(HashMap<u32, u8>);
+//! struct Counter {
+//!     counts: HashMap<u64, u8>,
+//!     key: fn(ConnectionId) -> u64,
+//! }
 //!
 //! impl MessageProcessor<LengthPrefixed> for Counter {
 //!     fn process(&mut self, message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
-//!         let count = self.0.entry(message.peer().connection.slot()).or_default(); // the bug: not the id, the slot
+//!         let count = self.counts.entry((self.key)(message.peer().connection)).or_default();
 //!         *count += 1;
 //!         reply.send(&[*count]);
 //!     }
 //! }
 //!
 //! /// True if every peer saw its count begin at one.
-//! fn holds(seed: u64) -> Result<bool, Box<dyn std::error::Error>> {
+//! fn holds(seed: u64, key: fn(ConnectionId) -> u64) -> Result<bool, Box<dyn std::error::Error>> {
 //!     let mut random = Random::new(seed);
-//!     let counter = |_: &_, _: &_| Counter::default();
+//!     let counter = |_: &_, _: &_| Counter { counts: HashMap::new(), key };
 //!     let mut simulation = Simulation::new(seed, Config::default(), LengthPrefixed::default(), counter)?;
 //!     for _ in 0..random.between(1, 5) {
 //!         let peer = simulation.connect(Weather::drawn(&mut random)).expect("there is room");
@@ -84,8 +86,10 @@
 //!     Ok(true)
 //! }
 //!
-//! let found = (0..100).find(|seed| !holds(*seed).expect("the server keeps its laws"));
+//! let by_slot = |id: ConnectionId| id.slot().into();
+//! let found = (0..100).find(|seed| !holds(*seed, by_slot).expect("the server keeps its laws"));
 //! assert!(found.is_some(), "a slot was used again");
+//! assert!((0..100).all(|seed| holds(seed, ConnectionId::generation).expect("the server keeps its laws")));
 //! ```
 //!
 //! Print the seed of a failure, and let an environment variable run that seed alone: then one command repeats here a

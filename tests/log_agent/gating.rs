@@ -45,7 +45,6 @@ fn what_comes_of(
     let mut random = Random::new(seed);
     for _ in 0..3 {
         let weather = if seed == 0 { Weather::calm() } else { Weather::drawn(&mut random) };
-        let weather = Weather { selector_failures: 0, ..weather };
         let peer = simulation.connect(weather).expect("there is room");
         peer.send(sent);
     }

@@ -40,6 +40,12 @@ pub const MUTANTS: &[Mutant] = &[
         to: "let takes = |before: u64| is_its(before, connection);",
     },
     Mutant {
+        name: "unasked: who is slow gets no last message",
+        file: "src/outbox/mod.rs",
+        from: "gauge.charge(connection, bytes, u64::MAX)",
+        to: "gauge.charge(connection, bytes, self.limits.outbound_high as u64)",
+    },
+    Mutant {
         name: "unasked: nobody looks who was asked to close",
         file: "src/processor/intake.rs",
         from: "        self.take_closes();\n",

@@ -103,6 +103,11 @@ impl Wire for Http1 {
         false
     }
 
+    fn close_with(proxy: &WriteProxy<Self>, to: ConnectionId, _: Answer) -> bool {
+        proxy.close(to);
+        false
+    }
+
     fn broadcast(_: &WriteProxy<Self>, to: &[ConnectionId], _: Answer) -> Vec<ConnectionId> {
         to.to_vec()
     }

@@ -110,6 +110,10 @@ impl Wire for Lines {
         proxy.send(to, answer).is_ok()
     }
 
+    fn close_with(proxy: &WriteProxy<Self>, to: ConnectionId, answer: Answer) -> bool {
+        proxy.close_with(to, answer).is_ok()
+    }
+
     fn broadcast(proxy: &WriteProxy<Self>, to: &[ConnectionId], answer: Answer) -> Vec<ConnectionId> {
         let refused = proxy.broadcast(to.iter().copied(), answer).expect("it can be encoded");
         refused.into_iter().map(|(connection, _)| connection).collect()

@@ -174,6 +174,9 @@ impl<P: Wire> Director<P> {
         let director = self.clone();
         self.network.after(after, move || {
             let mut weather = if director.temper.calm { Weather::calm() } else { Weather::drawn(&mut random) };
+            if !director.temper.calm && random.chance(30) {
+                weather.selector_failures = 200;
+            }
             if director.temper.slow {
                 weather.send_buffer = random.pick(&[7, 64, 500]);
             }
@@ -363,14 +366,20 @@ impl<P: Wire> Director<P> {
         });
     }
 
-    /// Asks the server to close somebody: mostly one who is there. Sometimes it is written to immediately before.
+    /// Asks the server to close somebody: mostly one who is there. Mostly it is given a last message.
     fn arrange_close(&self, at: Duration, mut random: Random) {
         let director = self.clone();
         self.network.after(at, move || {
             let chosen = director.world.lock().anybody(&mut random);
             let Some((index, connection)) = chosen else { return };
             let payload = director.world.lock().unasked(index, ANSWER_HEAD);
-            if random.chance(500) && P::send_unasked(&director.proxy, connection, Answer::copied(payload.clone())) {
+            let last = Answer::copied(payload.clone());
+            let taken = match random.below(4) {
+                0 => P::send_unasked(&director.proxy, connection, last),
+                1 | 2 => P::close_with(&director.proxy, connection, last),
+                _ => false,
+            };
+            if taken {
                 director.world.lock().note_unasked(index, payload);
             }
             director.proxy.close(connection);

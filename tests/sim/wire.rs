@@ -97,6 +97,9 @@ pub trait Wire: Protocol + Encode<Answer> + Sync {
     /// Writes to somebody who did not ask; false if it was not taken.
     fn send_unasked(proxy: &WriteProxy<Self>, to: ConnectionId, answer: Answer) -> bool;
 
+    /// Closes with a last message; false if that was not taken.
+    fn close_with(proxy: &WriteProxy<Self>, to: ConnectionId, answer: Answer) -> bool;
+
     /// Writes the same to all; returns those that did not take it.
     fn broadcast(proxy: &WriteProxy<Self>, to: &[ConnectionId], answer: Answer) -> Vec<ConnectionId>;
 }
@@ -129,6 +132,10 @@ impl Wire for LengthPrefixed {
 
     fn send_unasked(proxy: &WriteProxy<Self>, to: ConnectionId, answer: Answer) -> bool {
         proxy.send(to, answer).is_ok()
+    }
+
+    fn close_with(proxy: &WriteProxy<Self>, to: ConnectionId, answer: Answer) -> bool {
+        proxy.close_with(to, answer).is_ok()
     }
 
     fn broadcast(proxy: &WriteProxy<Self>, to: &[ConnectionId], answer: Answer) -> Vec<ConnectionId> {

@@ -58,7 +58,8 @@ impl<'b> Response<'b> {
         Self { status, close, upgrade, typed, bodiless, content_type, fields: None, body }
     }
 
-    /// An answer `200 OK` with this body.
+    /// An answer `200 OK` with this body: at most [`Config::reply_max`](crate::Config::reply_max) bytes, unless it is
+    /// static or shared.
     #[inline]
     pub fn ok(body: impl Into<Body<'b>>) -> Self {
         Self::new(200).body(body)
