@@ -87,8 +87,10 @@ counted_enum! {
         RolledBack => "rolled_back",
         /// Answers for a connection that had already closed.
         Stale => "stale",
-        /// Unasked messages that the full outbox sent back to their caller.
+        /// Unasked messages that went back to their caller because there was no room in the outbox.
         OutboxFull => "outbox_full",
+        /// Unasked messages that went back to their caller because the peer takes its messages too slowly.
+        PeerTooSlow => "peer_too_slow",
     }
 }
 

@@ -54,9 +54,16 @@ fn world(config: Config, peers: usize) -> Result<World, Broken> {
     let (user, protocol) = (room.clone(), LengthPrefixed::default());
     let mut simulation =
         Simulation::new_with(1, config, protocol, move |_, _, _| user.clone()).expect("the settings fit");
-    let peers = (0..peers).map(|_| simulation.connect(Weather::calm()).expect("there is room")).collect();
+    let mut all = Vec::new();
+    while all.len() < peers {
+        match simulation.connect(Weather::calm()) {
+            Some(peer) => all.push(peer),
+            // More than wait to be taken at once.
+            None => simulation.run_for(SECOND / 1000)?,
+        }
+    }
     simulation.run_for(SECOND)?;
-    Ok((simulation, peers, room))
+    Ok((simulation, all, room))
 }
 
 #[test]
@@ -171,6 +178,57 @@ fn who_shares_a_block_with_others_is_given_up_last() -> Result<(), Broken> {
     Ok(())
 }
 
+/// They stand still; the one whose output would free a block does not.
+#[test]
+fn who_shares_a_block_is_given_up_before_one_that_reads() -> Result<(), Broken> {
+    let mut config = Config::default();
+    (config.outbound[0].count, config.outbound[1].count, config.outbound[2].count) = (8, 2, 2);
+    config.watermarks.high = 4 << 20;
+    let (mut simulation, peers, room) = world(config, 2)?;
+    let slow = Weather { send_buffer: 64, receive_buffer: 64, ..Weather::calm() };
+    let reads = simulation.connect(slow).expect("there is room");
+    reads.set_reading(Reading::Slow { bytes: 64, every: SECOND / 100 });
+    peers.iter().for_each(|peer| peer.set_reading(Reading::Stalled));
+    simulation.run_for(SECOND / 100)?;
+    let (proxy, everybody) = (simulation.proxy(), room.everybody());
+    assert_eq!(proxy.send(everybody[2], vec![b'x'; 100_000]), Ok(()));
+    let large = vec![b'x'; 900_000];
+    for _ in 0..2 {
+        assert_eq!(proxy.broadcast(everybody[..2].iter().copied(), &large[..]), Ok(vec![]));
+        simulation.run_for(SECOND / 100)?;
+    }
+    simulation.run_for(5 * SECOND)?;
+    let mut closed: Vec<_> = simulation.closed().iter().map(|closed| closed.connection).collect();
+    closed.sort();
+    assert_eq!(closed, everybody[..2], "{}", simulation.metrics());
+    assert!(simulation.metrics().bytes_outbound > 0, "there was something to free all the time");
+    Ok(())
+}
+
+/// There is not one small block for each of them.
+#[test]
+fn a_crowd_of_slow_peers_holds_the_others_up_for_a_moment_only() -> Result<(), Broken> {
+    const SLOW: usize = 1500;
+    let mut config = Config::default();
+    config.connections_max = SLOW + 1;
+    let (mut simulation, peers, room) = world(config, SLOW + 1)?;
+    let (proxy, everybody) = (simulation.proxy(), room.everybody());
+    let (reads, stalled) = peers.split_last().expect("many");
+    stalled.iter().for_each(|peer| peer.set_reading(Reading::Stalled));
+    let body: Arc<[u8]> = vec![b'x'; 257 << 10].into();
+    for some in everybody[..SLOW].chunks(100) {
+        assert_eq!(proxy.broadcast(some.iter().copied(), Arc::clone(&body)), Ok(vec![]));
+        simulation.run_for(SECOND / 1000)?;
+    }
+    for _ in 0..100 {
+        // Nobody has room until the first of the crowd have been given up.
+        let _refused = proxy.broadcast(everybody.iter().copied(), [b'y'; 96].to_vec()).expect("it is short");
+        simulation.run_for(SECOND / 50)?;
+    }
+    assert!(reads.received() >= 90 * 100, "{} bytes", reads.received());
+    Ok(())
+}
+
 #[test]
 fn a_copy_that_found_no_block_is_made_later() -> Result<(), Broken> {
     let mut config = Config::default();
@@ -214,7 +272,7 @@ fn who_takes_it_slowly_is_named_and_the_others_get_it() -> Result<(), Broken> {
     simulation.run_for(SECOND)?;
     assert_eq!((peers[0].take_received(), peers[2].take_received()), (frame(b"hello"), vec![]));
     let dropped = |reason| simulation.metrics().messages_dropped[reason as usize];
-    assert_eq!((dropped(DropReason::OutboxFull), dropped(DropReason::Stale)), (1, 1), "{gone} is not there");
+    assert_eq!((dropped(DropReason::PeerTooSlow), dropped(DropReason::Stale)), (1, 1), "{gone} is not there");
     assert_eq!(proxy.broadcast([gone], "hello"), Ok(vec![]), "nobody is slow");
     Ok(())
 }

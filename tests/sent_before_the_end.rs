@@ -200,6 +200,36 @@ fn the_last_message_is_taken_by_one_that_is_too_slow_for_others() -> Result<(), 
     Ok(())
 }
 
+/// It is the message that closes: `close` takes effect behind the turn.
+#[test]
+fn who_is_closed_by_its_own_message_is_answered_what_came_with_it() -> Result<(), Broken> {
+    let (mut simulation, peers, _) = world(1)?;
+    peers[0].send(&[frame("kick"), frame("none")].concat());
+    simulation.run_for(SECOND)?;
+    assert_eq!((peers[0].take_received(), peers[0].end()), (frame("bye"), Some(End::Finished)));
+    assert_eq!(simulation.metrics().messages_in, 2);
+    Ok(())
+}
+
+/// Others wait for a segment, and hold nobody up.
+#[test]
+fn who_was_sent_nothing_is_closed_at_once_by_a_shutdown() -> Result<(), Broken> {
+    let mut config = Config::default();
+    (config.segments_max, config.watermarks.high) = (17, 16 << 20);
+    let (mut simulation, peers, opened) = world_of(config, 3)?;
+    let (proxy, opened) = (simulation.proxy(), opened.lock().clone());
+    let large: Arc<[u8]> = vec![b'y'; 1 << 20].into();
+    peers[0].set_reading(Reading::Stalled);
+    (0..8).for_each(|_| assert_eq!(proxy.send(opened[0], Arc::clone(&large)), Ok(())));
+    simulation.run_for(SECOND / 100)?;
+    assert_eq!(proxy.send(opened[1], "bye"), Ok(()));
+    simulation.ask_to_shut_down(10 * SECOND, Finish::Answer);
+    simulation.run_for(SECOND / 1000)?;
+    let closed: Vec<_> = simulation.closed().iter().map(|closed| closed.connection).collect();
+    assert_eq!(closed, [opened[2]]);
+    Ok(())
+}
+
 #[test]
 fn a_last_message_without_room_closes_all_the_same() -> Result<(), Broken> {
     let mut config = Config::default();
@@ -237,9 +267,10 @@ fn what_was_sent_is_delivered_although_there_was_no_segment_for_it() -> Result<(
                 [&peers[1], &peers[3]].into_iter().for_each(SimPeer::finish);
                 proxy.close(opened[2]);
                 simulation.run_for(SECOND / 100)?;
-                for peer in &peers[1..] {
+                for peer in &peers[1..3] {
                     assert_eq!(end(peer), (vec![], None), "{}", simulation.describe());
                 }
+                assert_eq!(peers[3].end(), Some(End::Finished), "it was sent nothing");
                 simulation.run_for(5 * SECOND)?;
                 simulation.metrics()
             }

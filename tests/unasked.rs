@@ -152,6 +152,8 @@ fn ends_once_who_has_gone_takes_everything_while_no_block_is_free() -> Result<()
     // Each holds a block until the processor has seen it.
     while proxy.send(newcomer, small(10)).is_ok() {}
     assert_eq!((proxy.send(newcomer, small(10)), proxy.send(gone, small(10))), (Err(SendError::OutboxFull), Ok(())));
+    proxy.close(newcomer);
+    assert_eq!(proxy.send(newcomer, small(10)), Ok(()), "nor does who was asked to close take any");
     Ok(())
 }
 

@@ -114,8 +114,9 @@ pub(crate) struct Ending {
     pub(crate) gave_up_replies: bool,
     /// An answer has said that it is the final one of the connection.
     pub(crate) final_answer_given: bool,
-    /// How many unasked messages, to whomever, were sent before the end began. It goes on once these are taken.
-    pub(crate) sent_before: u64,
+    /// How many unasked messages, to whomever, the processor will have taken once it has those that were sent before
+    /// the end began. The end goes on then.
+    pub(crate) messages_before: u64,
 }
 
 /// The stages of a connection's end, in order: owed replies, the last words, delivery of everything, half-close,

@@ -31,6 +31,11 @@ fn mark(connection: ConnectionId) -> u64 {
     (connection.generation() % MARKS + 1) << MARK_SHIFT
 }
 
+/// True if a gauge with this `value` is the connection's, and the connection may be charged.
+fn takes(value: u64, connection: ConnectionId) -> bool {
+    is_its(value, connection) && value & TO_CLOSE == 0
+}
+
 /// True if a gauge with this `value` is the connection's.
 fn is_its(value: u64, connection: ConnectionId) -> bool {
     value >> MARK_SHIFT << MARK_SHIFT == mark(connection)
@@ -55,23 +60,22 @@ impl Gauge {
     /// Counts bytes as on their way to the connection, if it has less than `high`, and no more than can be counted with
     /// them.
     pub(super) fn charge(&self, connection: ConnectionId, bytes: usize, high: u64) -> Charge {
-        let takes = |before: u64| is_its(before, connection) && before & TO_CLOSE == 0;
         let charged = self.0.fetch_update(SeqCst, SeqCst, |before| {
             let (has, more) = (before & BYTES, bytes as u64);
-            let fits = takes(before) && has < high && more <= BYTES - has;
+            let fits = takes(before, connection) && has < high && more <= BYTES - has;
             fits.then_some(before + bytes as u64)
         });
         match charged {
             Ok(_) => Charge::Taken,
-            Err(before) if takes(before) => Charge::Full,
+            Err(before) if takes(before, connection) => Charge::Full,
             Err(_) => Charge::Gone,
         }
     }
 
     /// Asks the connection to close: nothing more is charged to it. False if that changes nothing.
     pub(super) fn ask_to_close(&self, connection: ConnectionId) -> bool {
-        let changes = |before: u64| is_its(before, connection) && before & TO_CLOSE == 0;
-        self.0.fetch_update(SeqCst, SeqCst, |before| changes(before).then_some(before | TO_CLOSE)).is_ok()
+        let asked = |before: u64| takes(before, connection).then_some(before | TO_CLOSE);
+        self.0.fetch_update(SeqCst, SeqCst, asked).is_ok()
     }
 
     /// True if the connection in the slot was asked to close.
@@ -101,9 +105,9 @@ impl Gauge {
         self.0.load(SeqCst) & BYTES
     }
 
-    /// True if the slot is this connection's.
-    pub(super) fn is_of(&self, connection: ConnectionId) -> bool {
-        is_its(self.0.load(SeqCst), connection)
+    /// True if the slot is this connection's, and it was not asked to close.
+    pub(super) fn takes(&self, connection: ConnectionId) -> bool {
+        takes(self.0.load(SeqCst), connection)
     }
 
     /// Those of the connection; none once it has ended.

@@ -168,13 +168,13 @@ impl Outbox {
         self.undelivered[slot as usize].sub(bytes);
     }
 
-    /// True if the connection is there, and has not been followed by another in its slot.
-    fn is_there(&self, connection: ConnectionId) -> bool {
-        self.undelivered.get(connection.slot() as usize).is_some_and(|gauge| gauge.is_of(connection))
+    /// True if the connection is there, has not been followed by another in its slot, and was not asked to close.
+    fn takes(&self, connection: ConnectionId) -> bool {
+        self.undelivered.get(connection.slot() as usize).is_some_and(|gauge| gauge.takes(connection))
     }
 
     /// Undelivered bytes of this connection, not of another one that was given its slot.
-    fn undelivered_of(&self, connection: ConnectionId) -> u64 {
+    pub(crate) fn undelivered_of(&self, connection: ConnectionId) -> u64 {
         self.undelivered.get(connection.slot() as usize).map_or(0, |gauge| gauge.bytes_of(connection))
     }
 

@@ -57,14 +57,14 @@ impl<P: Protocol> WriteProxy<P> {
         &self.home
     }
 
-    /// The outbox of a connection that is there. Counts a message to another one.
+    /// The outbox of a connection that takes messages. Counts a message to another one.
     pub(super) fn outbox_of(&self, connection: ConnectionId) -> Option<&Outbox> {
         let Some(outbox) = self.outboxes.of(connection) else {
             // An id of another server, which has more processors.
             self.home.metrics.count_stale(0);
             return None;
         };
-        if !outbox.is_there(connection) {
+        if !outbox.takes(connection) {
             outbox.metrics.count_stale(0);
             return None;
         }
@@ -77,10 +77,10 @@ impl<P: Protocol> WriteProxy<P> {
     }
 
     /// Sends `item` to `connection`. `Ok` means taken: it is delivered unless the connection breaks, is past its final
-    /// answer, or is closed at once (idle, stalled, evicted, at the end of the grace). One that ends in good order
-    /// (its peer has half-closed, the server shuts down, it is asked to close) is given first what was sent before its
-    /// processor noticed that. A connection that has ended already takes everything and delivers nothing, and so does
-    /// an id that was never used; [`closed`](crate::MessageProcessor::closed) says when one ends.
+    /// answer, or is closed at once (idle, stalled, evicted, at the end of the grace). One that ends in good order (its
+    /// peer has half-closed, the server shuts down, it is asked to close) is given first what was sent before its
+    /// processor noticed that. A connection that has ended or was asked to close takes everything and delivers nothing,
+    /// and so does an id that was never used; [`closed`](crate::MessageProcessor::closed) says when one ends.
     ///
     /// Until the processor has written it, a message holds a block of the outbound pool, however short it is, unless it
     /// is a shared body of 4 KiB or more. For the same message to many connections there is
@@ -97,7 +97,7 @@ impl<P: Protocol> WriteProxy<P> {
         P: Encode<T>,
         P::Exchange: Default,
     {
-        // Nothing is encoded for one that has ended: there might be no room.
+        // Nothing is encoded for one that takes nothing any more: there might be no room.
         let Some(outbox) = self.outbox_of(connection) else { return Ok(()) };
         let encoded = encode::<P, T>(outbox, item).map_err(|error| could_not(outbox, error))?;
         let charge = outbox.charge(connection, encoded.bytes);
@@ -110,10 +110,11 @@ impl<P: Protocol> WriteProxy<P> {
     /// [`CloseReason::User`](crate::CloseReason::User), unless it was ending already. Always succeeds: a connection
     /// that has ended stays as it is.
     ///
-    /// [`closed`](crate::MessageProcessor::closed) comes later: once the peer has closed its side too, at the latest
-    /// [`Timeouts::write_stall`](crate::Timeouts::write_stall) after it took its last byte and
-    /// [`Timeouts::linger`](crate::Timeouts::linger) after that. Within [`process`](crate::MessageProcessor::process),
-    /// what was decoded already is still handled, and its replies are delivered.
+    /// [`closed`](crate::MessageProcessor::closed) comes later: once the peer has taken everything and closed its side
+    /// too, at the latest when [`Timeouts::reply`](crate::Timeouts::reply),
+    /// [`write_stall`](crate::Timeouts::write_stall) and [`linger`](crate::Timeouts::linger) are over. Called on the
+    /// processor's own thread, it takes effect when the turns of the cycle are over: more messages of the connection
+    /// may be handled until then, and their replies are delivered. [`Reply::close`](crate::Reply::close) acts at once.
     ///
     /// Costs its processor a look at each of its connections, once for all that were asked to close since the last
     /// look.
@@ -124,7 +125,8 @@ impl<P: Protocol> WriteProxy<P> {
     }
 
     /// Sends `item` to `connection` as its last message, and [closes](Self::close) it. The message is taken even if the
-    /// peer takes its messages too slowly: it leaves behind those that wait for it.
+    /// peer takes its messages too slowly: it leaves behind those that wait for it. What other threads send at the same
+    /// moment may come behind it.
     ///
     /// # Errors
     /// The connection is closed all the same, without this message: there was no room
@@ -220,7 +222,8 @@ fn could_not(outbox: &Outbox, error: EncodeError) -> SendError {
 
 /// Counts a message that was not taken for want of room.
 pub(super) fn not_taken(outbox: &Outbox, error: SendError) -> SendError {
-    outbox.metrics.messages_dropped[DropReason::OutboxFull as usize].add_shared(1);
+    let reason = if error == SendError::PeerTooSlow { DropReason::PeerTooSlow } else { DropReason::OutboxFull };
+    outbox.metrics.messages_dropped[reason as usize].add_shared(1);
     error
 }
 

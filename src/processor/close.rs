@@ -42,10 +42,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return;
         }
         let dropped = dropped_because(reason.kind(), connection.flags.undecoded);
-        let sent_before = self.messages_taken + self.links.outbox.unasked.len() as u64;
-        let (gave_up_replies, final_answer_given) = (false, false);
-        connection.ending =
-            Some(Box::new(Ending { reason, stage: Stage::Owed, gave_up_replies, final_answer_given, sent_before }));
+        connection.ending = Some(Box::new(Ending {
+            reason,
+            stage: Stage::Owed,
+            gave_up_replies: false,
+            final_answer_given: false,
+            messages_before: self.messages_taken + self.links.outbox.unasked.len() as u64,
+        }));
         // A peer that has sent more than it announced may do so again at any time.
         connection.flags.sends_no_more &= connection.inbound.buffered() == 0;
         self.release_inbound(slot, dropped);
@@ -96,7 +99,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at(slot).filter(|connection| connection.takes_unasked()) else {
             return false;
         };
-        connection.ending.as_ref().is_some_and(|ending| self.messages_taken < ending.sent_before)
+        let left = connection.ending.as_ref().is_some_and(|ending| self.messages_taken < ending.messages_before);
+        left && self.has_more_on_its_way(slot)
+    }
+
+    /// True if something was sent to the connection that does not lie in its queue yet.
+    pub(super) fn has_more_on_its_way(&self, slot: u32) -> bool {
+        let Some(connection) = self.table.at(slot) else { return false };
+        self.links.outbox.undelivered_of(connection.id()) > connection.undelivered.bytes() as u64
     }
 
     fn say_last_words(&mut self, slot: u32) {

@@ -112,7 +112,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Takes an end further that has perhaps waited for messages.
+    /// Takes an end further that has perhaps waited for a message, which may have been for another connection.
     fn enqueue_if_waiting(&mut self, slot: u32) {
         if self.stage(slot) == Some(Stage::Owed) {
             self.enqueue_ending(slot);
@@ -209,12 +209,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Self { table, segments: all, desk, answer_room, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         connection.deadlines.output_waits(self.now);
-        let is_full = connection.flags.write_interest;
+        let socket_is_full = connection.flags.write_interest;
         for segment in segments {
             // A worker's answer may lie in the workers' reserve.
             answer_room.note_reserve(slot, &segment);
             let queue = &mut connection.undelivered;
-            let pushed = match desk.out.pool().filter(|_| is_full) {
+            let pushed = match desk.out.pool().filter(|_| socket_is_full) {
                 Some(pool) => all.push_own(queue, segment, pool),
                 None => all.push(queue, segment),
             };

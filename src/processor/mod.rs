@@ -135,7 +135,7 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     shortages: Shortages,
     phase: Phase,
     /// The request to shut down that there was before the selector was asked for the last time.
-    request: Option<Shutdown>,
+    known_request: Option<Shutdown>,
     /// Why it can't sleep any more.
     failure: Option<io::Error>,
     now: Instant,
@@ -182,7 +182,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             quarters: Quarters::new(now, settings.timeouts.famine),
             shortages: Shortages::default(),
             phase: Phase::Serving,
-            request: None,
+            known_request: None,
             failure: None,
             now,
             next_second: now,
@@ -295,7 +295,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         // deadline is due, poll again with a zero timeout: a signal may have ended the sleep before the poll, or the
         // process may have been stopped. The same if the server is told to shut down: who has sent something before is
         // not idle, and may have sent it behind the first poll. The loop is bounded by the number of connections.
-        self.request = self.links.control.shutdown();
+        self.known_request = self.links.control.shutdown();
         let mut looks_again = due.is_some_and(|due| due <= self.now) || self.shutdown_is_new();
         for _ in 0..self.settings.connections_each / EVENTS + 2 {
             ready.drain(..).for_each(|readiness| self.note_readiness(readiness));

@@ -75,7 +75,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Begins to drain, or shortens the grace.
     pub(super) fn observe_shutdown(&mut self) {
         // Not one that has come since: what was sent before it may not be known yet. It ends the next sleep.
-        let Some(newer) = self.request else { return };
+        let Some(newer) = self.known_request else { return };
         match &mut self.phase {
             Phase::Serving => {
                 let (name, open) = (&self.settings.name, self.table.iter().count());
@@ -102,10 +102,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn begin_drain(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
         let untouched = connection.is_idle() && !connection.has_input() && connection.ending.is_none();
-        // One of them may be for it.
-        let messages_left = !self.can_take_outbound() && !self.links.outbox.unasked.is_empty();
         match self.answers_are_final() {
-            true if untouched && messages_left => self.begin_close(slot, CloseReason::Shutdown),
+            true if untouched && self.has_more_on_its_way(slot) => self.begin_close(slot, CloseReason::Shutdown),
             true if untouched => self.close_now(slot, CloseReason::Shutdown),
             true => {}
             false => self.look_once_more(slot),

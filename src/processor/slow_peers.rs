@@ -52,12 +52,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         let least = self.settings.timeouts.famine / LEAST_PATIENCE_DIVISOR;
         let patience = if waited_for { least } else { self.patience() };
-        let stalled = self.outputs().min_by_key(|(output, _)| output.moved);
+        let stalled = self.outputs().map(|(output, slot)| (self.too_long_at(output, slot, patience), slot)).min();
         let look_at = match (stalled, self.slowest(least)) {
-            (Some((output, slot)), _) if now >= output.moved + patience => self.give_up(slot, Duration::ZERO),
+            (Some((at, slot)), _) if now >= at => self.give_up(slot, Duration::ZERO),
             (_, Some(slot)) if waited_for => self.give_up(slot, Duration::ZERO),
             (_, Some(slot)) => self.give_up(slot, self.settings.timeouts.famine / PACE_DIVISOR),
-            (stalled, None) => stalled.map_or(now + least, |(output, _)| (output.moved + patience).min(now + least)),
+            (stalled, None) => stalled.map_or(now + least, |(at, _)| at.min(now + least)),
         };
         self.slow_peers.look_at = Some(look_at);
     }
@@ -92,16 +92,19 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.settings.timeouts.famine / LEAST_PATIENCE_DIVISOR * (left as u32).clamp(1, LEAST_PATIENCE_DIVISOR)
     }
 
+    /// When output has stood still for too long: after `patience`, or twice that if giving it up frees nothing at once,
+    /// because its blocks are lent to others as well.
+    fn too_long_at(&self, output: &Output, slot: u32, patience: Duration) -> Instant {
+        let frees = |queue: &Undelivered| !self.has_segments() || self.segments.frees_block(queue);
+        let shares = self.table.at(slot).is_some_and(|connection| !frees(&connection.undelivered));
+        output.moved + patience * if shares { 2 } else { 1 }
+    }
+
     /// The output that waits for its peer and holds a scarce resource: blocks, or places for segments. Output that is
-    /// carried as it is, and not copied, holds no block, and giving it up would free none. A block that is lent to many
-    /// is free only once all of them are given up: they come last.
+    /// carried as it is, and not copied, holds no block, and giving it up would free none.
     fn outputs(&self) -> impl Iterator<Item = (&Output, u32)> {
         let any = !self.has_segments();
-        let frees = |queue: &Undelivered| self.segments.frees_block(queue);
-        let lent = !any && !self.table.iter().any(|connection| frees(&connection.undelivered));
-        let holds = move |queue: &Undelivered| {
-            !queue.is_empty() && (any || frees(queue) || (lent && self.segments.holds_block(queue)))
-        };
+        let holds = move |queue: &Undelivered| !queue.is_empty() && (any || self.segments.holds_block(queue));
         let undelivered = self.table.iter().filter(move |connection| holds(&connection.undelivered));
         let outputs =
             undelivered.filter_map(|connection| Some((connection.deadlines.output()?, connection.id().slot())));

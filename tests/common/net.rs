@@ -82,7 +82,7 @@ pub fn check_end(numbers: Snapshot) -> Snapshot {
 /// Waits until a number of the server is what it has to be.
 ///
 /// The numbers of a snapshot are not read at the same instant: one that was read before may be older than what was
-/// awaited. So they are read once more then, and all are at least as new.
+/// awaited. So they are read once more then.
 pub fn until<P: Protocol>(running: &Running<P>, what: &str, mut come: impl FnMut(&Snapshot) -> bool) -> Snapshot {
     let start = Instant::now();
     loop {

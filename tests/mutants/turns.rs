@@ -115,8 +115,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "shutdown: the grace begins when the processor hears of it",
         file: "src/processor/shutdown.rs",
-        from: "let Some(newer) = self.request else { return };",
-        to: "let first = |_: &Shutdown| self.phase == Phase::Serving;\n        let Some(newer) = self.request.filter(first) else { return };\n        let newer = Shutdown { asked: self.now, ..newer };",
+        from: "let Some(newer) = self.known_request else { return };",
+        to: "let first = |_: &Shutdown| self.phase == Phase::Serving;\n        let Some(newer) = self.known_request.filter(first) else { return };\n        let newer = Shutdown { asked: self.now, ..newer };",
     },
     Mutant {
         name: "shutdown: a second grace is counted from the first request",
@@ -199,7 +199,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "unasked: whoever has gone is encoded for",
         file: "src/outbox/write_proxy.rs",
-        from: "        if !outbox.is_there(connection) {",
-        to: "        if false && !outbox.is_there(connection) {",
+        from: "        if !outbox.takes(connection) {",
+        to: "        if false && !outbox.takes(connection) {",
     },
 ];

@@ -6,7 +6,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ends once: what is sent to who has gone is charged to its successor",
         file: "src/outbox/gauge.rs",
-        from: "let fits = takes(before) && has < high",
+        from: "let fits = takes(before, connection) && has < high",
         to: "let fits = has < high",
     },
     Mutant {
@@ -36,8 +36,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "unasked: who was asked to close is sent more",
         file: "src/outbox/gauge.rs",
-        from: "let takes = |before: u64| is_its(before, connection) && before & TO_CLOSE == 0;",
-        to: "let takes = |before: u64| is_its(before, connection);",
+        from: "is_its(value, connection) && value & TO_CLOSE == 0",
+        to: "is_its(value, connection)",
     },
     Mutant {
         name: "unasked: who is slow gets no last message",
@@ -54,20 +54,14 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "unasked: an end does not wait for what found no segment",
         file: "src/processor/close.rs",
-        from: "self.messages_taken < ending.sent_before",
-        to: "false",
+        from: "left && self.has_more_on_its_way(slot)",
+        to: "left && false",
     },
     Mutant {
         name: "unasked: a shutdown does not wait for what found no segment",
         file: "src/processor/shutdown.rs",
-        from: "true if untouched && messages_left =>",
-        to: "true if untouched && messages_left && false =>",
-    },
-    Mutant {
-        name: "unasked: ends that have waited for segments wait on",
-        file: "src/processor/intake.rs",
-        from: "            self.table.slots().for_each(|slot| self.enqueue_if_waiting(slot));\n",
-        to: "",
+        from: "true if untouched && self.has_more_on_its_way(slot) =>",
+        to: "true if untouched && false =>",
     },
     Mutant {
         name: "broadcast: who pushes back keeps the blocks of all",
@@ -78,8 +72,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "broadcast: who has pushed back keeps the blocks of all",
         file: "src/processor/intake.rs",
-        from: "filter(|_| is_full)",
-        to: "filter(|_| is_full && false)",
+        from: "filter(|_| socket_is_full)",
+        to: "filter(|_| socket_is_full && false)",
     },
     Mutant {
         name: "broadcast: who got no copy keeps the blocks of all for good",
@@ -90,14 +84,14 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "broadcast: a copy lies in a small block or nowhere",
         file: "src/buffer/segments/lent.rs",
-        from: "(SMALL..=block.tier()).find(fits)",
-        to: "(SMALL..=SMALL).find(fits)",
+        from: "{ SMALL..SMALL } else { SMALL..TIERS }",
+        to: "{ SMALL..SMALL } else { SMALL..SMALL + 1 }",
     },
     Mutant {
         name: "broadcast: output that frees no block is given up first",
         file: "src/processor/slow_peers.rs",
-        from: "(any || frees(queue) || (lent && self.segments.holds_block(queue)))",
-        to: "(any || self.segments.holds_block(queue) || lent)",
+        from: "patience * if shares { 2 } else { 1 }",
+        to: "patience * if shares { 1 } else { 1 }",
     },
     Mutant {
         name: "broadcast: encoded for each receiver",

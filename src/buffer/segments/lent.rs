@@ -5,10 +5,11 @@
 //! taken moves into blocks of its own, where little pieces lie together: it pays for itself, as without the sharing.
 
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{COPY_BELOW, Segment, Segments, Undelivered};
-use crate::buffer::{Block, Pool, SMALL};
+use crate::buffer::{Block, Pool, SMALL, TIERS};
 
 impl Segment {
     /// A second handle to the same bytes. A block is lent to both from then on.
@@ -34,7 +35,7 @@ impl Segment {
 
 impl Segments {
     /// As [`push`](Self::push), but little pieces that are lent are copied into blocks of the queue's own, as far as
-    /// `pool` has some: this one, and those for which it had none before.
+    /// `pool` has some: this one, and those at the end of the queue for which it had none before.
     pub fn push_own(&mut self, queue: &mut Undelivered, segment: Segment, pool: &mut Pool) -> Result<(), Segment> {
         if self.ends_lent(queue) {
             self.make_own(queue, pool);
@@ -45,7 +46,8 @@ impl Segments {
 
     /// Copies the little pieces that are lent to `queue` into blocks of its own, as far as `pool` has some.
     pub fn make_own(&mut self, queue: &mut Undelivered, pool: &mut Pool) {
-        if self.find(queue, |segment| matches!(segment, Segment::Lent { .. })).is_none() {
+        let is_lent = |segment: &Segment| matches!(segment, Segment::Lent { .. });
+        if self.find(queue, is_lent).is_none() || tiers_for_copies(pool).is_empty() {
             return;
         }
         let mut lent = mem::take(queue);
@@ -57,24 +59,21 @@ impl Segments {
     }
 
     fn own(&self, queue: &Undelivered, segment: Segment, pool: &mut Pool) -> Segment {
-        let Segment::Lent { block, .. } = &segment else { return segment };
-        let length = segment.len();
-        // Where it fits behind the last piece, `push` copies it. Encoders in line need the blocks more.
-        if length > COPY_BELOW || self.has_room_behind(queue, length) || pool.shared().line().has_encoders() {
+        // Where it fits behind the last piece, `push` copies it.
+        if !is_little(&segment) || self.has_room_behind(queue, segment.len()) {
             return segment;
         }
-        // A larger block rather than none: it has room for what comes next, and its peer can be given up for it.
-        let fits = |tier: &usize| pool.shared().tiers()[*tier].capacity() >= length && pool.available(*tier) > 0;
-        let tier = (SMALL..=block.tier()).find(fits);
-        let Some(mut own) = tier.and_then(|tier| pool.lease(tier)) else { return segment };
-        own.truncate(0);
+        let fitting = pool.shared().tier_for(segment.len()).unwrap_or(TIERS);
+        let mut tiers = tiers_for_copies(pool).filter(|tier| *tier >= fitting);
+        let Some(mut own) = tiers.find_map(|tier| pool.lease(tier)) else { return segment };
         own.push(segment.bytes());
         Segment::Block { block: own, start: 0 }
     }
 
+    /// True if there is a little piece at the end of `queue` that is lent to it.
     fn ends_lent(&self, queue: &Undelivered) -> bool {
         let last = self.nodes.get(queue.tail as usize).and_then(|node| node.segment.as_ref());
-        matches!(last, Some(Segment::Lent { .. }))
+        last.is_some_and(is_little)
     }
 
     /// The blocks that are lent to any queue, each once.
@@ -86,4 +85,15 @@ impl Segments {
         });
         lent.collect::<std::collections::HashMap<_, _>>().into_values()
     }
+}
+
+/// True for a lent piece that is cheaper to copy than to keep.
+fn is_little(segment: &Segment) -> bool {
+    matches!(segment, Segment::Lent { .. }) && segment.len() <= COPY_BELOW
+}
+
+/// The tiers whose blocks a slow peer may be given for its copies: none if encoders stand in line for them. A larger
+/// block rather than none: it holds what comes next as well, and its peer can be given up for it.
+fn tiers_for_copies(pool: &Pool) -> Range<usize> {
+    if pool.shared().line().has_encoders() { SMALL..SMALL } else { SMALL..TIERS }
 }
