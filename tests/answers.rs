@@ -270,7 +270,7 @@ fn an_unread_outbox_is_full_at_a_bound_and_loses_nothing_it_took() {
     }
     assert_eq!(ask(&mut peer, b"still here"), b"still here");
     let numbers = finish(running);
-    assert!(numbers.messages_dropped[DropReason::OutboxFull as usize] >= 3, "{numbers}");
+    assert!(numbers.messages_dropped[DropReason::PeerTooSlow as usize] >= 3, "{numbers}");
 }
 
 #[test]

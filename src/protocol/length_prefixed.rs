@@ -27,6 +27,9 @@ const PAYLOAD_MAX_CEILING: usize = u32::MAX as usize - PREFIX;
 /// answer is written without an instance at hand (see [`Encode`]), and is bounded by the prefix (4 GiB) and by the
 /// server's `reply_max` for the part of it that is copied.
 ///
+/// **What can be sent.** Bytes and text, owned, borrowed or shared; [`Framed`], which writes piece by piece; and any
+/// type of your own, by `impl Encode<YourType> for LengthPrefixed` in your own crate.
+///
 /// **Last words.** There are none: a refused connection is closed without a byte, because any byte would be read as the
 /// beginning of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
