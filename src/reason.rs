@@ -87,7 +87,7 @@ counted_enum! {
         RolledBack => "rolled_back",
         /// Answers for a connection that had already closed.
         Stale => "stale",
-        /// Unasked messages that went back to their caller because there was no room in the outbox.
+        /// Unasked messages that went back to their caller because there was no room in the outbox, or no block.
         OutboxFull => "outbox_full",
         /// Unasked messages that went back to their caller because the peer takes its messages too slowly.
         PeerTooSlow => "peer_too_slow",

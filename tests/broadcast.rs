@@ -229,6 +229,27 @@ fn a_crowd_of_slow_peers_holds_the_others_up_for_a_moment_only() -> Result<(), B
     Ok(())
 }
 
+/// A copy of its prefix would take a block and leave the body where it is.
+#[test]
+fn a_shared_body_is_not_copied_for_who_is_slow() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.watermarks.high = 1 << 20;
+    let (mut simulation, peers, room) = world(config, 10)?;
+    let (proxy, everybody) = (simulation.proxy(), room.everybody());
+    peers.iter().for_each(|peer| peer.set_reading(Reading::Stalled));
+    let body: Arc<[u8]> = vec![b'x'; 257 << 10].into();
+    assert_eq!(proxy.broadcast(everybody.iter().copied(), body), Ok(vec![]));
+    simulation.run_for(SECOND / 100)?;
+    let body: Arc<[u8]> = vec![b'y'; 8 << 10].into();
+    for _ in 0..20 {
+        assert_eq!(proxy.broadcast(everybody.iter().copied(), Arc::clone(&body)), Ok(vec![]));
+        simulation.run_for(SECOND / 1000)?;
+    }
+    // One for each message, and one for the next answer.
+    assert!(simulation.metrics().outbound_blocks[0] <= 21, "{}", simulation.metrics());
+    Ok(())
+}
+
 #[test]
 fn a_copy_that_found_no_block_is_made_later() -> Result<(), Broken> {
     let mut config = Config::default();

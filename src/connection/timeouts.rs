@@ -11,9 +11,7 @@ pub struct Timeouts {
     pub idle: Duration,
     /// How long a message may take from its first byte until it is whole, plus a second for each
     /// [`message_rate`](Self::message_rate) bytes that have arrived. The clock stands still while the connection is
-    /// paused, for whatever reason. A peer that sends a part and stops keeps its block for this long, and a second more
-    /// for each [`message_rate`](Self::message_rate) bytes of the part, unless [`famine`](Self::famine) takes it away
-    /// before. Zero: off.
+    /// paused, for whatever reason. Zero: off.
     pub message: Duration,
     /// The minimum average rate of an incoming message, in bytes per second, once it has taken
     /// [`rate_grace`](Self::rate_grace); each such amount also extends [`message`](Self::message) by a second. Zero: no

@@ -111,10 +111,11 @@ impl<P: Protocol> WriteProxy<P> {
     /// that has ended stays as it is.
     ///
     /// [`closed`](crate::MessageProcessor::closed) comes later: once the peer has taken everything and closed its side
-    /// too, at the latest when [`Timeouts::reply`](crate::Timeouts::reply),
-    /// [`write_stall`](crate::Timeouts::write_stall) and [`linger`](crate::Timeouts::linger) are over. Called on the
-    /// processor's own thread, it takes effect when the turns of the cycle are over: more messages of the connection
-    /// may be handled until then, and their replies are delivered. [`Reply::close`](crate::Reply::close) acts at once.
+    /// too. [`Timeouts::reply`](crate::Timeouts::reply), [`write_stall`](crate::Timeouts::write_stall), which counts
+    /// from the last byte taken, and [`linger`](crate::Timeouts::linger) bound these waits. Called within
+    /// [`process`](crate::MessageProcessor::process), it takes effect when the turns of the cycle are over: more
+    /// messages of the connection may be handled until then, and their replies are delivered.
+    /// [`Reply::close`](crate::Reply::close) acts at once.
     ///
     /// Costs its processor a look at each of its connections, once for all that were asked to close since the last
     /// look.
@@ -126,7 +127,7 @@ impl<P: Protocol> WriteProxy<P> {
 
     /// Sends `item` to `connection` as its last message, and [closes](Self::close) it. The message is taken even if the
     /// peer takes its messages too slowly: it leaves behind those that wait for it. What other threads send at the same
-    /// moment may come behind it.
+    /// moment may come behind it. A connection that has ended or was asked to close before gets nothing.
     ///
     /// # Errors
     /// The connection is closed all the same, without this message: there was no room

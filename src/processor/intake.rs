@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::foreign::foreign;
 use super::{Processor, Selector};
-use crate::buffer::QUEUED_SEGMENTS;
+use crate::buffer::{QUEUED_SEGMENTS, Segment};
 use crate::connection::{CloseReason, Connection, CrowdScope, Stage, Unanswered, WhenFull};
 use crate::handover::Accepted;
 use crate::id::ConnectionId;
@@ -209,12 +209,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Self { table, segments: all, desk, answer_room, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         connection.deadlines.output_waits(self.now);
-        let socket_is_full = connection.flags.write_interest;
+        // Where a part has to stay shared, a block for the rest would hold next to nothing.
+        let is_copied = connection.flags.write_interest && segments.iter().all(Segment::is_little);
         for segment in segments {
             // A worker's answer may lie in the workers' reserve.
             answer_room.note_reserve(slot, &segment);
             let queue = &mut connection.undelivered;
-            let pushed = match desk.out.pool().filter(|_| socket_is_full) {
+            let pushed = match desk.out.pool().filter(|_| is_copied) {
                 Some(pool) => all.push_own(queue, segment, pool),
                 None => all.push(queue, segment),
             };

@@ -92,12 +92,15 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.settings.timeouts.famine / LEAST_PATIENCE_DIVISOR * (left as u32).clamp(1, LEAST_PATIENCE_DIVISOR)
     }
 
-    /// When output has stood still for too long: after `patience`, or twice that if giving it up frees nothing at once,
-    /// because its blocks are lent to others as well.
+    /// When output has stood still for too long: after `patience`, or twice that if it shares its blocks.
     fn too_long_at(&self, output: &Output, slot: u32, patience: Duration) -> Instant {
+        output.moved + patience * if self.shares(slot) { 2 } else { 1 }
+    }
+
+    /// True if giving up the output of `slot` frees nothing at once, because its blocks are lent to others as well.
+    fn shares(&self, slot: u32) -> bool {
         let frees = |queue: &Undelivered| !self.has_segments() || self.segments.frees_block(queue);
-        let shares = self.table.at(slot).is_some_and(|connection| !frees(&connection.undelivered));
-        output.moved + patience * if shares { 2 } else { 1 }
+        self.table.at(slot).is_some_and(|connection| !frees(&connection.undelivered))
     }
 
     /// The output that waits for its peer and holds a scarce resource: blocks, or places for segments. Output that is
@@ -117,13 +120,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.segments.room() > ANSWER_SEGMENTS && self.can_take_outbound()
     }
 
-    /// The connection whose output is taken slowest, among those that have had at least `least` time for it. `None`
-    /// until others have waited for that long.
+    /// The connection whose output is taken slowest, among those that have had at least `least` time for it; those that
+    /// share their blocks come last. `None` until others have waited for that long.
     fn slowest(&self, least: Duration) -> Option<u32> {
         let now = self.now;
         self.slow_peers.famine_since.filter(|since| now >= *since + least)?;
         let tried = self.outputs().filter(|(output, _)| now >= output.began + least);
-        tried.min_by_key(|(output, _)| output.rate(now)).map(|(_, slot)| slot)
+        tried.min_by_key(|(output, slot)| (self.shares(*slot), output.rate(now))).map(|(_, slot)| slot)
     }
 
     fn give_up(&mut self, slot: u32, pause: Duration) -> Instant {

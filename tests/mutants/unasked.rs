@@ -72,8 +72,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "broadcast: who has pushed back keeps the blocks of all",
         file: "src/processor/intake.rs",
-        from: "filter(|_| socket_is_full)",
-        to: "filter(|_| socket_is_full && false)",
+        from: "filter(|_| is_copied)",
+        to: "filter(|_| is_copied && false)",
     },
     Mutant {
         name: "broadcast: who got no copy keeps the blocks of all for good",
@@ -90,8 +90,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "broadcast: output that frees no block is given up first",
         file: "src/processor/slow_peers.rs",
-        from: "patience * if shares { 2 } else { 1 }",
-        to: "patience * if shares { 1 } else { 1 }",
+        from: "patience * if self.shares(slot) { 2 } else { 1 }",
+        to: "patience * if self.shares(slot) { 1 } else { 1 }",
     },
     Mutant {
         name: "broadcast: encoded for each receiver",

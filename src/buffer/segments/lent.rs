@@ -19,6 +19,11 @@ impl Segment {
         lent
     }
 
+    /// True for a lent piece that is cheaper to copy than to keep.
+    pub fn is_little(&self) -> bool {
+        matches!(self, Self::Lent { .. }) && self.len() <= COPY_BELOW
+    }
+
     fn twice(self) -> (Self, Self) {
         let lent =
             |block: Arc<Block>, start| (Self::Lent { block: Arc::clone(&block), start }, Self::Lent { block, start });
@@ -60,7 +65,7 @@ impl Segments {
 
     fn own(&self, queue: &Undelivered, segment: Segment, pool: &mut Pool) -> Segment {
         // Where it fits behind the last piece, `push` copies it.
-        if !is_little(&segment) || self.has_room_behind(queue, segment.len()) {
+        if !segment.is_little() || self.has_room_behind(queue, segment.len()) {
             return segment;
         }
         let fitting = pool.shared().tier_for(segment.len()).unwrap_or(TIERS);
@@ -73,7 +78,7 @@ impl Segments {
     /// True if there is a little piece at the end of `queue` that is lent to it.
     fn ends_lent(&self, queue: &Undelivered) -> bool {
         let last = self.nodes.get(queue.tail as usize).and_then(|node| node.segment.as_ref());
-        last.is_some_and(is_little)
+        last.is_some_and(Segment::is_little)
     }
 
     /// The blocks that are lent to any queue, each once.
@@ -85,11 +90,6 @@ impl Segments {
         });
         lent.collect::<std::collections::HashMap<_, _>>().into_values()
     }
-}
-
-/// True for a lent piece that is cheaper to copy than to keep.
-fn is_little(segment: &Segment) -> bool {
-    matches!(segment, Segment::Lent { .. }) && segment.len() <= COPY_BELOW
 }
 
 /// The tiers whose blocks a slow peer may be given for its copies: none if encoders stand in line for them. A larger
