@@ -96,9 +96,9 @@ pub struct Config {
     pub owed_max: usize,
     /// Deferred replies that may be owed at once, over all connections of a processor. Default 16,384.
     pub owed_total_max: usize,
-    /// Messages of a [`WriteProxy`](crate::WriteProxy) that may wait for a processor thread; a broadcast is one for each
-    /// receiver. While the processor's own thread sends, none is taken out: what all calls of `process` in a cycle send
-    /// together, or its `cycle_end`, has to find room here. Default 4096.
+    /// Messages of a [`WriteProxy`](crate::WriteProxy) that may wait for a processor thread; a broadcast is one for
+    /// each receiver. While the processor's own thread sends, none is taken out: what all calls of `process` in a cycle
+    /// send together, or its `cycle_end`, has to find room here. Default 4096.
     pub unasked_max: usize,
     /// Pieces of undelivered answers, over all connections of a processor; a piece is a block, or a shared or static
     /// body. At least 17, because messages are handed over only while there is room for another answer of 16 pieces.
