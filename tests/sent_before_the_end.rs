@@ -78,6 +78,19 @@ fn world_of(config: Config, peers: usize) -> Result<World, Broken> {
     Ok((simulation, peers, opened))
 }
 
+/// The first of the peers stands still and has all segments that there are.
+fn world_without_segments(peers: usize) -> Result<World, Broken> {
+    let mut config = Config::default();
+    (config.segments_max, config.watermarks.high) = (17, 16 << 20);
+    let (mut simulation, peers, opened) = world_of(config, peers)?;
+    let (proxy, first) = (simulation.proxy(), opened.lock()[0]);
+    let large: Arc<[u8]> = vec![b'y'; 1 << 20].into();
+    peers[0].set_reading(Reading::Stalled);
+    (0..8).for_each(|_| assert_eq!(proxy.send(first, Arc::clone(&large)), Ok(())));
+    simulation.run_for(SECOND / 100)?;
+    Ok((simulation, peers, opened))
+}
+
 fn is_stale(simulation: &Simulation<LengthPrefixed, User>) -> u64 {
     simulation.metrics().messages_dropped[DropReason::Stale as usize]
 }
@@ -214,14 +227,8 @@ fn who_is_closed_by_its_own_message_is_answered_what_came_with_it() -> Result<()
 /// Others wait for a segment, and hold nobody up.
 #[test]
 fn who_was_sent_nothing_is_closed_at_once_by_a_shutdown() -> Result<(), Broken> {
-    let mut config = Config::default();
-    (config.segments_max, config.watermarks.high) = (17, 16 << 20);
-    let (mut simulation, peers, opened) = world_of(config, 3)?;
+    let (mut simulation, _peers, opened) = world_without_segments(3)?;
     let (proxy, opened) = (simulation.proxy(), opened.lock().clone());
-    let large: Arc<[u8]> = vec![b'y'; 1 << 20].into();
-    peers[0].set_reading(Reading::Stalled);
-    (0..8).for_each(|_| assert_eq!(proxy.send(opened[0], Arc::clone(&large)), Ok(())));
-    simulation.run_for(SECOND / 100)?;
     assert_eq!(proxy.send(opened[1], "bye"), Ok(()));
     simulation.ask_to_shut_down(10 * SECOND, Finish::Answer);
     simulation.run_for(SECOND / 1000)?;
@@ -252,14 +259,8 @@ fn a_last_message_without_room_closes_all_the_same() -> Result<(), Broken> {
 #[test]
 fn what_was_sent_is_delivered_although_there_was_no_segment_for_it() -> Result<(), Broken> {
     for finish in [None, Some(Finish::Answer), Some(Finish::ReadOut)] {
-        let mut config = Config::default();
-        (config.segments_max, config.watermarks.high) = (17, 16 << 20);
-        let (mut simulation, peers, opened) = world_of(config, 4)?;
+        let (mut simulation, peers, opened) = world_without_segments(4)?;
         let (proxy, opened) = (simulation.proxy(), opened.lock().clone());
-        let large: Arc<[u8]> = vec![b'y'; 1 << 20].into();
-        peers[0].set_reading(Reading::Stalled);
-        (0..8).for_each(|_| assert_eq!(proxy.send(opened[0], Arc::clone(&large)), Ok(())));
-        simulation.run_for(SECOND / 100)?;
         opened[1..3].iter().for_each(|id| assert_eq!(proxy.send(*id, "bye"), Ok(())));
         let end = |peer: &SimPeer| (peer.take_received(), peer.end());
         let metrics = match finish {
