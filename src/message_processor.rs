@@ -45,7 +45,9 @@ pub trait MessageProcessor<P: Protocol>: Send {
         let _ = proxy;
     }
 
-    /// A peer has connected. Every `opened` is followed by exactly one [`closed`](Self::closed).
+    /// A peer has connected. Every `opened` is followed by exactly one [`closed`](Self::closed). Also called for a peer
+    /// that [`Admission`](crate::Admission) refuses: its [`closed`](Self::closed) has the reason
+    /// [`CloseReason::Crowded`], and what is sent to it is taken and reaches nobody.
     fn opened(&mut self, peer: &Peer, proxy: &WriteProxy<P>) {
         let _ = (peer, proxy);
     }
@@ -62,9 +64,12 @@ pub trait MessageProcessor<P: Protocol>: Send {
         let _ = (connection, reason);
     }
 
-    /// Called before each message is decoded, never after. Returning `true` is a promise to accept one more message of
-    /// the maximum size. Returning `false` pauses the connection until [`WriteProxy::resume`]; connections that come
-    /// later queue behind it.
+    /// Called before each attempt to decode a message, never after. Returning `true` is a promise to accept one more
+    /// message of the maximum size. Returning `false` pauses the connection until [`WriteProxy::resume`]; connections
+    /// that come later queue behind it.
+    ///
+    /// It only looks: an attempt may find no whole message, and after a no it may be asked once more at once. So
+    /// nothing may be counted or reserved in it.
     fn ready(&mut self) -> bool {
         true
     }
@@ -75,6 +80,10 @@ pub trait MessageProcessor<P: Protocol>: Send {
     ///
     /// It runs after everything was written: a connection whose peer has closed its side right behind its message may
     /// have ended already, and gets nothing more. What must reach it too is sent in [`process`](Self::process).
+    ///
+    /// The last call is not the end: connections that are left when the grace of a shutdown is over are
+    /// [`closed`](Self::closed) after it. What has to be done once all have ended belongs into `Drop`, which runs on
+    /// the same thread.
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
         let _ = now;
         None
@@ -86,7 +95,8 @@ where
     P: Protocol,
     F: FnMut(Message<'_, P>, Reply<'_, P>) + Send,
 {
-    // Inlined: a call would copy both arguments, just written in small pieces, in large ones, for which the CPU stalls.
+    // Inlined: a call would copy both arguments with wide loads, right after they were written with narrow stores, and
+    // the CPU waits for that.
     #[inline(always)]
     fn process(&mut self, message: Message<'_, P>, reply: Reply<'_, P>) {
         self(message, reply);

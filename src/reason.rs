@@ -35,7 +35,7 @@ counted_enum! {
     CloseKind {
         /// The peer said that it was finished, between two messages.
         PeerClosed => "peer_closed",
-        /// The peer said that it was finished, or its connection broke, in the middle of a message.
+        /// The peer said that it was finished, or a read failed, in the middle of a message.
         PeerIncomplete => "peer_incomplete",
         /// The socket failed: reset, broken pipe, timed out in the kernel.
         Socket => "socket",
@@ -53,7 +53,8 @@ counted_enum! {
         WriteStalled => "write_stalled",
         /// A reply that was owed did not come in time.
         ReplyTimeout => "reply_timeout",
-        /// The message was handled and not answered: a panic, or an answer that can't be encoded.
+        /// The message was handled and not answered: a reply that was dropped unused, a panic, or an answer that can't
+        /// be encoded.
         Unanswered => "unanswered",
         /// An answer found no room, or a message outgrew the largest block.
         NoRoom => "no_room",

@@ -216,7 +216,8 @@ impl Outbound {
     }
 
     /// Appends bytes that others share. Long ones, from 4 KiB on, are not copied, and have no limit. An answer has few
-    /// pieces: on the processor thread 16, on others 4. What would be one more is copied.
+    /// pieces: 16 if [`Reply`](crate::Reply) sends it, 4 if [`Deferred`](crate::Deferred) or
+    /// [`WriteProxy`](crate::WriteProxy) does, on any thread. What would be one more is copied.
     pub fn put_shared(&mut self, bytes: Arc<[u8]>) {
         match self.carries(bytes.len()) {
             true => self.carry(Segment::Shared { bytes, start: 0 }),

@@ -14,12 +14,13 @@ use crate::reason::CloseKind;
 pub enum CloseReason {
     /// The peer closed its side between two messages, and everything it was owed was delivered.
     PeerClosed,
-    /// The peer closed its side in the middle of a message, or its connection broke there.
+    /// The peer closed its side in the middle of a message, or a read failed there.
     PeerIncomplete {
         /// How many bytes of the unfinished message had arrived.
         bytes: usize,
     },
-    /// The socket failed, for this reason, between two messages or while something was still to be delivered.
+    /// The socket failed, for this reason: between two messages, or while something was still to be delivered. If order
+    /// matters (HTTP), usually also in the middle of a message: the failure is noticed before a read meets it.
     Socket(io::ErrorKind),
     /// The final answer of this connection was delivered.
     Finished,

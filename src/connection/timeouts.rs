@@ -22,7 +22,8 @@ pub struct Timeouts {
     pub rate_grace: Duration,
     /// How long the peer may take no byte of the output that waits for it. Zero: off.
     pub write_stall: Duration,
-    /// How long a deferred reply may be owed. Zero: off.
+    /// How long a deferred reply may be owed. Then the connection is refused (HTTP: 503), and all replies that it is
+    /// owed are given up. Zero: off.
     pub reply: Duration,
     /// How long the server waits, after the final answer, for the peer to close too; bytes that arrive meanwhile are
     /// dropped. A server that shuts down waits as long for clients that keep their sockets open. Must not be zero: the
@@ -30,11 +31,16 @@ pub struct Timeouts {
     pub linger: Duration,
     /// The most bytes that are dropped while lingering. Must not be zero, for the same reason.
     pub linger_bytes: usize,
-    /// How long a shortage of memory may last. Inbound: how long a connection waits for a block before another
-    /// connection is evicted from its own: the one that received least in that time, except those that would fill their
-    /// block within twelve times as long, at their present rate. If that one got its block within the last quarter to
-    /// half of this time, none is evicted yet. Neither exception applies to small blocks. Outbound: how long answers
-    /// may stand still once three quarters of the memory for them are in use; less, the less is left. Must not be zero.
+    /// How long a shortage of memory may last. Must not be zero.
+    ///
+    /// Inbound, medium and large blocks: how long a connection waits for one before another connection is evicted from
+    /// its own: the one that received least in that time, except those that would fill their block within twelve times
+    /// as long, at their present rate. If that one got its block within the last quarter to half of this time, none is
+    /// evicted yet. Nobody waits for a small block: it is taken at once from the connection that received least.
+    ///
+    /// Outbound: how long answers may stand still once three quarters of the memory for them are in use; less, the less
+    /// is left, down to a sixteenth while anything waits for room. Output that shares its blocks with other peers, as a
+    /// broadcast does, may stand still twice as long, because giving it up frees none.
     pub famine: Duration,
 }
 

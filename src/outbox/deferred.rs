@@ -30,9 +30,10 @@ impl<P: Protocol> Deferred<P> {
         Self { outbox, connection, exchange, ticket, settled: false }
     }
 
-    /// Answers. Encodes on the calling thread, and waits there for room while every outbound block is in use. On the
-    /// processor thread of any server it never waits: if there is no room, the connection closes and the log says so.
-    /// To answer many there, in [`cycle_end`](crate::MessageProcessor::cycle_end), use [`try_send`](Self::try_send).
+    /// Answers. Encodes on the calling thread, and waits there for room while every outbound block is in use: so don't
+    /// hold a lock that the message processor takes, because only its thread makes room. On the processor thread of any
+    /// server it never waits: if there is no room, the connection closes and the log says so. To answer many there, in
+    /// [`cycle_end`](crate::MessageProcessor::cycle_end), use [`try_send`](Self::try_send).
     pub fn send<T>(mut self, item: T)
     where
         P: Encode<T>,

@@ -83,8 +83,9 @@ impl<P: Protocol> WriteProxy<P> {
     /// and so does an id that was never used; [`closed`](crate::MessageProcessor::closed) says when one ends.
     ///
     /// Until the processor has written it, a message holds a block of the outbound pool, however short it is, unless it
-    /// is a shared body of 4 KiB or more. For the same message to many connections there is
-    /// [`broadcast`](Self::broadcast).
+    /// consists of static and shared bodies of 4 KiB or more alone (a [`LengthPrefixed`](crate::LengthPrefixed) message
+    /// has a prefix, so it always holds one). For the same message to many connections there is
+    /// [`broadcast`](Self::broadcast), which needs one block for all.
     ///
     /// A message has at most [`Config::reply_max`](crate::Config::reply_max) copied bytes and four pieces
     /// ([`EncodeError::TooManyPieces`]).
@@ -163,9 +164,11 @@ impl<P: Protocol> WriteProxy<P> {
         self.home.call();
     }
 
-    /// Bytes that were sent to `connection` and that its peer's kernel has not taken yet; none once it has ended. Exact
-    /// on the thread of the connection's processor. With zero, what is sent next does not wait behind anything: a
-    /// sender of which only the newest message matters sends then.
+    /// Bytes for `connection` that this machine's kernel has not taken yet; none once it has ended. Exact on the thread
+    /// of the connection's processor, except that answers of the running turn and deferred replies that the processor
+    /// has not taken yet are not included. With zero, what is sent next waits behind nothing in the server: a sender of
+    /// which only the newest message matters sends then. The peer may still have received nothing: the kernel has a
+    /// send buffer of its own.
     pub fn undelivered(&self, connection: ConnectionId) -> u64 {
         self.outboxes.of(connection).map_or(0, |outbox| outbox.undelivered_of(connection))
     }

@@ -24,6 +24,9 @@ impl Default for Turn {
 }
 
 /// At how many undelivered bytes a connection's input stops, and at how many it goes on; `low` has to be below `high`.
+///
+/// If little of the outbound pool is free, less counts: beyond its last quarter, a connection gets an eighth of what is
+/// free as its `high` and a quarter of that as its `low`, where these are less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watermarks {
     /// With this many undelivered bytes a connection is no longer decoded. The replies that it is owed by then come on

@@ -113,9 +113,10 @@ pub trait Protocol: Clone + Send + 'static {
     /// Returns what a reply to this message must know about it.
     fn exchange(layout: &Self::Layout) -> Self::Exchange;
 
-    /// True if the peer has announced that this is its final message (HTTP: `Connection: close`). The server then
-    /// closes the connection right after the answer instead of waiting for the peer's end of stream, which is cheaper
-    /// for peers that open a connection for each message. A peer that sends more anyway may lose the answer to a reset.
+    /// True if the peer has announced that this is its final message (HTTP: `Connection: close`). The connection ends
+    /// all the same only if its answer returns [`After::Close`]. Then the socket is closed right after the answer,
+    /// without waiting for the peer's end of stream, which is cheaper for peers that open a connection for each
+    /// message. A peer that sends more anyway may lose the answer to a reset.
     fn is_last(layout: &Self::Layout) -> bool {
         let _ = layout;
         false

@@ -94,11 +94,15 @@ pub struct Config {
     /// Deferred replies that may be owed to one connection at once (always 1 if the protocol answers in order). At most
     /// `owed_total_max`. Default 64.
     pub owed_max: usize,
-    /// Deferred replies that may be owed at once, over all connections of a processor. Default 16,384.
+    /// Deferred replies that may be owed at once, over all connections of a processor. With as many, no message of any
+    /// of its connections is handled. A reply counts until its [`Deferred`](crate::Deferred) is sent or dropped, also
+    /// if its connection has ended meanwhile. Default 16,384.
     pub owed_total_max: usize,
     /// Messages of a [`WriteProxy`](crate::WriteProxy) that may wait for a processor thread; a broadcast is one for
     /// each receiver. While the processor's own thread sends, none is taken out: what all calls of `process` in a cycle
-    /// send together, or its `cycle_end`, has to find room here. Default 4096.
+    /// send together, or its `cycle_end`, has to find room here. Usually `outbound` is full before: each message of
+    /// [`send`](crate::WriteProxy::send) holds a block of it, each broadcast one for all of its receivers. Default
+    /// 4096.
     pub unasked_max: usize,
     /// Pieces of undelivered answers, over all connections of a processor; a piece is a block, or a shared or static
     /// body. At least 17, because messages are handed over only while there is room for another answer of 16 pieces.

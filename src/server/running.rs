@@ -61,7 +61,9 @@ impl<P: Protocol> Running<P> {
         self.address
     }
 
-    /// A handle that writes to any of its connections, from any thread.
+    /// A handle that writes to any of its connections, from any thread. Where there are several processors, its
+    /// [`wake`](WriteProxy::wake) reaches only the first; each message processor gets its own in
+    /// [`started`](crate::MessageProcessor::started).
     pub fn proxy(&self) -> WriteProxy<P> {
         self.proxy.clone()
     }
@@ -89,6 +91,9 @@ impl<P: Protocol> Running<P> {
 
     /// Ends the server and waits until it has ended: stops accepting, lets connections finish for at most `grace`, then
     /// closes those that are left. Returns the final numbers. A grace of more than a year counts as a year.
+    ///
+    /// The grace is for connections. Then the message processors are dropped, each on its thread, which may take as
+    /// long as it likes; with [`Workers`](crate::Workers) up to [`join_timeout`](crate::Workers::join_timeout) more.
     ///
     /// # Errors
     /// As [`join`](Self::join).
