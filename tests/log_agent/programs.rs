@@ -390,9 +390,10 @@ fn a_real_disk_that_is_full_is_waited_for() {
 }
 
 #[test]
-fn the_readmes_client_is_told_how_many_are_on_disk() {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("it is there");
-    let (_, behind) = readme.split_once("```python\n").expect("a client");
+fn the_manuals_client_is_told_how_many_are_on_disk() {
+    let manual = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/log_agent/README.md"));
+    let manual = manual.expect("it is there");
+    let (_, behind) = manual.split_once("```python\n").expect("a client");
     let (client, _) = behind.split_once("```").expect("its end");
     let folder = Folder::new();
     let (_agent, address) = serve(&folder, &["--ack"]);
