@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
 use sluicegate::http1::{Body, Http1, Response};
-use sluicegate::internals::BareProcessor;
-use sluicegate::{Config, LengthPrefixed, Message, MessageProcessor, Protocol, Readiness, Reply, Selector, Told};
+use sluicegate::internals::{BareProcessor, Readiness, Selector, Told};
+use sluicegate::{Config, LengthPrefixed, Message, MessageProcessor, Protocol, Reply};
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use sluicegate::internals::{Line, Pool, SharedPool};
-use sluicegate::{HEADROOM, TIERS, TierConfig, WakeFlag};
+use sluicegate::internals::{Line, Pool, SharedPool, WakeFlag};
+use sluicegate::{HEADROOM, TIERS, TierConfig};
 
 /// The sizes of the default tiers, and fewer blocks.
 const TIER_CONFIGS: [TierConfig; TIERS] = [

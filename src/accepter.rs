@@ -202,7 +202,7 @@ impl Accepter {
         longest: Duration,
         awaited: impl FnOnce(Instant) -> Awaited,
     ) -> io::Result<bool> {
-        let Some(shutdown) = self.watch.control.shutdown() else { return Ok(false) };
+        let Some(shutdown) = self.watch.control.requested() else { return Ok(false) };
         let left = shutdown.until().saturating_duration_since(now);
         if left.is_zero() {
             return Ok(false);

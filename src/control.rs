@@ -27,7 +27,7 @@ pub enum Finish {
 
 /// A request to shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shutdown {
+pub struct ShutdownRequest {
     /// When it was made.
     pub asked: Instant,
     /// How long connections have to finish since then; those that are left are closed as they are.
@@ -36,7 +36,7 @@ pub struct Shutdown {
     pub finish: Finish,
 }
 
-impl Shutdown {
+impl ShutdownRequest {
     /// A request without grace.
     pub fn at_once(asked: Instant) -> Self {
         Self { asked, grace: Duration::ZERO, finish: Finish::Answer }
@@ -51,8 +51,8 @@ impl Shutdown {
 /// The request, from any thread to all of the server's.
 #[derive(Debug)]
 pub struct Control {
-    requested: AtomicBool,
-    shutdown: Mutex<Option<Shutdown>>,
+    is_requested: AtomicBool,
+    requested: Mutex<Option<ShutdownRequest>>,
     threads: Box<[Arc<WakeFlag>]>,
 }
 
@@ -60,31 +60,31 @@ impl Control {
     /// A control that wakes these threads.
     pub fn new(threads: impl IntoIterator<Item = Arc<WakeFlag>>) -> Arc<Self> {
         let threads = threads.into_iter().collect();
-        Arc::new(Self { requested: AtomicBool::new(false), shutdown: Mutex::new(None), threads })
+        Arc::new(Self { is_requested: AtomicBool::new(false), requested: Mutex::new(None), threads })
     }
 
     /// Asks all threads to shut down. The first request counts; a later one is ignored, except that its grace counts if
     /// that is over sooner.
-    pub fn request(&self, shutdown: Shutdown) {
-        let mut counts = self.shutdown.lock();
+    pub fn request(&self, request: ShutdownRequest) {
+        let mut counts = self.requested.lock();
         *counts = Some(match *counts {
-            Some(first) if first.until() <= shutdown.until() => first,
-            Some(first) => Shutdown { finish: first.finish, ..shutdown },
-            None => shutdown,
+            Some(first) if first.until() <= request.until() => first,
+            Some(first) => ShutdownRequest { finish: first.finish, ..request },
+            None => request,
         });
         drop(counts);
-        self.requested.store(true, SeqCst);
+        self.is_requested.store(true, SeqCst);
         self.threads.iter().for_each(|thread| thread.wake());
     }
 
     /// True once a request was made. One atomic load.
     pub fn is_requested(&self) -> bool {
-        self.requested.load(SeqCst)
+        self.is_requested.load(SeqCst)
     }
 
     /// The request, if one was made.
-    pub fn shutdown(&self) -> Option<Shutdown> {
-        if self.is_requested() { *self.shutdown.lock() } else { None }
+    pub fn requested(&self) -> Option<ShutdownRequest> {
+        if self.is_requested() { *self.requested.lock() } else { None }
     }
 }
 
@@ -97,11 +97,11 @@ mod tests {
         let start = Instant::now();
         let second = |number| start + Duration::from_secs(number);
         let request =
-            |asked, grace, finish| Shutdown { asked: second(asked), grace: Duration::from_secs(grace), finish };
+            |asked, grace, finish| ShutdownRequest { asked: second(asked), grace: Duration::from_secs(grace), finish };
         let control = Control::new([]);
         let until = |shutdown| {
             control.request(shutdown);
-            control.shutdown().map(|counts| (counts.until(), counts.finish))
+            control.requested().map(|counts| (counts.until(), counts.finish))
         };
         assert_eq!(until(request(0, 60, Finish::Answer)), Some((second(60), Finish::Answer)));
         assert_eq!(until(request(30, 40, Finish::ReadOut)), Some((second(60), Finish::Answer)), "shorter, but later");

@@ -1,5 +1,5 @@
-//! The parts that the crate's own benches measure separately. Not part of the interface: they may change with any
-//! version.
+//! The parts that the crate's own benches and loom models use separately. Not part of the interface: they may change
+//! with any version.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,17 +10,18 @@ use crate::config_error::ConfigError;
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Snapshot;
 use crate::offload::{Offload, Workers};
-use crate::processor::{Processor, Selector};
+use crate::processor::Processor;
 use crate::protocol::Protocol;
 use crate::server::{Config, Shared, Station};
-use crate::wake::WakeFlag;
 
 pub use crate::accepter::{Awaited, Watch};
 pub use crate::buffer::{Block, Line, Pool, SharedPool, Tier};
-pub use crate::control::{Control, Shutdown};
+pub use crate::control::{Control, ShutdownRequest};
 pub use crate::handover::{Accepted, Dealer, Handover};
 pub use crate::offload::jobs::{Job, Jobs};
+pub use crate::processor::{Readiness, Selector, Told};
 pub use crate::sync::{ArrayQueue, atomic};
+pub use crate::wake::WakeFlag;
 
 /// A processor without its thread, over any [`Selector`], that runs when it is told to. Unlike a simulation, it checks
 /// nothing that a real server does not check.

@@ -43,9 +43,8 @@
 //!   are.
 //! - **Flow.** [`flow`] has the parts that connect a processor with threads of your own: a gate, a bounded queue,
 //!   batches.
-//! - **The seam.** [`Selector`] is what the processor needs from the operating system. You cannot plug in your own; it
-//!   is public because the simulator (feature `sim`) implements it, and draws from a seed how bytes are cut, resets,
-//!   slow peers and jumps of the clock.
+//! - **The seam.** What the processor needs from the operating system is one trait, `Selector`. The simulator (feature
+//!   `sim`) implements it as well, and draws from a seed how bytes are cut, resets, slow peers and jumps of the clock.
 //!
 //! # Tests of your own
 //!
@@ -90,21 +89,20 @@ mod wake;
 
 pub use buffer::{HEADROOM, Outbound, Prefix, TIERS, TierConfig};
 pub use config_error::ConfigError;
-pub use connection::{CloseReason, CrowdScope, Timeouts, Unanswered, WhenFull};
+pub use connection::{CloseReason, CrowdScope, Timeouts, WhenFull};
 pub use control::Finish;
 pub use encode_error::EncodeError;
 pub use id::ConnectionId;
 pub use message_processor::MessageProcessor;
-pub use metrics::{Metrics, Snapshot};
+pub use metrics::Snapshot;
 pub use offload::{Offload, Workers};
-pub use outbox::{Deferred, Reply, SendError, WriteProxy};
-pub use processor::{Admission, Readiness, Selector, Told, Turn, Watermarks};
+pub use outbox::{Deferred, Reply, SendError, Unanswered, WriteProxy};
+pub use processor::{Admission, Turn, Watermarks};
 pub use protocol::{
     After, Decode, Encode, LengthPrefixed, Message, Peer, Protocol, ProtocolError, Refusal, http1, length_prefixed,
 };
 pub use reason::{CloseKind, DropReason, PauseReason};
 pub use server::{Builder, CeilingRow, Config, MemoryCeiling, Meter, Running, Server, Stopper};
-pub use wake::WakeFlag;
 
 /// The README's examples compile.
 #[cfg(doctest)]

@@ -100,5 +100,5 @@ fn framing_and_heads_that_trickle_are_read_once() {
     }
     assert!(http.decode(&mut bytes).is_ok());
     bytes.push(b'x');
-    assert_eq!(http.decode(&mut bytes).unwrap_err().status(), 400);
+    assert_eq!(http.decode(&mut bytes).unwrap_err().status(), Some(400));
 }

@@ -36,9 +36,9 @@ pub struct Mutant {
 const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: sleeps while connections wait for their turn",
-        file: "src/processor/mod.rs",
-        from: "if ![&self.run, &self.go_on, &self.to_write",
-        to: "if ![&self.to_write",
+        file: "src/processor/queues.rs",
+        from: "self.all().into_iter().all(SlotQueue::is_empty)",
+        to: "[&self.write, &self.write_on].into_iter().all(SlotQueue::is_empty)",
     },
     Mutant {
         name: "liveness: tries again in each cycle while there is no block",
@@ -67,13 +67,13 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: a turn that is over leaves the run queue",
         file: "src/processor/turn.rs",
-        from: "true => self.enqueue_run(slot),\n            false => {",
+        from: "true => self.enqueue_read(slot),\n            false => {",
         to: "true => {}\n            false => {",
     },
     Mutant {
         name: "liveness: whoever lingers is not read",
         file: "src/processor/close.rs",
-        from: "self.set_stage(slot, Stage::Lingering { dropped: 0 });\n        self.enqueue_run(slot);",
+        from: "self.set_stage(slot, Stage::Lingering { dropped: 0 });\n        self.enqueue_read(slot);",
         to: "self.set_stage(slot, Stage::Lingering { dropped: 0 });",
     },
     Mutant {
@@ -91,7 +91,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: whoever comes to wait for a block is not timed",
         file: "src/processor/serve_waiters.rs",
-        from: "_ if self.waiters.look_at_eviction(line).is_none() => true,",
+        from: "_ if self.waiters.evict_at(line).is_none() => true,",
         to: "",
     },
     Mutant {
@@ -133,7 +133,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "clocks: a message ages while it waits for the server",
         file: "src/connection/deadline.rs",
-        from: "self.message = self.message.map(|began| began + waited);",
+        from: "self.message_since = self.message_since.map(|began| began + waited);",
         to: "",
     },
     Mutant {

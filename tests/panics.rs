@@ -111,12 +111,12 @@ impl Protocol for Bomb {
         if layout.0 == b'e' { planned("exchange") } else { layout.0 }
     }
 
-    fn is_last(layout: &Place) -> bool {
-        if layout.0 == b'l' { planned("is_last") } else { false }
+    fn sends_no_more(layout: &Place) -> bool {
+        if layout.0 == b'l' { planned("sends_no_more") } else { false }
     }
 
-    fn last(exchange: u8) -> u8 {
-        if exchange == b'L' { planned("last") } else { exchange }
+    fn closing(exchange: u8) -> u8 {
+        if exchange == b'L' { planned("closing") } else { exchange }
     }
 
     fn interim(&mut self, out: &mut Outbound) {
@@ -223,7 +223,7 @@ fn one_peer_a_panic_in_exchange_costs_its_connection() {
 }
 
 #[test]
-fn one_peer_a_panic_in_is_last_costs_its_connection() {
+fn one_peer_a_panic_in_sends_no_more_costs_its_connection() {
     explodes(b"l\n", 2);
 }
 
@@ -270,7 +270,7 @@ fn one_peer_a_panic_in_drop_costs_its_connection() {
 
 /// The server shuts down, and each answer is asked to be the last.
 #[test]
-fn one_peer_a_panic_in_last_costs_its_connection() {
+fn one_peer_a_panic_in_closing_costs_its_connection() {
     set_up();
     let protocol = Bomb { clone: Arc::default(), drop: false };
     let mut simulation = Simulation::new(1, Config::default(), protocol, |_, _| user).expect("the settings fit");

@@ -57,16 +57,16 @@ fn many_clients_have_their_echo_and_are_dealt_evenly() {
             });
         }
     });
-    let each = running.meter().processors();
+    let each = running.meter().by_processor();
     assert_eq!(each.iter().map(|numbers| numbers.open).collect::<Vec<_>>(), [10, 10]);
     assert_eq!(each.iter().map(|numbers| numbers.accepted).collect::<Vec<_>>(), [10, 10]);
     assert_eq!(running.metrics().open, 20);
     let meter = running.meter();
     finish(running);
     // A message is counted once it was handled, and a large answer has left by then.
-    assert_eq!(meter.processors().iter().map(|numbers| numbers.messages_in).collect::<Vec<_>>(), [40, 40]);
+    assert_eq!(meter.by_processor().iter().map(|numbers| numbers.messages_in).collect::<Vec<_>>(), [40, 40]);
     assert_eq!(meter.snapshot().messages_in, 80);
-    for numbers in meter.processors() {
+    for numbers in meter.by_processor() {
         check_end(numbers);
     }
 }
@@ -160,7 +160,7 @@ fn who_has_finished_does_not_cut_the_grace_of_the_other_short() {
     let meter = running.meter();
     let other = 1 - usize::from(deferred[0].connection().processor());
     let start = Instant::now();
-    while meter.processors()[other].open > 0 {
+    while meter.by_processor()[other].open > 0 {
         assert!(start.elapsed() < LONG);
         thread::yield_now();
     }
@@ -215,7 +215,7 @@ fn a_slow_processor_does_not_starve_the_other() {
     let mut waiting = others.remove(1);
     send(&mut waiting, b"waits");
     others.iter_mut().for_each(|peer| assert_eq!(ask(peer, b"at once"), b"at once"));
-    let each = running.meter().processors();
+    let each = running.meter().by_processor();
     assert_eq!((each[0].handover_queue, each[1].open), (1, 9));
     open.send(()).expect("somebody waits");
     assert_eq!((receive(&mut held), receive(&mut waiting)), (b"hold".to_vec(), b"waits".to_vec()));
@@ -249,7 +249,7 @@ fn no_processor_has_more_than_its_share_while_another_is_slow() {
     let mut last = connect(running.local_addr());
     send(&mut last, b"last");
     (0..100).for_each(|_| assert_eq!(ask(&mut others[0], b"again"), b"again"));
-    let each = running.meter().processors();
+    let each = running.meter().by_processor();
     assert_eq!((each[0].accepted, each[1].accepted), (2, 3), "it waits in the backlog");
     open.send(()).expect("somebody waits");
     assert_eq!((receive(&mut held), receive(&mut last)), (b"hold".to_vec(), b"last".to_vec()));
@@ -327,7 +327,7 @@ fn a_processor_that_fails_brings_all_down() {
     let busy = running.meter();
     send(&mut peers[0], b"?");
     until(&running, "a reply is owed", |numbers| numbers.owed == 1);
-    assert_eq!(busy.processors()[0].owed, 1, "the first gets the first connection");
+    assert_eq!(busy.by_processor()[0].owed, 1, "the first gets the first connection");
     // The second has nobody who is busy, and ends at once, in a panic: the first must not wait for the end of its
     // grace.
     let start = Instant::now();

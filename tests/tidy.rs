@@ -107,8 +107,9 @@ const WORDS: &[Word] = &[
     Word { word: "eprintln!", why: "the crate talks through `log`", files: &[] },
 ];
 
-/// Each has a function of that name, in which its thread waits in its poll. (The simulation has a record of it.)
-const SLEEPERS: &[&str] = &["src/accepter.rs", "src/processor/mod.rs"];
+/// Each has a function of that name, in which its thread waits in its poll, or calls it. (The simulation has a record
+/// of it.)
+const SLEEPERS: &[&str] = &["src/accepter.rs", "src/processor/sleep.rs", "src/processor/mod.rs"];
 
 /// What pure folders know nothing of.
 const SANS_IO: &[(&str, &[&str])] = &[

@@ -1,7 +1,7 @@
 //! The accepter, with the test in the processor's place.
 
 use super::*;
-use crate::control::{Finish, Shutdown};
+use crate::control::{Finish, ShutdownRequest};
 use crate::handover::Handover;
 use std::env;
 use std::net;
@@ -11,8 +11,8 @@ use std::sync::mpsc::{self, Receiver};
 const LONG: Duration = Duration::from_secs(60);
 
 /// A request that is made now.
-fn request(grace: Duration) -> Shutdown {
-    Shutdown { asked: Instant::now(), grace, finish: Finish::Answer }
+fn request(grace: Duration) -> ShutdownRequest {
+    ShutdownRequest { asked: Instant::now(), grace, finish: Finish::Answer }
 }
 
 /// The processor's side of the hand-over, played by the test.
@@ -64,7 +64,7 @@ impl Desk {
     }
 
     fn shut_down(&self) {
-        self.control.request(Shutdown::at_once(Instant::now()));
+        self.control.request(ShutdownRequest::at_once(Instant::now()));
     }
 }
 
@@ -137,7 +137,7 @@ fn at_the_end_a_shorter_grace_begins_when_it_is_asked_for() {
     let (start, second) = (Instant::now(), Duration::from_secs(1));
     let ask = |at, grace| {
         let (asked, grace) = (start + at * second, grace * second);
-        desk.control.request(Shutdown { asked, grace, finish: Finish::Answer });
+        desk.control.request(ShutdownRequest { asked, grace, finish: Finish::Answer });
     };
     let mut lasts = |at| {
         let waited = accepter.wait_at_the_end(start + at * second, Duration::ZERO, Awaited::RoomAtTheEnd);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::control::{Control, Shutdown};
+use crate::control::{Control, ShutdownRequest};
 use crate::handover::Dealer;
 use crate::wake::WakeFlag;
 
@@ -48,7 +48,8 @@ impl<K> Watch<K> {
 
     /// True if it need not wait any more.
     pub fn has_come(&self, awaited: Awaited) -> bool {
-        let is_sooner = |until| self.control.shutdown().is_some_and(|shutdown: Shutdown| shutdown.until() < until);
+        let is_sooner =
+            |until| self.control.requested().is_some_and(|request: ShutdownRequest| request.until() < until);
         let come = match awaited {
             // The poll reports that.
             Awaited::Peer => false,

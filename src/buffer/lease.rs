@@ -81,7 +81,7 @@ impl Source {
         }
     }
 
-    /// True if `block` is what a pool that is whole gives to an answer that asks so, or better.
+    /// True if `block` is at least as large as the one that an untouched pool would give to an answer that asks so.
     pub(super) fn is_first_choice(&self, block: &Block, wanted: usize, segments_left: usize) -> bool {
         let pool = self.shared_pool();
         let first = pool.tiers_for(wanted, segments_left).find(|tier| pool.tiers()[*tier].count() > 0);
@@ -110,7 +110,15 @@ impl Source {
     }
 
     #[inline]
-    pub(super) fn pool(&mut self) -> Option<&mut Pool> {
+    pub(super) fn pool(&self) -> Option<&Pool> {
+        match &self.from {
+            From::Own { pool, .. } => Some(pool),
+            From::Shared { .. } => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn pool_mut(&mut self) -> Option<&mut Pool> {
         match &mut self.from {
             From::Own { pool, .. } => Some(pool),
             From::Shared { .. } => None,
@@ -121,14 +129,6 @@ impl Source {
         match &self.from {
             From::Own { pool, .. } => pool.shared(),
             From::Shared { pool, .. } => pool,
-        }
-    }
-
-    #[inline]
-    pub(super) fn look_at_pool(&self) -> Option<&Pool> {
-        match &self.from {
-            From::Own { pool, .. } => Some(pool),
-            From::Shared { .. } => None,
         }
     }
 

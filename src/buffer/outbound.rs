@@ -48,8 +48,8 @@ struct Answer {
     first_segment: usize,
     first_byte: usize,
     copied: usize,
-    expected: usize,
-    /// One of its blocks is not what it would have got from a pool that is whole.
+    announced: usize,
+    /// One of its blocks is smaller than an untouched pool would have given.
     made_do: bool,
     failure: Option<EncodeError>,
 }
@@ -149,8 +149,8 @@ impl Outbound {
     /// Says that about `bytes` more copied bytes follow in this answer, so that one block is chosen for all of them. A
     /// hint: more or fewer may follow.
     #[inline]
-    pub fn expect(&mut self, bytes: usize) {
-        self.answer.expected = self.answer.copied.saturating_add(bytes);
+    pub fn announce(&mut self, bytes: usize) {
+        self.answer.announced = self.answer.copied.saturating_add(bytes);
     }
 
     /// Copies `bytes` behind what was written. An answer with more copied bytes than
@@ -186,7 +186,7 @@ impl Outbound {
     }
 
     /// The same, and the `Date` line to be copied there: from where it lies, because a line that passes through the
-    /// stack is written there in small pieces and read in large ones, for which the CPU stalls.
+    /// stack is written there with narrow stores and read with wide loads, and the CPU waits for that.
     #[inline]
     pub(crate) fn room_and_date_line(&mut self, len: usize) -> Option<(Room<'_>, &[u8; DATE_LINE])> {
         if !self.ensure_room(len) {
@@ -293,15 +293,15 @@ impl Outbound {
 
     /// Finds a block for `more` bytes. An answer whose length is unknown takes a larger block each time.
     fn grow(&mut self, more: usize) -> bool {
-        let rest = match self.answer.expected.saturating_sub(self.answer.copied) {
+        let rest = match self.answer.announced.saturating_sub(self.answer.copied) {
             0 => more.max(self.answer.copied).min(self.reply_max - self.answer.copied),
-            expected => expected.max(more),
+            announced => announced.max(more),
         };
         let placed = match self.segments_max.saturating_sub(self.answer_segments()) {
             0 => self.exchange_tail(more, rest),
             left => {
-                // What is only expected must not be the reason why what is there finds no room: also where the answer
-                // has the blocks itself that could hold it.
+                // What is only announced must never make bytes fail that would fit without it, even if the blocks that
+                // could hold it are already part of this answer.
                 let wanted = if self.source.could_hold(rest, left) { rest } else { more };
                 let block = self.lease(wanted, left).or_else(|| self.lease_less(more, wanted, left));
                 block.map(|block| self.segments.push(Segment::Block { block, start: 0 })).ok_or((more, left))
@@ -331,7 +331,7 @@ impl Outbound {
     #[cold]
     fn lacks_room(&self, more: usize, left: usize) -> EncodeError {
         let pool = self.source.shared_pool();
-        // What it has was what there is for it: it would come here again, however many blocks others give back.
+        // It got its first choice every time, so it would fail here again, however many blocks come home.
         if !self.answer.made_do && !self.source.could_hold(more, left) {
             return EncodeError::TooManyPieces { wanted: more, limit: most_in(pool, left) };
         }

@@ -7,7 +7,7 @@ use super::{Block, Line, Tier, TierConfig};
 
 /// How many tiers a pool has: small, medium, large.
 pub const TIERS: usize = 3;
-/// The tier of small blocks. On the way in they are never waited for as long as a partial message holds one.
+/// The tier of small blocks. Inbound, nobody waits for one as long as a partial message holds one: that is evicted.
 pub(crate) const SMALL: usize = 0;
 /// The tier of medium blocks.
 pub(crate) const MEDIUM: usize = 1;

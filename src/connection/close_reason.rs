@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::encode_error::EncodeError;
+use crate::outbox::Unanswered;
 use crate::protocol::ProtocolError;
 use crate::reason::CloseKind;
 
@@ -91,28 +91,6 @@ pub enum CrowdScope {
     Address,
     /// Those of the server: [`Admission::refuse_above`](crate::Admission::refuse_above).
     Server,
-}
-
-/// Why a message that was handled was not answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Unanswered {
-    /// Its reply was dropped unused, at once or after it was deferred.
-    Dropped,
-    /// Its handling panicked, here or on a worker.
-    Panicked,
-    /// The answer could not be written.
-    Failed(EncodeError),
-}
-
-impl fmt::Display for Unanswered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dropped => f.write_str("the reply was dropped unused"),
-            Self::Panicked => f.write_str("its handling panicked"),
-            Self::Failed(error) => error.fmt(f),
-        }
-    }
 }
 
 impl CloseReason {

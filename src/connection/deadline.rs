@@ -29,13 +29,13 @@ pub(crate) struct Deadlines {
     /// it.
     active: Instant,
     /// When the first byte of the unfinished message came, moved forward by the time that it waited for the server.
-    message: Option<Instant>,
+    message_since: Option<Instant>,
     /// Since when the pause set is not empty.
-    paused: Option<Instant>,
+    paused_since: Option<Instant>,
     /// Output that the peer has not taken yet.
     output: Option<Output>,
     /// Since when it waits for the server: for a block, or for the user.
-    waits: Option<Instant>,
+    waiting_since: Option<Instant>,
     /// Since when it is read out, moved forward by the time that it waited for the server.
     read_out_since: Option<Instant>,
     /// Bytes of the unfinished message that have arrived.
@@ -77,20 +77,20 @@ impl Output {
 /// The other facts that decide which deadlines count.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pending {
-    /// Since when the oldest reply is owed.
-    pub(crate) owed_since: Option<Instant>,
+    /// Replies are owed.
+    pub(crate) owes: bool,
     /// The connection has said or been told that it ends.
-    pub(crate) ending: bool,
+    pub(crate) ends: bool,
 }
 
 impl Deadlines {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             active: now,
-            message: None,
-            paused: None,
+            message_since: None,
+            paused_since: None,
             output: None,
-            waits: None,
+            waiting_since: None,
             read_out_since: None,
             received: 0,
             armed: 0,
@@ -113,8 +113,8 @@ impl Deadlines {
 
     /// `count` bytes arrived of a message that is not whole yet.
     pub(crate) fn message_grows(&mut self, now: Instant, count: usize) {
-        if self.message.is_none() {
-            self.message = Some(now);
+        if self.message_since.is_none() {
+            self.message_since = Some(now);
             // A short message may have an earlier deadline than the long one before it.
             self.armed &= !kind::MESSAGE;
         }
@@ -124,23 +124,23 @@ impl Deadlines {
     /// The message is whole, or given up.
     #[inline]
     pub(crate) fn message_ends(&mut self) {
-        self.message = None;
+        self.message_since = None;
         self.received = 0;
     }
 
     /// LAW clocks: the message's time stands still from now on.
     #[inline]
     pub(crate) fn pause(&mut self, now: Instant) {
-        self.paused.get_or_insert(now);
+        self.paused_since.get_or_insert(now);
     }
 
     /// The message's time goes on; the time that it waited does not count.
     #[inline]
     pub(crate) fn resume(&mut self, now: Instant) {
         debug_assert!(!self.lingers);
-        if let Some(paused) = self.paused.take() {
+        if let Some(paused) = self.paused_since.take() {
             let waited = now.saturating_duration_since(paused);
-            self.message = self.message.map(|began| began + waited);
+            self.message_since = self.message_since.map(|began| began + waited);
             self.active = now;
         }
     }
@@ -159,20 +159,20 @@ impl Deadlines {
     /// From now on the connection waits for the server, and not for its turn, a reply or the peer.
     #[inline]
     pub(crate) fn begin_wait(&mut self, now: Instant) {
-        self.waits.get_or_insert(now);
+        self.waiting_since.get_or_insert(now);
     }
 
     /// That wait is over, and does not count as time in which the connection is read out.
     #[inline]
-    pub(crate) fn exclude_wait(&mut self, now: Instant) {
-        let Some(waits) = self.waits.take() else { return };
+    pub(crate) fn end_wait(&mut self, now: Instant) {
+        let Some(waits) = self.waiting_since.take() else { return };
         self.read_out_since = self.read_out_since.map(|since| since + now.saturating_duration_since(waits.max(since)));
     }
 
     /// Since when the connection is paused.
     #[cfg(feature = "sim")]
     pub(crate) fn paused_since(&self) -> Option<Instant> {
-        self.paused
+        self.paused_since
     }
 
     /// Output waits for the peer.
@@ -213,7 +213,7 @@ impl Deadlines {
 
     /// How long the unfinished message has taken, not counting waits for the server.
     pub(crate) fn message_elapsed(&self, now: Instant) -> Duration {
-        self.message.map_or(Duration::ZERO, |began| now.saturating_duration_since(began))
+        self.message_since.map_or(Duration::ZERO, |began| now.saturating_duration_since(began))
     }
 
     /// Bytes of the unfinished message that have arrived.
@@ -221,16 +221,16 @@ impl Deadlines {
         self.received as usize
     }
 
-    /// True if a deadline may have come nearer since [`armed`](Self::armed), because a kind of deadline counts now that
-    /// did not count then. All others have only moved later. `owes`: replies are owed.
+    /// True if a deadline may have come nearer since [`note_armed`](Self::note_armed), because a kind of deadline
+    /// counts now that did not count then. All others have only moved later.
     #[inline]
-    pub(crate) fn needs_arming(&self, owes: bool, ending: bool) -> bool {
-        self.kinds(owes, ending) & !self.armed != 0
+    pub(crate) fn needs_arming(&self, pending: Pending) -> bool {
+        self.kinds(pending) & !self.armed != 0
     }
 
-    /// The timer was set for the next deadline.
-    pub(crate) fn armed(&mut self, owes: bool, ending: bool) {
-        self.armed = self.kinds(owes, ending);
+    /// The timer was set for the next deadline, or there is none.
+    pub(crate) fn note_armed(&mut self, pending: Pending) {
+        self.armed = self.kinds(pending);
     }
 
     /// The timer is not set any more.
@@ -240,9 +240,10 @@ impl Deadlines {
 
     /// Which kinds of deadlines there are: the one place that says when each runs.
     #[inline]
-    fn kinds(&self, owes: bool, ending: bool) -> u8 {
+    fn kinds(&self, Pending { owes, ends }: Pending) -> u8 {
         let bit = |is: bool, kind: u8| if is { kind } else { 0 };
-        let (runs, reads, writes) = (self.paused.is_none() && !ending, self.message.is_some(), self.output.is_some());
+        let runs = self.paused_since.is_none() && !ends;
+        let (reads, writes) = (self.message_since.is_some(), self.output.is_some());
         bit(runs && reads, kind::MESSAGE)
             | bit(runs && !reads && !writes && !owes, kind::IDLE)
             | bit(writes, kind::OUTPUT)
@@ -250,9 +251,14 @@ impl Deadlines {
             | bit(self.lingers, kind::LINGER)
     }
 
-    /// The next deadline, and which time is over then.
-    pub(crate) fn next(&self, timeouts: &Timeouts, pending: Pending) -> Option<(Instant, Expiry)> {
-        let kinds = self.kinds(pending.owed_since.is_some(), pending.ending);
+    /// The next deadline, and which time is over then. `owed_since`: since when the oldest reply is owed.
+    pub(crate) fn next(
+        &self,
+        timeouts: &Timeouts,
+        owed_since: Option<Instant>,
+        ends: bool,
+    ) -> Option<(Instant, Expiry)> {
+        let kinds = self.kinds(Pending { owes: owed_since.is_some(), ends });
         let due = |kind: u8, since: Option<Instant>, limit: Duration, expiry| {
             since.filter(|_| kinds & kind != 0).map(|since| (since + limit, expiry))
         };
@@ -261,8 +267,8 @@ impl Deadlines {
         let linger = due(kind::LINGER, Some(self.active), timeouts.linger, Expiry::Linger);
         let moved = self.output.map(|output| output.moved);
         let write = on(kind::OUTPUT, moved, timeouts.write_stall, Expiry::WriteStall);
-        let reply = on(kind::REPLY, pending.owed_since, timeouts.reply, Expiry::Reply);
-        let message = on(kind::MESSAGE, self.message, self.message_limit(timeouts), Expiry::Message);
+        let reply = on(kind::REPLY, owed_since, timeouts.reply, Expiry::Reply);
+        let message = on(kind::MESSAGE, self.message_since, self.message_limit(timeouts), Expiry::Message);
         let idle = on(kind::IDLE, Some(self.active), timeouts.idle, Expiry::Idle);
         [linger, write, reply, message, idle].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
@@ -284,17 +290,16 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const CALM: Pending = Pending { owed_since: None, ending: false };
 
     #[test]
     fn bytes_earn_a_message_time() {
         let (now, timeouts) = (Instant::now(), Timeouts { rate_grace: Duration::ZERO, ..Timeouts::default() });
         let mut deadlines = Deadlines::new(now);
-        assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 60 * SECOND, Expiry::Idle)));
+        assert_eq!(deadlines.next(&timeouts, None, false), Some((now + 60 * SECOND, Expiry::Idle)));
         deadlines.message_grows(now, 499);
-        assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 30 * SECOND, Expiry::Message)));
+        assert_eq!(deadlines.next(&timeouts, None, false), Some((now + 30 * SECOND, Expiry::Message)));
         deadlines.message_grows(now + SECOND, 1);
-        assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 31 * SECOND, Expiry::Message)));
+        assert_eq!(deadlines.next(&timeouts, None, false), Some((now + 31 * SECOND, Expiry::Message)));
     }
 
     #[test]
@@ -302,11 +307,11 @@ mod tests {
         let (now, timeouts) = (Instant::now(), Timeouts::default());
         let mut deadlines = Deadlines::new(now);
         deadlines.message_grows(now, 1);
-        assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 5 * SECOND, Expiry::Message)));
+        assert_eq!(deadlines.next(&timeouts, None, false), Some((now + 5 * SECOND, Expiry::Message)));
         deadlines.message_grows(now, 4_999);
-        assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 10 * SECOND, Expiry::Message)));
+        assert_eq!(deadlines.next(&timeouts, None, false), Some((now + 10 * SECOND, Expiry::Message)));
         let off = Timeouts { message: Duration::ZERO, rate_grace: Duration::ZERO, ..timeouts };
-        assert_eq!(deadlines.next(&off, CALM), None);
+        assert_eq!(deadlines.next(&off, None, false), None);
     }
 
     #[test]
@@ -315,9 +320,9 @@ mod tests {
         let mut deadlines = Deadlines::new(now);
         deadlines.message_grows(now, 1);
         deadlines.pause(now + 10 * SECOND);
-        assert_eq!(deadlines.next(&timeouts, CALM), None);
+        assert_eq!(deadlines.next(&timeouts, None, false), None);
         deadlines.resume(now + 100 * SECOND);
-        assert_eq!(deadlines.next(&timeouts, CALM), Some((now + 120 * SECOND, Expiry::Message)));
+        assert_eq!(deadlines.next(&timeouts, None, false), Some((now + 120 * SECOND, Expiry::Message)));
     }
 
     #[test]
@@ -327,16 +332,16 @@ mod tests {
         deadlines.pause(now);
         deadlines.begin_wait(now);
         assert_eq!(deadlines.begin_read_out(now + SECOND), now + SECOND);
-        deadlines.exclude_wait(now + 3 * SECOND);
+        deadlines.end_wait(now + 3 * SECOND);
         assert_eq!(
             deadlines.begin_read_out(now + 3 * SECOND),
             now + 3 * SECOND,
             "what it waited before counts neither"
         );
         deadlines.begin_wait(now + 4 * SECOND);
-        deadlines.exclude_wait(now + 9 * SECOND);
+        deadlines.end_wait(now + 9 * SECOND);
         assert_eq!(deadlines.begin_read_out(now + 9 * SECOND), now + 8 * SECOND, "each wait once, in whatever pause");
-        deadlines.exclude_wait(now + 10 * SECOND);
+        deadlines.end_wait(now + 10 * SECOND);
         deadlines.resume(now + 20 * SECOND);
         assert_eq!(deadlines.begin_read_out(now + 20 * SECOND), now + 8 * SECOND, "the rest is not the server's");
     }
@@ -350,8 +355,7 @@ mod tests {
         deadlines.pause(now + 4 * SECOND);
         deadlines.linger(now + 4 * SECOND);
         assert_eq!(deadlines.active(), now + 3 * SECOND);
-        let ending = Pending { owed_since: None, ending: true };
-        assert_eq!(deadlines.next(&timeouts, ending), Some((now + 5 * SECOND, Expiry::Linger)));
+        assert_eq!(deadlines.next(&timeouts, None, true), Some((now + 5 * SECOND, Expiry::Linger)));
     }
 
     #[test]
@@ -359,13 +363,13 @@ mod tests {
         let now = Instant::now();
         let mut timeouts = Timeouts { idle: Duration::ZERO, ..Timeouts::default() };
         let mut deadlines = Deadlines::new(now);
-        assert_eq!(deadlines.next(&timeouts, CALM), None);
+        assert_eq!(deadlines.next(&timeouts, None, false), None);
         deadlines.output_waits(now);
-        let owed = Pending { owed_since: Some(now), ending: false };
-        assert_eq!(deadlines.next(&timeouts, owed), Some((now + 30 * SECOND, Expiry::WriteStall)));
+        let owed_since = Some(now);
+        assert_eq!(deadlines.next(&timeouts, owed_since, false), Some((now + 30 * SECOND, Expiry::WriteStall)));
         timeouts.write_stall = Duration::ZERO;
-        assert_eq!(deadlines.next(&timeouts, owed), Some((now + 60 * SECOND, Expiry::Reply)));
+        assert_eq!(deadlines.next(&timeouts, owed_since, false), Some((now + 60 * SECOND, Expiry::Reply)));
         deadlines.linger(now);
-        assert_eq!(deadlines.next(&timeouts, owed), Some((now + 2 * SECOND, Expiry::Linger)));
+        assert_eq!(deadlines.next(&timeouts, owed_since, false), Some((now + 2 * SECOND, Expiry::Linger)));
     }
 }

@@ -18,8 +18,9 @@ use crate::outbox::OwedList;
 use crate::protocol::{Peer, Protocol};
 use crate::reason::Paused;
 
-pub use close_reason::{CloseReason, CrowdScope, Unanswered};
-pub(crate) use deadline::{Deadlines, Expiry, Output, Pending};
+pub use close_reason::{CloseReason, CrowdScope};
+use deadline::Pending;
+pub(crate) use deadline::{Deadlines, Expiry, Output};
 pub(crate) use table::Table;
 pub use timeouts::Timeouts;
 pub use when_full::WhenFull;
@@ -114,8 +115,8 @@ pub(crate) struct Ending {
     pub(crate) gave_up_replies: bool,
     /// An answer has said that it is the final one of the connection.
     pub(crate) final_answer_given: bool,
-    /// How many unasked messages, to whomever, the processor will have taken once it has those that were sent before
-    /// the end began. The end goes on then.
+    /// How many unasked messages, whatever their receivers, the processor will have taken once it has all that were
+    /// sent before the end began. The end goes on then.
     pub(crate) messages_before: u64,
 }
 
@@ -198,6 +199,22 @@ impl<K, P: Protocol> Connection<K, P> {
         let in_good_order = |ending: &Ending| matches!(ending.reason, PeerClosed | Shutdown | User);
         let takes = |ending: &Ending| in_good_order(ending) && !ending.final_answer_given;
         self.waits_for_replies() && self.ending.as_deref().is_none_or(takes)
+    }
+
+    /// True if a deadline may have come nearer since the timer was set.
+    #[inline]
+    pub(crate) fn needs_arming(&self) -> bool {
+        self.deadlines.needs_arming(self.pending())
+    }
+
+    /// The timer was set for the next deadline, or there is none.
+    pub(crate) fn note_armed(&mut self) {
+        self.deadlines.note_armed(self.pending());
+    }
+
+    #[inline]
+    fn pending(&self) -> Pending {
+        Pending { owes: self.owed.count() > 0, ends: self.ending.is_some() }
     }
 
     /// True between messages with nothing owed and nothing undelivered.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::outbox::Verdict;
+use crate::outbox::Unanswered;
 use harness::{LONG, Plain, PlainMessage, Server, answered, gated, unanswered};
 
 #[test]
@@ -68,7 +68,7 @@ fn a_panic_settles_its_reply_and_the_thread_lives() {
     drop(offload);
     assert_eq!(server.outbox.metrics.panics.value(), 2);
     let settled = server.assert_all_settled_and_home(4);
-    let panicked = |verdict: &Verdict| matches!(verdict, Verdict::Unanswered { panicked: true });
+    let panicked = |answer: &harness::Answer| matches!(answer, Err(Unanswered::Panicked));
     assert!(panicked(&settled[&0]) && answered(&settled[&1]) && panicked(&settled[&2]) && answered(&settled[&3]));
 }
 
@@ -140,7 +140,7 @@ fn each_new_job_wakes_a_thread_that_sleeps() {
         (0..3).for_each(|_| gate.wait_for_begin());
         (0..3).for_each(|_| gate.open());
         server.collect_all(3);
-        assert_eq!(server.settled.drain(..).filter(|(_, verdict)| answered(verdict)).count(), 3);
+        assert_eq!(server.settled.drain(..).filter(|(_, answer)| answered(answer)).count(), 3);
     }
     drop(offload);
     server.assert_all_settled_and_home(0);
@@ -162,7 +162,7 @@ fn no_wake_up_is_lost_between_a_fast_producer_and_its_threads() {
     server.collect_all(MESSAGES);
     drop(offload);
     // Tickets are used again here, so only the number tells.
-    let settled = server.settled.drain(..).filter(|(_, verdict)| answered(verdict)).count();
+    let settled = server.settled.drain(..).filter(|(_, answer)| answered(answer)).count();
     assert_eq!(settled, MESSAGES);
     server.assert_all_settled_and_home(0);
 }
@@ -179,7 +179,7 @@ fn a_message_that_was_not_asked_for_is_refused_and_nothing_grows() {
     server.hand_over(&mut offload, b"2");
     assert_eq!(offload.jobs.capacity(), capacity);
     server.collect();
-    assert!(matches!(server.settled[..], [(2, Verdict::Unanswered { panicked: false })]), "{:?}", server.settled);
+    assert!(matches!(server.settled[..], [(2, Err(Unanswered::Dropped))]), "{:?}", server.settled);
     (0..2).for_each(|_| gate.open());
     gate.wait_for_begin();
     drop(offload);

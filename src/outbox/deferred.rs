@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Encoded, Outbox, Settled, Verdict};
+use super::{Encoded, Outbox, Settled, Unanswered};
 use crate::buffer::Outbound;
 use crate::encode_error::EncodeError;
 use crate::id::ConnectionId;
@@ -38,9 +38,8 @@ impl<P: Protocol> Deferred<P> {
     where
         P: Encode<T>,
     {
-        let verdict =
-            self.encode(item, self.outbox.outbound_of_reply()).map_or_else(Verdict::Failed, Verdict::Answered);
-        self.settle(verdict);
+        let answer = self.encode(item, self.outbox.outbound_of_reply());
+        self.settle(answer.map_err(Unanswered::Failed));
     }
 
     /// Answers if there is room for the answer now; never waits, on any thread.
@@ -60,26 +59,23 @@ impl<P: Protocol> Deferred<P> {
     where
         P: Encode<T>,
     {
-        let verdict = match self.encode(item, self.outbox.outbound_at_once()) {
-            Ok(encoded) => Verdict::Answered(encoded),
-            Err(EncodeError::NoRoom { .. }) => return Err(self),
-            Err(error) => Verdict::Failed(error),
-        };
-        self.settle(verdict);
-        Ok(())
+        match self.encode(item, self.outbox.outbound_at_once()) {
+            Err(EncodeError::NoRoom { .. }) => Err(self),
+            answer => {
+                self.settle(answer.map_err(Unanswered::Failed));
+                Ok(())
+            }
+        }
     }
 
-    fn encode<T>(&self, item: T, mut out: Outbound) -> Result<Encoded, EncodeError>
+    fn encode<T>(&self, item: T, out: Outbound) -> Result<Encoded, EncodeError>
     where
         P: Encode<T>,
     {
-        out.begin();
         // The server may have begun to shut down since the reply was deferred.
-        let exchange = if self.outbox.answers_are_final() { P::last(self.exchange) } else { self.exchange };
-        // A panic in `encode` unwinds through here: `out` returns its blocks, and `Drop` settles unanswered.
-        let after = P::encode(exchange, item, &mut out)?;
-        let bytes = out.finish()?;
-        Ok(Encoded { segments: out.into_segments(), bytes, after })
+        let exchange = if self.outbox.answers_are_final() { P::closing(self.exchange) } else { self.exchange };
+        // A panic unwinds through here, and `Drop` settles the reply as unanswered.
+        Encoded::of::<P, T>(out, exchange, item)
     }
 
     /// The connection that waits for the answer. It may have closed meanwhile.
@@ -87,16 +83,16 @@ impl<P: Protocol> Deferred<P> {
         self.connection
     }
 
-    fn settle(&mut self, verdict: Verdict) {
+    fn settle(&mut self, answer: Result<Encoded, Unanswered>) {
         self.settled = true;
-        self.outbox.settle(Settled { connection: self.connection, ticket: self.ticket, verdict });
+        self.outbox.settle(Settled { connection: self.connection, ticket: self.ticket, answer });
     }
 }
 
 impl<P: Protocol> Drop for Deferred<P> {
     fn drop(&mut self) {
         if !self.settled {
-            self.settle(Verdict::Unanswered { panicked: panics::is_unwinding() });
+            self.settle(Err(Unanswered::unused(panics::is_unwinding())));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::sync::atomic::Ordering::SeqCst;
 impl Outbox {
     /// Undelivered bytes of the connection in `slot`, those on their way included.
     pub(crate) fn undelivered(&self, slot: u32) -> u64 {
-        self.undelivered.get(slot as usize).map_or(0, Gauge::bytes)
+        self.gauges.get(slot as usize).map_or(0, Gauge::bytes)
     }
 
     /// Says that the simulation acts as another thread from now on, or as the processor thread again.

@@ -1,9 +1,10 @@
 //! What lies in the outbox: settled replies and unasked messages, on their way to the processor.
 
-use crate::buffer::Segment;
+use super::Unanswered;
+use crate::buffer::{Outbound, Segment};
 use crate::encode_error::EncodeError;
 use crate::id::ConnectionId;
-use crate::protocol::After;
+use crate::protocol::{After, Encode};
 
 /// Bytes that were encoded on some thread for one connection.
 #[derive(Debug)]
@@ -14,6 +15,14 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
+    /// Encodes `item` into `out`, which is new. If that panics, `out` brings its blocks home.
+    pub(super) fn of<P: Encode<T>, T>(mut out: Outbound, exchange: P::Exchange, item: T) -> Result<Self, EncodeError> {
+        out.begin();
+        let after = P::encode(exchange, item, &mut out)?;
+        let bytes = out.finish()?;
+        Ok(Self { segments: out.into_segments(), bytes, after })
+    }
+
     /// The same message once more; its blocks are lent to both.
     pub(crate) fn lend(&mut self) -> Self {
         let segments = self.segments.iter_mut().map(Segment::lend).collect();
@@ -21,24 +30,12 @@ impl Encoded {
     }
 }
 
-/// What became of a deferred reply.
-#[derive(Debug)]
-pub(crate) enum Verdict {
-    Answered(Encoded),
-    /// Dropped without an answer, by a panic or not.
-    Unanswered {
-        panicked: bool,
-    },
-    /// The answer could not be encoded, or found no room.
-    Failed(EncodeError),
-}
-
 /// A deferred reply that was settled, on its way to the processor.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) connection: ConnectionId,
     pub(crate) ticket: u32,
-    pub(crate) verdict: Verdict,
+    pub(crate) answer: Result<Encoded, Unanswered>,
 }
 
 /// An unasked message on its way to the processor.

@@ -16,6 +16,7 @@ mod owed;
 mod processor_thread;
 mod reply;
 mod socket;
+mod unanswered;
 mod write_proxy;
 
 use std::sync::Arc;
@@ -32,12 +33,13 @@ pub use deferred::Deferred;
 pub(crate) use desk::{AtOnce, Desk, Outcome};
 use gauge::{Charge, Gauge};
 pub(crate) use limits::OutboxLimits;
-pub(crate) use mail::{Encoded, Settled, Unasked, Verdict};
+pub(crate) use mail::{Encoded, Settled, Unasked};
 pub(crate) use outboxes::Outboxes;
 pub(crate) use owed::{Owed, OwedList};
 pub(crate) use processor_thread::ProcessorThread;
 pub use reply::Reply;
 pub(crate) use socket::{Wrote, write};
+pub use unanswered::Unanswered;
 pub use write_proxy::{SendError, WriteProxy};
 
 /// What all threads share to get bytes to one processor.
@@ -52,7 +54,7 @@ pub(crate) struct Outbox {
     workers_reserve: Arc<Tier>,
     limits: OutboxLimits,
     /// Undelivered bytes by slot.
-    undelivered: Vec<Gauge>,
+    gauges: Vec<Gauge>,
     /// Some connection waits until `ready` is asked again.
     not_ready: AtomicBool,
     resumed: AtomicBool,
@@ -84,7 +86,7 @@ impl Outbox {
             wake,
             metrics,
             limits,
-            undelivered: (0..limits.connections_each).map(|_| Gauge::new()).collect(),
+            gauges: (0..limits.connections_each).map(|_| Gauge::new()).collect(),
             not_ready: AtomicBool::new(false),
             resumed: AtomicBool::new(false),
             called: AtomicBool::new(false),
@@ -133,49 +135,49 @@ impl Outbox {
 
     /// Counts `bytes` as on their way to the connection, if it is there and has not too many already.
     fn charge(&self, connection: ConnectionId, bytes: usize) -> Charge {
-        let Some(gauge) = self.undelivered.get(connection.slot() as usize) else { return Charge::Gone };
+        let Some(gauge) = self.gauges.get(connection.slot() as usize) else { return Charge::Gone };
         gauge.charge(connection, bytes, self.limits.outbound_high as u64)
     }
 
     /// The same for the last message to the connection, which may be one too many.
     fn charge_last(&self, connection: ConnectionId, bytes: usize) -> Charge {
-        let gauge = self.undelivered.get(connection.slot() as usize);
+        let gauge = self.gauges.get(connection.slot() as usize);
         gauge.map_or(Charge::Gone, |gauge| gauge.charge(connection, bytes, u64::MAX))
     }
 
     /// Takes back what was charged.
     pub(crate) fn discharge(&self, connection: ConnectionId, bytes: usize) {
-        self.undelivered[connection.slot() as usize].discharge(connection, bytes);
+        self.gauges[connection.slot() as usize].discharge(connection, bytes);
     }
 
     /// A connection is there from now on, to be written to.
     pub(crate) fn opened(&self, connection: ConnectionId) {
-        self.undelivered[connection.slot() as usize].open(connection);
+        self.gauges[connection.slot() as usize].open(connection);
     }
 
     /// The connection in `slot` has ended: what is sent to it reaches nobody, and is charged to nobody.
     pub(crate) fn closed(&self, slot: u32) {
-        self.undelivered[slot as usize].close();
+        self.gauges[slot as usize].close();
     }
 
     /// Counts bytes that were queued at a connection by the processor itself.
     pub(crate) fn count_queued(&self, slot: u32, bytes: usize) {
-        self.undelivered[slot as usize].add(bytes);
+        self.gauges[slot as usize].add(bytes);
     }
 
     /// Counts bytes off that were delivered or dropped.
     pub(crate) fn count_off(&self, slot: u32, bytes: usize) {
-        self.undelivered[slot as usize].sub(bytes);
+        self.gauges[slot as usize].sub(bytes);
     }
 
     /// True if the connection is there, has not been followed by another in its slot, and was not asked to close.
     fn takes(&self, connection: ConnectionId) -> bool {
-        self.undelivered.get(connection.slot() as usize).is_some_and(|gauge| gauge.takes(connection))
+        self.gauges.get(connection.slot() as usize).is_some_and(|gauge| gauge.takes(connection))
     }
 
     /// Undelivered bytes of this connection, not of another one that was given its slot.
     pub(crate) fn undelivered_of(&self, connection: ConnectionId) -> u64 {
-        self.undelivered.get(connection.slot() as usize).map_or(0, |gauge| gauge.bytes_of(connection))
+        self.gauges.get(connection.slot() as usize).map_or(0, |gauge| gauge.bytes_of(connection))
     }
 
     /// Asks for a cycle, whatever else there is to do.
@@ -215,7 +217,7 @@ impl Outbox {
 
     /// Asks the connection to close, if it is there. What was left for it before this is taken first.
     fn ask_to_close(&self, connection: ConnectionId) {
-        if self.undelivered.get(connection.slot() as usize).is_some_and(|gauge| gauge.ask_to_close(connection)) {
+        if self.gauges.get(connection.slot() as usize).is_some_and(|gauge| gauge.ask_to_close(connection)) {
             self.close_asked.store(true, SeqCst);
             self.wake.wake();
         }
@@ -233,7 +235,7 @@ impl Outbox {
 
     /// True if the connection in `slot` was asked to close.
     pub(crate) fn is_to_close(&self, slot: u32) -> bool {
-        self.undelivered[slot as usize].is_to_close()
+        self.gauges[slot as usize].is_to_close()
     }
 
     /// True if answers or messages wait to be taken.

@@ -18,7 +18,7 @@ pub enum SendError {
     /// undelivered. Try again later, drop the message, or [close](WriteProxy::close) the connection: the caller
     /// decides.
     PeerTooSlow,
-    /// No room now, for whomever: all outbound blocks are in use, or
+    /// No room now, for any connection: all outbound blocks are in use, or
     /// [`Config::unasked_max`](crate::Config::unasked_max) messages wait for the connection's processor. Try again
     /// later, or drop the message.
     OutboxFull,
@@ -128,7 +128,8 @@ impl<P: Protocol> WriteProxy<P> {
 
     /// Sends `item` to `connection` as its last message, and [closes](Self::close) it. The message is taken even if the
     /// peer takes its messages too slowly: it leaves behind those that wait for it. What other threads send at the same
-    /// moment may come behind it. A connection that has ended or was asked to close before gets nothing.
+    /// moment may come behind it, and so do deferred replies that the connection is still owed. A connection that has
+    /// ended or was asked to close before gets nothing.
     ///
     /// # Errors
     /// The connection is closed all the same, without this message: there was no room
@@ -185,11 +186,7 @@ where
     P: Encode<T>,
     P::Exchange: Default,
 {
-    let mut out = outbox.outbound_at_once();
-    out.begin();
-    let after = P::encode(P::Exchange::default(), item, &mut out)?;
-    let bytes = out.finish()?;
-    Ok(Encoded { segments: out.into_segments(), bytes, after })
+    Encoded::of::<P, T>(outbox.outbound_at_once(), P::Exchange::default(), item)
 }
 
 /// Leaves a message for the processor, if it could be charged to its connection.

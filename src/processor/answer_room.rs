@@ -36,8 +36,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn relieve_outbound(&mut self) {
         self.repay_reserves();
         let line = self.links.outbound.line();
-        if line.has_encoders() {
-            self.desk.out.pool().into_iter().for_each(|pool| pool.release_own());
+        if line.has_encoders()
+            && let Some(pool) = self.desk.out.pool_mut()
+        {
+            pool.release_own();
         }
         let encoder = self.links.outbound.line().blocked_wait();
         if encoder.is_some() && encoder != self.answer_room.encoder_wait {
@@ -51,21 +53,23 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn resume_answer_room(&mut self) {
-        while self.answer_room_is_back() {
+        while self.has_room_for_answer() {
             let Some(waiter) = self.next_in(LineFor::AnswerRoom) else { return self.dissolve(LineFor::AnswerRoom) };
             self.serve(waiter.slot, PauseReason::NoBlocks);
         }
     }
 
-    pub(super) fn answer_room_is_back(&self) -> bool {
-        self.desk.out.reserve_whole() && self.segments.room() > ANSWER_SEGMENTS
+    /// True if another answer is sure to find room: the reserve is whole, and there are segments left.
+    #[inline]
+    pub(super) fn has_room_for_answer(&self) -> bool {
+        self.segments.room() > self.desk.out.staged_segments() + ANSWER_SEGMENTS && self.desk.out.reserve_whole()
     }
 
     /// Moves the content of a reserve into blocks that came home, so that the reserve is whole again. Both reserves are
     /// the last resort of the same pool, the outbound one, of which the processor has its end.
     fn repay_reserves(&mut self) {
         let Self { answer_room, table, segments, desk, .. } = self;
-        let Some(pool) = desk.out.pool() else { return };
+        let Some(pool) = desk.out.pool_mut() else { return };
         answer_room.reserve_at.retain(|slot| {
             let connection = table.at_mut(*slot);
             connection.is_some_and(|connection| segments.repay(&mut connection.undelivered, pool))
@@ -75,7 +79,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// True if a block is free for the content of a reserve. Asked before sleeping, because the block may have come
     /// home after the lines were served, when nobody listened.
     pub(super) fn could_repay(&self) -> bool {
-        let Some(pool) = self.desk.out.look_at_pool() else { return false };
+        let Some(pool) = self.desk.out.pool() else { return false };
         let mut queues = self.answer_room.reserve_at.iter().filter_map(|slot| Some(&self.table.at(*slot)?.undelivered));
         queues.any(|queue| self.segments.could_repay(queue, pool))
     }

@@ -26,16 +26,16 @@ const LOW_DIVISOR: usize = 4;
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Puts the connection into a queue for reading, if it may run and has something to do.
     #[inline]
-    pub(super) fn enqueue_run(&mut self, slot: u32) {
+    pub(super) fn enqueue_read(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
         if !connection.has_input() {
             return;
         }
         match connection.paused.is_empty() {
-            true => self.run.push(slot),
+            true => self.queues.read.push(slot),
             // Nothing waits for the bytes of connections that linger, so the others come first.
-            false if connection.paused.has(PauseReason::Turn) || connection.lingers() => self.go_on.push(slot),
-            false if connection.ending.is_some() => self.run.push(slot),
+            false if connection.paused.has(PauseReason::Turn) || connection.lingers() => self.queues.read_on.push(slot),
+            false if connection.ending.is_some() => self.queues.read.push(slot),
             false => {}
         }
     }
@@ -45,7 +45,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if let Some(connection) = self.table.at_mut(slot) {
             connection.flags.readable = true;
         }
-        self.enqueue_run(slot);
+        self.enqueue_read(slot);
     }
 
     /// Adds a reason to the connection's pause set.
@@ -65,7 +65,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Removes a reason. A connection without reasons runs again if it has something to do.
     pub(super) fn unpause(&mut self, slot: u32, reason: PauseReason) {
         if self.clear_pause(slot, reason) {
-            self.enqueue_run(slot);
+            self.enqueue_read(slot);
         }
     }
 
@@ -80,7 +80,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             connection.wait = 0;
         }
         if reason.is_shortage() {
-            connection.deadlines.exclude_wait(self.now);
+            connection.deadlines.end_wait(self.now);
         }
         self.links.metrics.paused[reason as usize].sub(1);
         let runs = connection.paused.is_empty();
@@ -151,12 +151,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             true => self.enforce_high_watermark(slot),
             false => self.end_turn(slot),
         }
-    }
-
-    /// True if another answer is sure to find room: the reserve is whole, and there are segments left.
-    #[inline]
-    fn has_room_for_answer(&self) -> bool {
-        self.segments.room() > self.desk.out.staged_segments() + ANSWER_SEGMENTS && self.desk.out.reserve_whole()
     }
 
     #[inline]

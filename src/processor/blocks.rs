@@ -27,10 +27,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if !self.is_behind(slot, LineFor::Block(SMALL)) {
             let has_small = self.ensure_remainder_block(slot, SMALL);
             let nobody_waits = self.waiters.is_empty(LineFor::Block(MEDIUM));
-            if nobody_waits && self.ensure_remainder_block(slot, MEDIUM) && self.ensure_spare_for(slot, medium) {
+            if nobody_waits && self.ensure_remainder_block(slot, MEDIUM) && self.ensure_spare_for_bytes(slot, medium) {
                 return Some(medium);
             }
-            if has_small && self.ensure_spare_for(slot, small) {
+            if has_small && self.ensure_spare_for_bytes(slot, small) {
                 return Some(small);
             }
         }
@@ -87,7 +87,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         while !self.remainder_blocks.has(tier) {
             match self.lease_partial(tier) {
                 Some(block) => drop(self.remainder_blocks.accept(block)),
-                None if tier == SMALL && self.evict_least(SMALL, slot) => {}
+                None if tier == SMALL && self.evict_least(slot, SMALL) => {}
                 None => return false,
             }
         }
@@ -127,7 +127,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// The same, after looking for a spare. False: there is none, and the connection stands in line.
     pub(super) fn ensure_spare_or_wait(&mut self, slot: u32, available: usize) -> bool {
-        self.ensure_spare_for(slot, available) || self.wait_for_spare(slot, available)
+        self.ensure_spare_for_bytes(slot, available) || self.wait_for_spare(slot, available)
     }
 
     #[cold]
@@ -139,7 +139,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Makes sure that a spare for so many bytes is at hand for which no other connection has waited longer. Another
     /// connection may be evicted for a small one.
-    pub(super) fn ensure_spare_for(&mut self, slot: u32, bytes: usize) -> bool {
+    pub(super) fn ensure_spare_for_bytes(&mut self, slot: u32, bytes: usize) -> bool {
         let smallest = self.links.inbound.tier_for(bytes).unwrap_or(LARGE);
         for tier in smallest..TIERS {
             if self.is_behind_for_spare(slot, tier) {
@@ -149,7 +149,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 return true;
             }
         }
-        let evicts = smallest == SMALL && !self.is_behind_for_spare(slot, SMALL) && self.evict_least(SMALL, slot);
+        let evicts = smallest == SMALL && !self.is_behind_for_spare(slot, SMALL) && self.evict_least(slot, SMALL);
         evicts && self.spares.refill(SMALL, &mut self.inbound)
     }
 

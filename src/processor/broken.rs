@@ -30,7 +30,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     #[cold]
     pub(super) fn way_out_broke(&mut self, slot: u32, kind: io::ErrorKind) {
         self.drop_output(slot, kind);
-        self.to_write.push(slot);
+        self.queues.write.push(slot);
     }
 
     /// Drops the output that waits for the peer, each time that nothing turns out to be writable any more. The
@@ -54,7 +54,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return;
         };
         (connection.flags.readable, connection.flags.read_closed) = (true, true);
-        self.enqueue_run(slot);
+        self.enqueue_read(slot);
     }
 
     /// A read found nothing: if nothing can be written either, this is the end.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::foreign::foreign;
 use super::read::{Got, read_once};
 use super::{Processor, Selector};
-use crate::connection::{CloseReason, Ending, Stage, Unanswered};
+use crate::connection::{CloseReason, Ending, Stage};
 use crate::encode_error::EncodeError;
 use crate::message_processor::MessageProcessor;
+use crate::outbox::Unanswered;
 use crate::protocol::{Peer, Protocol, Refusal};
 use crate::reason::{CloseKind, DropReason, PauseReason};
 
@@ -22,17 +23,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Refuses a connection whose answer did not fit.
-    pub(super) fn refuse_failed(&mut self, slot: u32, error: EncodeError) {
-        if let Some(connection) = self.table.at(slot) {
+    /// Refuses a connection whose message was handled and not answered.
+    pub(super) fn refuse_unanswered(&mut self, slot: u32, why: Unanswered) {
+        if let (Some(connection), Unanswered::Failed(error)) = (self.table.at(slot), &why) {
             log::error!("{}: an answer was not sent: {error}", connection.id());
         }
-        match error {
-            EncodeError::NoRoom { wanted } => {
-                self.refuse(slot, CloseReason::NoRoom { wanted, limit: None });
-            }
-            other => self.refuse(slot, CloseReason::Unanswered(Unanswered::Failed(other))),
-        }
+        let reason = match why {
+            Unanswered::Failed(EncodeError::NoRoom { wanted }) => CloseReason::NoRoom { wanted, limit: None },
+            why => CloseReason::Unanswered(why),
+        };
+        self.refuse(slot, reason);
     }
 
     /// Begins the end of a connection, which is not decoded from now on. The first reason counts.
@@ -59,7 +59,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Makes sure that the end proceeds in the next write room: that of this cycle, or of one that comes without a
     /// sleep. Ends proceed nowhere else, so messages that the user has sent before come first.
     pub(super) fn enqueue_ending(&mut self, slot: u32) {
-        self.to_write.push(slot);
+        self.queues.write.push(slot);
     }
 
     /// Takes the end of a connection as far as possible. Must not be called while another connection's answers are
@@ -114,16 +114,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at_mut(slot) else { return };
         let reason = connection.ending.as_ref().map(|ending| &ending.reason);
         let Some(refusal) = reason.and_then(|reason| refusal_for(reason, retry_after)) else { return };
-        let out = &mut self.desk.out;
-        out.begin();
-        let spoken = foreign(&self.links.metrics, "refuse", || connection.protocol.refuse(&refusal, out));
-        match out.finish() {
-            Ok(bytes) if spoken.is_ok() => self.links.metrics.count_queued(bytes),
-            // Without room for last words the connection ends without them.
-            _ => {
-                out.roll_back();
-            }
-        }
+        // Without room for last words, or after a panic, the connection ends without them.
+        let _ = self.speak(slot, "refuse", |protocol, out| protocol.refuse(&refusal, out));
         self.flush(slot);
     }
 
@@ -139,7 +131,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         connection.deadlines.linger(self.now);
         self.set_stage(slot, Stage::Lingering { dropped: 0 });
-        self.enqueue_run(slot);
+        self.enqueue_read(slot);
         self.rearm(slot);
     }
 
@@ -153,7 +145,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             let readable = self.table.at(slot).is_some_and(|connection| connection.flags.readable);
             if !readable || read >= budget {
                 // Only if there is more.
-                self.enqueue_run(slot);
+                self.enqueue_read(slot);
                 break;
             }
             read += self.read_and_drop(slot, budget - read, dropped);

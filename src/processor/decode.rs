@@ -86,28 +86,18 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// A message is not whole: counts its framing, remembers what it needs, and lets the protocol speak.
     fn note_partial(&mut self, slot: u32, needs: Option<usize>, had: usize, keep: usize) {
         self.links.metrics.bytes_framing.add(had - keep);
-        let (desk, now) = (&mut self.desk, self.now);
+        let now = self.now;
         let Some(connection) = self.table.at_mut(slot) else { return };
         connection.needs = u32::try_from(needs.unwrap_or(0)).unwrap_or(u32::MAX);
         // If nothing is kept, no message has begun: the bytes were empty lines between two messages, or the like.
         if keep > 0 && connection.deadlines.received() == 0 {
             connection.deadlines.message_grows(now, had);
         }
-        desk.out.begin();
-        let spoken = foreign(&self.links.metrics, "interim", || connection.protocol.interim(&mut desk.out));
-        let said = match (spoken, desk.out.finish()) {
-            (Ok(()), Ok(bytes)) => bytes,
-            // The peer must not depend on it (RFC 9110 section 10.1.1): without room it is not sent.
-            _ => {
-                desk.out.roll_back();
-                0
-            }
-        };
-        if spoken == Err(Panicked) {
+        // Without room it is not sent: the peer must not depend on it (RFC 9110 section 10.1.1).
+        if self.speak(slot, "interim", P::interim) == Err(Panicked) {
             // The protocol's state may be half changed.
-            return self.refuse_protocol(slot, ProtocolError::new("the protocol panicked in `interim`"));
+            self.refuse_protocol(slot, ProtocolError::new("the protocol panicked in `interim`"));
         }
-        self.links.metrics.count_queued(said);
     }
 
     fn keep_undecoded(&mut self, slot: u32) {

@@ -209,14 +209,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Holders of medium and large blocks that will soon be done are passed over. If the holder has only just got its
     /// block, its bytes may still be on the way: then none is evicted, because those that have received more must not
     /// pay for it.
-    pub(super) fn evict_least(&mut self, tier: usize, for_slot: u32) -> bool {
+    pub(super) fn evict_least(&mut self, for_slot: u32, tier: usize) -> bool {
         let (quarter, table) = (self.quarters.at(self.now), &self.table);
         let is_spared = |holder: &Holder, connection: &Connection<S::Socket, P>| {
             tier != SMALL && holder.is_fast(quarter, connection.inbound.capacity())
         };
         let may_evict = |holder: &Holder| {
             holder.slot != for_slot
-                && !self.write_on.contains(holder.slot)
+                && !self.queues.write_on.contains(holder.slot)
                 && table.at(holder.slot).is_some_and(|found| is_evictable(tier, found) && !is_spared(holder, found))
         };
         let least = self.holders[tier].least(quarter, may_evict);

@@ -3,8 +3,9 @@
 use std::array;
 use std::time::{Duration, Instant};
 
-use super::slot_queue::SlotQueue;
-use super::{ENDING, EVENTS, Holders, Processor, Selector};
+use super::queues::SlotQueue;
+use super::sleep::EVENTS;
+use super::{ENDING, Holders, Processor, Selector};
 use crate::buffer::{Segments, TIERS};
 use crate::connection::{Connection, Stage};
 use crate::id::ConnectionId;
@@ -56,7 +57,7 @@ pub(crate) struct Inspected {
     pub(crate) undecoded: bool,
     pub(crate) end_read: bool,
     pub(crate) broken: bool,
-    pub(crate) on_run: bool,
+    pub(crate) to_read: bool,
     pub(crate) to_write: bool,
     pub(crate) write_interest: bool,
     /// How old its unfinished message is, without the time for which its clock stood still.
@@ -71,7 +72,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         overview.connections.clear();
         overview.connections.extend(self.table.iter().map(|connection| self.inspect_connection(connection)));
         overview.now = Some(self.now);
-        overview.queues = [self.run.len(), self.go_on.len(), self.to_write.len(), self.write_on.len()];
+        overview.queues = self.queues.all().map(SlotQueue::len);
         overview.longest_line = self.waiters.longest();
         overview.owed = self.desk.owed.outstanding();
         overview.segments = self.settings.segments_max - self.segments.room();
@@ -86,8 +87,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn inspect_memory_rows(&self, memory_rows: &mut Vec<(&'static str, u64, u64)>) {
         let max = self.settings.connections_each;
         let endings = self.table.iter().filter(|connection| connection.ending.is_some()).count();
-        let queues = [&self.run, &self.go_on, &self.to_write, &self.write_on].map(SlotQueue::reserved);
-        let queues = queues.iter().sum::<usize>() + self.waiters.reserved();
+        let queues = self.queues.all().map(SlotQueue::reserved).iter().sum::<usize>() + self.waiters.reserved();
         let table = self.table.reserved() + (queues + endings * ENDING) as u64;
         let holders = (0..TIERS).map(|tier| {
             let blocks = self.links.inbound.tiers()[tier].count();
@@ -122,8 +122,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             undecoded: flags.undecoded,
             end_read: flags.end_read,
             broken: flags.broken.is_some(),
-            on_run: self.run.contains(slot) || self.go_on.contains(slot),
-            to_write: self.to_write.contains(slot) || self.write_on.contains(slot),
+            to_read: self.queues.read.contains(slot) || self.queues.read_on.contains(slot),
+            to_write: self.queues.write.contains(slot) || self.queues.write_on.contains(slot),
             write_interest: flags.write_interest,
             message_age: deadlines.message_elapsed(deadlines.paused_since().unwrap_or(self.now)),
             overdue: self.overdue(slot),

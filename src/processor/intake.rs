@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::buffer::{QUEUED_SEGMENTS, Segment};
-use crate::connection::{CloseReason, Connection, CrowdScope, Stage, Unanswered, WhenFull};
+use crate::connection::{CloseReason, Connection, CrowdScope, Stage, WhenFull};
 use crate::handover::Accepted;
 use crate::id::ConnectionId;
 use crate::message_processor::MessageProcessor;
-use crate::outbox::{Encoded, Settled, Unasked, Verdict};
+use crate::outbox::{Encoded, Settled, Unanswered, Unasked};
 use crate::protocol::{After, Peer, Protocol};
 use crate::reason::PauseReason;
 
@@ -37,8 +37,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let slot = self.table.insert(|id| Connection::new(Peer { connection: id, address }, socket, protocol, now));
         // LAW one peer: the connection that had the slot before may have left a place there, which would be a second
         // turn.
-        self.go_on.remove(slot);
-        self.write_on.remove(slot);
+        self.queues.read_on.remove(slot);
+        self.queues.write_on.remove(slot);
         self.links.metrics.open.add(1);
         self.tell_opened(slot);
         self.refuse_if_crowded(slot, address.ip());
@@ -139,14 +139,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn take_settled(&mut self, settled: Settled) {
-        let Settled { connection: id, ticket, verdict } = settled;
+        let Settled { connection: id, ticket, answer } = settled;
         let slot = self.find(id);
         if let Some(connection) = slot.and_then(|slot| self.table.at_mut(slot)) {
             self.desk.owed.unlink(&mut connection.owed, ticket);
         }
         self.desk.owed.retire(ticket);
-        let Some(slot) = slot.filter(|slot| self.takes_replies(*slot)) else { return self.count_stale(&verdict) };
-        self.apply_verdict(slot, verdict);
+        let Some(slot) = slot.filter(|slot| self.takes_replies(*slot)) else {
+            return self.count_stale(answer.map_or(0, |encoded| encoded.bytes));
+        };
+        self.take_answer(slot, answer);
         self.reply_settled(slot);
     }
 
@@ -155,19 +157,17 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.table.at(slot).is_some_and(Connection::waits_for_replies)
     }
 
-    fn apply_verdict(&mut self, slot: u32, verdict: Verdict) {
-        match verdict {
-            Verdict::Answered(encoded) => {
+    fn take_answer(&mut self, slot: u32, answer: Result<Encoded, Unanswered>) {
+        match answer {
+            Ok(encoded) => {
                 self.links.outbox.count_queued(slot, encoded.bytes);
                 self.queue(slot, encoded);
             }
-            Verdict::Unanswered { panicked } => {
-                let why = if panicked { Unanswered::Panicked } else { Unanswered::Dropped };
-                self.refuse(slot, CloseReason::Unanswered(why));
-            }
-            Verdict::Failed(error) => {
-                self.count_rolled_back(0);
-                self.refuse_failed(slot, error);
+            Err(why) => {
+                if matches!(why, Unanswered::Failed(_)) {
+                    self.count_rolled_back(0);
+                }
+                self.refuse_unanswered(slot, why);
             }
         }
     }
@@ -192,14 +192,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let takes = |slot: &u32| self.table.at(*slot).is_some_and(Connection::takes_unasked);
         let Some(slot) = self.find(id).filter(takes) else {
             self.links.outbox.discharge(id, encoded.bytes);
-            return self.count_stale(&Verdict::Answered(encoded));
+            return self.count_stale(encoded.bytes);
         };
         self.queue(slot, encoded);
         self.rearm(slot);
     }
 
-    fn count_stale(&mut self, verdict: &Verdict) {
-        let bytes = if let Verdict::Answered(encoded) = verdict { encoded.bytes } else { 0 };
+    fn count_stale(&mut self, bytes: usize) {
         self.links.metrics.count_stale(bytes);
     }
 
@@ -215,7 +214,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             // A worker's answer may lie in the workers' reserve.
             answer_room.note_reserve(slot, &segment);
             let queue = &mut connection.undelivered;
-            let pushed = match desk.out.pool().filter(|_| is_copied) {
+            let pushed = match desk.out.pool_mut().filter(|_| is_copied) {
                 Some(pool) => all.push_own(queue, segment, pool),
                 None => all.push(queue, segment),
             };

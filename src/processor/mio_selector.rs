@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
-use super::EVENTS;
 use super::selector::{Readiness, Selector, Told};
+use super::sleep::EVENTS;
 use crate::poll::{poll_once, wake_flag};
 use crate::socket::Socket;
 use crate::wake::WakeFlag;

@@ -6,9 +6,9 @@ use std::mem;
 use super::foreign::foreign;
 use super::{Processor, Selector};
 use crate::buffer::Undelivered;
-use crate::connection::{CloseReason, Connection, Unanswered};
+use crate::connection::{CloseReason, Connection};
 use crate::message_processor::MessageProcessor;
-use crate::outbox::{AtOnce, Outcome};
+use crate::outbox::{AtOnce, Outcome, Unanswered};
 use crate::protocol::{After, Message, Protocol};
 use crate::reason::{DropReason, PauseReason};
 
@@ -25,7 +25,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         desk.begin();
         let mut handed_over = false;
         let handled = foreign(&links.metrics, PROCESS, || {
-            connection.flags.sends_no_more = P::is_last(&layout);
+            connection.flags.sends_no_more = P::sends_no_more(&layout);
             connection.flags.has_final_answer = is_final;
             let exchange = exchange_of::<P>(&layout, is_final);
             let Connection { peer, undelivered, socket, .. } = connection;
@@ -45,7 +45,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         desk.begin();
         let mut handed_over = false;
         let handled = foreign(&links.metrics, PROCESS, || {
-            connection.flags.sends_no_more = P::is_last(&layout);
+            connection.flags.sends_no_more = P::sends_no_more(&layout);
             connection.flags.has_final_answer = is_final;
             let exchange = exchange_of::<P>(&layout, is_final);
             let Connection { peer, inbound, undelivered, socket, .. } = connection;
@@ -125,14 +125,13 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             Outcome::Close => self.begin_close(slot, CloseReason::User),
             Outcome::Failed { error, rolled_back } => {
                 self.count_rolled_back(rolled_back);
-                self.refuse_failed(slot, error);
+                self.refuse_unanswered(slot, Unanswered::Failed(error));
             }
             Outcome::Pending => {
                 // A panic in the middle of `send` leaves half an answer behind.
                 let rolled_back = self.desk.out.roll_back();
                 self.count_rolled_back(rolled_back);
-                let why = if panicked { Unanswered::Panicked } else { Unanswered::Dropped };
-                self.refuse(slot, CloseReason::Unanswered(why));
+                self.refuse_unanswered(slot, Unanswered::unused(panicked));
             }
         }
     }
@@ -158,5 +157,5 @@ fn way<'a, W: Write + Send>(waiting: &Undelivered, socket: &'a mut W) -> Option<
 
 fn exchange_of<P: Protocol>(layout: &P::Layout, is_final: bool) -> P::Exchange {
     let exchange = P::exchange(layout);
-    if is_final { P::last(exchange) } else { exchange }
+    if is_final { P::closing(exchange) } else { exchange }
 }

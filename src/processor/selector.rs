@@ -69,12 +69,12 @@ pub trait Selector {
     /// How many bytes have arrived and have not been read yet.
     fn unread(&mut self, socket: &mut Self::Socket) -> io::Result<u64>;
 
-    /// Sleeps until something is ready, the timeout is over, or the processor's [`WakeFlag`](crate::WakeFlag) was used.
-    /// Appends what is ready to `ready`, and returns whether that was all. A timeout of `None` sleeps without end. An
-    /// interrupted sleep is not an error.
+    /// Sleeps until something is ready, the timeout is over, or the processor's `WakeFlag` was used. Appends what is
+    /// ready to `ready`, and returns whether that was all. A timeout of `None` sleeps without end. An interrupted sleep
+    /// is not an error.
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told>;
 
-    /// The time now. Called once a cycle, after `select`; the whole cycle uses it.
+    /// The time now. Called after `select`, for the whole cycle; and before it, if it is to end at some time.
     fn now(&mut self) -> Instant;
 
     /// Seconds since 1970, for `Date`. Called when the second of `now` has changed.

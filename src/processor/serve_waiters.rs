@@ -127,7 +127,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return others || self.waiters.resuming || (self.repayment_is_awaited() && self.could_repay());
         }
         let blocks = LineFor::of_blocks().any(|line| self.could_serve(line));
-        let answers = !self.waiters.is_empty(LineFor::AnswerRoom) && self.answer_room_is_back();
+        let answers = !self.waiters.is_empty(LineFor::AnswerRoom) && self.has_room_for_answer();
         let repaid = self.repayment_is_awaited() && self.could_repay();
         let owed = !self.waiters.is_empty(LineFor::OwedRoom) && self.desk.owed.has_room();
         blocks || answers || repaid || owed || others || self.waiters.resuming
@@ -138,7 +138,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let (Some(front), Some(tier)) = (self.waiters.front(line), line.tier()) else { return false };
         match front.wants {
             // The time of a connection that has since come to the front does not run yet.
-            _ if self.waiters.look_at_eviction(line).is_none() => true,
+            _ if self.waiters.evict_at(line).is_none() => true,
             _ if !self.still_waits(&front, PauseReason::NoBlocks) => true,
             Wants::Promotion => self.could_get_remainder_block(tier),
             Wants::ReadBlocks => {
@@ -163,7 +163,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.waiters.are_none() {
             return self.slow_output_due();
         }
-        let evictions = LineFor::of_blocks().map(|line| self.waiters.look_at_eviction(line));
+        let evictions = LineFor::of_blocks().map(|line| self.waiters.evict_at(line));
         evictions.chain([self.slow_output_due()]).flatten().min()
     }
 
@@ -182,7 +182,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                     let block = self.block_for_promotion(tier);
                     block.map(|block| self.promote(slot, block)).is_some()
                 }
-                Wants::ReadBlocks => self.ensure_read_blocks(tier, slot),
+                Wants::ReadBlocks => self.ensure_read_blocks(slot, tier),
                 Wants::AskAgain => self.ensure_spare(slot, tier),
             };
             if served {
@@ -202,7 +202,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Enough for a small read, or for a medium one if no connection waits for that: the turn itself decides how much
     /// it may read.
-    fn ensure_read_blocks(&mut self, tier: usize, slot: u32) -> bool {
+    fn ensure_read_blocks(&mut self, slot: u32, tier: usize) -> bool {
         let small = self.ensure_spare(slot, tier) && self.ensure_remainder_block(slot, tier);
         small
             || (self.could_read_medium()
@@ -217,24 +217,24 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     }
 
     fn ensure_spare(&mut self, slot: u32, tier: usize) -> bool {
-        self.ensure_spare_for(slot, self.links.inbound.tiers()[tier].capacity())
+        self.ensure_spare_for_bytes(slot, self.links.inbound.tiers()[tier].capacity())
     }
 
     /// Evicts a holder of the tier once the first in its line has waited for the famine time; true if there was one.
     fn evict_when_due(&mut self, line: LineFor, tier: usize, front: Waiter) -> bool {
         let (now, famine) = (self.now, self.settings.timeouts.famine);
-        let due = *self.waiters.evict_at(line).get_or_insert(front.since + famine);
+        let due = *self.waiters.evict_at_mut(line).get_or_insert(front.since + famine);
         if now < due {
             return false;
         }
-        let evicted = self.evict_least(tier, front.slot);
+        let evicted = self.evict_least(front.slot, tier);
         let of_tier = &self.links.inbound.tiers()[tier];
         if !evicted && of_tier.kept() >= of_tier.count() / 2 {
             self.tell_of_shortage(Shortage::Kept(tier));
         }
         // No holder could be evicted: all of them wait for the server, or will soon be done. Look again later, not at
         // once.
-        *self.waiters.evict_at(line) = Some(if evicted { now } else { now + self.quarters.length() });
+        *self.waiters.evict_at_mut(line) = Some(if evicted { now } else { now + self.quarters.length() });
         evicted
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::{Processor, Selector};
 use crate::buffer::{Line, SharedPool};
 use crate::connection::{CloseReason, Connection};
-use crate::control::{Finish, Shutdown};
+use crate::control::{Finish, ShutdownRequest};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 
@@ -18,7 +18,7 @@ pub(super) enum Phase {
     Serving,
     /// Connections finish what they have begun.
     Draining {
-        request: Shutdown,
+        request: ShutdownRequest,
         /// When to check again which connections are quiet.
         look: Option<Instant>,
     },
@@ -54,7 +54,7 @@ impl Drop for Dismissal {
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// True if there is a request, or a newer one, that the cycle has not seen, or if the end has come.
     pub(super) fn shutdown_is_new(&self) -> bool {
-        match (&self.phase, self.links.control.shutdown()) {
+        match (&self.phase, self.links.control.requested()) {
             (Phase::Serving, Some(_)) => true,
             (Phase::Draining { request, .. }, Some(newer)) => *request != newer || self.is_finished(),
             (Phase::Draining { .. }, None) => self.is_finished(),
@@ -68,7 +68,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.failure.is_none() {
             log::error!("the selector failed, the server shuts down: {error}");
             self.failure = Some(error);
-            self.links.control.request(Shutdown::at_once(self.now));
+            self.links.control.request(ShutdownRequest::at_once(self.now));
         }
     }
 
@@ -96,7 +96,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// True if each answer is to be the final one of its connection.
     pub(super) fn answers_are_final(&self) -> bool {
-        matches!(self.phase, Phase::Draining { request: Shutdown { finish: Finish::Answer, .. }, .. })
+        matches!(self.phase, Phase::Draining { request: ShutdownRequest { finish: Finish::Answer, .. }, .. })
     }
 
     fn begin_drain(&mut self, slot: u32) {

@@ -112,7 +112,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let outputs =
             undelivered.filter_map(|connection| Some((connection.deadlines.output()?, connection.id().slot())));
         // A peer that has taken everything it was given does not keep its output waiting.
-        outputs.filter(|(_, slot)| !self.write_on.contains(*slot))
+        outputs.filter(|(_, slot)| !self.queues.write_on.contains(*slot))
     }
 
     /// True if there are places for the segments of the next answer, from whatever thread.

@@ -1,7 +1,7 @@
 //! Timeouts: each connection's next deadline, and what happens once it has passed.
 
 use super::{Processor, Selector};
-use crate::connection::{CloseReason, Expiry, Pending};
+use crate::connection::{CloseReason, Expiry};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
 use crate::reason::DropReason;
@@ -27,7 +27,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// comes out too early and looks again.
     pub(super) fn rearm(&mut self, slot: u32) {
         let Some(connection) = self.table.at(slot) else { return };
-        if !connection.deadlines.needs_arming(connection.owed.count() > 0, connection.ending.is_some()) {
+        if !connection.needs_arming() {
             return;
         }
         match self.next_deadline(slot) {
@@ -43,15 +43,14 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     fn note_armed(&mut self, slot: u32) {
         if let Some(connection) = self.table.at_mut(slot) {
-            connection.deadlines.armed(connection.owed.count() > 0, connection.ending.is_some());
+            connection.note_armed();
         }
     }
 
     pub(super) fn next_deadline(&self, slot: u32) -> Option<(Instant, Expiry)> {
         let connection = self.table.at(slot)?;
         let owed_since = self.desk.owed.oldest(&connection.owed).filter(|_| connection.waits_for_replies());
-        let pending = Pending { owed_since, ending: connection.ending.is_some() };
-        connection.deadlines.next(&self.settings.timeouts, pending)
+        connection.deadlines.next(&self.settings.timeouts, owed_since, connection.ending.is_some())
     }
 
     fn expire(&mut self, slot: u32, expiry: Expiry) {
@@ -66,7 +65,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 self.refuse(slot, CloseReason::TooSlow { bytes, elapsed });
             }
             // The peer takes everything that it is given: the server lets it wait.
-            Expiry::WriteStall if self.write_on.contains(slot) => {
+            Expiry::WriteStall if self.queues.write_on.contains(slot) => {
                 if let Some(connection) = self.table.at_mut(slot) {
                     connection.deadlines.output_moves(now, 0);
                 }

@@ -10,7 +10,7 @@ use crate::reason::PauseReason;
 const FIRST_BYTES: usize = 64 << 10;
 /// Budget per cycle shared by all continuing connections, bytes written included. When it is used up, the cycle ends so
 /// that new readiness is noticed. Continued deliveries have a budget of the same size.
-pub(super) const GOING_ON: u64 = 1 << 20;
+pub(super) const CONTINUED_BYTES: u64 = 1 << 20;
 /// The cost of a message, in bytes read that cost as much.
 const MESSAGE_COST: usize = 1 << 10;
 
@@ -41,12 +41,12 @@ pub(super) enum Step {
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Gives each connection that has something to read or decode one turn. Then gives another turn to some of those
-    /// that used up their turn in an earlier cycle, to `going_on` of them at most. However many connections want much,
-    /// one that wants little waits only for some of their turns (as FQ-CoDel serves new flows before old ones, RFC 8290
-    /// section 4.2).
-    pub(super) fn read_from_sockets(&mut self, going_on: usize) {
-        for _ in 0..self.run.len() {
-            let Some(slot) = self.run.pop() else { break };
+    /// that used up their turn in an earlier cycle, to `reading_on` of them at most. However many connections want
+    /// much, one that wants little waits only for some of their turns (as FQ-CoDel serves new flows before old ones,
+    /// RFC 8290 section 4.2).
+    pub(super) fn read_from_sockets(&mut self, reading_on: usize) {
+        for _ in 0..self.queues.read.len() {
+            let Some(slot) = self.queues.read.pop() else { break };
             // A connection that is known to want much continues after the others: a turn that may read nothing pauses
             // it and puts it into that queue. Not at the end of the server, where this would look as if something had
             // happened.
@@ -55,17 +55,17 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             let bytes = if serves && self.expects_much(slot) { 0 } else { first.bytes };
             self.turn(slot, Budget { bytes, ..first });
         }
-        self.go_on(going_on);
+        self.read_on(reading_on);
     }
 
     /// Gives some of the continuing connections another turn.
-    fn go_on(&mut self, going_on: usize) {
+    fn read_on(&mut self, reading_on: usize) {
         let Turn { messages, bytes } = self.settings.turn;
         let (mut cost, written) = (0, self.links.metrics.bytes_out.value());
-        for _ in 0..going_on {
-            let Some(slot) = self.go_on.pop() else { break };
+        for _ in 0..reading_on {
+            let Some(slot) = self.queues.read_on.pop() else { break };
             cost += self.turn(slot, Budget { messages, bytes }) as u64;
-            if cost + (self.links.metrics.bytes_out.value() - written) >= GOING_ON {
+            if cost + (self.links.metrics.bytes_out.value() - written) >= CONTINUED_BYTES {
                 break;
             }
         }
@@ -109,7 +109,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         !connection.paused.is_empty()
             || connection.ending.is_some()
             || !connection.flags.watched
-            || connection.deadlines.needs_arming(connection.owed.count() > 0, false)
+            || connection.needs_arming()
             || !matches!(self.phase, Phase::Serving)
     }
 
@@ -137,7 +137,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return;
         };
         match connection.has_input() {
-            true => self.enqueue_run(slot),
+            true => self.enqueue_read(slot),
             false => {
                 self.clear_pause(slot, PauseReason::Turn);
             }

@@ -189,12 +189,12 @@ impl Waiters {
     }
 
     /// When a holder is evicted for the first in line; `None` if its time does not run yet.
-    pub(super) fn evict_at(&mut self, line: LineFor) -> &mut Option<Instant> {
+    pub(super) fn evict_at_mut(&mut self, line: LineFor) -> &mut Option<Instant> {
         &mut self.lines[line.index()].evict_at
     }
 
     /// The same, for reading only.
-    pub(super) fn look_at_eviction(&self, line: LineFor) -> Option<Instant> {
+    pub(super) fn evict_at(&self, line: LineFor) -> Option<Instant> {
         self.lines[line.index()].evict_at
     }
 
@@ -223,11 +223,11 @@ mod tests {
             let waiter = Waiter { slot: wait as u32, wants: Wants::ReadBlocks, wait, first_wait: wait, since: now };
             waiters.join(line, waiter);
         }
-        *waiters.evict_at(line) = Some(now);
+        *waiters.evict_at_mut(line) = Some(now);
         waiters.retain(line, |waiter| waiter.wait != 2);
-        assert_eq!(waiters.look_at_eviction(line), Some(now), "the first still waits");
+        assert_eq!(waiters.evict_at(line), Some(now), "the first still waits");
         waiters.retain(line, |waiter| waiter.wait != 1);
-        assert_eq!((waiters.look_at_eviction(line), waiters.len(line)), (None, 1), "the next begins to");
+        assert_eq!((waiters.evict_at(line), waiters.len(line)), (None, 1), "the next begins to");
     }
 
     #[test]

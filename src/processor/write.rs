@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice, Write};
 
-use super::turn::{Budget, GOING_ON};
+use super::turn::{Budget, CONTINUED_BYTES};
 use super::{Processor, Selector};
 use crate::buffer::{Outbound, SLICES};
 use crate::message_processor::MessageProcessor;
@@ -18,11 +18,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// takes ends further; then delivers more to some of the connections that have taken what they were given in an
     /// earlier cycle.
     pub(super) fn write_to_sockets(&mut self) {
-        let (first, writing_on) = (Budget::first(self.settings.turn).bytes, self.write_on.len());
+        let (first, writing_on) = (Budget::first(self.settings.turn).bytes, self.queues.write_on.len());
         // Messages that the user has sent to a connection in this cycle come before an end that began in it.
         self.take_answers();
-        for _ in 0..self.to_write.len() {
-            let Some(slot) = self.to_write.pop() else { break };
+        for _ in 0..self.queues.write.len() {
+            let Some(slot) = self.queues.write.pop() else { break };
             self.advance_ending(slot);
             self.deliver(slot, first);
             self.watch(slot);
@@ -30,12 +30,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
         let written = self.links.metrics.bytes_out.value();
         for _ in 0..writing_on {
-            let Some(slot) = self.write_on.pop() else { break };
+            let Some(slot) = self.queues.write_on.pop() else { break };
             if self.table.at(slot).is_some_and(|connection| !connection.undelivered.is_empty()) {
                 self.deliver(slot, self.settings.turn.bytes);
                 self.rearm(slot);
             }
-            if self.links.metrics.bytes_out.value() - written >= GOING_ON {
+            if self.links.metrics.bytes_out.value() - written >= CONTINUED_BYTES {
                 break;
             }
         }
@@ -45,8 +45,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// does not come before them because its peer has sent something, or is sent more.
     pub(super) fn enqueue_write(&mut self, slot: u32) {
         let has_output = self.table.at(slot).is_some_and(|connection| !connection.undelivered.is_empty());
-        if has_output && !self.write_on.contains(slot) {
-            self.to_write.push(slot);
+        if has_output && !self.queues.write_on.contains(slot) {
+            self.queues.write.push(slot);
         }
     }
 
@@ -124,7 +124,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at_mut(slot) else { return };
         if !connection.flags.write_interest {
             let queue = &mut connection.undelivered;
-            self.desk.out.pool().into_iter().for_each(|pool| self.segments.make_own(queue, pool));
+            if let Some(pool) = self.desk.out.pool_mut() {
+                self.segments.make_own(queue, pool);
+            }
             connection.flags.write_interest = true;
             if let Err(error) = self.selector.set_write(&mut connection.socket, slot, true) {
                 return self.socket_failed(slot, error.kind());
@@ -143,7 +145,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 return self.delivered_all(slot);
             }
             if left == 0 {
-                return self.write_on.push(slot);
+                return self.queues.write_on.push(slot);
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.segments.gather(&connection.undelivered, left, &mut slices);

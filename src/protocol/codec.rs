@@ -7,8 +7,8 @@ use crate::encode_error::EncodeError;
 /// A wire format: how messages are cut out of a stream of bytes, and how the server speaks for itself in it.
 ///
 /// The implementing value is the parse state of **one** connection; the server clones a fresh one for each. It knows no
-/// socket, no thread and no clock. Everything here runs on the processor thread, except [`last`](Protocol::last) and
-/// [`Encode::encode`], which also run on the threads that send deferred replies and unasked messages.
+/// socket, no thread and no clock. Everything here runs on the processor thread, except [`closing`](Protocol::closing)
+/// and [`Encode::encode`], which also run on the threads that send deferred replies and unasked messages.
 ///
 /// None of these functions should panic. A panic on one of the server's threads, also in `Clone` or in a drop, is
 /// logged and counted, and costs one connection at most.
@@ -117,14 +117,14 @@ pub trait Protocol: Clone + Send + 'static {
     /// all the same only if its answer returns [`After::Close`]. Then the socket is closed right after the answer,
     /// without waiting for the peer's end of stream, which is cheaper for peers that open a connection for each
     /// message. A peer that sends more anyway may lose the answer to a reset.
-    fn is_last(layout: &Self::Layout) -> bool {
+    fn sends_no_more(layout: &Self::Layout) -> bool {
         let _ = layout;
         false
     }
 
     /// Returns the same exchange, changed to say that the connection ends after this answer (HTTP: `Connection:
     /// close`).
-    fn last(exchange: Self::Exchange) -> Self::Exchange {
+    fn closing(exchange: Self::Exchange) -> Self::Exchange {
         exchange
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 /// Why a stream is not acceptable. Carries what the protocol needs to say so to the peer.
@@ -15,7 +16,7 @@ pub struct ProtocolError(Arc<Wrong>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Wrong {
-    status: u16,
+    status: Option<NonZeroU16>,
     what: Cow<'static, str>,
 }
 
@@ -28,10 +29,10 @@ impl ProtocolError {
 
     /// An error with a text for the log. The text should name the limit and the value that broke it.
     pub fn new(what: impl Into<Cow<'static, str>>) -> Self {
-        Self::with_status(0, what)
+        Self::of(0, what.into())
     }
 
-    /// The same with a status, for protocols that have one (HTTP: 400, 413, 431, ...).
+    /// The same with a status, for protocols that have one (HTTP: 400, 413, 431, ...). Zero is none.
     pub fn with_status(status: u16, what: impl Into<Cow<'static, str>>) -> Self {
         Self::of(status, what.into())
     }
@@ -44,21 +45,21 @@ impl ProtocolError {
             Cow::Borrowed(text) => Cow::Borrowed(text),
             Cow::Owned(text) => Cow::Owned(cut(&text, Self::TEXT_MAX).to_owned()),
         };
-        Self(Arc::new(Wrong { status, what }))
+        Self(Arc::new(Wrong { status: NonZeroU16::new(status), what }))
     }
 
-    /// The protocol's own status; 0 when it has none.
-    pub fn status(&self) -> u16 {
-        self.0.status
+    /// The protocol's own status, if it has one.
+    pub fn status(&self) -> Option<u16> {
+        self.0.status.map(NonZeroU16::get)
     }
 }
 
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Wrong { status, what } = &*self.0;
-        match *status {
-            0 => f.write_str(what),
-            status => write!(f, "{status}: {what}"),
+        match status {
+            None => f.write_str(what),
+            Some(status) => write!(f, "{status}: {what}"),
         }
     }
 }

@@ -135,7 +135,7 @@ impl Encode<&[u8]> for LengthPrefixed {
                 room.fill(whole);
             }
             None => {
-                out.expect(whole);
+                out.announce(whole);
                 out.put(&prefix);
                 out.put(payload);
             }
@@ -239,7 +239,7 @@ fn put_prefix<'p>(payload: &'p [u8], out: &mut Outbound) -> Option<(After, &'p [
         return None;
     }
     let prefix = prefix_of(payload.len()).ok()?;
-    out.expect(PREFIX + payload.len());
+    out.announce(PREFIX + payload.len());
     out.put(&prefix);
     Some((After::KeepOpen, payload))
 }

@@ -11,7 +11,7 @@ use super::MemoryCeiling;
 use super::config::LONGEST;
 use super::error::explain;
 use super::shared::{Shared, Station};
-use crate::control::{Control, Finish, Shutdown};
+use crate::control::{Control, Finish, ShutdownRequest};
 use crate::metrics::Snapshot;
 use crate::outbox::WriteProxy;
 use crate::panics::panic_text;
@@ -26,13 +26,13 @@ pub(super) struct Threads {
 }
 
 /// A shutdown request without grace.
-pub(super) fn at_once() -> Shutdown {
-    Shutdown::at_once(Instant::now())
+pub(super) fn at_once() -> ShutdownRequest {
+    ShutdownRequest::at_once(Instant::now())
 }
 
 /// A request that is made now: all threads count its grace from this moment.
-fn request(grace: Duration, finish: Finish) -> Shutdown {
-    Shutdown { asked: Instant::now(), grace: grace.min(LONGEST), finish }
+fn request(grace: Duration, finish: Finish) -> ShutdownRequest {
+    ShutdownRequest { asked: Instant::now(), grace: grace.min(LONGEST), finish }
 }
 
 /// A server that runs.
@@ -205,13 +205,13 @@ impl Meter {
     /// instant. Does not disturb the server.
     pub fn snapshot(&self) -> Snapshot {
         let mut sum = Snapshot::default();
-        self.processors().iter().for_each(|one| sum.add(one));
+        self.by_processor().iter().for_each(|one| sum.add(one));
         sum
     }
 
     /// The numbers of each processor, by [its number](crate::ConnectionId::processor). The accepter's counts are
     /// included with the processor that got the connection.
-    pub fn processors(&self) -> Vec<Snapshot> {
+    pub fn by_processor(&self) -> Vec<Snapshot> {
         self.shared.stations.iter().map(Station::snapshot).collect()
     }
 }
@@ -308,7 +308,7 @@ mod tests {
     fn a_grace_of_for_ever_can_be_added_to_any_time() {
         let running = running(|| Ok(()), || Ok(()));
         running.stopper().shutdown(Duration::MAX, Finish::Answer);
-        let asked = running.meter.shared.control.shutdown().expect("asked");
+        let asked = running.meter.shared.control.requested().expect("asked");
         assert_eq!(asked.grace, LONGEST);
         assert!(asked.until() > Instant::now());
     }

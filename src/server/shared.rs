@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Config;
-use crate::buffer::{Line, SharedPool, Tier, reserve};
+use crate::buffer::{Line, SharedPool, TIERS, Tier, reserve};
 use crate::clock::WallClock;
 use crate::control::Control;
 use crate::handover::{Dealer, Handover};
@@ -135,9 +135,8 @@ impl<K> Station<K> {
     }
 }
 
-fn by_tier<const N: usize>(pool: &SharedPool, number: impl Fn(&Tier) -> usize) -> [u64; N] {
-    let mut numbers = pool.tiers().iter().map(|tier| number(tier) as u64);
-    std::array::from_fn(|_| numbers.next().unwrap_or(0))
+fn by_tier(pool: &SharedPool, number: impl Fn(&Tier) -> usize) -> [u64; TIERS] {
+    std::array::from_fn(|tier| number(&pool.tiers()[tier]) as u64)
 }
 
 impl<K> Clone for Shared<K> {

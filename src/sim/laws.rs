@@ -305,17 +305,17 @@ impl Scene<'_> {
         let runs = connection.paused.is_empty() || connection.paused.has(PauseReason::Turn);
         let has_input = connection.readable || connection.undecoded;
         let link = self.network.links.iter().find(|link| link.is_at(self.number, connection.id.slot()));
-        if link.is_none() && !connection.on_run {
+        if link.is_none() && !connection.to_read {
             return breach("liveness", "no selector watches it, and it is not in the run queue");
         }
         let forgotten = link.is_some_and(|link| link.is_silent_and_readable());
         if forgotten && !connection.readable && !connection.end_read {
             return breach("liveness", "its socket has something to read and nobody will look any more");
         }
-        if connection.stage.is_none() && runs && has_input && !connection.on_run {
+        if connection.stage.is_none() && runs && has_input && !connection.to_read {
             return breach("liveness", "it may run, it has something to do, and is not in the run queue");
         }
-        if reads && connection.stage.is_some() && connection.readable && !connection.on_run {
+        if reads && connection.stage.is_some() && connection.readable && !connection.to_read {
             return breach("liveness", "it lingers with something to read and is not in the run queue");
         }
         // It waits for a reply, for its peer to take the output that comes first, or for messages that find no room.

@@ -114,7 +114,7 @@
 //!
 //! Real threads: nothing here runs at the same time, so a simulation tries orders of the threads' actions but cannot
 //! find data races. The accepter and [`Workers`](crate::Workers), which are threads, are missing. So is `mio`; tests
-//! with real sockets have to show that it keeps the [`Selector`](crate::Selector)'s contract.
+//! with real sockets have to show that it keeps the `Selector`'s contract.
 
 mod clock;
 mod laws;

@@ -8,7 +8,7 @@ use super::laws::{Breach, Broken, Whole, check_home};
 use super::seat::{Seat, Workshop};
 use super::{Closed, Network, Random, Seen, SimListener, SimPeer, SimSocket, SimWorkers, Weather};
 use crate::config_error::ConfigError;
-use crate::control::{Finish, Shutdown};
+use crate::control::{Finish, ShutdownRequest};
 use crate::message_processor::MessageProcessor;
 use crate::metrics::Snapshot;
 use crate::outbox::WriteProxy;
@@ -265,7 +265,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
     /// Asks the server to shut down, as another thread would: the grace begins now, even if a processor notices later.
     /// Call [`shutdown`](Self::shutdown) to let it end.
     pub fn ask_to_shut_down(&self, grace: Duration, finish: Finish) {
-        self.shared.control.request(Shutdown { asked: self.network.now(), grace, finish });
+        self.shared.control.request(ShutdownRequest { asked: self.network.now(), grace, finish });
     }
 
     /// Shuts the server down and checks that in the end every connection was closed once and every block is home.

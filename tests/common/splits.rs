@@ -57,7 +57,7 @@ pub fn play<'p, P: Protocol, M>(
                     bytes.drain(..consumed);
                 }
                 Err(error) => {
-                    let end = End::Refused { status: error.status(), what: error.to_string() };
+                    let end = End::Refused { status: error.status().unwrap_or(0), what: error.to_string() };
                     return Played { messages, end };
                 }
             }

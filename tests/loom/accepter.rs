@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use loom::thread;
-use sluicegate::internals::{Accepted, Awaited, Control, Dealer, Handover, Shutdown, Watch};
-use sluicegate::{Finish, WakeFlag};
+use sluicegate::Finish;
+use sluicegate::internals::{Accepted, Awaited, Control, Dealer, Handover, ShutdownRequest, WakeFlag, Watch};
 
 use super::bed::Bed;
 use super::check;
 
-fn request(grace: Duration) -> Shutdown {
-    Shutdown { asked: Instant::now(), grace, finish: Finish::Answer }
+fn request(grace: Duration) -> ShutdownRequest {
+    ShutdownRequest { asked: Instant::now(), grace, finish: Finish::Answer }
 }
 
 /// The accepter's side, with peers who wait in the backlog.
@@ -237,9 +237,9 @@ fn of_two_requests_the_shorter_grace_counts() {
             thread::spawn(move || control.request(request))
         });
         if control.is_requested() {
-            assert!(control.shutdown().is_some(), "what is announced is there");
+            assert!(control.requested().is_some(), "what is announced is there");
         }
         requests.into_iter().for_each(|request| request.join().expect("no panic"));
-        assert_eq!(control.shutdown().map(|shutdown| shutdown.grace), Some(Duration::from_secs(1)));
+        assert_eq!(control.requested().map(|shutdown| shutdown.grace), Some(Duration::from_secs(1)));
     });
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use loom::sync::{Condvar, Mutex};
-use sluicegate::WakeFlag;
+use sluicegate::internals::WakeFlag;
 
 /// A poll with nothing in it but its waker. Never wakes anyone in vain, and has no timer that would help.
 #[derive(Default)]

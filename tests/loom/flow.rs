@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use loom::thread;
-use sluicegate::WakeFlag;
 use sluicegate::flow::{Gate, GateLimits, Level, Queue, Taken};
+use sluicegate::internals::WakeFlag;
 use sluicegate::internals::atomic::{AtomicBool, Ordering::SeqCst};
 
 use super::bed::Bed;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use loom::thread;
-use sluicegate::internals::{Line, SharedPool, Tier, encoder, finish, keep, reserve};
-use sluicegate::{TierConfig, WakeFlag};
+use sluicegate::TierConfig;
+use sluicegate::internals::{Line, SharedPool, Tier, WakeFlag, encoder, finish, keep, reserve};
 
 use super::bed::Bed;
 use super::check;

@@ -262,7 +262,7 @@ fn a_request_to_shut_down_is_not_slept_over() {
         let mut world = World::new(&small(), Plan::Answer(1));
         let control = Arc::clone(world.processor.control());
         let handover = Arc::clone(world.processor.handover());
-        let request = Shutdown { asked: Instant::now(), grace: Duration::from_secs(9), finish: Finish::Answer };
+        let request = ShutdownRequest { asked: Instant::now(), grace: Duration::from_secs(9), finish: Finish::Answer };
         let threads = [thread::spawn(move || control.request(request)), thread::spawn(move || handover.finish())];
         world.processor.run_out();
         threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
@@ -278,7 +278,7 @@ fn what_has_come_before_a_request_to_shut_down_is_answered() {
         world.prepare();
         let control = Arc::clone(world.processor.control());
         let handover = Arc::clone(world.processor.handover());
-        let request = Shutdown { asked: Instant::now(), grace: Duration::from_secs(9), finish: Finish::Answer };
+        let request = ShutdownRequest { asked: Instant::now(), grace: Duration::from_secs(9), finish: Finish::Answer };
         let proxy = with(&world.hands, |hands| hands.proxy.clone()).expect("it has started");
         let thread = thread::spawn(move || {
             // It has looked at its sockets, perhaps, and hears of the request behind that.

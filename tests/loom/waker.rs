@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use loom::thread;
-use sluicegate::WakeFlag;
-use sluicegate::internals::ArrayQueue;
+use sluicegate::internals::{ArrayQueue, WakeFlag};
 
 use super::bed::Bed;
 use super::check;

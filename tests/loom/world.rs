@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sluicegate::internals::atomic::{AtomicBool, Ordering::SeqCst};
-use sluicegate::internals::{BareProcessor, Job, Jobs, offload};
+use sluicegate::internals::{BareProcessor, Job, Jobs, Readiness, Selector, Told, offload};
 use sluicegate::{
-    CloseReason, Config, ConnectionId, Deferred, LengthPrefixed, Message, MessageProcessor, Offload, Readiness, Reply,
-    Selector, TierConfig, Told, WriteProxy,
+    CloseReason, Config, ConnectionId, Deferred, LengthPrefixed, Message, MessageProcessor, Offload, Reply, TierConfig,
+    WriteProxy,
 };
 
 use super::bed::Bed;

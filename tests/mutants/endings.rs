@@ -37,7 +37,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "one peer: a socket that breaks gives its connection a second turn",
         file: "src/processor/broken.rs",
-        from: "        self.to_write.push(slot);\n",
+        from: "        self.queues.write.push(slot);\n",
         to: "        self.read_on_if_broken(slot);\n",
     },
     Mutant {

@@ -12,8 +12,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "one peer: a parse state is used after it has panicked",
         file: "src/processor/decode.rs",
-        from: "if spoken == Err(Panicked) {",
-        to: "if spoken == Err(Panicked) && said > usize::MAX / 2 {",
+        from: "if self.speak(slot, \"interim\", P::interim) == Err(Panicked) {",
+        to: "if self.speak(slot, \"interim\", P::interim) == Err(Panicked) && slot == u32::MAX {",
     },
     Mutant {
         name: "ledger: a connection that could not be opened is still counted",

@@ -6,8 +6,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "shutdown: nobody is told that a selector has failed",
         file: "src/processor/shutdown.rs",
-        from: "            self.links.control.request(Shutdown::at_once(self.now));\n",
-        to: "            let _ = Shutdown::at_once(self.now);\n",
+        from: "            self.links.control.request(ShutdownRequest::at_once(self.now));\n",
+        to: "            let _ = ShutdownRequest::at_once(self.now);\n",
     },
     Mutant {
         name: "memory: one connection more than there may be of all processors",

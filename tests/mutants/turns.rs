@@ -25,8 +25,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "one peer: those who linger have their turns before others who go on",
         file: "src/processor/backpressure.rs",
-        from: " || connection.lingers() => self.go_on",
-        to: " => self.go_on",
+        from: " || connection.lingers() => self.queues.read_on",
+        to: " => self.queues.read_on",
     },
     Mutant {
         name: "one peer: what is read of those who linger costs nothing",
@@ -48,13 +48,13 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "ends once: each socket that breaks was reset",
-        file: "src/processor/mod.rs",
+        file: "src/processor/sleep.rs",
         from: "return self.socket_broke(readiness.slot);",
         to: "return self.socket_failed(readiness.slot, std::io::ErrorKind::ConnectionReset);",
     },
     Mutant {
         name: "ends once: a socket that breaks waits for a read, also of one that is paused",
-        file: "src/processor/mod.rs",
+        file: "src/processor/sleep.rs",
         from: "return self.socket_broke(readiness.slot);",
         to: "connection.flags.readable = true;",
     },
@@ -109,14 +109,14 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "one peer: a newcomer has the turn of who had its slot",
         file: "src/processor/intake.rs",
-        from: "        self.go_on.remove(slot);\n",
+        from: "        self.queues.read_on.remove(slot);\n",
         to: "",
     },
     Mutant {
         name: "shutdown: the grace begins when the processor hears of it",
         file: "src/processor/shutdown.rs",
         from: "let Some(newer) = self.known_request else { return };",
-        to: "let first = |_: &Shutdown| self.phase == Phase::Serving;\n        let Some(newer) = self.known_request.filter(first) else { return };\n        let newer = Shutdown { asked: self.now, ..newer };",
+        to: "let first = |_: &ShutdownRequest| self.phase == Phase::Serving;\n        let Some(newer) = self.known_request.filter(first) else { return };\n        let newer = ShutdownRequest { asked: self.now, ..newer };",
     },
     Mutant {
         name: "shutdown: a second grace is counted from the first request",
@@ -157,8 +157,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "shutdown: a wait for the server is excluded twice",
         file: "src/connection/deadline.rs",
-        from: "let Some(waits) = self.waits.take() else { return };",
-        to: "let Some(waits) = self.waits else { return };",
+        from: "let Some(waits) = self.waiting_since.take() else { return };",
+        to: "let Some(waits) = self.waiting_since else { return };",
     },
     Mutant {
         name: "shutdown: the second of a read-out stands still while a reply is owed",
@@ -175,19 +175,19 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: who has taken what it was given is forgotten",
         file: "src/processor/write.rs",
-        from: "return self.write_on.push(slot);",
+        from: "return self.queues.write_on.push(slot);",
         to: "return;",
     },
     Mutant {
         name: "liveness: sleeps while there is more for who takes it",
-        file: "src/processor/mod.rs",
-        from: "&self.to_write, &self.write_on].into_iter().all(SlotQueue::is_empty)",
-        to: "&self.to_write].into_iter().all(SlotQueue::is_empty)",
+        file: "src/processor/queues.rs",
+        from: "self.all().into_iter().all(SlotQueue::is_empty)",
+        to: "[&self.read, &self.read_on, &self.write].into_iter().all(SlotQueue::is_empty)",
     },
     Mutant {
         name: "one peer: whoever says something is written to before its turn",
         file: "src/processor/write.rs",
-        from: "if has_output && !self.write_on.contains(slot) {",
+        from: "if has_output && !self.queues.write_on.contains(slot) {",
         to: "if has_output {",
     },
     Mutant {

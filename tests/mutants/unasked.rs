@@ -66,8 +66,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "broadcast: who pushes back keeps the blocks of all",
         file: "src/processor/write.rs",
-        from: "            self.desk.out.pool().into_iter().for_each(|pool| self.segments.make_own(queue, pool));\n",
-        to: "            let _ = queue;\n",
+        from: "                self.segments.make_own(queue, pool);\n",
+        to: "                let _ = (queue, pool);\n",
     },
     Mutant {
         name: "broadcast: who has pushed back keeps the blocks of all",

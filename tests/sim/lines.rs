@@ -69,7 +69,7 @@ impl Protocol for Lines {
         Exchange::default()
     }
 
-    fn last(_: Exchange) -> Exchange {
+    fn closing(_: Exchange) -> Exchange {
         Exchange { last: true }
     }
 

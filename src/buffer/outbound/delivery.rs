@@ -179,14 +179,14 @@ impl Outbound {
 
     /// The processor's end of the outbound pool; `None` on other threads.
     #[inline]
-    pub(crate) fn pool(&mut self) -> Option<&mut Pool> {
+    pub(crate) fn pool(&self) -> Option<&Pool> {
         self.source.pool()
     }
 
-    /// The same, to be looked at only.
+    /// The same, to take blocks from.
     #[inline]
-    pub(crate) fn look_at_pool(&self) -> Option<&Pool> {
-        self.source.look_at_pool()
+    pub(crate) fn pool_mut(&mut self) -> Option<&mut Pool> {
+        self.source.pool_mut()
     }
 
     /// True if a small block is kept for the next answer. Between turns: what is in here then is no more than that.

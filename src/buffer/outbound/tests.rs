@@ -141,9 +141,9 @@ fn what_no_free_pool_could_hold_either_is_not_called_want_of_room() {
     assert_eq!(fails(&piecemeal(700_000), 0), None);
 }
 
-/// The one large block is there for what is expected, but the answer has it already.
+/// The one large block is there for what is announced, but the answer has it already.
 #[test]
-fn what_is_only_expected_takes_no_room_from_what_is_there() {
+fn what_is_only_announced_takes_no_room_from_what_is_there() {
     let (mut out, _) = workers_outbound([4, 4, 1], false);
     out.reply_max = 1_572_864;
     let whole = pattern(1_363_148);

@@ -14,9 +14,14 @@ use crate::buffer::{Line, Outbound, Pool, SetAside, SharedPool, TierConfig, rese
 use crate::clock::WallClock;
 use crate::id::ConnectionId;
 use crate::metrics::Metrics;
-use crate::outbox::{Desk, Outbox, OutboxLimits, Outboxes, Owed, ProcessorThread, Settled, Verdict, WriteProxy};
+use crate::outbox::{
+    Desk, Encoded, Outbox, OutboxLimits, Outboxes, Owed, ProcessorThread, Settled, Unanswered, WriteProxy,
+};
 use crate::protocol::{After, Decode, Encode, Peer, ProtocolError};
 use crate::wake::WakeFlag;
+
+/// What became of a deferred reply.
+pub(super) type Answer = Result<Encoded, Unanswered>;
 
 /// Whatever was read at once is one message.
 #[derive(Clone)]
@@ -60,7 +65,7 @@ pub(super) struct Server {
     pub(super) desk: Desk<Plain>,
     pub(super) woken: Receiver<()>,
     /// How each ticket that was taken back was settled.
-    pub(super) settled: Vec<(u32, Verdict)>,
+    pub(super) settled: Vec<(u32, Answer)>,
     _thread: ProcessorThread,
 }
 
@@ -114,9 +119,9 @@ impl Server {
 
     /// Takes back what was settled; answers are delivered at once.
     pub(super) fn collect(&mut self) {
-        while let Some(Settled { ticket, verdict, .. }) = self.outbox.settled.pop() {
+        while let Some(Settled { ticket, answer, .. }) = self.outbox.settled.pop() {
             self.desk.owed.retire(ticket);
-            self.settled.push((ticket, blank(verdict)));
+            self.settled.push((ticket, blank(answer)));
         }
     }
 
@@ -150,7 +155,7 @@ impl Server {
     }
 
     /// LAW ends once, LAW home: each of `messages` was settled exactly once, and every block is home.
-    pub(super) fn assert_all_settled_and_home(mut self, messages: usize) -> BTreeMap<u32, Verdict> {
+    pub(super) fn assert_all_settled_and_home(mut self, messages: usize) -> BTreeMap<u32, Answer> {
         self.collect();
         assert_eq!(self.settled.len(), messages, "each reply settles once");
         assert_eq!(self.desk.owed.outstanding(), 0);
@@ -163,20 +168,20 @@ impl Server {
     }
 }
 
-/// The same verdict without its blocks.
-pub(super) fn blank(mut verdict: Verdict) -> Verdict {
-    if let Verdict::Answered(encoded) = &mut verdict {
+/// The same answer without its blocks.
+pub(super) fn blank(mut answer: Answer) -> Answer {
+    if let Ok(encoded) = &mut answer {
         encoded.segments.clear();
     }
-    verdict
+    answer
 }
 
-pub(super) fn answered(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Answered(_))
+pub(super) fn answered(answer: &Answer) -> bool {
+    answer.is_ok()
 }
 
-pub(super) fn unanswered(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Unanswered { .. })
+pub(super) fn unanswered(answer: &Answer) -> bool {
+    matches!(answer, Err(Unanswered::Dropped | Unanswered::Panicked))
 }
 
 /// The test's side of [`gated`] work.

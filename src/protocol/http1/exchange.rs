@@ -82,7 +82,7 @@ impl Exchange {
 
     /// The same, changed to say that no more requests will be answered.
     #[inline]
-    pub(super) fn last(self) -> Self {
+    pub(super) fn closing(self) -> Self {
         self.with(KEEP_ALIVE, false)
     }
 }
@@ -110,7 +110,7 @@ mod tests {
         assert!(usual.with_connect(true).is_connect() && !usual.with_connect(true).is_plain());
         assert!(usual.with_version10(true).is_version10() && !usual.with_head(true).is_connect());
         let all = usual.with_head(true).with_connect(true).with_version10(true);
-        assert_eq!(all.last().with_head(false).with_connect(false).with_version10(false), Exchange::UNKNOWN);
-        assert!(!all.last().keep_alive() && all.last().is_head() && !all.with_keep_alive(false).keep_alive());
+        assert_eq!(all.closing().with_head(false).with_connect(false).with_version10(false), Exchange::UNKNOWN);
+        assert!(!all.closing().keep_alive() && all.closing().is_head() && !all.with_keep_alive(false).keep_alive());
     }
 }

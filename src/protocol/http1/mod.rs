@@ -280,12 +280,12 @@ impl Protocol for Http1 {
         layout.exchange
     }
 
-    fn is_last(layout: &Layout) -> bool {
+    fn sends_no_more(layout: &Layout) -> bool {
         !layout.exchange.keep_alive() && !layout.exchange.is_connect()
     }
 
-    fn last(exchange: Exchange) -> Exchange {
-        exchange.last()
+    fn closing(exchange: Exchange) -> Exchange {
+        exchange.closing()
     }
 
     fn interim(&mut self, out: &mut Outbound) {

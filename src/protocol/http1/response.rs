@@ -369,7 +369,7 @@ impl Response<'_> {
         let first = &first[..HEAD_MOST - left];
         let left = OwnLines::of(self, exchange, self.body.len()).write(HeadWriter::new(&mut last)).left();
         let last = &last[..HEAD_MOST - left];
-        out.expect(first.len() + last.len() + self.lines_len() + 2 + follow);
+        out.announce(first.len() + last.len() + self.lines_len() + 2 + follow);
         out.put(first);
         if !self.content_type.is_empty() {
             [CONTENT_TYPE, self.content_type.as_bytes(), b"\r\n"].into_iter().for_each(|piece| out.put(piece));
@@ -461,8 +461,7 @@ fn bodiless(status: u16) -> bool {
 /// the request was HEAD is known only if it broke the protocol.
 pub(super) fn refuse(why: &Refusal, was_head: bool, out: &mut Outbound) {
     let status = match why {
-        Refusal::Protocol(error) if error.status() == 0 => 400,
-        Refusal::Protocol(error) => error.status(),
+        Refusal::Protocol(error) => error.status().unwrap_or(400),
         Refusal::TooSlow => 408,
         Refusal::Overloaded { .. } => 503,
         Refusal::Unanswered => 500,

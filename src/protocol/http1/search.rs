@@ -298,7 +298,7 @@ mod tests {
             let search = |length: usize| HeadSearch::default().find_end(&line.as_bytes()[..length], &limits);
             assert_eq!(search(63), Ok(None), "{line}");
             for length in 64..=line.len() {
-                assert_eq!(search(length).map_err(|error| error.status()), Err(431), "{length} bytes of {line}");
+                assert_eq!(search(length).map_err(|error| error.status()), Err(Some(431)), "{length} bytes of {line}");
             }
         }
     }

@@ -51,7 +51,7 @@ fn answers_say_whether_the_connection_goes_on() {
     assert_eq!(answer(asked_to_stay, Response::ok("")), (stay.into(), After::KeepOpen));
     let both = "GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n";
     assert_eq!(answer(both, Response::ok("")), (close.into(), After::Close));
-    assert!(!Http1::last(decoded(GET).0).keep_alive());
+    assert!(!Http1::closing(decoded(GET).0).keep_alive());
 }
 
 #[test]

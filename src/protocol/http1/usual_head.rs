@@ -48,7 +48,7 @@ impl UsualHead {
     ) -> R {
         HEADS.with_borrow_mut(|heads| {
             let head = &mut heads[place(status, content_type)];
-            // The same text elsewhere is another one: that costs time, and nothing else.
+            // Equal text at another address counts as different: that only costs time.
             let is_it = head.status == status && std::ptr::eq(head.content_type, content_type);
             if !is_it || head.second != second {
                 *head = Self::made(status, content_type, second, &date_line(out));

@@ -2,6 +2,44 @@
 
 use std::collections::VecDeque;
 
+/// Whose turn comes next, to read and to write.
+#[derive(Debug)]
+pub(super) struct Queues {
+    /// Connections with something to read or decode.
+    pub(super) read: SlotQueue,
+    /// The same, but of connections that have used up their turn.
+    pub(super) read_on: SlotQueue,
+    /// Connections with output to deliver, or an end to be taken further.
+    pub(super) write: SlotQueue,
+    /// Connections with more output, whose peers take it as fast as it is written.
+    pub(super) write_on: SlotQueue,
+}
+
+impl Queues {
+    const COUNT: usize = 4;
+
+    /// Queues for the slots below `max`.
+    pub(super) fn new(max: usize) -> Self {
+        let queue = || SlotQueue::new(max);
+        Self { read: queue(), read_on: queue(), write: queue(), write_on: queue() }
+    }
+
+    /// Bytes that all of them take for the slots below `max`, for the memory ceiling.
+    pub(super) fn memory(max: usize) -> usize {
+        Self::COUNT * SlotQueue::memory(max)
+    }
+
+    pub(super) fn all(&self) -> [&SlotQueue; Self::COUNT] {
+        let Self { read, read_on, write, write_on } = self;
+        [read, read_on, write, write_on]
+    }
+
+    /// True if no connection has work left.
+    pub(super) fn are_empty(&self) -> bool {
+        self.all().into_iter().all(SlotQueue::is_empty)
+    }
+}
+
 /// Slots in order of their turns, each at most once.
 ///
 /// The queue knows slots, not connections: if a connection ends and its slot is used again, its place is still there.
@@ -15,13 +53,11 @@ pub(super) struct SlotQueue {
 }
 
 impl SlotQueue {
-    /// A queue for the slots below `max`.
-    pub(super) fn new(max: usize) -> Self {
+    fn new(max: usize) -> Self {
         Self { queue: VecDeque::with_capacity(max), queued: vec![0; max.div_ceil(64)] }
     }
 
-    /// Bytes that a queue for the slots below `max` takes, for the memory ceiling.
-    pub(super) fn memory(max: usize) -> usize {
+    fn memory(max: usize) -> usize {
         max * size_of::<u32>() + max.div_ceil(64) * size_of::<u64>()
     }
 
@@ -68,9 +104,8 @@ impl SlotQueue {
         self.queue.len()
     }
 
-    /// True if the queue is empty.
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 }
