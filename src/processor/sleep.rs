@@ -68,7 +68,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return Some(Duration::ZERO);
         }
         let due = [self.user_due, self.famine_due(), self.second_due()].into_iter().fold(self.next_expiry(), earlier);
-        due.map(|due| due.saturating_duration_since(self.now))
+        // The cycle has taken its time, too: a sleep that was measured from its beginning would be as much too long.
+        due.map(|due| due.saturating_duration_since(self.selector.now()))
     }
 
     /// When the wall clock has to be set, if another thread may look at it meanwhile: one that makes an answer, whose
