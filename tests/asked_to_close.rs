@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sluicegate::http1::{Http1, Response};
 use sluicegate::sim::{Broken, End, SimPeer, Simulation, Weather};
-use sluicegate::{Config, Deferred, Message, MessageProcessor, Reply};
+use sluicegate::{CloseKind, Config, Deferred, Message, MessageProcessor, Reply};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Much less than the linger lasts.
@@ -114,5 +114,32 @@ fn one_whom_the_server_sends_away_is_waited_for() -> Result<(), Broken> {
     peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     simulation.run_for(SOON)?;
     assert_eq!((whole(&peer), simulation.open(), peer.end()), (true, 1, Some(End::Finished)));
+    Ok(())
+}
+
+/// It is still told that its answer does not come.
+#[test]
+fn one_that_the_program_closes_is_told_if_its_answer_does_not_come() -> Result<(), Broken> {
+    for (by_time, status) in [(false, "500"), (true, "503")] {
+        let (promises, opened) = (Promises::default(), Arc::new(Mutex::new(None)));
+        let (kept, seen) = (Arc::clone(&promises), Arc::clone(&opened));
+        let mut simulation = simulation(move |message: Message<'_, Http1>, reply: Reply<'_, Http1>| {
+            *seen.lock() = Some(message.peer().connection);
+            kept.lock().push(reply.defer());
+        });
+        let peer = simulation.connect(Weather::calm()).expect("room");
+        peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        simulation.run_for(SECOND)?;
+        simulation.proxy().close(opened.lock().expect("it has asked"));
+        simulation.run_for(SECOND)?;
+        match by_time {
+            true => simulation.run_for(100 * SECOND)?,
+            false => promises.lock().clear(),
+        }
+        simulation.run_for(5 * SECOND)?;
+        let answer = String::from_utf8_lossy(&peer.take_received()).into_owned();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}");
+        assert_eq!((peer.end(), simulation.metrics().closed_by(CloseKind::User)), (Some(End::Finished), 1));
+    }
     Ok(())
 }

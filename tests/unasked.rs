@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
+use sluicegate::sim::{Broken, End, Reading, SimPeer, Simulation, Weather};
 use sluicegate::{
-    After, Config, ConnectionId, Decode, Deferred, DropReason, Encode, EncodeError, Message, MessageProcessor,
-    Outbound, Peer, Protocol, ProtocolError, Reply, SendError, TierConfig, WriteProxy,
+    After, CloseKind, Config, ConnectionId, Decode, Deferred, DropReason, Encode, EncodeError, Message,
+    MessageProcessor, Outbound, Peer, Protocol, ProtocolError, Reply, SendError, TierConfig, WriteProxy,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -50,6 +50,16 @@ impl<const IN_ORDER: bool> Encode<Said> for Pieces<IN_ORDER> {
     }
 }
 
+/// Settles what is owed, and says nothing.
+#[derive(Clone)]
+struct Silent;
+
+impl<const IN_ORDER: bool> Encode<Silent> for Pieces<IN_ORDER> {
+    fn encode((): (), _: Silent, _: &mut Outbound) -> Result<After, EncodeError> {
+        Ok(After::KeepOpen)
+    }
+}
+
 /// The end of a connection.
 struct Final;
 
@@ -60,14 +70,16 @@ impl<const IN_ORDER: bool> Encode<Final> for Pieces<IN_ORDER> {
     }
 }
 
+type Promised<const IN_ORDER: bool> = Arc<Mutex<Vec<Deferred<Pieces<IN_ORDER>>>>>;
+
 struct User<const IN_ORDER: bool> {
     opened: Arc<Mutex<Vec<ConnectionId>>>,
-    promised: Vec<Deferred<Pieces<IN_ORDER>>>,
+    promised: Promised<IN_ORDER>,
 }
 
 impl<const IN_ORDER: bool> MessageProcessor<Pieces<IN_ORDER>> for User<IN_ORDER> {
     fn process(&mut self, _: Message<'_, Pieces<IN_ORDER>>, reply: Reply<'_, Pieces<IN_ORDER>>) {
-        self.promised.push(reply.defer());
+        self.promised.lock().push(reply.defer());
     }
 
     fn opened(&mut self, peer: &Peer, _: &WriteProxy<Pieces<IN_ORDER>>) {
@@ -84,7 +96,7 @@ fn world(config: Config) -> World {
 
 fn world_of<const IN_ORDER: bool>(config: Config) -> World<IN_ORDER> {
     let opened = Arc::default();
-    let user = User { opened: Arc::clone(&opened), promised: Vec::new() };
+    let user = User { opened: Arc::clone(&opened), promised: Arc::default() };
     let simulation = Simulation::new(1, config, Pieces, |_, _| user).expect("the settings fit");
     let proxy = simulation.proxy();
     (simulation, proxy, opened)
@@ -118,7 +130,7 @@ fn ends_once_what_is_sent_to_who_has_gone_is_not_charged_to_its_successor() -> R
     (0..4).for_each(|_| assert_eq!(proxy.send(gone, small(high / 2)), Ok(())));
     assert_eq!(proxy.undelivered(newcomer), 0);
     assert_eq!(proxy.send(newcomer, small(10)), Ok(()), "nothing waits for it");
-    peer.set_reading(sluicegate::sim::Reading::Free);
+    peer.set_reading(Reading::Free);
     simulation.run_for(SECOND)?;
     assert_eq!(peer.received(), 10);
     let metrics = simulation.metrics();
@@ -265,6 +277,60 @@ fn ends_once_nothing_is_sent_behind_the_final_message() -> Result<(), Broken> {
         );
         simulation.run_for(SECOND / 10)?;
         assert_eq!((&*peer.take_received(), simulation.metrics().messages_dropped[STALE]), (&b"cthe end"[..], 1));
+    }
+    Ok(())
+}
+
+/// Its peer has nothing to take, so there is nothing for which it is too slow.
+#[test]
+fn clocks_a_message_without_bytes_keeps_nobody_waiting() -> Result<(), Broken> {
+    let mut config = Config::default();
+    config.timeouts.idle = 40 * SECOND;
+    let opened = Arc::default();
+    let promised = Promised::<false>::default();
+    let user = User { opened: Arc::clone(&opened), promised: Arc::clone(&promised) };
+    let mut simulation = Simulation::new(1, config, Pieces, |_, _| user).expect("the settings fit");
+    let peers = [(); 3].map(|()| simulation.connect(Weather::calm()).expect("there is room"));
+    peers[0].send(b"?");
+    simulation.run_for(SECOND)?;
+    let (proxy, ids) = (simulation.proxy(), opened.lock().clone());
+    promised.lock().pop().expect("it has asked").send(Silent);
+    assert_eq!(proxy.send(ids[1], Silent), Ok(()));
+    let missed: Vec<_> = proxy.broadcast(ids[2..].iter().copied(), Silent).expect("it can be encoded");
+    assert_eq!(missed, []);
+    simulation.run_for(35 * SECOND)?;
+    assert_eq!(simulation.open(), 3, "longer than `write_stall`");
+    simulation.run_for(10 * SECOND)?;
+    assert_eq!(simulation.metrics().closed_by(CloseKind::Idle), 3);
+    Ok(())
+}
+
+/// The two come by different queues; what closes would be the end for what was sent before it.
+#[test]
+fn what_was_sent_before_the_final_answer_is_delivered_before_it() -> Result<(), Broken> {
+    for (asks_to_close, segments_max) in [(false, 32_768), (true, 32_768), (true, 17)] {
+        let mut config = Config::default();
+        (config.segments_max, config.watermarks.high) = (segments_max, 64 << 20);
+        let opened = Arc::default();
+        let promised = Promised::<false>::default();
+        let user = User { opened: Arc::clone(&opened), promised: Arc::clone(&promised) };
+        let mut simulation = Simulation::new(1, config, Pieces, |_, _| user).expect("the settings fit");
+        let peers = [(); 2].map(|()| simulation.connect(Weather::calm()).expect("there is room"));
+        peers[0].send(b"?");
+        simulation.run_for(SECOND)?;
+        let (proxy, ids) = (simulation.proxy(), opened.lock().clone());
+        // These take four segments each. With few of them, there are enough left for one answer, and not for two.
+        peers[1].set_reading(Reading::Stalled);
+        (0..3).for_each(|_| assert_eq!(proxy.send(ids[1], Said { shared: 4, copied: 0 }), Ok(())));
+        simulation.run_for(SECOND / 100)?;
+        (0..10).for_each(|_| assert_eq!(proxy.send(ids[0], small(1)), Ok(())));
+        if asks_to_close {
+            proxy.close(ids[0]);
+        }
+        promised.lock().pop().expect("it has asked").send(Final);
+        simulation.run_for(5 * SECOND)?;
+        let text = String::from_utf8_lossy(&peers[0].take_received()).into_owned();
+        assert_eq!((text.as_str(), peers[0].end()), ("ccccccccccthe end", Some(End::Finished)), "{segments_max}");
     }
     Ok(())
 }

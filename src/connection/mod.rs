@@ -16,7 +16,7 @@ use crate::buffer::{Inbound, TIERS, Undelivered};
 use crate::id::ConnectionId;
 use crate::outbox::OwedList;
 use crate::protocol::{Peer, Protocol};
-use crate::reason::Paused;
+use crate::reason::{CloseKind, Paused};
 
 pub use close_reason::{CloseReason, CrowdScope};
 use deadline::Pending;
@@ -110,6 +110,8 @@ pub(crate) struct Flags {
 #[derive(Debug)]
 pub(crate) struct Ending {
     pub(crate) reason: CloseReason,
+    /// Why a reply that it was owed did not come: what its peer is told if the reason tells it nothing.
+    pub(crate) told_as: Option<CloseKind>,
     pub(crate) stage: Stage,
     /// A reply took too long, so the connection no longer waits for any of those that it is owed.
     pub(crate) gave_up_replies: bool,

@@ -38,6 +38,13 @@ pub(crate) struct Settled {
     pub(crate) answer: Result<Encoded, Unanswered>,
 }
 
+impl Settled {
+    /// True if the answer is the final one of its connection.
+    pub(crate) fn is_final(&self) -> bool {
+        self.answer.as_ref().is_ok_and(|encoded| encoded.after == After::Close)
+    }
+}
+
 /// An unasked message on its way to the processor.
 #[derive(Debug)]
 pub(crate) struct Unasked {

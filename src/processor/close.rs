@@ -13,12 +13,14 @@ use crate::protocol::{Peer, Protocol, Refusal};
 use crate::reason::{CloseKind, DropReason, PauseReason};
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
-    /// Begins the end of a connection for a reason that its peer is told in the protocol's own language. A connection
-    /// that is already ending in good order no longer does so if a reply that it was owed does not come.
+    /// Begins the end of a connection for a reason that its peer is told in the protocol's own language. If the
+    /// connection is ending already, a reply that it was owed does not come: its peer is told that, and an end in good
+    /// order no longer is one.
     pub(super) fn refuse(&mut self, slot: u32, reason: CloseReason) {
         let ending = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut());
-        match ending.filter(|ending| ending.stage == Stage::Owed && ending.reason.says_all_was_delivered()) {
-            Some(ending) => ending.reason = reason,
+        match ending.filter(|ending| ending.stage == Stage::Owed) {
+            Some(ending) if ending.reason.says_all_was_delivered() => ending.reason = reason,
+            Some(ending) => ending.told_as = Some(reason.kind()),
             None => self.begin_close(slot, reason),
         }
     }
@@ -37,6 +39,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Begins the end of a connection, which is not decoded from now on. The first reason counts.
     pub(super) fn begin_close(&mut self, slot: u32, reason: CloseReason) {
+        let messages_before = self.messages_sent();
         let Some(connection) = self.table.at_mut(slot) else { return };
         if connection.ending.is_some() {
             return;
@@ -44,10 +47,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let dropped = dropped_because(reason.kind(), connection.flags.undecoded);
         connection.ending = Some(Box::new(Ending {
             reason,
+            told_as: None,
             stage: Stage::Owed,
             gave_up_replies: false,
             final_answer_given: false,
-            messages_before: self.messages_taken + self.links.outbox.unasked.len() as u64,
+            messages_before,
         }));
         // A peer that has sent more than it announced may do so again at any time.
         connection.flags.sends_no_more &= connection.inbound.buffered() == 0;
@@ -112,8 +116,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn say_last_words(&mut self, slot: u32) {
         let retry_after = self.settings.admission.retry_after;
         let Some(connection) = self.table.at_mut(slot) else { return };
-        let reason = connection.ending.as_ref().map(|ending| &ending.reason);
-        let Some(refusal) = reason.and_then(|reason| refusal_for(reason, retry_after)) else { return };
+        let Some(ending) = &connection.ending else { return };
+        let told_as = || refusal_as(ending.told_as?, retry_after);
+        let Some(refusal) = refusal_for(&ending.reason, retry_after).or_else(told_as) else { return };
         // Without room for last words, or after a panic, the connection ends without them.
         let _ = self.speak(slot, "refuse", |protocol, out| protocol.refuse(&refusal, out));
         self.flush(slot);
@@ -223,26 +228,33 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
 /// The refusal that is sent to the peer of a connection that ends for that reason, if any.
 fn refusal_for(reason: &CloseReason, retry_after: Option<Duration>) -> Option<Refusal> {
+    match reason {
+        CloseReason::Protocol(error) => Some(Refusal::Protocol(error.clone())),
+        other => refusal_as(other.kind(), retry_after),
+    }
+}
+
+/// The same by the kind of the reason, which says all that a refusal needs but the protocol's own error.
+fn refusal_as(kind: CloseKind, retry_after: Option<Duration>) -> Option<Refusal> {
     // Whole seconds, rounded up, so that no peer comes back too early.
     let seconds = |wait: Duration| wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
-    Some(match reason {
-        CloseReason::Protocol(error) => Refusal::Protocol(error.clone()),
-        CloseReason::TooSlow { .. } => Refusal::TooSlow,
-        CloseReason::Unanswered(_) => Refusal::Unanswered,
-        CloseReason::Crowded { .. }
-        | CloseReason::NoRoom { .. }
-        | CloseReason::EvictedInbound { .. }
-        | CloseReason::ReplyTimeout(_) => Refusal::Overloaded { retry_after_seconds: retry_after.map(seconds) },
-        CloseReason::PeerClosed
-        | CloseReason::PeerIncomplete { .. }
-        | CloseReason::Socket(_)
-        | CloseReason::Finished
-        | CloseReason::User
-        | CloseReason::Idle(_)
-        | CloseReason::WriteStalled { .. }
-        | CloseReason::EvictedOutbound { .. }
-        | CloseReason::OutboundFull { .. }
-        | CloseReason::Shutdown => return None,
+    Some(match kind {
+        CloseKind::TooSlow => Refusal::TooSlow,
+        CloseKind::Unanswered => Refusal::Unanswered,
+        CloseKind::Crowded | CloseKind::NoRoom | CloseKind::EvictedInbound | CloseKind::ReplyTimeout => {
+            Refusal::Overloaded { retry_after_seconds: retry_after.map(seconds) }
+        }
+        CloseKind::PeerClosed
+        | CloseKind::PeerIncomplete
+        | CloseKind::Socket
+        | CloseKind::Finished
+        | CloseKind::User
+        | CloseKind::Protocol
+        | CloseKind::Idle
+        | CloseKind::WriteStalled
+        | CloseKind::EvictedOutbound
+        | CloseKind::OutboundFull
+        | CloseKind::Shutdown => return None,
     })
 }
 

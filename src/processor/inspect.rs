@@ -60,6 +60,8 @@ pub(crate) struct Inspected {
     pub(crate) to_read: bool,
     pub(crate) to_write: bool,
     pub(crate) write_interest: bool,
+    /// The time runs in which its peer has to take some of its output.
+    pub(crate) output_waits: bool,
     /// How old its unfinished message is, without the time for which its clock stood still.
     pub(crate) message_age: Duration,
     /// How long ago it should have been looked at because its next deadline has passed.
@@ -125,6 +127,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             to_read: self.queues.read.contains(slot) || self.queues.read_on.contains(slot),
             to_write: self.queues.write.contains(slot) || self.queues.write_on.contains(slot),
             write_interest: flags.write_interest,
+            output_waits: deadlines.output().is_some(),
             message_age: deadlines.message_elapsed(deadlines.paused_since().unwrap_or(self.now)),
             overdue: self.overdue(slot),
         }

@@ -17,6 +17,12 @@ use crate::reason::PauseReason;
 /// New sockets a cycle, so that a storm of connections does not hold up those that are there.
 const SOCKETS_PER_CYCLE: usize = 256;
 
+/// A settled reply that is taken once so many unasked messages are.
+pub(super) struct HeldBack {
+    settled: Settled,
+    messages_before: u64,
+}
+
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Takes accepted sockets out of the hand-over.
     pub(super) fn take_new_sockets(&mut self) {
@@ -87,25 +93,45 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     pub(super) fn take_answers(&mut self) {
         // Asked before the queue is looked at: so what was sent before the end was asked for is in it.
         self.take_closes();
-        for _ in 0..self.links.outbox.settled.len() {
-            if !self.can_take_outbound() {
-                break;
-            }
-            let Some(settled) = self.links.outbox.settled.pop() else { break };
-            self.take_settled(settled);
-        }
         let taken = self.messages_taken;
-        self.take_messages();
+        self.take_all_settled();
+        self.take_messages(self.messages_sent(), 0);
         if self.messages_taken > taken && mem::take(&mut self.ends_wait) {
             self.table.slots().for_each(|slot| self.enqueue_if_waiting(slot));
         }
     }
 
-    fn take_messages(&mut self) {
-        for _ in 0..self.links.outbox.unasked.len() {
+    /// Behind a final answer its connection is sent nothing more, so messages that were sent before it come first. If
+    /// there is no room for all of them now, it is held back.
+    fn take_all_settled(&mut self) {
+        for _ in 0..=self.links.outbox.settled.len() {
             if !self.can_take_outbound() {
                 break;
             }
+            let Some(next) = self.held_back.take().or_else(|| self.next_settled()) else { break };
+            self.take_messages(next.messages_before, QUEUED_SEGMENTS);
+            if self.messages_taken < next.messages_before && !self.links.outbox.unasked.is_empty() {
+                self.held_back = Some(next);
+                break;
+            }
+            self.take_settled(next.settled);
+        }
+    }
+
+    fn next_settled(&self) -> Option<HeldBack> {
+        let settled = self.links.outbox.settled.pop()?;
+        let messages_before = if settled.is_final() { self.messages_sent() } else { 0 };
+        Some(HeldBack { settled, messages_before })
+    }
+
+    /// How many unasked messages the processor will have taken once it has all that were sent until now.
+    pub(super) fn messages_sent(&self) -> u64 {
+        self.messages_taken + self.links.outbox.unasked.len() as u64
+    }
+
+    /// Takes messages until that many are taken, as far as there is room for them and for `spare` segments more.
+    fn take_messages(&mut self, until: u64, spare: usize) {
+        while self.messages_taken < until && self.segments.room() >= QUEUED_SEGMENTS + spare {
             let Some(unasked) = self.links.outbox.unasked.pop() else { break };
             self.messages_taken += 1;
             self.take_unasked(unasked);
@@ -207,7 +233,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Encoded { segments, bytes, after } = encoded;
         let Self { table, segments: all, desk, answer_room, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
-        connection.deadlines.output_waits(self.now);
         // Where a part has to stay shared, a block for the rest would hold next to nothing.
         let is_copied = connection.flags.write_interest && segments.iter().all(Segment::is_little);
         for segment in segments {
@@ -219,6 +244,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 None => all.push(queue, segment),
             };
             debug_assert!(pushed.is_ok(), "room was checked before the answer was taken");
+        }
+        // An answer may be empty, and then its peer keeps nothing waiting.
+        if !connection.undelivered.is_empty() {
+            connection.deadlines.output_waits(self.now);
         }
         self.links.metrics.messages_out.add(1);
         self.links.metrics.count_queued(bytes);

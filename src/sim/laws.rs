@@ -342,6 +342,10 @@ impl Scene<'_> {
             let what = format!("{}: {} bytes are queued, {undelivered} are counted", connection.id, connection.queued);
             return Err(("ledger", what));
         }
+        if connection.output_waits != (connection.queued > 0) && !connection.to_write {
+            let what = format!("{}: {} bytes wait for its peer; is it timed?", connection.id, connection.queued);
+            return Err(("clocks", format!("{what} {}", connection.output_waits)));
+        }
         let high = connection.queued >= self.config.watermarks.high && connection.stage.is_none();
         if high && !connection.to_write && !connection.paused.has(PauseReason::OutboundHigh) {
             let what = format!("{}: {} bytes wait for it and nothing holds it up", connection.id, connection.queued);
