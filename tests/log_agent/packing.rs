@@ -200,7 +200,7 @@ fn a_segment_that_could_not_be_packed_waits_for_the_next_start_and_holds_up_no_o
 #[test]
 fn a_segment_of_which_a_sync_has_failed_is_not_packed_before_the_next_start() {
     let time = Duration::from_millis(500);
-    // Of each pair the first is the segment's and the second its index's.
+    // Of each pair the first is the index's and the second its segment's.
     for (policy, script) in [
         (Fsync::Interval(time), &[true][..]),
         (Fsync::Interval(time), &[false, true]),

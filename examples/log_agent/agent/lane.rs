@@ -341,13 +341,13 @@ impl Lane {
                 Fsync::Batch => segment.cut_to_synced(directory)?,
                 Fsync::Never | Fsync::Interval(_) => segment.mend(directory)?,
             }
-            let syncs = match self.policy {
+            let synced = match self.policy {
                 // What is cut off is written once more. It would be there twice if a crash of the machine undid this.
-                Fsync::Batch => true,
-                Fsync::Interval(_) => segment.is_dirty(),
-                Fsync::Never => false,
+                Fsync::Batch => segment.sync_cut(),
+                Fsync::Interval(_) if segment.is_dirty() => segment.sync(),
+                Fsync::Interval(_) | Fsync::Never => Ok(()),
             };
-            if syncs && let Err(error) = segment.sync() {
+            if let Err(error) = synced {
                 directory.numbers.syncs_failed.add(1);
                 log::error!("{error}; a crash of the machine may take what it has, or bring back what was cut off");
             }

@@ -1,11 +1,11 @@
 //! What a crash has left: torn records are cut off, and each segment is finished.
 //!
-//! An index is written before its records. So after a crash of the agent the last entries may be without their records,
-//! and the last record may be torn: both are cut off, in place, because the disk may be full. What else is wrong (a
-//! damaged, shortened or missing index, or that of another segment) is no crash of the agent. Then nothing that is
-//! there is thrown away: records without an entry that can be believed are found again by their newlines
-//! (`store::rebuild`), and belong to connection 0. A segment that has bytes and not one whole record stays, with an
-//! index that says so.
+//! An index is written before its records, and synced before them. So after a crash of the agent, and mostly after one
+//! of the machine, the last entries may be without their records, and the last record may be torn: both are cut off, in
+//! place, because the disk may be full. What else is wrong (a damaged, shortened or missing index, or that of another
+//! segment) is no crash of the agent. Then nothing that is there is thrown away: records without an entry that can be
+//! believed are found again by their newlines (`store::rebuild`), and belong to connection 0. A segment that has bytes
+//! and not one whole record stays, with an index that says so.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek};
