@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -53,6 +54,34 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A small disk in memory; taken away at the end.
+pub struct SmallDisk(pub Folder);
+
+impl SmallDisk {
+    /// `None` where mounting is not allowed.
+    pub fn mount() -> Option<Self> {
+        let folder = Folder::new();
+        let mounted = Self::run("mount", &["-t", "tmpfs", "-o", "size=2m", "none", folder.text()]);
+        mounted.then(|| Self(folder))
+    }
+
+    pub fn grow(&self) {
+        assert!(Self::run("mount", &["-o", "remount,size=64m", self.0.text()]));
+    }
+
+    fn run(program: &str, args: &[&str]) -> bool {
+        let status = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Also while a program still writes to it.
+        Self::run("umount", &["-l", self.0.text()]);
     }
 }
 
