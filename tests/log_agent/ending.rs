@@ -1,6 +1,7 @@
 //! The end of the agent comes in time, also where the disk takes everything and is only slow.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc;
@@ -16,6 +17,7 @@ use crate::agent::plan::{Packer, Plan};
 use crate::agent::recovery::recover;
 use crate::agent::run::Agent;
 use crate::agent::writers::Deadline;
+use crate::child::Example;
 use crate::clients::{acking, frames, http_get, plan, start_on, stop, until};
 use crate::disks::{Faults, FaultyDisk, Folder};
 use crate::logs;
@@ -144,11 +146,33 @@ fn an_end_that_is_asked_for_before_the_server_runs_is_its_end() {
     end.recv_timeout(LONG).expect("nobody asks it again").expect("in good order");
 }
 
+#[test]
+fn a_second_signal_ends_it_also_if_nobody_reads_its_log() {
+    let folder = Folder::new();
+    // The second record finds no room, and is held for the grace.
+    let flags = ["--dir", folder.text(), "--ack", "--grace", "1000", "--disk-max", "5000", "--cap", "4096"];
+    let (mut agent, address) = Example::serve_unread("log_agent", &["127.0.0.1", "0"], &flags);
+    let mut peer = connect(address);
+    peer.write_all(&frames(1, 0, 0..1, (3000, 3000))).expect("taken");
+    let mut said = [0; 8];
+    peer.read_exact(&mut said).expect("acknowledged");
+    peer.write_all(&frames(1, 0, 1..2, (3000, 3000))).expect("taken");
+    agent.signal("TERM");
+    // It listens no more: so that was heard. One that comes too soon is taken for the first.
+    until("it goes down", || TcpStream::connect(address).is_err());
+    assert!(agent.runs(), "it stays for what it holds");
+    until("it ends", || {
+        agent.signal("TERM");
+        !agent.runs()
+    });
+    agent.ends().by_signal(15);
+}
+
 /// On an address of its own, which no other test listens at.
 #[cfg(target_os = "linux")]
 #[test]
 fn nothing_is_taken_in_before_everything_that_can_fail_is_done() {
-    use std::io::{ErrorKind, Read};
+    use std::io::ErrorKind;
     let folder = Folder::new();
     let taken = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.2:0").expect("a port"));
     let [address, metrics] = taken.each_ref().map(|taken| taken.local_addr().expect("its address"));
