@@ -42,7 +42,7 @@ fn an_index_goes_further_than_its_data_wherever_the_machine_crashes() {
                 rig.now += interval;
                 rig.writer.advance(rig.now);
             }
-            assert_eq!(rig.writer.close(rig.now), 0);
+            assert_eq!(rig.writer.close(rig.now).lost, 0);
             let all = ODD.repeat(3);
             let crashes = rig.faults.kept();
             assert!(crashes.len() >= 5, "{policy} {script:?}: {} syncs", crashes.len());

@@ -34,7 +34,7 @@ fn a_segment_ends_before_a_file_would_be_too_large() {
             }
             assert_eq!(rig.numbers.troubles.value(), 0, "{most}, {told}: nobody has to wait for that");
             let Rig { writer, folder, .. } = rig;
-            assert_eq!(writer.close(rig.now), 0);
+            assert_eq!(writer.close(rig.now).lost, 0);
             assert_payloads(&folder, &records);
             let unfinished = recover(folder.path()).expect("recovered").unfinished;
             assert!(!told || unfinished == 0, "{most}: the mark of an index has its place");

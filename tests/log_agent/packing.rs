@@ -186,7 +186,7 @@ fn a_segment_that_could_not_be_packed_waits_for_the_next_start_and_holds_up_no_o
         let compressor = Compressor::start(Arc::clone(&rig.directory), Packer::Zstd).expect("started");
         let [packed, all] = [2, 1].map(|left| segments.len() as u64 - left);
         until("the others are packed", || rig.numbers.segments_compressed.value() == packed);
-        assert_eq!(rig.writer.close(rig.now), 0);
+        assert_eq!(rig.writer.close(rig.now).lost, 0);
         until("the last is packed", || rig.numbers.segments_compressed.value() == all);
         compressor.stop();
         assert_eq!(rig.folder.files(".log"), segments[..1]);
@@ -220,7 +220,7 @@ fn a_segment_of_which_a_sync_has_failed_is_not_packed_before_the_next_start() {
         }
         rig.give(0, &["two"]);
         rig.work();
-        assert_eq!(rig.writer.close(rig.now), 0);
+        assert_eq!(rig.writer.close(rig.now).lost, 0);
         let names: Vec<_> = segments(rig.folder.path(), Kind::Log).expect("listed");
         let marked: Vec<_> =
             names.iter().map(|segment| is_marked(rig.folder.path(), segment.name).expect("read")).collect();
