@@ -25,8 +25,8 @@ fn indexes(folder: &Folder) -> Vec<u64> {
     files.map(|file| fs::metadata(folder.path().join(file)).expect("it is there").ino()).collect()
 }
 
-/// Where only the data were durable, recovery would have to make a new index, for which there may be no space, and would
-/// take records apart that have newlines in them.
+/// Where only the data were durable, recovery would have to make a new index, for which there may be no space, and it
+/// would take records apart that have newlines in them.
 #[test]
 fn an_index_goes_further_than_its_data_wherever_the_machine_crashes() {
     let interval = Duration::from_millis(500);

@@ -17,8 +17,8 @@ use crate::disks::Folder;
 use crate::recovering::{crashed, path};
 use crate::rig::{Rig, Setup, assert_payloads, some};
 use crate::store::index::{Entry, HEAD_BYTES, HEADER, Head, Origin, Runs};
-use crate::store::listing::segments;
-use crate::store::name::Kind;
+use crate::store::listing::{Listed, segments};
+use crate::store::name::{Kind, Packing};
 
 /// What is packed under names that end in `suffix`.
 fn packed(suffix: &str, bytes: &[u8]) -> Vec<u8> {
@@ -158,6 +158,24 @@ fn the_mark_of_a_segment_is_durable_before_only_the_packed_one_is_there() {
         rig.faults.fail_syncs(&[true]);
         pack(&rig.directory, oldest, Packer::Zstd, &stop).expect_err("its index is not durable");
         assert_eq!(rig.folder.files(""), before, "nothing has changed");
+    }
+}
+
+#[test]
+fn what_is_packed_and_cannot_get_its_name_leaves_nothing() {
+    for (packer, suffix) in [(Packer::Gzip, "gz"), (Packer::Zstd, "zst")] {
+        let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
+        rig.give(0, &some(0, 20));
+        rig.work();
+        let plain = rig.folder.path().join(&rig.folder.files(".log")[0]);
+        // A name that no file can take.
+        fs::create_dir(plain.with_extension(format!("log.{suffix}"))).expect("made");
+        let oldest = rig.directory.oldest_finished(|_| true).expect("listed").expect("some are finished");
+        let segment = Listed { packing: Packing::Plain, ..oldest };
+        let (before, used) = (rig.folder.files(""), rig.directory.space.used());
+        pack(&rig.directory, segment, packer, &AtomicBool::new(false)).expect_err("there is a directory");
+        assert_eq!((rig.folder.files(""), rig.directory.space.used()), (before, used), "and no half-made file");
+        assert!(plain.is_file());
     }
 }
 
