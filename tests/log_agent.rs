@@ -39,6 +39,8 @@ mod verify;
 mod acking;
 #[path = "log_agent/clients.rs"]
 mod clients;
+#[path = "log_agent/crashing.rs"]
+mod crashing;
 #[path = "log_agent/disks.rs"]
 mod disks;
 #[path = "log_agent/dropping.rs"]

@@ -1,6 +1,6 @@
 //! Signals that ask the program to end.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -28,7 +28,8 @@ pub fn on_signal(end: impl FnOnce() + Send + 'static) -> io::Result<()> {
         thread::sleep(TOGETHER);
         signals.pending().for_each(drop);
         if let Some(signal) = signals.forever().next() {
-            eprintln!("a second signal: ends at once");
+            // Not `eprintln`, which panics if nobody reads it: no further signal would be heard then.
+            let _ = writeln!(io::stderr(), "a second signal: ends at once");
             // Fails for a signal that it does not know, which these are not.
             let _ = emulate_default_handler(signal);
         }

@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long)]
     ack: bool,
     /// When to force records to disk: never, interval:MS, or batch (after each write) [default: interval:500, with
-    /// --ack batch]
+    /// --ack batch]. With interval, the exit code is 1 if the last time has failed
     #[arg(long, value_name = "WHEN", value_parser = Fsync::parse)]
     fsync: Option<Fsync>,
     /// The most bytes that the segments and their indexes may take together, such as 10G. Segments are finished early

@@ -1,11 +1,15 @@
 //! One segment, read to its end, and what is wrong with it.
 //!
 //! A bad segment costs its own records and no others: what can't be read is counted, and said with its name.
+//!
+//! After a failed append the agent cuts both files and writes on, with other runs than before. A reader that had read
+//! what was cut off then finds something else in the middle of what it goes on with. So before anything is called
+//! damaged, the segment is opened once more, and what was seen of it is passed over.
 
 use std::env;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
 use std::time::Duration;
@@ -28,9 +32,18 @@ const BY_LINES: &str =
 
 /// A segment that is being read.
 pub struct Look {
+    directory: PathBuf,
     segment: Listed,
     /// `None` if it could not be opened.
     reader: Option<SegmentReader>,
+    /// Its index was made to read it, and lies nowhere.
+    by_lines: bool,
+    /// Steps of the readers so far: records that were handed over, and damaged entries that were counted.
+    seen: u64,
+    /// Those of them that this reader has not come to yet.
+    to_pass: u64,
+    /// Where the last record ends that this reader has come to.
+    line_end: u64,
     /// Records that are not those that were received, and those that are known to be missing.
     pub damaged: u64,
     /// What is wrong with the segment as a whole.
@@ -64,7 +77,10 @@ impl Look {
             }
             Err(error) => (None, Some(error.to_string())),
         };
-        Some(Self { segment, reader, damaged: 0, fault, finished: false })
+        let by_lines = fault.as_deref() == Some(BY_LINES);
+        let (directory, damaged, finished) = (directory.to_owned(), 0, false);
+        let (seen, to_pass, line_end) = (0, 0, 0);
+        Some(Self { directory, segment, reader, by_lines, seen, to_pass, line_end, damaged, fault, finished })
     }
 
     /// The name of its file.
@@ -75,17 +91,47 @@ impl Look {
 
     /// Hands what can be read to `each`; true if nothing more will come. An error is one of `each`.
     pub fn read(&mut self, mut each: impl FnMut(&Entry, &[u8], bool) -> io::Result<()>) -> io::Result<bool> {
-        let Some(reader) = &mut self.reader else { return Ok(true) };
-        // A packed one does not grow.
-        let grows = reader.packing() == Packing::Plain;
+        // Once: what is found again then is so, and no segment is read again and again because it is damaged.
+        let mut looks_again = !self.by_lines;
         loop {
-            match reader.step() {
+            let Some(reader) = &mut self.reader else { return Ok(true) };
+            // A packed one does not grow, nor is it cut.
+            let grows = reader.packing() == Packing::Plain;
+            let step = reader.step();
+            let is_seen = self.to_pass > 0 && matches!(step, Ok(Step::Record { .. } | Step::Damaged { .. }));
+            if looks_again && grows && !is_seen && is_doubtful(&step, self.line_end) {
+                looks_again = false;
+                // If it can't be opened, it is gone, and what was opened before is all there is.
+                if let Ok(again) = SegmentReader::open(&self.directory, self.segment) {
+                    self.go_on_with(again);
+                    continue;
+                }
+            }
+            match step {
+                Ok(Step::Record { entry, .. }) if is_seen => {
+                    self.line_end = entry.line_end();
+                    self.to_pass -= 1;
+                }
+                Ok(Step::Damaged { .. }) if is_seen => self.to_pass -= 1,
                 Ok(Step::Record { entry, payload, intact }) => {
                     self.damaged += u64::from(!intact);
+                    self.line_end = entry.line_end();
+                    self.seen += 1;
                     each(&entry, payload, intact)?;
                 }
-                Ok(Step::Damaged { records }) => self.damaged += records,
-                Ok(Step::NoMore) if grows => return Ok(false),
+                Ok(Step::Damaged { records }) => {
+                    self.damaged += records;
+                    self.seen += 1;
+                }
+                Ok(Step::NoMore) if grows => {
+                    // What is written next would lie before the place where this reader goes on.
+                    if !looks_again || !reader.was_cut() {
+                        return Ok(false);
+                    }
+                    looks_again = false;
+                    let Ok(again) = SegmentReader::open(&self.directory, self.segment) else { return Ok(false) };
+                    self.go_on_with(again);
+                }
                 Ok(Step::NoMore | Step::Finished) => {
                     self.end();
                     return Ok(true);
@@ -97,6 +143,12 @@ impl Look {
                 }
             }
         }
+    }
+
+    /// Reads on with another reader, which passes over what was seen.
+    fn go_on_with(&mut self, reader: SegmentReader) {
+        self.reader = Some(reader);
+        (self.to_pass, self.line_end) = (self.seen, 0);
     }
 
     /// Looks at how the segment ends, of which nothing more is read.
@@ -132,6 +184,16 @@ impl Look {
         if !matches!(again.read(|_, _, _| Ok(())), Ok(true)) {
             self.fault = Some("it was not finished, and no log_agent runs here: the next one recovers it".to_owned());
         }
+    }
+}
+
+/// True if what a reader has come to may be no more than what was cut off meanwhile: also a record that lies before the
+/// end of the one before it.
+fn is_doubtful(step: &io::Result<Step<'_>>, line_end: u64) -> bool {
+    match step {
+        Ok(Step::Record { entry, intact, .. }) => !intact || u64::from(entry.offset) < line_end,
+        Ok(Step::Damaged { .. }) => true,
+        Ok(Step::NoMore | Step::Finished) | Err(_) => false,
     }
 }
 

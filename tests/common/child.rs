@@ -6,7 +6,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::env;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -43,10 +43,18 @@ impl Example {
     }
 
     fn spawn(name: &'static str, mut command: Command) -> Self {
+        let process = Self::piped(&mut command);
+        Self::of(name, process)
+    }
+
+    fn piped(command: &mut Command) -> Child {
         command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = command.spawn().expect("it starts");
+        command.spawn().expect("it starts")
+    }
+
+    fn of(name: &'static str, mut process: Child) -> Self {
         let stdout = Lines::of(process.stdout.take().expect("piped"));
-        let stderr = Lines::of(process.stderr.take().expect("piped"));
+        let stderr = process.stderr.take().map_or_else(|| Lines::of(io::empty()), Lines::of);
         Self { name, process, stdout, stderr }
     }
 
@@ -65,6 +73,15 @@ impl Example {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{first} && exec \"$0\" \"$@\"")).arg(path(name)).args(place).args(flags);
         Self::spawn(name, command).listens()
+    }
+
+    /// The same for a server whose log nobody reads: the other end of its stderr is closed.
+    pub fn serve_unread(name: &'static str, place: &[&str], flags: &[&str]) -> (Self, SocketAddr) {
+        let mut command = Command::new(path(name));
+        command.args(place).args(flags);
+        let mut process = Self::piped(&mut command);
+        drop(process.stderr.take());
+        Self::of(name, process).listens()
     }
 
     fn listens(self) -> (Self, SocketAddr) {

@@ -94,7 +94,7 @@ fn a_sender_that_reads_nothing_has_one_number_waiting() {
     simulation.run_for(Duration::from_secs(10)).expect("the laws hold");
     let said = [1, RECORDS].map(u64::to_be_bytes).concat();
     assert_eq!(peer.take_received(), said, "the number that waited, and the newest");
-    assert_eq!(hand.writer.close(Instant::now()), 0);
+    assert_eq!(hand.writer.close(Instant::now()).lost, 0);
 }
 
 /// One sync makes records of more senders durable than there are blocks for what they are told.
@@ -119,5 +119,5 @@ fn each_of_many_senders_is_told_what_one_sync_made_durable() {
     simulation.run_for(SECOND).expect("the laws hold");
     peers.iter().for_each(|peer| assert_eq!(peer.take_received(), 1u64.to_be_bytes()));
     assert_eq!((simulation.metrics().open, hand.numbers.records_acked.value()), (SENDERS as u64, SENDERS as u64));
-    assert_eq!(hand.writer.close(Instant::now()), 0);
+    assert_eq!(hand.writer.close(Instant::now()).lost, 0);
 }

@@ -1,11 +1,12 @@
 //! A disk that fails on purpose, and folders that go when their test does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -56,6 +57,34 @@ impl Drop for Folder {
     }
 }
 
+/// A small disk in memory; taken away at the end.
+pub struct SmallDisk(pub Folder);
+
+impl SmallDisk {
+    /// `None` where mounting is not allowed.
+    pub fn mount() -> Option<Self> {
+        let folder = Folder::new();
+        let mounted = Self::run("mount", &["-t", "tmpfs", "-o", "size=2m", "none", folder.text()]);
+        mounted.then(|| Self(folder))
+    }
+
+    pub fn grow(&self) {
+        assert!(Self::run("mount", &["-o", "remount,size=64m", self.0.text()]));
+    }
+
+    fn run(program: &str, args: &[&str]) -> bool {
+        let status = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Also while a program still writes to it.
+        Self::run("umount", &["-l", self.0.text()]);
+    }
+}
+
 /// What a disk does wrong from now on.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Mutex<Script>>);
@@ -89,11 +118,16 @@ struct Script {
     writes: u64,
     synced: u64,
     listed: u64,
-    /// What the disk was told to begin with.
-    begun: Vec<Range<u64>>,
+    /// What the disk was told to begin with, of which file.
+    begun: Vec<(String, Range<u64>)>,
+    /// What a crash of the machine would leave behind each sync of a file, if that is looked at.
+    kept: Option<Vec<Kept>>,
     /// Files of which something was cut off that may come back with a crash of the machine.
     cut: BTreeSet<String>,
 }
+
+/// Files by name, as far as they are durable.
+pub type Kept = BTreeMap<String, Vec<u8>>;
 
 #[derive(Clone)]
 struct Watch(Arc<dyn Fn(&str) + Send + Sync>);
@@ -202,9 +236,36 @@ impl Faults {
         self.0.lock().writes
     }
 
-    /// What the disk was told to begin with.
-    pub fn begun(&self) -> Vec<Range<u64>> {
+    /// What the disk was told to begin with, of which file.
+    pub fn begun(&self) -> Vec<(String, Range<u64>)> {
         self.0.lock().begun.clone()
+    }
+
+    /// The same of one file.
+    pub fn begun_of(&self, file: &str) -> Vec<Range<u64>> {
+        self.begun().into_iter().filter(|(name, _)| name == file).map(|(_, range)| range).collect()
+    }
+
+    /// From now on it is looked at what is durable.
+    pub fn look_what_is_kept(&self) {
+        self.0.lock().kept = Some(Vec::new());
+    }
+
+    /// What a crash of the machine would have left behind each sync since then: of each file what it had at its own
+    /// last sync.
+    pub fn kept(&self) -> Vec<Kept> {
+        self.0.lock().kept.clone().expect("it was looked at")
+    }
+
+    fn keep(&self, folder: &Path, name: &str) {
+        let mut script = self.0.lock();
+        let Some(history) = &mut script.kept else { return };
+        let mut kept = history.last().cloned().unwrap_or_default();
+        // Somebody may have deleted it.
+        if let Ok(bytes) = fs::read(folder.join(name)) {
+            kept.insert(name.to_owned(), bytes);
+            history.push(kept);
+        }
     }
 
     /// Times that all files were listed.
@@ -235,7 +296,13 @@ impl Disk for FaultyDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         self.faults.called("create");
         let file = self.real.create(name)?;
-        Ok(Box::new(FaultyFile { file, faults: self.faults.clone(), bytes: 0, name: name.to_owned() }))
+        Ok(Box::new(FaultyFile {
+            file,
+            faults: self.faults.clone(),
+            bytes: 0,
+            name: name.to_owned(),
+            folder: self.path.clone(),
+        }))
     }
 
     fn file_most(&self) -> u64 {
@@ -278,6 +345,7 @@ struct FaultyFile {
     faults: Faults,
     bytes: u64,
     name: String,
+    folder: PathBuf,
 }
 
 impl DiskFile for FaultyFile {
@@ -317,13 +385,16 @@ impl DiskFile for FaultyFile {
     }
 
     fn begin_writeback(&mut self, range: Range<u64>) {
-        self.faults.0.lock().begun.push(range.clone());
+        self.faults.0.lock().begun.push((self.name.clone(), range.clone()));
         self.file.begin_writeback(range);
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let Self { file, faults, name, .. } = self;
-        faults.sync(|| file.sync())?;
+        let Self { file, faults, name, folder, .. } = self;
+        let synced = faults.sync(|| file.sync());
+        // Also by a sync that says it has failed, for all that anybody knows.
+        faults.keep(folder, name);
+        synced?;
         faults.0.lock().cut.remove(name);
         Ok(())
     }

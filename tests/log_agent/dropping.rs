@@ -1,8 +1,10 @@
 //! Old segments go where the disk itself is full, and not more of them than that is good for.
 
+use std::fs;
 use std::time::Duration;
 
 use crate::agent::plan::WhenFull;
+use crate::logs;
 use crate::rig::{Rig, Setup, some};
 use crate::store::name::Kind;
 
@@ -130,5 +132,57 @@ fn a_disk_that_is_found_full_by_its_sync_does_not_cost_the_history() {
         rig.work();
         let there = rig.records(Kind::Log).len() + rig.numbers.records_dropped.value() as usize;
         assert_eq!((there, rig.numbers.troubled.value()), (HISTORY + 1, 0), "and what was held is there once");
+    }
+}
+
+/// Its flags, the disk or another owner may keep it. Here there is something else under its name.
+#[test]
+fn a_segment_that_cannot_be_deleted_is_passed_over_and_tried_again_when_nothing_else_is_left() {
+    logs::keep();
+    for (disk_max, length) in [(Some(10_000), 300), (None, 90)] {
+        let mut rig = match disk_max {
+            None => full_disk_with_a_history(100),
+            disk_max => {
+                let when_full = WhenFull::DropOldestSegment;
+                Rig::new(Setup { rotate_bytes: 301, disk_max, when_full, ..Setup::default() })
+            }
+        };
+        rig.faults.deleting_frees(true);
+        if disk_max.is_some() {
+            (0..10).for_each(|_| rig.give(0, &["x".repeat(length)]));
+            rig.work();
+        }
+        let oldest = rig.folder.path().join(&rig.folder.files(".log")[0]);
+        fs::remove_file(&oldest).expect("removed");
+        fs::create_dir_all(oldest.join("kept")).expect("a name that is free");
+        let before = rig.folder.files(".log");
+        for _ in 0..40 {
+            rig.give(0, &["y".repeat(length)]);
+            assert_eq!((rig.work(), rig.numbers.troubles.value()), (1, 0), "nobody waits");
+        }
+        let (after, gone) = (rig.folder.files(".log"), dropped(&rig) as usize);
+        assert!(gone > 10 && after[0] == before[0], "{gone}: {after:?}");
+        let kept = before.iter().skip(1 + gone);
+        assert!(after[1..].iter().zip(kept).all(|(after, before)| after == before), "the oldest of the others");
+        let folder = rig.folder.text().to_owned();
+        let said = || logs::with(&[&folder, "cannot delete ", "passed over"]).len();
+        assert_eq!(said(), 1);
+        if disk_max.is_none() {
+            continue;
+        }
+        // It is all that is left, and it is in the way.
+        let large = "z".repeat(9795);
+        rig.give(0, &[&large]);
+        for _ in 0..5 {
+            rig.now = rig.writer.advance(rig.now).expect("it tries again");
+        }
+        let left = rig.folder.files(".log");
+        assert!(left[0] == before[0] && left.len() <= 2 && !rig.writer.is_idle(), "and the one that is open: {left:?}");
+        fs::remove_dir_all(&oldest).expect("removed");
+        fs::write(&oldest, "x\n").expect("written");
+        rig.work();
+        assert!(!oldest.exists());
+        rig.assert_records(&[&large]);
+        assert_eq!(said(), 1, "once is enough");
     }
 }

@@ -1,6 +1,7 @@
 //! The end of the agent comes in time, also where the disk takes everything and is only slow.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc;
@@ -16,7 +17,8 @@ use crate::agent::plan::{Packer, Plan};
 use crate::agent::recovery::recover;
 use crate::agent::run::Agent;
 use crate::agent::writers::Deadline;
-use crate::clients::{acking, frames, http_get, plan, start_on, stop, until};
+use crate::child::Example;
+use crate::clients::{acking, finish, frames, http_get, plan, start_on, stop, until};
 use crate::disks::{Faults, FaultyDisk, Folder};
 use crate::logs;
 use crate::net::{LONG, connect};
@@ -42,7 +44,7 @@ fn a_writer_whose_time_is_over_stops_before_its_next_append() {
         let there = rig.records(Kind::Log).len();
         assert!((5..50).contains(&there), "{policy}: {there}");
         assert_eq!(rig.numbers.troubles.value(), 0, "{policy}: nothing is wrong with the disk");
-        assert_eq!(rig.writer.close(rig.now) + there, 120, "{policy}");
+        assert_eq!(rig.writer.close(rig.now).lost + there, 120, "{policy}");
         assert_eq!(read_all(&rig.folder, Kind::Log).len(), there, "{policy}: it does not begin anew");
     }
 }
@@ -67,7 +69,7 @@ fn a_disk_that_fails_at_the_deadline_is_said_to_do_so() {
         rig.faults.space(space);
         let name = rig.folder.files(".log")[0].clone();
         assert!(!logs::with(&["writer 0 cannot go on: cannot write "]).is_empty(), "{name}");
-        let lost = rig.writer.close(rig.now);
+        let lost = rig.writer.close(rig.now).lost;
         assert_eq!(lost, if space.is_some() { 20 } else { 0 }, "there is one more try");
     }
     assert!(!logs::with(&["writer 0: its last try has failed: cannot "]).is_empty());
@@ -144,11 +146,84 @@ fn an_end_that_is_asked_for_before_the_server_runs_is_its_end() {
     end.recv_timeout(LONG).expect("nobody asks it again").expect("in good order");
 }
 
+#[test]
+fn a_second_signal_ends_it_also_if_nobody_reads_its_log() {
+    let folder = Folder::new();
+    // The second record finds no room, and is held for the grace.
+    let flags = ["--dir", folder.text(), "--ack", "--grace", "1000", "--disk-max", "5000", "--cap", "4096"];
+    let (mut agent, address) = Example::serve_unread("log_agent", &["127.0.0.1", "0"], &flags);
+    let mut peer = connect(address);
+    peer.write_all(&frames(1, 0, 0..1, (3000, 3000))).expect("taken");
+    let mut said = [0; 8];
+    peer.read_exact(&mut said).expect("acknowledged");
+    peer.write_all(&frames(1, 0, 1..2, (3000, 3000))).expect("taken");
+    agent.signal("TERM");
+    // It listens no more: so that was heard. One that comes too soon is taken for the first.
+    until("it goes down", || TcpStream::connect(address).is_err());
+    assert!(agent.runs(), "it stays for what it holds");
+    until("it ends", || {
+        agent.signal("TERM");
+        !agent.runs()
+    });
+    agent.ends().by_signal(15);
+}
+
+#[test]
+fn an_agent_whose_last_sync_has_failed_says_so_and_ends_with_an_error() {
+    let an_hour = Fsync::Interval(Duration::from_secs(3600));
+    for (policy, script, suffix) in [
+        (an_hour, &[true][..], ".idx"),
+        (an_hour, &[false, true], ".log"),
+        (an_hour, &[], ""),
+        (Fsync::Never, &[true], ""),
+    ] {
+        let folder = Folder::new();
+        let faults = Faults::default();
+        faults.fail_syncs(script);
+        let plan = Plan { fsync: policy, ..plan(&folder) };
+        let (agent, address) = start_on(&plan, FaultyDisk::new(folder.path(), &faults));
+        let mut peer = connect(address);
+        peer.write_all(&frames(1, 0, 0..20, (30, 60))).expect("taken");
+        finish(peer);
+        until("all are written", || agent.numbers.records_written.value() == 20);
+        let ended = stop(agent);
+        if suffix.is_empty() {
+            ended.expect("nothing has failed, or nothing was to be synced");
+            continue;
+        }
+        let error = ended.expect_err("nothing comes behind it that would make up for it").to_string();
+        let named = format!("cannot sync {}: ", folder.files(suffix)[0]);
+        assert!(error.starts_with("the last sync has failed") && error.contains(&named), "{error}");
+    }
+}
+
+#[test]
+fn a_failed_sync_is_told_at_the_end_unless_another_has_succeeded_since() {
+    let time = Duration::from_millis(500);
+    for (fails_before, more, told) in [(false, false, true), (true, false, true), (true, true, false)] {
+        let mut rig = Rig::new(Setup { policy: Fsync::Interval(time), ..Setup::default() });
+        rig.give(0, &["one"]);
+        rig.work();
+        rig.faults.fail_syncs(&[true]);
+        if fails_before {
+            rig.now += time;
+            rig.writer.advance(rig.now);
+            assert_eq!(rig.numbers.syncs_failed.value(), 1);
+        }
+        if more {
+            rig.give(0, &["two"]);
+            rig.work();
+        }
+        let closed = rig.writer.close(rig.now);
+        assert_eq!((closed.lost, closed.unsynced.is_some()), (0, told), "{fails_before}, {more}");
+    }
+}
+
 /// On an address of its own, which no other test listens at.
 #[cfg(target_os = "linux")]
 #[test]
 fn nothing_is_taken_in_before_everything_that_can_fail_is_done() {
-    use std::io::{ErrorKind, Read};
+    use std::io::ErrorKind;
     let folder = Folder::new();
     let taken = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.2:0").expect("a port"));
     let [address, metrics] = taken.each_ref().map(|taken| taken.local_addr().expect("its address"));

@@ -213,7 +213,7 @@ fn a_writer_whose_time_is_over_makes_no_more_room() {
     deadline.set(Instant::now());
     rig.give(0, &vec!["z".repeat(90); 10]);
     rig.writer.advance(rig.now).expect("it would try again");
-    assert_eq!((rig.writer.close(rig.now), rig.numbers.segments_dropped.value()), (10, dropped));
+    assert_eq!((rig.writer.close(rig.now).lost, rig.numbers.segments_dropped.value()), (10, dropped));
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn the_last_try_does_not_wait_for_its_time() {
     rig.faults.space(None);
     assert!(rig.now < retry);
     let Rig { writer, folder, numbers, now, .. } = rig;
-    assert_eq!((writer.close(now), numbers.troubled.value()), (0, 0));
+    assert_eq!((writer.close(now).lost, numbers.troubled.value()), (0, 0));
     assert_payloads(&folder, &["one"]);
 }
 
@@ -385,7 +385,7 @@ fn many_writers_together_do_not_exceed_disk_max() {
                     rig.give(slot, &some(slot as usize, 20));
                     rig.work();
                 }
-                assert_eq!(rig.writer.close(rig.now), 0);
+                assert_eq!(rig.writer.close(rig.now).lost, 0);
             }));
         }
         scope.spawn(|| {

@@ -9,8 +9,9 @@ use crate::agent::fsync::Fsync;
 use crate::agent::recovery::recover;
 use crate::child::Example;
 use crate::clients::{finish, frames, newest, until};
-use crate::disks::Folder;
+use crate::disks::{Folder, SmallDisk};
 use crate::net::{connect, frame};
+use crate::recovering::{crashed, path};
 use crate::rig::{Rig, Setup, assert_payloads, read_all, some};
 use crate::store::name::Kind;
 use crate::verify;
@@ -33,7 +34,7 @@ fn a_segment_ends_before_a_file_would_be_too_large() {
             }
             assert_eq!(rig.numbers.troubles.value(), 0, "{most}, {told}: nobody has to wait for that");
             let Rig { writer, folder, .. } = rig;
-            assert_eq!(writer.close(rig.now), 0);
+            assert_eq!(writer.close(rig.now).lost, 0);
             assert_payloads(&folder, &records);
             let unfinished = recover(folder.path()).expect("recovered").unfinished;
             assert!(!told || unfinished == 0, "{most}: the mark of an index has its place");
@@ -172,6 +173,71 @@ fn an_empty_segment_goes_also_where_nothing_can_be_written() {
     assert_eq!(folder.files(".log").len() + folder.files(".idx").len(), 0);
     agent.shuts_down("TERM");
     agent.ends().with_code(0);
+}
+
+/// An agent that ends because of it would be started again and again, and take nothing in.
+#[test]
+fn a_segment_whose_index_finds_no_place_waits_for_a_later_start() {
+    let records = some(0, 100);
+    // One that has to be made anew, and one that only ends earlier: its last record has lost a byte.
+    for missing in [true, false] {
+        let folder = crashed(&records);
+        let [data, index] = [".log", ".idx"].map(|suffix| path(&folder, suffix));
+        let mut whole = fs::read(&data).expect("read");
+        if missing {
+            fs::remove_file(&index).expect("removed");
+        } else {
+            whole.pop();
+            fs::write(&data, &whole).expect("written");
+            whole.truncate(whole.len() - records[99].len());
+        }
+        let (agent, address) = limited(&folder, 1, &["--ack"]);
+        let mut peer = connect(address);
+        peer.write_all(&frame(b"new")).expect("taken");
+        assert_eq!(newest(&finish(peer)), 1, "what comes is written");
+        agent.shuts_down("TERM");
+        let ended = agent.ends().with_code(0);
+        assert_eq!(ended.stderr.matches("stays unfinished until the next start").count(), 1, "{ended:#?}");
+        assert_eq!((fs::read(&data).expect("read"), folder.files(".tmp").len()), (whole, 0));
+        let recovered = recover(folder.path()).expect("recovered");
+        let (found, left) = if missing { (100, 100) } else { (0, 99) };
+        assert_eq!((recovered.unfinished, recovered.records_found, recovered.bytes_cut), (1, found, 0));
+        assert_payloads(&folder, &[&records[..left], &[b"new".to_vec()][..]].concat());
+    }
+}
+
+#[test]
+fn a_mark_that_no_file_may_hold_is_done_without() {
+    // Fifty-six entries fill the index up to the limit.
+    let folder = crashed(&some(0, 56));
+    assert_eq!(folder.size(&folder.files(".idx")[0]), 512);
+    let (agent, _) = limited(&folder, 1, &[]);
+    agent.logs("the mark at its end was not written");
+    agent.shuts_down("TERM");
+    agent.ends().with_code(0);
+    assert_eq!(folder.size(&folder.files(".idx")[0]), 512);
+    assert_payloads(&folder, &some(0, 56));
+}
+
+#[test]
+fn a_segment_whose_index_finds_no_space_on_a_real_disk_waits_for_a_later_start() {
+    let Some(disk) = SmallDisk::mount() else { return println!("mounting is not allowed here") };
+    let folder = &disk.0;
+    let data = folder.path().join("log_20010909_014640_0001.log");
+    fs::write(&data, "a line\n".repeat(1000)).expect("written");
+    let filler = folder.path().join("filler");
+    fs::write(&filler, vec![0; 4 << 20]).expect_err("it is larger than the disk");
+    let place = ["127.0.0.1", "0", "--dir", folder.text()];
+    for starts in [1, 0] {
+        let (agent, _) = Example::serve_at("log_agent", &place, &[]);
+        agent.shuts_down("TERM");
+        let ended = agent.ends().with_code(0);
+        assert_eq!(ended.stderr.matches("log_20010909_014640_0001 stays unfinished").count(), starts, "{ended:#?}");
+        assert_eq!((folder.size("log_20010909_014640_0001.log"), folder.files(".tmp").len()), (7000, 0));
+        assert_eq!(folder.files(".idx").len(), 1 - starts);
+        let _ = fs::remove_file(&filler);
+    }
+    assert_eq!(read_all(folder, Kind::Log).len(), 1000);
 }
 
 #[test]

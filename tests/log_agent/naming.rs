@@ -20,7 +20,7 @@ fn write(folder: Folder, count: usize, unix: u64) -> Folder {
     let mut rig = Rig::within(folder, setup, unix);
     rig.give(0, &vec!["x"; count]);
     rig.work();
-    assert_eq!(rig.writer.close(rig.now), 0);
+    assert_eq!(rig.writer.close(rig.now).lost, 0);
     rig.folder
 }
 

@@ -17,8 +17,8 @@ use crate::disks::Folder;
 use crate::recovering::{crashed, path};
 use crate::rig::{Rig, Setup, assert_payloads, some};
 use crate::store::index::{Entry, HEAD_BYTES, HEADER, Head, Origin, Runs};
-use crate::store::listing::segments;
-use crate::store::name::Kind;
+use crate::store::listing::{Listed, segments};
+use crate::store::name::{Kind, Packing};
 
 /// What is packed under names that end in `suffix`.
 fn packed(suffix: &str, bytes: &[u8]) -> Vec<u8> {
@@ -162,6 +162,24 @@ fn the_mark_of_a_segment_is_durable_before_only_the_packed_one_is_there() {
 }
 
 #[test]
+fn what_is_packed_and_cannot_get_its_name_leaves_nothing() {
+    for (packer, suffix) in [(Packer::Gzip, "gz"), (Packer::Zstd, "zst")] {
+        let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
+        rig.give(0, &some(0, 20));
+        rig.work();
+        let plain = rig.folder.path().join(&rig.folder.files(".log")[0]);
+        // A name that no file can take.
+        fs::create_dir(plain.with_extension(format!("log.{suffix}"))).expect("made");
+        let oldest = rig.directory.oldest_finished(|_| true).expect("listed").expect("some are finished");
+        let segment = Listed { packing: Packing::Plain, ..oldest };
+        let (before, used) = (rig.folder.files(""), rig.directory.space.used());
+        pack(&rig.directory, segment, packer, &AtomicBool::new(false)).expect_err("there is a directory");
+        assert_eq!((rig.folder.files(""), rig.directory.space.used()), (before, used), "and no half-made file");
+        assert!(plain.is_file());
+    }
+}
+
+#[test]
 fn a_segment_that_could_not_be_packed_waits_for_the_next_start_and_holds_up_no_other() {
     for [sync_fails, cannot_be_read] in [[true, false], [false, true]] {
         let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
@@ -186,7 +204,7 @@ fn a_segment_that_could_not_be_packed_waits_for_the_next_start_and_holds_up_no_o
         let compressor = Compressor::start(Arc::clone(&rig.directory), Packer::Zstd).expect("started");
         let [packed, all] = [2, 1].map(|left| segments.len() as u64 - left);
         until("the others are packed", || rig.numbers.segments_compressed.value() == packed);
-        assert_eq!(rig.writer.close(rig.now), 0);
+        assert_eq!(rig.writer.close(rig.now).lost, 0);
         until("the last is packed", || rig.numbers.segments_compressed.value() == all);
         compressor.stop();
         assert_eq!(rig.folder.files(".log"), segments[..1]);
@@ -200,7 +218,7 @@ fn a_segment_that_could_not_be_packed_waits_for_the_next_start_and_holds_up_no_o
 #[test]
 fn a_segment_of_which_a_sync_has_failed_is_not_packed_before_the_next_start() {
     let time = Duration::from_millis(500);
-    // Of each pair the first is the segment's and the second its index's.
+    // Of each pair the first is the index's and the second its segment's.
     for (policy, script) in [
         (Fsync::Interval(time), &[true][..]),
         (Fsync::Interval(time), &[false, true]),
@@ -220,7 +238,7 @@ fn a_segment_of_which_a_sync_has_failed_is_not_packed_before_the_next_start() {
         }
         rig.give(0, &["two"]);
         rig.work();
-        assert_eq!(rig.writer.close(rig.now), 0);
+        assert_eq!(rig.writer.close(rig.now).lost, 0);
         let names: Vec<_> = segments(rig.folder.path(), Kind::Log).expect("listed");
         let marked: Vec<_> =
             names.iter().map(|segment| is_marked(rig.folder.path(), segment.name).expect("read")).collect();

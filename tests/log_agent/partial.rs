@@ -149,7 +149,7 @@ fn where_the_space_ends_what_still_finds_its_place_is_written() {
             let expected = records[dropped..].iter().take(there.len()).map(|record| (1, record.clone()));
             assert!(there.iter().cloned().eq(expected), "{space}: in order, without a gap");
             in_part += usize::from((1..15).contains(&(there.len() + dropped)));
-            let lost = rig.writer.close(rig.now);
+            let lost = rig.writer.close(rig.now).lost;
             assert_eq!(lost + read_all(&rig.folder, Kind::Log).len() + dropped, records.len(), "{space}");
         }
     }
@@ -167,7 +167,7 @@ fn at_the_end_what_still_finds_its_place_is_written_without_making_room() {
     rig.give(1, &some(30, 10));
     rig.writer.advance(rig.now).expect("it tries again");
     assert_eq!((rig.writer.held(), read_all(&rig.folder, Kind::Log).len()), (10, 30));
-    let lost = rig.writer.close(rig.now);
+    let lost = rig.writer.close(rig.now).lost;
     assert!((1..10).contains(&lost), "{lost}");
     assert_eq!(lost + read_all(&rig.folder, Kind::Log).len(), 40);
 }
@@ -187,7 +187,7 @@ fn what_it_says_it_could_not_write_is_what_is_not_there() {
         let bad: Vec<_> = records[5..].iter().map(|record| (record.as_slice(), is_bad(record))).collect();
         rig.give_marked(1, &bad);
         rig.writer.advance(rig.now);
-        let lost = rig.writer.close(rig.now);
+        let lost = rig.writer.close(rig.now).lost;
         let there = [Kind::Log, Kind::Bad].map(|kind| read_all(&rig.folder, kind).len()).iter().sum::<usize>();
         assert_eq!(lost + there, records.len(), "{space}: {there} are there");
         in_part += usize::from((1..7).contains(&lost));

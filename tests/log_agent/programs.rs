@@ -10,7 +10,7 @@ use std::thread;
 use crate::agent::recovery::recover;
 use crate::child::Example;
 use crate::clients::{finish, frames, http_get, newest, send_until_broken, until};
-use crate::disks::Folder;
+use crate::disks::{Folder, SmallDisk};
 use crate::net::{connect, frame, pattern};
 use crate::rig::{ODD, read_all};
 use crate::store::name::Kind;
@@ -329,34 +329,6 @@ fn log_cat_follows() {
     peer.write_all(&frame(b"the third")).expect("taken");
     cat.says("the third");
     assert_eq!(read_all(&folder, Kind::Log).len(), 3);
-}
-
-/// A small disk in memory; taken away at the end.
-struct SmallDisk(Folder);
-
-impl SmallDisk {
-    /// `None` where mounting is not allowed.
-    fn mount() -> Option<Self> {
-        let folder = Folder::new();
-        let mounted = Self::run("mount", &["-t", "tmpfs", "-o", "size=2m", "none", folder.text()]);
-        mounted.then(|| Self(folder))
-    }
-
-    fn grow(&self) {
-        assert!(Self::run("mount", &["-o", "remount,size=64m", self.0.text()]));
-    }
-
-    fn run(program: &str, args: &[&str]) -> bool {
-        let status = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Also while a program still writes to it.
-        Self::run("umount", &["-l", self.0.text()]);
-    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn two_segments() -> Folder {
         let mut rig = Rig::within(folder, setup, 1_000_000_000);
         rig.give(0, &some(first, 20));
         rig.work();
-        assert_eq!(rig.writer.close(rig.now), 0);
+        assert_eq!(rig.writer.close(rig.now).lost, 0);
         folder = rig.folder;
     }
     folder

@@ -290,7 +290,7 @@ fn several(chunks: &[&[Vec<u8>]]) -> Folder {
         rig.give(4, records);
         rig.work();
         if number + 1 < chunks.len() {
-            assert_eq!(rig.writer.close(rig.now), 0);
+            assert_eq!(rig.writer.close(rig.now).lost, 0);
         }
         folder = rig.folder;
     }

@@ -144,7 +144,7 @@ fn simulate(seed: u64) {
     assert!(*most_waiting.lock() <= RECORDS_HIGH, "the gate holds, seed {seed}");
     simulation.shutdown(Duration::from_secs(5), Finish::ReadOut).expect("the laws hold");
     let writer = slow.lock().writer.take();
-    assert_eq!(writer.expect("it is there").close(std::time::Instant::now()), 0);
+    assert_eq!(writer.expect("it is there").close(std::time::Instant::now()).lost, 0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn a_group_has_one_sync_however_many_batches_it_is() {
     let mut rig = Rig::new(Setup::default());
     some(0, 30).chunks(3).for_each(|records| rig.give(0, records));
     rig.work();
-    assert_eq!(rig.faults.syncs(), 2, "of the segment and of its index");
+    assert_eq!(rig.faults.syncs(), 2, "of the index and of its segment");
     assert_eq!(rig.durable(0), Some(30));
 }
 
@@ -71,7 +71,7 @@ fn an_interval_that_rotation_was_faster_than_is_forgotten() {
 #[test]
 fn after_a_failed_sync_nothing_is_lost_and_nothing_is_there_twice() {
     let records = some(0, 60);
-    // Of each pair the first is the segment's and the second its index's; rotation has syncs, too.
+    // Of each pair the first is the index's and the second its segment's; rotation has syncs, too.
     for script in
         [&[true][..], &[false, true], &[false, false, true], &[false, false, false, true], &[true, true, true]]
     {
@@ -104,8 +104,8 @@ fn after_a_failed_sync_nothing_is_lost_and_nothing_is_there_twice() {
 #[test]
 fn what_has_failed_is_named_and_so_is_its_file() {
     logs::keep();
-    // Of each pair of syncs the first is the segment's and the second its index's.
-    for (script, suffix) in [(&[true][..], "log"), (&[false, true], "idx")] {
+    // Of each pair of syncs the first is the index's and the second its segment's.
+    for (script, suffix) in [(&[true][..], "idx"), (&[false, true], "log")] {
         for (policy, what) in
             [(Fsync::Batch, "writer 0 cannot go on: "), (Fsync::Interval(Duration::from_millis(1)), "")]
         {
@@ -294,7 +294,7 @@ fn what_is_set_aside_of_a_batch_is_durable_before_the_batch_goes() {
 #[test]
 fn what_is_set_aside_is_durable_before_it_is_acknowledged() {
     let records: [(&[u8], bool); 4] = [(b"{}", false), (b"oops", true), (b"[1]", false), (b"", true)];
-    // Syncs of the segment and its index, then of those with the bad ones.
+    // Syncs of the index and its segment, then of those with the bad ones.
     for script in [&[false, false, true][..], &[false, false, false, true], &[true], &[false, true]] {
         let mut rig = Rig::new(Setup { json: true, ..Setup::default() });
         rig.faults.fail_syncs(script);
@@ -326,11 +326,13 @@ fn the_disk_begins_with_each_piece_of_a_group_before_it_is_synced() {
         assert_eq!(rig.faults.begun(), []);
         (0..60).for_each(|_| rig.give(0, &[&record]));
         rig.work();
-        let begun = rig.faults.begun();
+        let [begun, index] = [".log", ".idx"].map(|suffix| rig.faults.begun_of(&rig.folder.files(suffix)[0]));
         if policy == Fsync::Never {
-            assert_eq!(begun, [], "no sync will come");
+            assert_eq!((begun, index), (vec![], vec![]), "no sync will come");
             continue;
         }
+        let first = rig.faults.begun().remove(0).0;
+        assert!(first.ends_with(".idx") && !index.is_empty(), "with the index before any record: {first}, {index:?}");
         let pieces = begun.windows(2).all(|pair| pair[0].end == pair[1].start);
         assert!(
             pieces && begun.len() >= 2 && begun.iter().all(|piece| piece.end - piece.start <= 1 << 20),

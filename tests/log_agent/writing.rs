@@ -32,7 +32,7 @@ fn every_record_comes_back_as_it_was() {
         lines.starts_with(b"\n\na line\nends\ntwo\nlines\n\0\xff\r\n\n\n\nx\n\n\n"),
         "a newline where it was missing"
     );
-    assert_eq!((rig.durable(3), rig.writer.close(rig.now)), (Some(8), 0));
+    assert_eq!((rig.durable(3), rig.writer.close(rig.now).lost), (Some(8), 0));
     assert_eq!(
         rig.folder.size(&rig.folder.files(".idx")[0]),
         (1 + 2 + 1) * 32 + 16 * 8,
@@ -192,7 +192,7 @@ fn a_segment_whose_index_is_deleted_keeps_its_records() {
             rig.work();
             assert_eq!((rig.numbers.segments_deleted.value(), rig.durable(0)), (1, Some(31)));
             assert_eq!((rig.folder.files(".log").len(), rig.folder.files(".idx").len()), (2, 1));
-            assert_eq!(rig.writer.close(rig.now), 0);
+            assert_eq!(rig.writer.close(rig.now).lost, 0);
             let there = bytes_of(rig.folder.path()).expect("counted");
             assert_eq!(rig.directory.space.used(), there, "no byte is counted that is not there");
             recover(rig.folder.path()).expect("recovered");
@@ -285,7 +285,7 @@ fn the_compressor_leaves_a_segment_without_an_index_and_goes_on() {
     compressor.stop();
     assert_eq!(rig.folder.files(".log"), [segments[0].as_str(), segments[segments.len() - 1].as_str()]);
     assert!(packed > 1 && rig.folder.files(".tmp").is_empty());
-    assert_eq!(rig.writer.close(rig.now), 0);
+    assert_eq!(rig.writer.close(rig.now).lost, 0);
     recover(rig.folder.path()).expect("recovered");
     assert_payloads(&rig.folder, &some(0, 20));
 }

@@ -152,52 +152,67 @@ pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &Atomi
         }
         opened => opened?,
     };
-    let plain_bytes = from.metadata()?.len();
-    let to = BufWriter::with_capacity(CHUNK, File::create(&new)?);
-    let done = match packer {
+    let done = write_packed(directory, segment, from, &new, packer, stop).and_then(|whole| match whole {
+        true => take_over(directory, segment, [&plain, &new, &packed]).map(|()| true),
+        false => Ok(false),
+    });
+    // Unless it has got its name. It would take room until the next start.
+    let _ = fs::remove_file(&new);
+    done
+}
+
+/// Packs a segment into a new file, and makes that durable; false if it was stopped before the end.
+fn write_packed(
+    directory: &Directory,
+    segment: Listed,
+    from: File,
+    new: &Path,
+    packer: Packer,
+    stop: &AtomicBool,
+) -> io::Result<bool> {
+    let to = BufWriter::with_capacity(CHUNK, File::create(new)?);
+    let (whole, to) = match packer {
         Packer::Gzip => {
             let mut to = flate2::write::GzEncoder::new(to, flate2::Compression::default());
-            copy(from, &mut to, stop).and_then(|whole| Ok((whole, to.finish()?)))
+            (copy(from, &mut to, stop)?, to.finish()?)
         }
         Packer::Zstd => {
             let mut to = zstd::Encoder::new(to, 0)?;
-            copy(from, &mut to, stop).and_then(|whole| Ok((whole, to.finish()?)))
+            (copy(from, &mut to, stop)?, to.finish()?)
         }
     };
-    let done = done.and_then(|(whole, to)| {
-        let file = to.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        // The mark at its end is newer than its last sync, and nobody sets a packed segment right.
-        match directory.disk.sync(&segment.name.index()) {
-            // It was deleted meanwhile, which is looked at below.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            synced => synced?,
-        }
-        Ok((whole, file.metadata()?.len()))
-    });
-    match done {
-        Ok((true, packed_bytes)) => {
-            let _deleting = directory.deletes();
-            if !plain.exists() || !has_index(directory, segment) {
-                // It was deleted to make room meanwhile, and does not come back.
-                fs::remove_file(&new)?;
-                return Ok(true);
-            }
-            // By a try that ended right behind this.
-            let replaced = fs::symlink_metadata(&packed).map_or(0, |metadata| metadata.len());
-            fs::rename(&new, &packed)?;
-            directory.space.give_back(replaced);
-            directory.space.add(packed_bytes);
-            remove_plain(directory, &plain)?;
-            directory.numbers.segments_compressed.add(1);
-            log::debug!("{}: packed, {plain_bytes} bytes became {packed_bytes}", segment.name);
-            Ok(true)
-        }
-        stopped => {
-            let _ = fs::remove_file(&new);
-            stopped.map(|_| false)
-        }
+    if !whole {
+        return Ok(false);
     }
+    let file = to.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    // The mark at its end is newer than its last sync, and nobody sets a packed segment right.
+    match directory.disk.sync(&segment.name.index()) {
+        // It was deleted meanwhile, which is looked at before the packed one gets its name.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        synced => synced?,
+    }
+    Ok(true)
+}
+
+/// Gives the packed file its name, and deletes the plain one.
+fn take_over(directory: &Directory, segment: Listed, [plain, new, packed]: [&Path; 3]) -> io::Result<()> {
+    let packed_bytes = fs::metadata(new)?.len();
+    let plain_bytes = fs::metadata(plain).map_or(0, |metadata| metadata.len());
+    let _deleting = directory.deletes();
+    if !plain.exists() || !has_index(directory, segment) {
+        // It was deleted to make room meanwhile, and does not come back.
+        return Ok(());
+    }
+    // By a try that ended right behind this.
+    let replaced = fs::symlink_metadata(packed).map_or(0, |metadata| metadata.len());
+    fs::rename(new, packed)?;
+    directory.space.give_back(replaced);
+    directory.space.add(packed_bytes);
+    remove_plain(directory, plain)?;
+    directory.numbers.segments_compressed.add(1);
+    log::debug!("{}: packed, {plain_bytes} bytes became {packed_bytes}", segment.name);
+    Ok(())
 }
 
 /// Only when the packed one has its name for good; recovery knows what both together mean.

@@ -25,6 +25,8 @@ use crate::store::runs::{Piece, RunReader};
 
 /// Segments that are deleted before the writer looks what time it is.
 const DROPPED_AT_ONCE: usize = 64;
+/// Segments of which one is deleted, or none can be.
+const TRIED_AT_ONCE: usize = 64;
 
 /// When a segment is finished.
 #[derive(Debug, Clone, Copy)]
@@ -160,8 +162,12 @@ impl Directory {
             log::error!("{}: cannot look for the oldest segment, to make room: {error}", self.path.display());
             return false;
         }
-        if self.next_to_drop(&oldest).is_none() {
-            self.look(&mut oldest);
+        for with_refused in [false, true] {
+            // Those that could not be deleted are tried again when nothing else is left.
+            if self.next_to_drop(&oldest).is_some() || (with_refused && !oldest.has_refused()) {
+                break;
+            }
+            self.look(&mut oldest, with_refused);
             if self.space.freed() > freed {
                 return true;
             }
@@ -171,8 +177,7 @@ impl Directory {
             // Asked behind the lock: of two writers that come together the second sees what the first has deleted.
             Full::Disk(failed) => {
                 let freed = self.space.freed();
-                let dropped = self.vain.may_delete(failed)
-                    && self.next_to_drop(&oldest).is_some_and(|name| self.drop_segment(name, &mut oldest));
+                let dropped = self.vain.may_delete(failed) && self.drop_next(&mut oldest);
                 if dropped {
                     self.vain.deleted(self.space.freed() - freed, failed);
                 }
@@ -185,14 +190,36 @@ impl Directory {
     fn drop_several(&self, oldest: &mut Oldest, enough: u64) -> bool {
         let mut dropped = false;
         for _ in 0..DROPPED_AT_ONCE {
-            let Some(name) = self.next_to_drop(oldest) else { break };
-            if !self.drop_segment(name, oldest) {
+            if !self.drop_next(oldest) {
                 break;
             }
             dropped = true;
             if self.space.used() <= enough {
                 break;
             }
+        }
+        dropped
+    }
+
+    /// Deletes the oldest that can be deleted. Those that cannot are passed over from now on, which is said once of
+    /// each. False if there is none, or a good many cannot be deleted: then it makes sense to wait.
+    fn drop_next(&self, oldest: &mut Oldest) -> bool {
+        let (mut dropped, mut refused) = (false, Vec::new());
+        for _ in 0..TRIED_AT_ONCE {
+            let Some(name) = self.next_to_drop(oldest) else { break };
+            match self.drop_segment(name, oldest) {
+                Ok(()) => {
+                    dropped = true;
+                    break;
+                }
+                Err(error) if oldest.refuse(name) => refused.push(error),
+                Err(_) => {}
+            }
+        }
+        // Where nothing can be deleted at all, that is one line and not many.
+        if let Some((error, others)) = refused.split_first() {
+            let others = if others.is_empty() { String::new() } else { format!(" (and {} others)", others.len()) };
+            log::error!("{error}{others}: passed over as long as room can be made of others");
         }
         dropped
     }
@@ -234,8 +261,8 @@ impl Directory {
     }
 
     /// Looks which segments are the oldest, and counts anew with it.
-    fn look(&self, oldest: &mut Oldest) {
-        oldest.clear();
+    fn look(&self, oldest: &mut Oldest, with_refused: bool) {
+        oldest.begin(with_refused);
         let began = Instant::now();
         let counted = self.count(|file| {
             // Some twice, if they are packed.
@@ -280,34 +307,38 @@ impl Directory {
         self.when_full == WhenFull::DropOldestSegment
     }
 
-    fn drop_segment(&self, name: SegmentName, oldest: &mut Oldest) -> bool {
+    /// Deletes a segment, unless somebody else was faster.
+    ///
+    /// # Errors
+    /// It cannot be deleted, or not all of it.
+    fn drop_segment(&self, name: SegmentName, oldest: &mut Oldest) -> io::Result<()> {
         let index = name.index();
-        let records = records_in(&self.path.join(&index));
         let mut gone = None;
         // Whole or packed; and both, if the packing could not be ended.
         for data in [Packing::Plain, Packing::Gzip, Packing::Zstd].map(|packing| name.data(packing)) {
+            let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
             // Of the name itself, as it was counted: a link may lead nowhere.
             let bytes = match fs::symlink_metadata(self.path.join(&data)) {
-                Ok(metadata) => metadata.len(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => {
-                    log::error!("no room is made: cannot look at {data}: {error}");
-                    return false;
-                }
-            };
-            if let Err(error) = self.disk.remove(&data) {
-                log::error!("no room is made: {error}");
-                return false;
+                Err(error) if is_gone(&error) => continue,
+                found => found.map_err(|error| {
+                    io::Error::new(error.kind(), format!("cannot look at {data}, to make room: {error}"))
+                })?,
+            }
+            .len();
+            match self.disk.remove(&data) {
+                Err(error) if is_gone(&error) => continue,
+                removed => removed?,
             }
             self.space.give_back(bytes);
             gone = Some(data);
         }
         let Some(data) = gone else {
-            // Somebody else was faster, and may have deleted more.
+            // Somebody else may have deleted more.
             oldest.clear();
-            return true;
+            return Ok(());
         };
         oldest.remove(name);
+        let records = records_in(&self.path.join(&index));
         let index_bytes = fs::symlink_metadata(self.path.join(&index)).map_or(0, |metadata| metadata.len());
         match self.disk.remove(&index) {
             Ok(()) => self.space.give_back(index_bytes),
@@ -327,7 +358,7 @@ impl Directory {
                 self.numbers.segments_dropped_uncounted.add(1);
             }
         }
-        true
+        Ok(())
     }
 }
 

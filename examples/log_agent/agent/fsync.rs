@@ -10,7 +10,8 @@ pub enum Fsync {
     /// minute.
     Never,
     /// So long after the first record that is not, at most; while the disk takes no more, with one of the tries to
-    /// write on, two seconds later at most.
+    /// write on, two seconds later at most. Senders do not wait for one that has failed: it is logged, and the agent
+    /// ends with an error if no other has succeeded since.
     Interval(Duration),
     /// After each write, before anything is acknowledged or forgotten.
     Batch,

@@ -79,6 +79,8 @@ pub struct Lane {
     pending_bytes: u64,
     /// Bytes that the last append or sync wanted which has failed.
     wanted: u64,
+    /// Why the last sync has failed, if what it was to make durable is not written once more.
+    unsynced: Option<io::Error>,
 }
 
 impl Lane {
@@ -100,6 +102,7 @@ impl Lane {
             settled,
             pending_bytes,
             wanted,
+            unsynced: None,
         }
     }
 
@@ -287,6 +290,11 @@ impl Lane {
         self.settled
     }
 
+    /// Why the last sync has failed, if a crash of the machine may take what it was to make durable.
+    pub fn unsynced(&mut self) -> Option<io::Error> {
+        self.unsynced.take()
+    }
+
     /// True if something is not durable.
     pub fn is_dirty(&self) -> bool {
         self.segment.as_ref().is_some_and(Segment::is_dirty)
@@ -304,7 +312,10 @@ impl Lane {
         };
         let (began, safe) = (Instant::now(), segment.synced());
         match segment.sync() {
-            Ok(()) => directory.numbers.synced(began.elapsed()),
+            Ok(()) => {
+                directory.numbers.synced(began.elapsed());
+                self.unsynced = None;
+            }
             Err(error) => return self.sync_failed(directory, group, error).map(|()| true),
         }
         if self.policy == Fsync::Batch && self.notice_deleted(directory, group, Some(safe))? {
@@ -327,6 +338,7 @@ impl Lane {
             return Err(error);
         }
         log::error!("{error}; what it has may not be durable, and a new segment begins");
+        self.unsynced = Some(error);
         if let Err(error) = segment.mend(directory) {
             self.condemned = Some(segment);
             return Err(error);
@@ -341,15 +353,18 @@ impl Lane {
                 Fsync::Batch => segment.cut_to_synced(directory)?,
                 Fsync::Never | Fsync::Interval(_) => segment.mend(directory)?,
             }
-            let syncs = match self.policy {
+            let synced = match self.policy {
                 // What is cut off is written once more. It would be there twice if a crash of the machine undid this.
-                Fsync::Batch => true,
-                Fsync::Interval(_) => segment.is_dirty(),
-                Fsync::Never => false,
+                Fsync::Batch => segment.sync_cut(),
+                Fsync::Interval(_) if segment.is_dirty() => segment.sync(),
+                Fsync::Interval(_) | Fsync::Never => Ok(()),
             };
-            if syncs && let Err(error) = segment.sync() {
+            if let Err(error) = synced {
                 directory.numbers.syncs_failed.add(1);
                 log::error!("{error}; a crash of the machine may take what it has, or bring back what was cut off");
+                if self.policy != Fsync::Batch {
+                    self.unsynced = Some(error);
+                }
             }
         }
         if let Some(segment) = self.condemned.take() {

@@ -1,20 +1,20 @@
 //! What a crash has left: torn records are cut off, and each segment is finished.
 //!
-//! An index is written before its records. So after a crash of the agent the last entries may be without their records,
-//! and the last record may be torn: both are cut off, in place, because the disk may be full. What else is wrong (a
-//! damaged, shortened or missing index, or that of another segment) is no crash of the agent. Then nothing that is
-//! there is thrown away: records without an entry that can be believed are found again by their newlines
-//! (`store::rebuild`), and belong to connection 0. A segment that has bytes and not one whole record stays, with an
-//! index that says so.
+//! An index is written before its records, and synced before them. So after a crash of the agent, and mostly after one
+//! of the machine, the last entries may be without their records, and the last record may be torn: both are cut off, in
+//! place, because the disk may be full. What else is wrong (a damaged, shortened or missing index, or that of another
+//! segment) is no crash of the agent. Then nothing that is there is thrown away: records without an entry that can be
+//! believed are found again by their newlines (`store::rebuild`), and belong to connection 0. A segment that has bytes
+//! and not one whole record stays, with an index that says so.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::compress;
 use super::directory::bytes_of;
-use super::disk::is_full;
+use super::disk::{is_full, is_too_large};
 use super::numbering::{NUMBER_MOST, parse_state};
 use crate::store::STATE_FILE;
 use crate::store::cut::Cut;
@@ -172,6 +172,29 @@ fn intact(directory: &Path, name: SegmentName, packing: Packing) -> io::Result<(
     Ok((records, reader.end()?))
 }
 
+/// A segment that is not finished, and how many bytes its data have.
+struct Unfinished<'d> {
+    directory: &'d Path,
+    name: SegmentName,
+    data: &'d File,
+    bytes: u64,
+}
+
+impl Unfinished<'_> {
+    fn data_path(&self) -> PathBuf {
+        self.directory.join(self.name.data(Packing::Plain))
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.directory.join(self.name.index())
+    }
+
+    /// Where a new index is made.
+    fn new_path(&self) -> PathBuf {
+        self.directory.join(format!("{}{}", self.name.index(), compress::UNFINISHED))
+    }
+}
+
 fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recovered: &mut Recovered) -> io::Result<()> {
     let data_path = directory.join(name.data(Packing::Plain));
     let index_path = directory.join(name.index());
@@ -197,18 +220,48 @@ fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recover
     if bytes == 0 {
         return remove_segment(&data_path, &index_path);
     }
+    let segment = Unfinished { directory, name, data: &data, bytes };
     if finished.is_none()
         && let Some(index) = &index
         && let Some(cut) = Cut::find(&data, bytes, index)?
     {
         say_cut(name, bytes - cut.bytes, cut.records);
         recovered.bytes_cut += bytes - cut.bytes;
-        return cut_in_place(&data, &index_path, &cut);
+        return leave_for_want_of_space(name, cut_in_place(&data, &index_path, &cut));
     }
+    let rebuilt = rebuild(&segment, index, finished.is_some(), line_max, recovered);
+    if rebuilt.is_err() {
+        // It takes space that others need.
+        let _ = fs::remove_file(segment.new_path());
+    }
+    leave_for_want_of_space(name, rebuilt)
+}
+
+/// Where there is no space for an index, the segment stays as it is. It is read as far as its index goes, is never
+/// packed, and may be deleted to make room; the agent starts, and the next start tries again.
+fn leave_for_want_of_space(name: SegmentName, recovered: io::Result<()>) -> io::Result<()> {
+    match recovered {
+        Err(error) if is_full(&error) || is_too_large(&error) => {
+            log::warn!("{name} stays unfinished until the next start: its index cannot be written: {error}");
+            Ok(())
+        }
+        recovered => recovered,
+    }
+}
+
+/// Makes the index anew.
+fn rebuild(
+    segment: &Unfinished<'_>,
+    index: Option<File>,
+    finished: bool,
+    line_max: usize,
+    recovered: &mut Recovered,
+) -> io::Result<()> {
+    let &Unfinished { directory, name, data, bytes } = segment;
+    let new_path = segment.new_path();
     let index = index.map(|mut index| index.rewind().map(|()| index)).transpose()?;
-    let new_path = directory.join(format!("{}{}", name.index(), compress::UNFINISHED));
-    let mut rebuild = Rebuild::new(&data, bytes, File::create(&new_path)?, name.opened * 1_000_000, line_max)?;
-    rebuild.walk(index, finished.is_some())?;
+    let mut rebuild = Rebuild::new(data, bytes, File::create(&new_path)?, name.opened * 1_000_000, line_max)?;
+    rebuild.walk(index, finished)?;
     let Rebuilt { bytes: good, records, found, damaged } = rebuild.finish()?;
     let cut = bytes - good;
     recovered.records_found += found;
@@ -225,11 +278,11 @@ fn recover_segment(directory: &Path, name: SegmentName, line_max: usize, recover
         log::warn!("{name}: none of its {bytes} bytes are a whole record; they stay as they are");
     } else if records == 0 {
         fs::remove_file(&new_path)?;
-        return remove_segment(&data_path, &index_path);
+        return remove_segment(&segment.data_path(), &segment.index_path());
     }
     data.set_len(good)?;
     data.sync_data()?;
-    fs::rename(&new_path, &index_path)?;
+    fs::rename(&new_path, segment.index_path())?;
     File::open(directory)?.sync_all()
 }
 
@@ -255,7 +308,8 @@ fn say_cut(name: SegmentName, cut: u64, records: u64) {
 }
 
 /// Ends both files where the good part does. That takes no space, but for the mark: without it the segment is as good,
-/// and the next start looks at it once more.
+/// and the next start looks at it once more. (A limit on the size of files holds for what is written in place, too, and
+/// a disk that copies what it changes needs space for it: then only the data are cut.)
 fn cut_in_place(data: &File, index_path: &Path, cut: &Cut) -> io::Result<()> {
     data.set_len(cut.bytes)?;
     data.sync_data()?;
@@ -265,7 +319,7 @@ fn cut_in_place(data: &File, index_path: &Path, cut: &Cut) -> io::Result<()> {
     index.set_len(end)?;
     let mark = Head::end_mark(cut.bytes as u32, cut.records).encode();
     match index.write_all_at(&mark, end) {
-        Err(error) if is_full(&error) => {
+        Err(error) if is_full(&error) || is_too_large(&error) => {
             index.set_len(end)?;
             log::warn!("{}: the mark at its end was not written: {error}", index_path.display());
         }

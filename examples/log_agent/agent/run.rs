@@ -165,8 +165,8 @@ impl Agent {
     /// panicked.
     ///
     /// # Errors
-    /// The server failed, a writer panicked, or the disk did not take everything; then the error says how many records
-    /// were lost.
+    /// The server failed, a writer panicked, the last sync has failed, or the disk did not take everything; then the
+    /// error says how many records were lost.
     pub fn join(self) -> io::Result<()> {
         let snapshot = self.server.join();
         let until = self.ender.until();
@@ -196,6 +196,10 @@ impl Agent {
                 let what = format!("writer {writer} panicked; {held} records were received and may not be written");
                 Err(io::Error::other(what))
             }
+            Ended { lost: 0, unsynced: Some(error), .. } => Err(io::Error::new(
+                error.kind(),
+                format!("the last sync has failed, and a crash of the machine may take what was written: {error}"),
+            )),
             Ended { lost: 0, .. } if cut_off == 0 => Ok(()),
             Ended { lost: 0, .. } => Err(io::Error::other(format!(
                 "{cut_off} senders were cut off when --grace was over: not all that they had sent was read"

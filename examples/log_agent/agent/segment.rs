@@ -124,7 +124,8 @@ impl Segment {
     /// Appends `records` whole records, `slices`, with their runs of the `index`. All of them or none: what a failed
     /// append has left is cut off by the next.
     ///
-    /// The index comes first: after a crash no whole record is without its entry, so what is cut off was torn.
+    /// The index comes first, here and with [`sync`](Self::sync): after a crash no whole record is without its entry,
+    /// so what is cut off was torn.
     ///
     /// # Errors
     /// That one of the two files would have more than `most` bytes is known before anything is written.
@@ -173,10 +174,16 @@ impl Segment {
 
     fn write(&mut self, slices: &mut [IoSlice<'_>], index: &[u8]) -> io::Result<()> {
         self.index.write_all(&mut [IoSlice::new(index)])?;
-        match self.durable {
-            true => self.write_behind(slices),
-            false => self.data.write_all(slices),
+        if !self.durable {
+            return self.data.write_all(slices);
         }
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        if bytes >= PIECE_LEAST {
+            // Before the pieces: the sync of another writer may make durable what the disk has of these files by then.
+            let from = self.written.index_bytes;
+            self.index.begin_writeback(from..from + index.len() as u64);
+        }
+        self.write_behind(slices)
     }
 
     /// Writes piece by piece, so that the disk and the copying work at the same time.
@@ -209,8 +216,22 @@ impl Segment {
     }
 
     /// Makes durable what was written.
+    ///
+    /// The index comes first. A crash of the machine between the two then leaves one that goes further than its data,
+    /// which recovery cuts where it lies. Of records without their entries it would know neither where they end nor
+    /// whose they are, and the new index would have to find its place on the disk.
     pub fn sync(&mut self) -> io::Result<()> {
+        let synced = self.index.sync().and_then(|()| self.data.sync());
+        self.note_sync(synced)
+    }
+
+    /// Makes durable that both files were cut. The data come first, for the same reason.
+    pub fn sync_cut(&mut self) -> io::Result<()> {
         let synced = self.data.sync().and_then(|()| self.index.sync());
+        self.note_sync(synced)
+    }
+
+    fn note_sync(&mut self, synced: io::Result<()>) -> io::Result<()> {
         match synced {
             Ok(()) => self.synced = self.written,
             Err(_) => self.sync_failed = true,
@@ -326,6 +347,7 @@ impl Segment {
         directory.closed(self.name);
     }
 
+    /// The data first: wherever the agent ends, the index goes further.
     fn cut_files(&mut self, to: Extent, directory: &Directory) -> io::Result<()> {
         self.data.cut(to.bytes)?;
         self.index.cut(to.index_bytes)?;

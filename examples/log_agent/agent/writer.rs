@@ -53,6 +53,15 @@ pub struct Writer {
     last_try: Option<Instant>,
 }
 
+/// How a writer has ended.
+pub struct Closed {
+    /// Records that it could not write.
+    pub lost: usize,
+    /// Why its last sync has failed: where nobody was promised that it succeeds, nothing comes behind it that would
+    /// make up for it.
+    pub unsynced: Option<io::Error>,
+}
+
 /// The disk does not take what it is given.
 struct Trouble {
     since: Instant,
@@ -310,8 +319,8 @@ impl Writer {
         rotations.chain([self.sync_due, look]).flatten().min()
     }
 
-    /// Finishes what is being written; nothing comes any more. Returns how many records it could not write.
-    pub fn close(mut self, now: Instant) -> usize {
+    /// Finishes what is being written; nothing comes any more.
+    pub fn close(mut self, now: Instant) -> Closed {
         let over = self.deadline.has_come();
         self.last_try = over.then(|| Instant::now() + LAST_TRY);
         // Once, without waiting and without making room: there may be room since the last try. A disk that takes
@@ -328,6 +337,7 @@ impl Writer {
                 log::error!("writer {}: its last segment was not finished: {error}", self.number);
             }
         }
-        self.lanes.iter().map(|lane| lane.unsafe_records(&self.group)).sum()
+        let lost = self.lanes.iter().map(|lane| lane.unsafe_records(&self.group)).sum();
+        Closed { lost, unsynced: self.lanes.iter_mut().find_map(Lane::unsynced) }
     }
 }

@@ -11,7 +11,7 @@ use sluicegate::{Finish, Stopper};
 
 use super::collector::BatchQueue;
 use super::link::Link;
-use super::writer::Writer;
+use super::writer::{Closed, Writer};
 
 /// Stack of a writer, in bytes.
 pub const STACK: usize = 256 << 10;
@@ -112,13 +112,15 @@ impl Drop for Guard<'_> {
 pub struct Ended {
     /// Records that the disk did not take, of those writers that could say so.
     pub lost: usize,
+    /// Why the last sync of one of them has failed.
+    pub unsynced: Option<io::Error>,
     /// The first that panicked: what became of its records it cannot say.
     pub panicked: Option<usize>,
 }
 
 /// All writers, at work.
 pub struct Writers {
-    threads: Vec<JoinHandle<usize>>,
+    threads: Vec<JoinHandle<Closed>>,
     deadline: Arc<Deadline>,
     alarm: Arc<Alarm>,
 }
@@ -151,10 +153,13 @@ impl Writers {
 
     /// Waits until all have ended, whatever has become of the others.
     pub fn join(self) -> Ended {
-        let mut ended = Ended { lost: 0, panicked: None };
+        let mut ended = Ended { lost: 0, unsynced: None, panicked: None };
         for (number, thread) in self.threads.into_iter().enumerate() {
             match thread.join() {
-                Ok(lost) => ended.lost += lost,
+                Ok(Closed { lost, unsynced }) => {
+                    ended.lost += lost;
+                    ended.unsynced = ended.unsynced.or(unsynced);
+                }
                 Err(_) => ended.panicked = ended.panicked.or(Some(number)),
             }
         }
@@ -162,7 +167,7 @@ impl Writers {
     }
 }
 
-fn run(number: usize, mut writer: Writer, queue: &BatchQueue, link: &Link, deadline: &Deadline) -> usize {
+fn run(number: usize, mut writer: Writer, queue: &BatchQueue, link: &Link, deadline: &Deadline) -> Closed {
     let mut due: Option<Instant> = None;
     loop {
         let longest = due.map(|due| due.saturating_duration_since(Instant::now()));

@@ -17,9 +17,9 @@
 //! | 4..8 | CRC32C of the payload |
 //!
 //! A payload begins behind the one before it, and behind the newline that that one may have got. The checksums of a run
-//! tell damage of the index from damage of the segment, and one flipped bit is set right by them. A run is written
-//! before its payloads, so that after a crash no whole payload is without its entry. Of a run whose end is missing, or
-//! that is damaged beyond that, an entry is believed if the payload where it says agrees with it.
+//! tell damage of the index from damage of the segment, and one flipped bit is set right by them. A run is written, and
+//! forced to disk, before its payloads, so that after a crash no whole payload is without its entry. Of a run whose end
+//! is missing, or that is damaged beyond that, an entry is believed if the payload where it says agrees with it.
 
 /// Bytes of the header, and of each head.
 pub const HEAD_BYTES: usize = 32;

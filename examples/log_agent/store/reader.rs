@@ -117,6 +117,11 @@ impl SegmentReader {
         self.packing
     }
 
+    /// True if the index is shorter now than what was read of it: an append has failed, and was taken back.
+    pub fn was_cut(&mut self) -> bool {
+        self.runs.was_cut().unwrap_or(false)
+    }
+
     /// The next record. After [`Step::NoMore`] it can be asked again: a segment that is being written grows.
     pub fn step(&mut self) -> io::Result<Step<'_>> {
         let entry = match self.pending.take() {

@@ -1,6 +1,7 @@
 //! Runs out of an index, one by one, also of one that is damaged or still grows.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
 
 use super::index::{ENTRY_BYTES, Entry, HEAD_BYTES, HEADER, Head};
 
@@ -100,6 +101,14 @@ impl<R: Read> RunReader<R> {
         let missing = HEAD_BYTES - self.head.len();
         self.index.by_ref().take(missing as u64).read_to_end(&mut self.head)?;
         Ok(self.head.first_chunk().copied())
+    }
+}
+
+impl RunReader<BufReader<File>> {
+    /// True if the index is shorter now than what was read of it.
+    pub fn was_cut(&mut self) -> io::Result<bool> {
+        let index = self.index.get_mut();
+        Ok(index.metadata()?.len() < index.stream_position()?)
     }
 }
 

@@ -1,0 +1,62 @@
+//! What a crash of the machine leaves, wherever it comes between two syncs.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use crate::agent::fsync::Fsync;
+use crate::agent::recovery::recover;
+use crate::disks::{Folder, Kept};
+use crate::rig::{ODD, Rig, Setup, read_all};
+use crate::store::name::Kind;
+
+/// A folder with those files.
+fn left(kept: &Kept) -> Folder {
+    let folder = Folder::new();
+    for (file, bytes) in kept {
+        fs::write(folder.path().join(file), bytes).expect("written");
+    }
+    folder
+}
+
+/// The inodes of all indexes.
+fn indexes(folder: &Folder) -> Vec<u64> {
+    let files = folder.files(".idx").into_iter();
+    files.map(|file| fs::metadata(folder.path().join(file)).expect("it is there").ino()).collect()
+}
+
+/// Where only the data were durable, recovery would have to make a new index, for which there may be no space, and it
+/// would take records apart that have newlines in them.
+#[test]
+fn an_index_goes_further_than_its_data_wherever_the_machine_crashes() {
+    let interval = Duration::from_millis(500);
+    for policy in [Fsync::Batch, Fsync::Interval(interval)] {
+        // Of each pair of syncs the first is the index's; behind a failed one the files are cut, and synced again.
+        for script in [&[][..], &[true], &[false, true], &[false, false, true], &[false, false, false, true]] {
+            let mut rig = Rig::new(Setup { policy, ..Setup::default() });
+            rig.faults.look_what_is_kept();
+            rig.faults.fail_syncs(script);
+            for _ in 0..3 {
+                rig.give(4, &ODD);
+                rig.work();
+                rig.now += interval;
+                rig.writer.advance(rig.now);
+            }
+            assert_eq!(rig.writer.close(rig.now).lost, 0);
+            let all = ODD.repeat(3);
+            let crashes = rig.faults.kept();
+            assert!(crashes.len() >= 5, "{policy} {script:?}: {} syncs", crashes.len());
+            for (number, kept) in crashes.iter().enumerate() {
+                let folder = left(kept);
+                let before = indexes(&folder);
+                let recovered = recover(folder.path()).expect("recovered");
+                let crash = format!("{policy} {script:?}, behind sync {number}");
+                assert_eq!((recovered.records_found, recovered.records_damaged), (0, 0), "{crash}");
+                assert!(indexes(&folder).iter().all(|index| before.contains(index)), "{crash}: cut where it lies");
+                let there = read_all(&folder, Kind::Log);
+                let expected = all.iter().take(there.len()).map(|record| (5, record.to_vec()));
+                assert!(there.iter().cloned().eq(expected), "{crash}: whole, whose they were, none twice");
+            }
+        }
+    }
+}
