@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use loom::thread;
 use sluicegate::Finish;
-use sluicegate::internals::Shutdown;
+use sluicegate::internals::ShutdownRequest;
 use sluicegate::internals::atomic::{AtomicBool, Ordering::SeqCst};
 
 use super::check;
