@@ -99,8 +99,8 @@ mod tests {
         let request =
             |asked, grace, finish| ShutdownRequest { asked: second(asked), grace: Duration::from_secs(grace), finish };
         let control = Control::new([]);
-        let until = |shutdown| {
-            control.request(shutdown);
+        let until = |request| {
+            control.request(request);
             control.requested().map(|counts| (counts.until(), counts.finish))
         };
         assert_eq!(until(request(0, 60, Finish::Answer)), Some((second(60), Finish::Answer)));

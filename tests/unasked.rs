@@ -294,12 +294,16 @@ fn clocks_a_message_without_bytes_keeps_nobody_waiting() -> Result<(), Broken> {
     peers[0].send(b"?");
     simulation.run_for(SECOND)?;
     let (proxy, ids) = (simulation.proxy(), opened.lock().clone());
-    promised.lock().pop().expect("it has asked").send(Silent);
     assert_eq!(proxy.send(ids[1], Silent), Ok(()));
     let missed: Vec<_> = proxy.broadcast(ids[2..].iter().copied(), Silent).expect("it can be encoded");
     assert_eq!(missed, []);
     simulation.run_for(35 * SECOND)?;
     assert_eq!(simulation.open(), 3, "longer than `write_stall`");
+    simulation.run_for(10 * SECOND)?;
+    assert_eq!(simulation.metrics().closed_by(CloseKind::Idle), 2, "one is owed a reply");
+    promised.lock().pop().expect("it has asked").send(Silent);
+    simulation.run_for(35 * SECOND)?;
+    assert_eq!(simulation.open(), 1, "its idle time begins with the reply");
     simulation.run_for(10 * SECOND)?;
     assert_eq!(simulation.metrics().closed_by(CloseKind::Idle), 3);
     Ok(())
@@ -328,7 +332,7 @@ fn what_was_sent_before_the_final_answer_is_delivered_before_it() -> Result<(), 
             proxy.close(ids[0]);
         }
         promised.lock().pop().expect("it has asked").send(Final);
-        simulation.run_for(5 * SECOND)?;
+        simulation.run_for(SECOND / 5)?;
         let text = String::from_utf8_lossy(&peers[0].take_received()).into_owned();
         assert_eq!((text.as_str(), peers[0].end()), ("ccccccccccthe end", Some(End::Finished)), "{segments_max}");
     }

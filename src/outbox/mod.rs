@@ -133,6 +133,12 @@ impl Outbox {
         self.wake.wake();
     }
 
+    /// Puts a settled reply that the processor cannot take yet back, behind the others.
+    pub(crate) fn put_back(&self, settled: Settled) {
+        let full = self.settled.push(settled);
+        debug_assert!(full.is_ok(), "its place is kept as long as the reply is owed");
+    }
+
     /// Counts `bytes` as on their way to the connection, if it is there and has not too many already.
     fn charge(&self, connection: ConnectionId, bytes: usize) -> Charge {
         let Some(gauge) = self.gauges.get(connection.slot() as usize) else { return Charge::Gone };

@@ -106,10 +106,10 @@ impl<P: Protocol> WriteProxy<P> {
     }
 
     /// Closes `connection`, from any thread: what was sent to it before, and the replies that it is still owed, are
-    /// delivered first. Nothing that it sends is decoded any more, once its processor has noticed, and nothing that is
-    /// sent to it through a proxy after this call is delivered. Its reason is
-    /// [`CloseReason::User`](crate::CloseReason::User), unless it was ending already. Always succeeds: a connection
-    /// that has ended stays as it is.
+    /// delivered first. If such a reply does not come, its peer is told so as usual (HTTP: 500 or 503). Nothing that it
+    /// sends is decoded any more, once its processor has noticed, and nothing that is sent to it through a proxy after
+    /// this call is delivered. Its reason is [`CloseReason::User`](crate::CloseReason::User), unless it was ending
+    /// already. Always succeeds: a connection that has ended stays as it is.
     ///
     /// [`closed`](crate::MessageProcessor::closed) comes later: once the peer has taken everything and closed its side
     /// too. [`Timeouts::reply`](crate::Timeouts::reply), [`write_stall`](crate::Timeouts::write_stall), which counts

@@ -20,7 +20,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let ending = self.table.at_mut(slot).and_then(|connection| connection.ending.as_mut());
         match ending.filter(|ending| ending.stage == Stage::Owed) {
             Some(ending) if ending.reason.says_all_was_delivered() => ending.reason = reason,
-            Some(ending) => ending.told_as = Some(reason.kind()),
+            Some(ending) => {
+                ending.told_as.get_or_insert(reason.kind());
+            }
             None => self.begin_close(slot, reason),
         }
     }
@@ -39,7 +41,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Begins the end of a connection, which is not decoded from now on. The first reason counts.
     pub(super) fn begin_close(&mut self, slot: u32, reason: CloseReason) {
-        let messages_before = self.messages_sent();
+        let messages_before = self.messages_taken + self.links.outbox.unasked.len() as u64;
         let Some(connection) = self.table.at_mut(slot) else { return };
         if connection.ending.is_some() {
             return;

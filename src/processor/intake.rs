@@ -17,12 +17,6 @@ use crate::reason::PauseReason;
 /// New sockets a cycle, so that a storm of connections does not hold up those that are there.
 const SOCKETS_PER_CYCLE: usize = 256;
 
-/// A settled reply that is taken once so many unasked messages are.
-pub(super) struct HeldBack {
-    settled: Settled,
-    messages_before: u64,
-}
-
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Takes accepted sockets out of the hand-over.
     pub(super) fn take_new_sockets(&mut self) {
@@ -94,48 +88,44 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         // Asked before the queue is looked at: so what was sent before the end was asked for is in it.
         self.take_closes();
         let taken = self.messages_taken;
-        self.take_all_settled();
-        self.take_messages(self.messages_sent(), 0);
+        for _ in 0..self.links.outbox.settled.len() {
+            if !self.can_take_outbound() {
+                break;
+            }
+            let Some(settled) = self.links.outbox.settled.pop() else { break };
+            match settled.is_final() && self.has_messages_before(settled.connection) {
+                true => self.links.outbox.put_back(settled),
+                false => self.take_settled(settled),
+            }
+        }
+        for _ in 0..self.links.outbox.unasked.len() {
+            if !self.take_message(0) {
+                break;
+            }
+        }
         if self.messages_taken > taken && mem::take(&mut self.ends_wait) {
             self.table.slots().for_each(|slot| self.enqueue_if_waiting(slot));
         }
     }
 
-    /// Behind a final answer its connection is sent nothing more, so messages that were sent before it come first. If
-    /// there is no room for all of them now, it is held back.
-    fn take_all_settled(&mut self) {
-        for _ in 0..=self.links.outbox.settled.len() {
-            if !self.can_take_outbound() {
-                break;
-            }
-            let Some(next) = self.held_back.take().or_else(|| self.next_settled()) else { break };
-            self.take_messages(next.messages_before, QUEUED_SEGMENTS);
-            if self.messages_taken < next.messages_before && !self.links.outbox.unasked.is_empty() {
-                self.held_back = Some(next);
-                break;
-            }
-            self.take_settled(next.settled);
+    /// Takes the messages that were sent to a connection before its final answer, because behind that it is sent
+    /// nothing more. True if there is no room now for all of them and the answer.
+    fn has_messages_before(&mut self, id: ConnectionId) -> bool {
+        let Some(slot) = self.find(id) else { return false };
+        while self.has_more_on_its_way(slot) && self.take_message(QUEUED_SEGMENTS) {}
+        // What has no place in the queue yet is being sent just now, and not before.
+        self.has_more_on_its_way(slot) && !self.links.outbox.unasked.is_empty()
+    }
+
+    /// Takes one message, if there is one, and room for it and `spare` segments more.
+    fn take_message(&mut self, spare: usize) -> bool {
+        if self.segments.room() < QUEUED_SEGMENTS + spare {
+            return false;
         }
-    }
-
-    fn next_settled(&self) -> Option<HeldBack> {
-        let settled = self.links.outbox.settled.pop()?;
-        let messages_before = if settled.is_final() { self.messages_sent() } else { 0 };
-        Some(HeldBack { settled, messages_before })
-    }
-
-    /// How many unasked messages the processor will have taken once it has all that were sent until now.
-    pub(super) fn messages_sent(&self) -> u64 {
-        self.messages_taken + self.links.outbox.unasked.len() as u64
-    }
-
-    /// Takes messages until that many are taken, as far as there is room for them and for `spare` segments more.
-    fn take_messages(&mut self, until: u64, spare: usize) {
-        while self.messages_taken < until && self.segments.room() >= QUEUED_SEGMENTS + spare {
-            let Some(unasked) = self.links.outbox.unasked.pop() else { break };
-            self.messages_taken += 1;
-            self.take_unasked(unasked);
-        }
+        let Some(unasked) = self.links.outbox.unasked.pop() else { return false };
+        self.messages_taken += 1;
+        self.take_unasked(unasked);
+        true
     }
 
     /// Takes an end further that has perhaps waited for a message, which may have been for another connection.
@@ -245,9 +235,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             };
             debug_assert!(pushed.is_ok(), "room was checked before the answer was taken");
         }
-        // An answer may be empty, and then its peer keeps nothing waiting.
-        if !connection.undelivered.is_empty() {
-            connection.deadlines.output_waits(self.now);
+        match connection.undelivered.is_empty() {
+            // An answer may be empty: its peer keeps nothing waiting.
+            true => connection.deadlines.output_ends(self.now),
+            false => connection.deadlines.output_waits(self.now),
         }
         self.links.metrics.messages_out.add(1);
         self.links.metrics.count_queued(bytes);

@@ -57,7 +57,6 @@ pub(crate) use holders::Holders;
 use holders::Quarters;
 #[cfg(feature = "sim")]
 pub(crate) use inspect::{Inspected, Overview};
-use intake::HeldBack;
 pub(crate) use mio_selector::MioSelector;
 use queues::Queues;
 #[cfg(feature = "sim")]
@@ -123,8 +122,6 @@ pub(crate) struct Processor<S: Selector, P: Protocol, M: MessageProcessor<P>> {
     waiters: Waiters,
     /// How many unasked messages were taken out of the outbox.
     messages_taken: u64,
-    /// A final answer that waits for messages that were sent before it.
-    held_back: Option<HeldBack>,
     /// An end waits for messages that were sent before it and found no segment.
     ends_wait: bool,
     answer_room: AnswerRoom,
@@ -171,7 +168,6 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             queues: Queues::new(max),
             waiters: Waiters::new(max),
             messages_taken: 0,
-            held_back: None,
             ends_wait: false,
             answer_room: AnswerRoom::default(),
             slow_peers: SlowPeers::default(),
@@ -219,11 +215,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// After the last cycle, and when no encoder waits any more: ends the message processor and brings every block
     /// home.
     pub(crate) fn end(self) {
-        let Self { user, links, desk, segments, table, spares, remainder_blocks, held_back, .. } = self;
+        let Self { user, links, desk, segments, table, spares, remainder_blocks, .. } = self;
         // Ends workers, which settle what they hold. A panic in here makes this thread fail, which has no connection to
         // serve any more.
         drop(user);
-        drop((desk, segments, table, spares, remainder_blocks, held_back));
+        drop((desk, segments, table, spares, remainder_blocks));
         links.outbox.discard();
         // Only the inbound pool is checked, from which only this thread leases: other threads of the user's may still
         // be writing into outbound blocks. With several processors, message processors may hold each other's messages,

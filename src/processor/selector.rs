@@ -74,7 +74,7 @@ pub trait Selector {
     /// is not an error.
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told>;
 
-    /// The time now. Called after `select`, for the whole cycle; and before it, if it is to end at some time.
+    /// The time now. Called after `select`, for the whole cycle; and before it, if the sleep has a limit.
     fn now(&mut self) -> Instant;
 
     /// Seconds since 1970, for `Date`. Called when the second of `now` has changed.

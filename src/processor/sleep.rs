@@ -68,7 +68,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return Some(Duration::ZERO);
         }
         let due = [self.user_due, self.famine_due(), self.second_due()].into_iter().fold(self.next_expiry(), earlier);
-        // The cycle has taken its time, too: a sleep that was measured from its beginning would be as much too long.
+        // Not from `self.now`: the cycle itself has taken time, by which the sleep would be too long.
         due.map(|due| due.saturating_duration_since(self.selector.now()))
     }
 

@@ -342,9 +342,10 @@ impl Scene<'_> {
             let what = format!("{}: {} bytes are queued, {undelivered} are counted", connection.id, connection.queued);
             return Err(("ledger", what));
         }
-        if connection.output_waits != (connection.queued > 0) && !connection.to_write {
-            let what = format!("{}: {} bytes wait for its peer; is it timed?", connection.id, connection.queued);
-            return Err(("clocks", format!("{what} {}", connection.output_waits)));
+        let waits = connection.queued > 0;
+        if connection.output_waits != waits && !connection.to_write {
+            let what = if waits { "output waits for its peer and no time runs" } else { "a time runs for no output" };
+            return Err(("clocks", format!("{}: {what}", connection.id)));
         }
         let high = connection.queued >= self.config.watermarks.high && connection.stage.is_none();
         if high && !connection.to_write && !connection.paused.has(PauseReason::OutboundHigh) {

@@ -281,8 +281,8 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         let (start, jumps) = (self.network.elapsed(), self.network.counts().jumps);
         while self.running && self.step()? {}
         let took = self.network.elapsed() - start;
-        // A processor looks at its clock once a cycle; calls of sockets in between take time, and so do the cycles of
-        // the others.
+        // A processor looks at its clock before and after it sleeps; calls of sockets in between take time, and so do
+        // the cycles of the others.
         let late = Duration::from_millis(100) * self.seats.len() as u32 + self.network.oversleep_max();
         if took > grace + late && self.network.counts().jumps == jumps {
             return Err(self.broken(("shutdown", format!("it took {took:?}, the grace was {grace:?}"))));

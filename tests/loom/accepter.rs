@@ -240,6 +240,6 @@ fn of_two_requests_the_shorter_grace_counts() {
             assert!(control.requested().is_some(), "what is announced is there");
         }
         requests.into_iter().for_each(|request| request.join().expect("no panic"));
-        assert_eq!(control.requested().map(|shutdown| shutdown.grace), Some(Duration::from_secs(1)));
+        assert_eq!(control.requested().map(|request| request.grace), Some(Duration::from_secs(1)));
     });
 }

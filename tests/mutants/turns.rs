@@ -59,6 +59,12 @@ pub const MUTANTS: &[Mutant] = &[
         to: "connection.flags.readable = true;",
     },
     Mutant {
+        name: "clocks: the time of output goes on after the peer has taken it",
+        file: "src/processor/write.rs",
+        from: "        connection.deadlines.output_ends(self.now);\n",
+        to: "",
+    },
+    Mutant {
         name: "clocks: an empty line between requests is the beginning of one",
         file: "src/processor/decode.rs",
         from: "if keep > 0 && connection.deadlines",
