@@ -268,10 +268,8 @@ impl Accepter {
     }
 
     fn sleep(&mut self, timeout: Option<Duration>, awaited: Awaited) -> io::Result<()> {
-        let slept = match self.watch.may_sleep(awaited) {
-            true => poll_once(&mut self.poll, &mut self.events, timeout),
-            false => Ok(()),
-        };
+        let slept =
+            if self.watch.may_sleep(awaited) { poll_once(&mut self.poll, &mut self.events, timeout) } else { Ok(()) };
         self.watch.wake.awake();
         slept
     }

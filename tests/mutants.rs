@@ -67,8 +67,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "liveness: a turn that is over leaves the run queue",
         file: "src/processor/turn.rs",
-        from: "true => self.enqueue_read(slot),\n            false => {",
-        to: "true => {}\n            false => {",
+        from: "if connection.has_input() {\n            self.enqueue_read(slot)\n",
+        to: "if connection.has_input() {\n",
     },
     Mutant {
         name: "liveness: whoever lingers is not read",
@@ -319,8 +319,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "one peer: closed because others hold the memory for answers",
         file: "src/processor/backpressure.rs",
-        from: "match full && connection.flags.close_when_full",
-        to: "match (full || undelivered > 0) && connection.flags.close_when_full",
+        from: "if full && connection.flags.close_when_full",
+        to: "if (full || undelivered > 0) && connection.flags.close_when_full",
     },
     Mutant {
         name: "one peer: whoever is busy has more than its turn",

@@ -209,20 +209,14 @@ impl Outbound {
 
     /// Appends bytes that live for ever. Long ones, from 4 KiB on, are not copied, and have no limit.
     pub fn put_static(&mut self, bytes: &'static [u8]) {
-        match self.carries(bytes.len()) {
-            true => self.carry(Segment::Static(bytes)),
-            false => self.put(bytes),
-        }
+        if self.carries(bytes.len()) { self.carry(Segment::Static(bytes)) } else { self.put(bytes) }
     }
 
     /// Appends bytes that others share. Long ones, from 4 KiB on, are not copied, and have no limit. An answer has few
     /// pieces: 16 if [`Reply`](crate::Reply) sends it, 4 if [`Deferred`](crate::Deferred) or
     /// [`WriteProxy`](crate::WriteProxy) does, on any thread. What would be one more is copied.
     pub fn put_shared(&mut self, bytes: Arc<[u8]>) {
-        match self.carries(bytes.len()) {
-            true => self.carry(Segment::Shared { bytes, start: 0 }),
-            false => self.put(&bytes),
-        }
+        if self.carries(bytes.len()) { self.carry(Segment::Shared { bytes, start: 0 }) } else { self.put(&bytes) }
     }
 
     /// The `Date` of now as IMF-fixdate (RFC 9110 section 5.6.7), formatted anew only when the second changes. In what
@@ -338,12 +332,11 @@ impl Outbound {
         // What it has already does not come back before it has ended: all of it together has to fit.
         let own = self.segments[self.answer.first_segment..].iter();
         let blocks = left + own.filter(|segment| matches!(segment, Segment::Block { .. })).count();
-        match self.source.could_hold(self.answer.copied + more, blocks) {
-            true => EncodeError::NoRoom { wanted: more },
-            false => {
-                let limit = most_in(pool, blocks).saturating_sub(self.answer.copied);
-                EncodeError::TooManyPieces { wanted: more, limit }
-            }
+        if self.source.could_hold(self.answer.copied + more, blocks) {
+            EncodeError::NoRoom { wanted: more }
+        } else {
+            let limit = most_in(pool, blocks).saturating_sub(self.answer.copied);
+            EncodeError::TooManyPieces { wanted: more, limit }
         }
     }
 

@@ -147,9 +147,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn flush_and_end_turn(&mut self, slot: u32) {
         self.flush(slot);
         let Some(connection) = self.table.at(slot) else { return };
-        match self.is_high(connection) || !connection.paused.is_empty() {
-            true => self.enforce_high_watermark(slot),
-            false => self.end_turn(slot),
+        if self.is_high(connection) || !connection.paused.is_empty() {
+            self.enforce_high_watermark(slot)
+        } else {
+            self.end_turn(slot)
         }
     }
 
@@ -168,9 +169,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         // If the connection is only over its share, because others hold the pool, that is not its fault, and will pass.
         let full = undelivered >= self.settings.watermarks.high;
         // Output that nobody can take is dropped, and is no reason to stop reading.
-        match full && connection.flags.close_when_full && connection.flags.broken.is_none() {
-            true => self.close_now(slot, CloseReason::OutboundFull { undelivered }),
-            false => self.pause(slot, PauseReason::OutboundHigh),
+        if full && connection.flags.close_when_full && connection.flags.broken.is_none() {
+            self.close_now(slot, CloseReason::OutboundFull { undelivered })
+        } else {
+            self.pause(slot, PauseReason::OutboundHigh)
         }
     }
 

@@ -45,9 +45,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     fn has_answered(&self, slot: u32) -> bool {
         let Some(connection) = self.table.at(slot) else { return false };
         let is_through = !connection.has_input() && connection.paused.is_empty();
-        match connection.flags.has_final_answer {
-            false => is_through && connection.inbound.buffered() == 0,
-            true => is_through || self.has_handled_all_read(slot),
+        if connection.flags.has_final_answer {
+            is_through || self.has_handled_all_read(slot)
+        } else {
+            is_through && connection.inbound.buffered() == 0
         }
     }
 

@@ -93,9 +93,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 break;
             }
             let Some(settled) = self.links.outbox.settled.pop() else { break };
-            match settled.is_final() && self.has_messages_before(settled.connection) {
-                true => self.links.outbox.put_back(settled),
-                false => self.take_settled(settled),
+            if settled.is_final() && self.has_messages_before(settled.connection) {
+                self.links.outbox.put_back(settled)
+            } else {
+                self.take_settled(settled)
             }
         }
         for _ in 0..self.links.outbox.unasked.len() {
@@ -235,10 +236,11 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             };
             debug_assert!(pushed.is_ok(), "room was checked before the answer was taken");
         }
-        match connection.undelivered.is_empty() {
-            // An answer may be empty: its peer keeps nothing waiting.
-            true => connection.deadlines.output_ends(self.now),
-            false => connection.deadlines.output_waits(self.now),
+        // An answer may be empty: its peer keeps nothing waiting.
+        if connection.undelivered.is_empty() {
+            connection.deadlines.output_ends(self.now)
+        } else {
+            connection.deadlines.output_waits(self.now)
         }
         self.links.metrics.messages_out.add(1);
         self.links.metrics.count_queued(bytes);

@@ -49,9 +49,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             connection.flags.has_final_answer = is_final;
             let exchange = exchange_of::<P>(&layout, is_final);
             let Connection { peer, inbound, undelivered, socket, .. } = connection;
-            let message = match inbound.is_whole(consumed) {
-                true => Message::whole(peer, layout, inbound),
-                false => Message::shared(peer, layout, &inbound.live()[..consumed], spares),
+            let message = if inbound.is_whole(consumed) {
+                Message::whole(peer, layout, inbound)
+            } else {
+                Message::shared(peer, layout, &inbound.live()[..consumed], spares)
             };
             handed_over = true;
             user.process(message, desk.reply(peer.connection, exchange, way(undelivered, socket)));

@@ -136,11 +136,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let Some(connection) = self.table.at(slot).filter(|connection| connection.paused.has(PauseReason::Turn)) else {
             return;
         };
-        match connection.has_input() {
-            true => self.enqueue_read(slot),
-            false => {
-                self.clear_pause(slot, PauseReason::Turn);
-            }
+        if connection.has_input() {
+            self.enqueue_read(slot)
+        } else {
+            self.clear_pause(slot, PauseReason::Turn);
         }
     }
 }

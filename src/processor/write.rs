@@ -60,10 +60,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let staged = self.desk.out.len();
         let delivered = self.write_staged(slot);
         self.links.metrics.count_delivered(delivered);
-        match delivered == staged {
-            true => self.desk.out.all_delivered(),
-            false => self.queue_staged(slot, delivered),
-        }
+        if delivered == staged { self.desk.out.all_delivered() } else { self.queue_staged(slot, delivered) }
     }
 
     /// Writes directly if the queue is empty; otherwise the queue's order comes first.

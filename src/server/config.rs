@@ -215,9 +215,12 @@ impl Config {
     fn check_times(&self) -> Result<(), ConfigError> {
         let Timeouts { idle, message, rate_grace, write_stall, reply, linger, linger_bytes, famine, .. } =
             self.timeouts;
-        let at_most = |setting, time: Duration| match time > LONGEST {
-            true => Err(ConfigError::new(setting, format!("is {time:?}; the longest is {LONGEST:?}"))),
-            false => Ok(()),
+        let at_most = |setting, time: Duration| {
+            if time > LONGEST {
+                Err(ConfigError::new(setting, format!("is {time:?}; the longest is {LONGEST:?}")))
+            } else {
+                Ok(())
+            }
         };
         at_most("timeouts.idle", idle)?;
         at_most("timeouts.message", message)?;
@@ -227,9 +230,12 @@ impl Config {
         at_most("timeouts.linger", linger)?;
         at_most("timeouts.famine", famine)?;
         at_most("admission.retry_after", self.admission.retry_after.unwrap_or_default())?;
-        let not_zero = |setting, zero: bool, why: &str| match zero {
-            true => Err(ConfigError::new(setting, format!("is zero, and can't be switched off: {why}"))),
-            false => Ok(()),
+        let not_zero = |setting, zero: bool, why: &str| {
+            if zero {
+                Err(ConfigError::new(setting, format!("is zero, and can't be switched off: {why}")))
+            } else {
+                Ok(())
+            }
         };
         let reset = "a connection that is closed while its peer still sends is reset, and its last answer is lost";
         not_zero("timeouts.linger", linger.is_zero(), reset)?;

@@ -48,20 +48,20 @@ impl SimListener {
         let loads: Vec<_> =
             handovers.iter().filter(|handover| handover.has_room()).map(|handover| handover.live()).collect();
         let load = handovers[chosen].live();
-        match loads.iter().min() == Some(&load) && handovers[chosen].has_room() {
-            true => Ok(()),
-            false => {
-                Err(("dealing", format!("processor {chosen} has {load} connections and gets one more: {loads:?}")))
-            }
+        if loads.iter().min() == Some(&load) && handovers[chosen].has_room() {
+            Ok(())
+        } else {
+            Err(("dealing", format!("processor {chosen} has {load} connections and gets one more: {loads:?}")))
         }
     }
 
     /// Checks what holds after each turn of an accepter, also in the middle of a cycle: LAW memory for all connections.
     fn check_whole(&self) -> Result<(), Breach> {
         let live = self.shared.dealer.live();
-        match live > self.shared.dealer.connections_max() {
-            true => Err(("memory", format!("the accepter has let in {live} connections"))),
-            false => Ok(()),
+        if live > self.shared.dealer.connections_max() {
+            Err(("memory", format!("the accepter has let in {live} connections")))
+        } else {
+            Ok(())
         }
     }
 

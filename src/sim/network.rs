@@ -293,10 +293,8 @@ impl State {
     pub(super) fn lie_down(&mut self, number: usize, leave: Option<Duration>) {
         let Self { beds, happened, now, .. } = self;
         let bed = &mut beds[number];
-        let (idle, idle_since) = match *happened == bed.happened {
-            true => (bed.sleep.idle + 1, bed.sleep.idle_since),
-            false => (0, *now),
-        };
+        let (idle, idle_since) =
+            if *happened == bed.happened { (bed.sleep.idle + 1, bed.sleep.idle_since) } else { (0, *now) };
         bed.sleep = Sleep { slept: false, leave, for_ever: false, idle, idle_since };
         bed.happened = *happened;
     }

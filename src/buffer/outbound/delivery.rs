@@ -88,12 +88,11 @@ impl Outbound {
             let step = segment.len().min(count);
             segment.advance(step);
             count -= step;
-            match segment.is_empty() {
-                true => {
-                    let done = self.segments.remove(at);
-                    self.recycle(done);
-                }
-                false => at += 1,
+            if segment.is_empty() {
+                let done = self.segments.remove(at);
+                self.recycle(done);
+            } else {
+                at += 1
             }
         }
     }
@@ -157,10 +156,7 @@ impl Outbound {
             let step = segment.len().min(left);
             left -= step;
             segment.advance(step);
-            match segment.is_empty() {
-                true => self.source.recycle(segment, true),
-                false => rest(segment),
-            }
+            if segment.is_empty() { self.source.recycle(segment, true) } else { rest(segment) }
         }
         self.bytes = 0;
         self.answer = Answer::default();

@@ -64,9 +64,8 @@ fn judge(head: &[u8], search: &HeadSearch, facts: &Facts<'_>, limits: &Limits) -
 
 /// Reads a trailer section of `count` fields, which ends with its empty line.
 pub(super) fn check_trailers(section: &[u8], count: u32) -> Result<(), ProtocolError> {
-    for_each_field(section, count, |field| match may_trail(field.name) {
-        true => Ok(()),
-        false => Err(malformed("a trailer field that must stand in the head")),
+    for_each_field(section, count, |field| {
+        if may_trail(field.name) { Ok(()) } else { Err(malformed("a trailer field that must stand in the head")) }
     })
 }
 

@@ -280,9 +280,10 @@ impl From<Arc<[u8]>> for Body<'_> {
 impl<'b> Encode<Response<'b>> for Http1 {
     #[inline]
     fn encode(exchange: Exchange, response: Response<'b>, out: &mut Outbound) -> Result<After, EncodeError> {
-        match exchange == Exchange::USUAL && response.is_usual() && response.write_usual(out) {
-            true => Ok(After::KeepOpen),
-            false => response.write_any(exchange, out),
+        if exchange == Exchange::USUAL && response.is_usual() && response.write_usual(out) {
+            Ok(After::KeepOpen)
+        } else {
+            response.write_any(exchange, out)
         }
     }
 
@@ -395,9 +396,10 @@ impl OwnLines {
     #[inline]
     fn of(response: &Response<'_>, exchange: Exchange, body_len: usize) -> Self {
         let (keep_open, version10) = (exchange.keep_alive() && !response.close, exchange.is_version10());
-        let (has_body, content_length) = match exchange.is_plain() && !response.bodiless {
-            true => (true, Some(body_len)),
-            false => unusual_framing(response, exchange),
+        let (has_body, content_length) = if exchange.is_plain() && !response.bodiless {
+            (true, Some(body_len))
+        } else {
+            unusual_framing(response, exchange)
         };
         Self { has_body, content_length, keep_open, version10, upgrade: response.upgrade }
     }
