@@ -44,7 +44,8 @@ impl fmt::Display for EncodeError {
             }
             Self::ReplyTooLong { wanted, limit } => write!(
                 f,
-                "answer of at least {wanted} copied bytes is over reply_max = {limit}; raise it, or send a shared body"
+                "answer of at least {wanted} copied bytes is over reply_max = {limit}; raise it, or share bodies (no \
+                 more of them than an answer has pieces, or they are copied)"
             ),
             Self::TooManyPieces { wanted, limit } => write!(
                 f,

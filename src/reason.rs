@@ -142,7 +142,7 @@ impl PauseReason {
 }
 
 /// The set of reasons why a connection is paused. It is decoded exactly when the set is empty.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Paused(u8);
 
 impl Paused {
@@ -189,6 +189,12 @@ impl Paused {
     }
 }
 
+impl fmt::Debug for Paused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +205,7 @@ mod tests {
         assert!(paused.set(PauseReason::Owed));
         assert!(!paused.set(PauseReason::Owed));
         assert!(paused.set(PauseReason::Turn));
+        assert_eq!(format!("{paused:?}"), "{Turn, Owed}");
         assert!(paused.clear(PauseReason::Turn));
         assert!(!paused.clear(PauseReason::Turn));
         assert_eq!(paused.iter().collect::<Vec<_>>(), [PauseReason::Owed]);

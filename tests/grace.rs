@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sluicegate::sim::{Broken, Network, Report, SimPeer, Simulation, Weather};
+use sluicegate::sim::{Broken, End, Network, Report, SimPeer, Simulation, Weather};
 use sluicegate::{CloseKind, Config, Finish, LengthPrefixed, Message, MessageProcessor, Reply};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -157,5 +157,22 @@ fn what_has_arrived_is_answered_however_long_that_takes() -> Result<(), Broken> 
         let Report { metrics, .. } = simulation.shutdown(GRACE, Finish::Answer)?;
         assert_eq!((metrics.messages_out, metrics.cut_off), (sent as u64, 0), "{owed_max} at once");
     }
+    Ok(())
+}
+
+/// The ends that the server has left them arrive, as in life.
+#[test]
+fn peers_live_on_when_the_server_has_stopped() -> Result<(), Broken> {
+    let protocol = LengthPrefixed::default();
+    let mut simulation = Simulation::new(1, Config::default(), protocol, |_, _| user).expect("the settings fit");
+    let weather = Weather { delay_max: SECOND, ..Weather::calm() };
+    let peers = [(); 2].map(|()| simulation.connect(weather).expect("there is room"));
+    simulation.run_for(5 * SECOND)?;
+    simulation.ask_to_shut_down(SECOND, Finish::Answer);
+    let before = simulation.network().elapsed();
+    simulation.run_for(30 * SECOND)?;
+    assert_eq!(simulation.network().elapsed() - before, 30 * SECOND);
+    assert!(peers.iter().all(|peer| peer.end() == Some(End::Finished)), "{}", simulation.describe());
+    simulation.shutdown(SECOND, Finish::Answer)?;
     Ok(())
 }

@@ -298,3 +298,33 @@ fn nothing_is_sent_to_one_that_is_refused() -> Result<(), Broken> {
     assert_eq!(is_stale(&simulation), 1);
     Ok(())
 }
+
+/// It takes nothing, and is owed a reply; or is ending already, and would do so for as long as it takes nothing.
+#[test]
+fn a_connection_that_is_aborted_is_gone_at_once_with_all_that_waits_for_it() -> Result<(), Broken> {
+    for closes_before in [false, true] {
+        let (mut simulation, peers, opened) = world(2)?;
+        let (proxy, slow) = (simulation.proxy(), opened.lock()[0]);
+        peers[0].send(&frame("later"));
+        peers[0].set_reading(Reading::Stalled);
+        simulation.run_for(SECOND)?;
+        assert_eq!(proxy.send(slow, vec![b'y'; 1 << 20]), Ok(()));
+        if closes_before {
+            proxy.close(slow);
+        }
+        simulation.run_for(SECOND)?;
+        assert_eq!((simulation.open(), proxy.undelivered(slow) > 0), (2, true));
+        proxy.abort(slow);
+        simulation.run_for(SECOND / 100)?;
+        assert_eq!((simulation.open(), proxy.undelivered(slow)), (1, 0));
+        assert_eq!(simulation.metrics().closed_by(CloseKind::User), 1);
+        // The reply is settled all the same, and nobody gets it; nor does its successor go with it.
+        let next = simulation.connect(Weather::calm()).expect("there is room");
+        peers[1].send(&frame("settle"));
+        proxy.abort(slow);
+        simulation.run_for(SECOND)?;
+        assert_eq!((next.take_received(), next.end(), peers[1].end()), (vec![], None, None));
+        simulation.shutdown(SECOND, Finish::Answer)?;
+    }
+    Ok(())
+}

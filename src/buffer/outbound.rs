@@ -214,7 +214,11 @@ impl Outbound {
 
     /// Appends bytes that others share. Long ones, from 4 KiB on, are not copied, and have no limit. An answer has few
     /// pieces: 16 if [`Reply`](crate::Reply) sends it, 4 if [`Deferred`](crate::Deferred) or
-    /// [`WriteProxy`](crate::WriteProxy) does, on any thread. What would be one more is copied.
+    /// [`WriteProxy`](crate::WriteProxy) does, on any thread; copied bytes between two shared ones are a piece, too.
+    /// What would be one more is copied.
+    ///
+    /// The memory ceiling does not count them: they stay in memory until the slowest of their receivers has them, also
+    /// if the program has given them up.
     pub fn put_shared(&mut self, bytes: Arc<[u8]>) {
         if self.carries(bytes.len()) { self.carry(Segment::Shared { bytes, start: 0 }) } else { self.put(&bytes) }
     }

@@ -25,7 +25,8 @@ pub enum CloseReason {
     /// The final answer of this connection was delivered.
     Finished,
     /// The program closed it: [`Reply::close`](crate::Reply::close),
-    /// [`WriteProxy::close`](crate::WriteProxy::close), or [`Reply::none`](crate::Reply::none) if order matters.
+    /// [`WriteProxy::close`](crate::WriteProxy::close) or [`abort`](crate::WriteProxy::abort), or
+    /// [`Reply::none`](crate::Reply::none) if order matters.
     User,
     /// The peer broke the protocol.
     Protocol(ProtocolError),

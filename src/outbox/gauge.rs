@@ -3,11 +3,13 @@
 use crate::id::ConnectionId;
 use crate::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// Bits for the bytes. The next one says that the connection is to close, and those above say whose they are.
-const BYTES_BITS: u32 = 39;
+/// Bits for the bytes. The next two say that the connection is to close, and that it is to close at once; those above
+/// say whose they are.
+const BYTES_BITS: u32 = 38;
 const BYTES: u64 = (1 << BYTES_BITS) - 1;
 const TO_CLOSE: u64 = 1 << BYTES_BITS;
-const MARK_SHIFT: u32 = BYTES_BITS + 1;
+const TO_ABORT: u64 = TO_CLOSE << 1;
+const MARK_SHIFT: u32 = BYTES_BITS + 2;
 /// Marks that tell connections apart; zero belongs to none. Two connections of one slot that are a multiple of sixteen
 /// million apart have the same mark: an id that was kept for so long is taken for the newcomer's.
 const MARKS: u64 = (1 << (u64::BITS - MARK_SHIFT)) - 1;
@@ -76,6 +78,18 @@ impl Gauge {
     pub(super) fn ask_to_close(&self, connection: ConnectionId) -> bool {
         let asked = |before: u64| takes(before, connection).then_some(before | TO_CLOSE);
         self.0.fetch_update(SeqCst, SeqCst, asked).is_ok()
+    }
+
+    /// Asks the connection to close at once, also if it was asked to close before. False if that changes nothing.
+    pub(super) fn ask_to_abort(&self, connection: ConnectionId) -> bool {
+        let is_new = |before: u64| is_its(before, connection) && before & TO_ABORT == 0;
+        let asked = |before: u64| is_new(before).then_some(before | TO_CLOSE | TO_ABORT);
+        self.0.fetch_update(SeqCst, SeqCst, asked).is_ok()
+    }
+
+    /// True if the connection in the slot was asked to close at once.
+    pub(super) fn is_to_abort(&self) -> bool {
+        self.0.load(SeqCst) & TO_ABORT != 0
     }
 
     /// True if the connection in the slot was asked to close.
@@ -163,14 +177,16 @@ mod tests {
         gauge.discharge(first, 4);
         gauge.sub(6);
         assert_eq!((gauge.bytes(), gauge.is_to_close()), (0, true));
+        assert!(!gauge.is_to_abort() && !gauge.ask_to_abort(second) && gauge.ask_to_abort(first), "it still may be");
+        assert!(!gauge.ask_to_abort(first) && gauge.is_to_abort() && gauge.is_to_close());
         gauge.open(second);
-        assert!(!gauge.is_to_close(), "its successor was not asked");
+        assert!(!gauge.is_to_close() && !gauge.is_to_abort(), "its successor was not asked");
     }
 
     #[test]
     fn nobody_has_the_mark_of_nobody() {
         let around = [0, 1, MARKS - 1, MARKS, MARKS + 1, u64::MAX];
         let marks = around.map(|generation| mark(ConnectionId::new(0, 0, generation)));
-        assert!(marks.iter().all(|mark| *mark > TO_CLOSE && mark & (BYTES | TO_CLOSE) == 0), "{marks:?}");
+        assert!(marks.iter().all(|mark| *mark > TO_ABORT && mark & (BYTES | TO_CLOSE | TO_ABORT) == 0), "{marks:?}");
     }
 }

@@ -223,7 +223,17 @@ impl Outbox {
 
     /// Asks the connection to close, if it is there. What was left for it before this is taken first.
     fn ask_to_close(&self, connection: ConnectionId) {
-        if self.gauges.get(connection.slot() as usize).is_some_and(|gauge| gauge.ask_to_close(connection)) {
+        self.ask(connection, Gauge::ask_to_close);
+    }
+
+    /// Asks the connection to close at once, if it is there.
+    fn ask_to_abort(&self, connection: ConnectionId) {
+        self.ask(connection, Gauge::ask_to_abort);
+    }
+
+    /// Asks the connection for its end by `mark`, which says whether that is news.
+    fn ask(&self, connection: ConnectionId, mark: fn(&Gauge, ConnectionId) -> bool) {
+        if self.gauges.get(connection.slot() as usize).is_some_and(|gauge| mark(gauge, connection)) {
             self.close_asked.store(true, SeqCst);
             self.wake.wake();
         }
@@ -242,6 +252,11 @@ impl Outbox {
     /// True if the connection in `slot` was asked to close.
     pub(crate) fn is_to_close(&self, slot: u32) -> bool {
         self.gauges[slot as usize].is_to_close()
+    }
+
+    /// True if the connection in `slot` was asked to close at once.
+    pub(crate) fn is_to_abort(&self, slot: u32) -> bool {
+        self.gauges[slot as usize].is_to_abort()
     }
 
     /// True if answers or messages wait to be taken.

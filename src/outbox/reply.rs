@@ -47,7 +47,7 @@ impl<P: Protocol> Reply<'_, P> {
     }
 
     /// Answers later, from any thread. If order matters ([`Protocol::IN_ORDER`]), the connection's next message waits
-    /// for the answer.
+    /// for the answer. If it does not, the answer comes behind those of the turn, even if it is given at once.
     pub fn defer(self) -> Deferred<P> {
         let ticket = self.desk.owed.issue(self.desk.now);
         self.desk.outcome = Outcome::Deferred { ticket };
@@ -55,7 +55,8 @@ impl<P: Protocol> Reply<'_, P> {
     }
 
     /// Does not answer. If order matters ([`Protocol::IN_ORDER`]), this closes the connection, because the peer would
-    /// take the next answer for the missing one.
+    /// take the next answer for the missing one. For a message that its peer wants no answer to, such a protocol sends
+    /// an item that is encoded as nothing.
     pub fn none(self) {
         self.desk.outcome = if P::IN_ORDER { Outcome::Close } else { Outcome::None };
     }

@@ -113,7 +113,8 @@ impl<P: Protocol> WriteProxy<P> {
     ///
     /// [`closed`](crate::MessageProcessor::closed) comes later: once the peer has taken everything and closed its side
     /// too. [`Timeouts::reply`](crate::Timeouts::reply), [`write_stall`](crate::Timeouts::write_stall), which counts
-    /// from the last byte taken, and [`linger`](crate::Timeouts::linger) bound these waits. Called within
+    /// from the last byte taken, and [`linger`](crate::Timeouts::linger) bound these waits; [`abort`](Self::abort) ends
+    /// them. Called within
     /// [`process`](crate::MessageProcessor::process), it takes effect when the turns of the cycle are over: more
     /// messages of the connection may be handled until then, and their replies are delivered.
     /// [`Reply::close`](crate::Reply::close) acts at once.
@@ -149,6 +150,19 @@ impl<P: Protocol> WriteProxy<P> {
         };
         outbox.ask_to_close(connection);
         left
+    }
+
+    /// Closes `connection` at once, from any thread, also if it is ending already: what was sent to it and has not left
+    /// is dropped, and so is what has arrived from it and was not handled. For a peer that must go even if it takes
+    /// nothing; the others are better served by [`close`](Self::close). Its reason is
+    /// [`CloseReason::User`](crate::CloseReason::User), unless it was ending for another.
+    ///
+    /// [`closed`](crate::MessageProcessor::closed) is called soon after, when the turns of the cycle are over. Replies
+    /// that the connection was owed reach nobody. Its cost is that of `close`.
+    pub fn abort(&self, connection: ConnectionId) {
+        if let Some(outbox) = self.outboxes.of(connection) {
+            outbox.ask_to_abort(connection);
+        }
     }
 
     /// Says that the message processor may be ready again, or each of them where there are several: connections that

@@ -143,7 +143,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
             return;
         }
         for slot in self.table.slots() {
-            if self.links.outbox.is_to_close(slot) {
+            if self.links.outbox.is_to_abort(slot) {
+                self.close_now(slot, CloseReason::User);
+            } else if self.links.outbox.is_to_close(slot) {
                 self.begin_close(slot, CloseReason::User);
             }
         }

@@ -142,8 +142,15 @@ pub trait Protocol: Clone + Send + 'static {
 }
 
 /// A [`Protocol`] that can write a `T` as its answer.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot write a `{T}` as an answer",
+    label = "the protocol has no way to say this",
+    note = "an answer is a type for which the protocol implements `Encode`: `http1::Response` for `Http1`, bytes and text \
+            for `LengthPrefixed`; write `impl Encode<{T}>` for a protocol of your own"
+)]
 pub trait Encode<T>: Protocol {
-    /// Writes `item` as the answer to `exchange`.
+    /// Writes `item` as the answer to `exchange`. It may write nothing at all: then the message counts as answered,
+    /// also where order matters, and [`Deferred`](crate::Deferred) as settled.
     ///
     /// If something does not fit, `out` remembers that and ignores everything after it; the caller then rolls the
     /// answer back.
@@ -175,7 +182,8 @@ pub enum Decode<L> {
         needs: Option<usize>,
         /// How many bytes at the front are to be kept. The bytes behind them have been dealt with and are dropped
         /// (framing such as chunk-size lines); `decode` has moved the bytes that still count to the front. At most
-        /// `bytes.len()`.
+        /// `bytes.len()`. Zero says that no message has begun, so none is timed or waited for: a protocol that skips a
+        /// part of a message keeps at least one byte meanwhile.
         keep: usize,
     },
     /// The first `consumed` bytes (at least one) are one message.

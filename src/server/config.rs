@@ -91,8 +91,10 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Which newcomers are refused, and what they are told. Off by default.
     pub admission: Admission,
-    /// Deferred replies that may be owed to one connection at once (always 1 if the protocol answers in order). At most
-    /// `owed_total_max`. Default 64.
+    /// Deferred replies that may be owed to one connection at once (always 1 if the protocol answers in order). With as
+    /// many, no message of the connection is handled, not even one that would cancel another: if its peer may send such
+    /// messages, make this larger than what it may ask for, and refuse the excess yourself. At most `owed_total_max`.
+    /// Default 64.
     pub owed_max: usize,
     /// Deferred replies that may be owed at once, over all connections of a processor. With as many, no message of any
     /// of its connections is handled. A reply counts until its [`Deferred`](crate::Deferred) is sent or dropped, also

@@ -275,6 +275,15 @@ impl Network {
         self.lock().next_action()
     }
 
+    /// Moves the clock to the next event, but not beyond `most`, and lets it happen: there is no server that would.
+    pub(super) fn pass_alone(&self, most: Duration) {
+        let mut state = self.lock();
+        let next = state.next_at().map_or(most, |next| next.min(most));
+        state.now = state.now.max(next);
+        drop(state);
+        self.run_due();
+    }
+
     /// Lets the time of one call pass, together with everything that happens in it.
     pub(super) fn pass_call(&self, index: usize) {
         let mut state = self.lock();

@@ -43,6 +43,8 @@ pub struct Record {
     pub unasked: Vec<Vec<u8>>,
     /// Another thread has asked the server to close its connection.
     pub asked_to_close: bool,
+    /// Another thread has asked for its end at once.
+    pub aborted: bool,
     pub closed: Option<CloseKind>,
     pub reading: Read,
 }
@@ -74,6 +76,7 @@ impl Record {
             processed: 0,
             unasked: Vec::new(),
             asked_to_close: false,
+            aborted: false,
             closed: None,
             reading: Read::default(),
         }
@@ -207,7 +210,7 @@ impl Record {
         // Whoever reads too slowly may be closed in the middle of its end as well. Then the reason why the end began
         // stands, but for those that promise that everything was delivered.
         let promised = matches!(self.closed, Some(CloseKind::PeerClosed | CloseKind::Finished));
-        if self.closes_full && !promised {
+        if (self.closes_full || self.aborted) && !promised {
             return Ok(());
         }
         if !(expected.sound && expected.memory && in_order && self.peer.end() == Some(End::Finished)) || self.rude {
@@ -241,7 +244,8 @@ impl Record {
 
     /// Whoever says that it sends nothing more, and keeps to it, has its last answer: no reset destroys it.
     fn judge_final(&self, expected: Expectations) -> Result<(), String> {
-        let kept_to_it = self.said_final() && self.processed == self.plan.len() && !self.malformed && !self.rude;
+        let polite = !self.malformed && !self.rude && !self.aborted;
+        let kept_to_it = self.said_final() && self.processed == self.plan.len() && polite;
         let promised = kept_to_it && self.closed == Some(CloseKind::Finished) && expected.sound;
         match promised && self.peer.end() == Some(End::Reset) {
             true => Err("asked for the end of its connection, and it was reset".into()),

@@ -383,8 +383,13 @@ impl<P: Wire> Director<P> {
                 director.world.lock().note_unasked(index, payload);
             }
             director.proxy.close(connection);
+            let at_once = random.chance(200);
+            if at_once {
+                director.proxy.abort(connection);
+            }
             let mut world = director.world.lock();
             world.records[index].asked_to_close = true;
+            world.records[index].aborted |= at_once;
             if world.records[index].closed.is_none() {
                 world.seen.push(CLOSED_FROM_OUTSIDE);
             }
