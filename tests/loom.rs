@@ -1,9 +1,9 @@
 //! The protocols between threads, in every order that their threads can run in: `make loom`.
 //!
-//! What runs here is the crate's own code. Under `--cfg loom` its atomics, locks and queues (`src/sync.rs`) are models
-//! of the same contracts, and loom tries every order of the threads up to a number of preemptions, with every value
-//! that a weak access could see. A thread that nobody wakes is a deadlock, and loom reports it with the order that led
-//! there.
+//! What runs here is the crate's own code. Under `--cfg loom` its atomics, locks and queues (`src/sync/mod.rs`) are
+//! models of the same contracts, and loom tries every order of the threads up to a number of preemptions, with every
+//! value that a weak access could see. A thread that nobody wakes is a deadlock, and loom reports it with the order
+//! that led there.
 //!
 //! Two things are played: the poll in which a thread sleeps (`bed`), and the accepter's loop around its watch.
 #![cfg(loom)]

@@ -156,7 +156,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "memory: one connection more than there may be of one processor",
-        file: "src/handover.rs",
+        file: "src/handover/mod.rs",
         from: "self.live.load(SeqCst) < self.connections_each",
         to: "self.live.load(SeqCst) <= self.connections_each",
     },
@@ -168,7 +168,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "memory: room for more segments than were counted",
-        file: "src/buffer/segments.rs",
+        file: "src/buffer/segments/mod.rs",
         from: "nodes: Vec::with_capacity(max)",
         to: "nodes: Vec::with_capacity(max + 1)",
     },
@@ -186,7 +186,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "memory: room for more timers than were counted",
-        file: "src/timer.rs",
+        file: "src/timer/mod.rs",
         from: "entries: Vec::with_capacity(slots),",
         to: "entries: Vec::with_capacity(slots + 1),",
     },
@@ -258,7 +258,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "ledger: the accepter's connection is counted twice",
-        file: "src/handover.rs",
+        file: "src/handover/mod.rs",
         from: "        self.live.fetch_add(1, SeqCst);",
         to: "        self.live.fetch_add(2, SeqCst);",
     },
@@ -282,7 +282,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "home: an outbound block is lost",
-        file: "src/buffer/segments.rs",
+        file: "src/buffer/segments/mod.rs",
         from: "while self.pop(queue).is_some() {}",
         to: "while let Some(segment) = self.pop(queue) {\n            std::mem::forget(segment);\n        }",
     },
@@ -354,7 +354,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "order: the offset of a short write is not kept",
-        file: "src/buffer/segments.rs",
+        file: "src/buffer/segments/mod.rs",
         from: "Self::Block { start, .. } | Self::Lent { start, .. } | Self::Shared { start, .. } => *start += count,",
         to: "Self::Block { start, .. } | Self::Lent { start, .. } | Self::Shared { start, .. } if *start == 0 => *start += count,\n            Self::Block { .. } | Self::Lent { .. } | Self::Shared { .. } => {}",
     },

@@ -53,7 +53,7 @@ const WORDS: &[Word] = &[
         word: "Instant::now",
         why: "time is an argument; the cycle asks its selector once",
         // In the last one a request to shut down is made, on any thread, and its grace begins.
-        files: &["src/accepter.rs", "src/processor/mio_selector.rs", "src/sim/clock.rs", "src/server/running.rs"],
+        files: &["src/accepter/mod.rs", "src/processor/mio_selector.rs", "src/sim/clock.rs", "src/server/running.rs"],
     },
     Word {
         word: "SystemTime::now",
@@ -66,7 +66,7 @@ const WORDS: &[Word] = &[
         // The accepter yields, the outbox asks on which thread it is and whether that panics, the model of a condition
         // parks; they make none.
         files: &[
-            "src/accepter.rs",
+            "src/accepter/mod.rs",
             "src/offload/mod.rs",
             "src/outbox/processor_thread.rs",
             "src/panics.rs",
@@ -79,7 +79,7 @@ const WORDS: &[Word] = &[
     Word {
         word: "mio::",
         why: "the operating system is behind `Selector`, `Socket` and the accepter",
-        files: &["src/accepter.rs", "src/poll.rs", "src/processor/mio_selector.rs", "src/socket.rs"],
+        files: &["src/accepter/mod.rs", "src/poll.rs", "src/processor/mio_selector.rs", "src/socket.rs"],
     },
     Word {
         word: "thread_local!",
@@ -94,7 +94,7 @@ const WORDS: &[Word] = &[
     Word {
         word: "parking_lot",
         why: "locks by which threads wait for each other come from `sync`, so that loom can run them",
-        files: &["src/sync.rs"],
+        files: &["src/sync/mod.rs"],
     },
     Word { word: "sleep(", why: "a thread waits to be woken; a fixed sleep is a guess", files: SLEEPERS },
     Word { word: "unwrap(", why: "say what holds, with `expect`, or handle it", files: &[] },
@@ -109,7 +109,7 @@ const WORDS: &[Word] = &[
 
 /// Each has a function of that name, in which its thread waits in its poll, or calls it. (The simulation has a record
 /// of it.)
-const SLEEPERS: &[&str] = &["src/accepter.rs", "src/processor/sleep.rs", "src/processor/mod.rs"];
+const SLEEPERS: &[&str] = &["src/accepter/mod.rs", "src/processor/sleep.rs", "src/processor/mod.rs"];
 
 /// What pure folders know nothing of.
 const SANS_IO: &[(&str, &[&str])] = &[

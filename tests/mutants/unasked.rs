@@ -101,7 +101,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "outbox: what never fits is to be tried again",
-        file: "src/buffer/outbound.rs",
+        file: "src/buffer/outbound/mod.rs",
         from: "if self.source.could_hold(self.answer.copied + more, blocks) {",
         to: "if self.source.could_hold(more, left) || more > 0 {",
     },

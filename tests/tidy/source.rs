@@ -267,6 +267,6 @@ fn tests_are_not_the_product() {
 #[test]
 fn a_file_knows_its_module() {
     let module = |path| Source::new(path, "").module().join("::");
-    assert_eq!((module("src/lib.rs"), module("src/timer.rs")), ("".into(), "timer".into()));
+    assert_eq!((module("src/lib.rs"), module("src/id.rs")), ("".into(), "id".into()));
     assert_eq!((module("src/buffer/mod.rs"), module("src/a/b/c.rs")), ("buffer".into(), "a::b::c".into()));
 }
