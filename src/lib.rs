@@ -58,6 +58,7 @@
 #![warn(missing_docs)]
 
 mod accepter;
+mod admission;
 mod buffer;
 mod clock;
 mod config_error;
@@ -87,6 +88,7 @@ mod sync;
 mod timer;
 mod wake;
 
+pub use admission::Admission;
 pub use buffer::{HEADROOM, Outbound, Prefix, TIERS, TierConfig};
 pub use config_error::ConfigError;
 pub use connection::{CloseReason, CrowdScope, Timeouts, WhenFull};
@@ -97,7 +99,7 @@ pub use message_processor::MessageProcessor;
 pub use metrics::Snapshot;
 pub use offload::{Offload, Workers};
 pub use outbox::{Deferred, Reply, SendError, Unanswered, WriteProxy};
-pub use processor::{Admission, Turn, Watermarks};
+pub use processor::{Turn, Watermarks};
 pub use protocol::{
     After, Decode, Encode, LengthPrefixed, Message, Peer, Protocol, ProtocolError, Refusal, http1, length_prefixed,
 };

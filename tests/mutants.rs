@@ -216,7 +216,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "memory: an address that has gone is counted for ever",
-        file: "src/processor/crowd.rs",
+        file: "src/admission.rs",
         from: "            if *entry.get() == 0 {",
         to: "            if false && *entry.get() == 0 {",
     },

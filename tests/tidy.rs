@@ -36,7 +36,7 @@ const ROWS: &[Row] = &[
     Row { name: "ways out", modules: &["outbox"] },
     Row { name: "one peer", modules: &["connection"] },
     Row { name: "the user's trait", modules: &["message_processor"] },
-    Row { name: "sockets", modules: &["socket"] },
+    Row { name: "newcomers", modules: &["socket", "admission"] },
     Row { name: "threads", modules: &["accepter", "offload", "processor"] },
     Row { name: "around it all", modules: &["server"] },
     Row { name: "a simulated world", modules: &["sim"] },

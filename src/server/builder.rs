@@ -6,9 +6,10 @@ use std::net::{TcpListener, ToSocketAddrs};
 
 use super::error::explain;
 use super::{Config, MemoryCeiling, Server, listener};
+use crate::admission::Admission;
 use crate::buffer::{TIERS, TierConfig};
 use crate::connection::Timeouts;
-use crate::processor::{Admission, Turn, Watermarks};
+use crate::processor::{Turn, Watermarks};
 use crate::protocol::Protocol;
 
 /// The longest backlog that a listener made elsewhere is assumed to have: longer than any system's default.

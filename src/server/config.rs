@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::units::Bytes;
+use crate::admission::Admission;
 use crate::buffer::{HEADROOM, TIERS, TierConfig};
 use crate::config_error::ConfigError;
 use crate::connection::Timeouts;
 use crate::outbox::OutboxLimits;
-use crate::processor::{Admission, Settings, Turn, Watermarks};
+use crate::processor::{Settings, Turn, Watermarks};
 
 /// Counts above this are rejected as mistakes; up to it, no sum of the ceiling overflows and every place has its `u32`.
 const COUNT_MAX: usize = 1 << 28;

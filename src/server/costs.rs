@@ -6,12 +6,13 @@ use super::config::{Config, INBOUND, OUTBOUND, TierNames};
 use super::resident::{PROGRAM_GROWTH, resident_at_start};
 use super::row::{CONNECTIONS, CeilingRow};
 use super::units::Bytes;
+use crate::admission::Crowd;
 use crate::buffer::{Block, HEADROOM, Segments, TierConfig};
 use crate::handover::Handover;
 use crate::metrics::Metrics;
 use crate::offload::Workers;
 use crate::outbox::{OutboxLimits, Reply};
-use crate::processor::{Crowd, Holders, MioSelector, Processor, Selector};
+use crate::processor::{Holders, MioSelector, Processor, Selector};
 use crate::protocol::{Message, Protocol};
 use crate::timer::Wheel;
 

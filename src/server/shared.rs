@@ -5,13 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Config;
+use crate::admission::Crowd;
 use crate::buffer::{Line, SharedPool, TIERS, Tier, reserve};
 use crate::clock::WallClock;
 use crate::control::Control;
 use crate::handover::{Dealer, Handover};
 use crate::metrics::{Metrics, Snapshot};
 use crate::outbox::{Outbox, Outboxes, WriteProxy};
-use crate::processor::{Crowd, Links};
+use crate::processor::Links;
 use crate::protocol::Protocol;
 use crate::wake::WakeFlag;
 

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::SimSocket;
 use super::network::State;
+use crate::admission::Crowd;
 use crate::buffer::{SharedPool, TIERS, Tier};
 use crate::connection::Stage;
 use crate::id::ConnectionId;
 use crate::metrics::Snapshot;
 use crate::outbox::Outbox;
-use crate::processor::{Crowd, Inspected, Overview};
+use crate::processor::{Inspected, Overview};
 use crate::reason::{PauseReason, Paused};
 use crate::server::{Config, Station};
 

@@ -59,13 +59,13 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "admission: an address has as much with each processor",
-        file: "src/processor/crowd.rs",
+        file: "src/admission.rs",
         from: "(*count as usize) < self.per_address_max;",
         to: "(*count as usize) < self.per_address_max * 2;",
     },
     Mutant {
         name: "admission: who is refused takes a place",
-        file: "src/processor/crowd.rs",
+        file: "src/admission.rs",
         from: "            self.remove_address(address);\n            return Err(CrowdScope::Server);",
         to: "            return Err(CrowdScope::Server);",
     },

@@ -1,14 +1,27 @@
-//! How many connections each address has, and how many there are in all.
+//! Which newcomers are refused: the limits, and what they count.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Admission;
 use crate::connection::CrowdScope;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+/// Which newcomers are refused. None by default: at `connections_max` they wait in the kernel's backlog.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// Connections of one IP address at once, over all processors; any further one is refused. Zero: no limit. All
+    /// clients behind one proxy or translated address count together. Refused connections do not count.
+    pub per_address_max: usize,
+    /// With this many connections, over all processors, newcomers are refused at once (HTTP: 503) instead of being
+    /// served. Refused connections do not count. Zero: none is refused; at `connections_max` they wait in the backlog.
+    pub refuse_above: usize,
+    /// How long a peer that is refused for lack of room is told to wait (HTTP: `Retry-After`). `None`: it is not told.
+    pub retry_after: Option<Duration>,
+}
 
 /// The connections that [`Admission`] counts. Its limits are those of the server, not of each processor: a limit that
 /// grew with the number of processors would not bind a peer. So all processors share this table, and use it when a
