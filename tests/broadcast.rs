@@ -342,3 +342,40 @@ fn what_can_not_be_encoded_is_sent_to_nobody() -> Result<(), Broken> {
     assert_eq!(simulation.metrics().outbound_blocks, [0, 0, 0]);
     Ok(())
 }
+
+/// All of them read, those that share a block slowest; somebody waits for room, and theirs would make none.
+#[test]
+fn who_reads_a_block_of_its_own_is_given_up_for_one_that_waits_before_slower_ones_that_share() -> Result<(), Broken> {
+    let mut config = Config::default();
+    (config.outbound[0].count, config.outbound[1].count, config.outbound[2].count) = (8, 1, 1);
+    let ids = Arc::new(Mutex::new(Vec::new()));
+    let known = Arc::clone(&ids);
+    let echo = move |message: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+        known.lock().push(message.peer().connection);
+        match message.payload() {
+            b"much" => reply.send(vec![b'x'; 900_000]),
+            other => reply.send(other),
+        }
+    };
+    let mut simulation = Simulation::new(1, config, LengthPrefixed::default(), |_, _| echo).expect("the settings fit");
+    let slow = Weather { send_buffer: 64, receive_buffer: 64, ..Weather::calm() };
+    let peers = [slow, slow, slow, slow, Weather::calm()].map(|weather| simulation.connect(weather).expect("room"));
+    for (peer, bytes) in peers.iter().zip([8, 8, 8, 64, 64]) {
+        peer.send(&frame(b"here"));
+        simulation.run_for(SECOND / 10)?;
+        peer.set_reading(Reading::Slow { bytes, every: SECOND / 100 });
+    }
+    let ids = ids.lock().clone();
+    let large = vec![b'x'; 900_000];
+    assert_eq!(simulation.proxy().broadcast(ids[..3].iter().copied(), &large[..]), Ok(vec![]));
+    simulation.run_for(SECOND / 100)?;
+    // The large block is taken, so its answer lies in the reserve, without which nobody is answered.
+    peers[3].send(&frame(b"much"));
+    simulation.run_for(SECOND / 100)?;
+    let before = peers[4].received();
+    peers[4].send(&frame(b"waits"));
+    simulation.run_for(SECOND)?;
+    let first = simulation.closed().first().map(|closed| closed.connection);
+    assert_eq!((first, peers[4].received() - before), (Some(ids[3]), 9), "{}", simulation.metrics());
+    Ok(())
+}
