@@ -132,9 +132,10 @@ fn one_that_the_program_closes_is_told_if_its_answer_does_not_come() -> Result<(
         simulation.run_for(SECOND)?;
         simulation.proxy().close(opened.lock().expect("it has asked"));
         simulation.run_for(SECOND)?;
-        match by_time {
-            true => simulation.run_for(100 * SECOND)?,
-            false => promises.lock().clear(),
+        if by_time {
+            simulation.run_for(100 * SECOND)?
+        } else {
+            promises.lock().clear()
         }
         simulation.run_for(5 * SECOND)?;
         let answer = String::from_utf8_lossy(&peer.take_received()).into_owned();

@@ -81,9 +81,8 @@ fn a_cycle_gives_little_to_those_who_ask_for_much() -> Result<(), Broken> {
     const ASKED: usize = 60;
     for (length, is_shared) in [(10_000, false), (60_000, false), (100_000, true)] {
         let body: Arc<[u8]> = vec![b'm'; length].into();
-        let answer = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| match is_shared {
-            true => reply.send(Arc::clone(&body)),
-            false => reply.send(&body[..]),
+        let answer = move |_: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>| {
+            if is_shared { reply.send(Arc::clone(&body)) } else { reply.send(&body[..]) }
         };
         let config = Config::default();
         let most_for_one = (config.watermarks.high + length + 4) as u64;

@@ -38,9 +38,10 @@ fn end(busy: bool, later: Duration, second: Duration) -> Result<Duration, Broken
     simulation.run_for(SECOND)?;
     let asked = simulation.network().elapsed();
     simulation.ask_to_shut_down(GRACE, Finish::Answer);
-    match busy {
-        true => simulation.network().jump(later),
-        false => simulation.run_for(later)?,
+    if busy {
+        simulation.network().jump(later)
+    } else {
+        simulation.run_for(later)?
     }
     let Report { metrics, elapsed, .. } = simulation.shutdown(second, Finish::Answer)?;
     assert_eq!(metrics.closed_by(CloseKind::Shutdown), 1);

@@ -150,12 +150,11 @@ fn a_thread_of_its_own_tells_a_hundred_peers() {
             let (mut next, mut own_seen) = (0, false);
             while next < MESSAGES || !own_seen {
                 let message = receive(peer);
-                match message == own {
-                    true => own_seen = true,
-                    false => {
-                        assert!(message[..] == news(next)[..], "peer {number}, message {next}");
-                        next += 1;
-                    }
+                if message == own {
+                    own_seen = true
+                } else {
+                    assert!(message[..] == news(next)[..], "peer {number}, message {next}");
+                    next += 1;
                 }
             }
         }

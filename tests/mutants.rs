@@ -390,10 +390,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         if ["target", ".git", "fuzz"].iter().any(|skipped| name == *skipped) {
             continue;
         }
-        match entry.file_type()?.is_dir() {
-            true => copy(&entry.path(), &place)?,
-            false => drop(fs::copy(entry.path(), place)?),
-        }
+        if entry.file_type()?.is_dir() { copy(&entry.path(), &place)? } else { drop(fs::copy(entry.path(), place)?) }
     }
     Ok(())
 }

@@ -214,9 +214,10 @@ fn a_message_that_can_never_fit_is_an_error_and_not_a_full_outbox() -> Result<()
         [(3, fits, true), (3, fits + 1, false), (2, fits + 1, true), (3, config.reply_max, false)]
     {
         let sent = proxy.send(connection, Said { shared, copied });
-        match taken {
-            true => assert_eq!(sent, Ok(()), "{copied} behind {shared}"),
-            false => assert!(matches!(sent, Err(SendError::Encode(_))), "{copied} behind {shared}: {sent:?}"),
+        if taken {
+            assert_eq!(sent, Ok(()), "{copied} behind {shared}")
+        } else {
+            assert!(matches!(sent, Err(SendError::Encode(_))), "{copied} behind {shared}: {sent:?}")
         }
         simulation.run_for(SECOND)?;
     }

@@ -72,9 +72,10 @@ impl Attackers {
         if let Some(stdout) = &mut self.child.stdout {
             stdout.read_to_string(&mut text)?;
         }
-        match self.child.wait()?.success() {
-            true => Ok(text.lines().map(Family::read).collect()),
-            false => Err(io::Error::other("the attackers failed")),
+        if self.child.wait()?.success() {
+            Ok(text.lines().map(Family::read).collect())
+        } else {
+            Err(io::Error::other("the attackers failed"))
         }
     }
 }

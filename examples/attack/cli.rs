@@ -75,17 +75,15 @@ impl Args {
 
 /// It is no weapon: what it attacks is on this machine.
 fn loopback(address: SocketAddr) -> SocketAddr {
-    match address.ip().is_loopback() {
-        true => address,
-        false => usage_error(&format!("{address} is not on this machine; only loopback addresses are attacked")),
+    if address.ip().is_loopback() {
+        address
+    } else {
+        usage_error(&format!("{address} is not on this machine; only loopback addresses are attacked"))
     }
 }
 
 fn all_named(names: &[String]) -> Vec<&'static Attack> {
-    match names.is_empty() {
-        true => ATTACKS.iter().collect(),
-        false => names.iter().map(|name| named(name)).collect(),
-    }
+    if names.is_empty() { ATTACKS.iter().collect() } else { names.iter().map(|name| named(name)).collect() }
 }
 
 fn named(name: &str) -> &'static Attack {

@@ -35,9 +35,10 @@ impl Progress {
 
     /// `Err` if it is to end now.
     pub fn check(&self) -> io::Result<()> {
-        match self.interrupted.load(Relaxed) {
-            true => Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted by a signal")),
-            false => Ok(()),
+        if self.interrupted.load(Relaxed) {
+            Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted by a signal"))
+        } else {
+            Ok(())
         }
     }
 

@@ -134,11 +134,12 @@ fn pass_on(stream: impl Read + Send + 'static, lines: SyncSender<Line>, kind: fn
 /// `http_echo` beside this program.
 fn path() -> io::Result<PathBuf> {
     let path = env::current_exe()?.with_file_name("http_echo");
-    match path.is_file() {
-        true => Ok(path),
-        false => Err(io::Error::other(format!(
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(io::Error::other(format!(
             "there is no {}: build it by `cargo build --release --example http_echo`",
             path.display()
-        ))),
+        )))
     }
 }

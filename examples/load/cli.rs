@@ -146,9 +146,10 @@ fn address(text: &str) -> SocketAddr {
 }
 
 fn seconds(name: &str, seconds: f64) -> Duration {
-    match (0.0..=SECONDS_MAX).contains(&seconds) {
-        true => Duration::from_secs_f64(seconds),
-        false => usage_error(&format!("{name} {seconds} is no time: from 0 to {SECONDS_MAX} seconds")),
+    if (0.0..=SECONDS_MAX).contains(&seconds) {
+        Duration::from_secs_f64(seconds)
+    } else {
+        usage_error(&format!("{name} {seconds} is no time: from 0 to {SECONDS_MAX} seconds"))
     }
 }
 

@@ -308,9 +308,10 @@ impl Client {
 
     fn ended(&mut self) -> Turn {
         // After its last answer it is not broken, and requests behind that are sent again.
-        match self.answered.is_some() || self.answers.closing() || (self.under_way() == 0 && self.unsent == 0) {
-            true => Turn::Ended,
-            false => Turn::Broken(Trouble::Closed),
+        if self.answered.is_some() || self.answers.closing() || (self.under_way() == 0 && self.unsent == 0) {
+            Turn::Ended
+        } else {
+            Turn::Broken(Trouble::Closed)
         }
     }
 }

@@ -77,10 +77,7 @@ fn parse(name: &str, text: &str) -> Case {
         pauses: Vec::new(),
     };
     for line in input.lines() {
-        match line == PAUSE {
-            true => case.pauses.push(case.input.len()),
-            false => case.input.extend(unescape(line)),
-        }
+        if line == PAUSE { case.pauses.push(case.input.len()) } else { case.input.extend(unescape(line)) }
     }
     for line in head.lines() {
         let (key, value) = line.split_once(": ").unwrap_or((line, ""));

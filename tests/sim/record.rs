@@ -197,10 +197,7 @@ impl Record {
             Some(CloseKind::User) => self.asked_to_close,
             Some(_) => false,
         };
-        match excused || !self.polite || !expected.sound {
-            true => Ok(()),
-            false => Err("did nothing wrong and was closed".into()),
-        }
+        if excused || !self.polite || !expected.sound { Ok(()) } else { Err("did nothing wrong and was closed".into()) }
     }
 
     /// Nothing that was accepted is lost: what was whole when the peer finished was handled, and the answers were given
@@ -224,9 +221,10 @@ impl Record {
             return Err(format!("{answered} of {due} answers came before the end"));
         }
         let (delivered, taken) = (self.reading.unasked, self.unasked.len());
-        match self.was_closed_from_outside() && delivered != taken {
-            true => Err(format!("{delivered} of {taken} messages that were sent before it was closed came")),
-            false => Ok(()),
+        if self.was_closed_from_outside() && delivered != taken {
+            Err(format!("{delivered} of {taken} messages that were sent before it was closed came"))
+        } else {
+            Ok(())
         }
     }
 
@@ -247,9 +245,10 @@ impl Record {
         let polite = !self.malformed && !self.rude && !self.aborted;
         let kept_to_it = self.said_final() && self.processed == self.plan.len() && polite;
         let promised = kept_to_it && self.closed == Some(CloseKind::Finished) && expected.sound;
-        match promised && self.peer.end() == Some(End::Reset) {
-            true => Err("asked for the end of its connection, and it was reset".into()),
-            false => Ok(()),
+        if promised && self.peer.end() == Some(End::Reset) {
+            Err("asked for the end of its connection, and it was reset".into())
+        } else {
+            Ok(())
         }
     }
 
@@ -259,9 +258,10 @@ impl Record {
         let listens = self.closed == Some(CloseKind::Protocol) && !self.rude && !self.slow && P::REFUSES;
         // No end yet: both are on their way to it.
         let heard = self.peer.end().is_none_or(|end| end == End::Finished && self.reading.refused);
-        match heard || !listens || !(expected.sound && expected.memory && expected.long_linger) {
-            true => Ok(()),
-            false => Err(format!("was refused and could not read why: {:?}", self.peer.end())),
+        if heard || !listens || !(expected.sound && expected.memory && expected.long_linger) {
+            Ok(())
+        } else {
+            Err(format!("was refused and could not read why: {:?}", self.peer.end()))
         }
     }
 }

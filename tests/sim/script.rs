@@ -85,9 +85,10 @@ fn timeouts(random: &mut Random, temper: Temper) -> Timeouts {
     if temper.patient {
         let off = random.pick(&[Duration::ZERO, HOUR]);
         let defaults = Timeouts { famine, ..Timeouts::default() };
-        let limits = match random.chance(500) {
-            true => Timeouts { linger: LONG_LINGER, linger_bytes: usize::MAX, ..defaults },
-            false => defaults,
+        let limits = if random.chance(500) {
+            Timeouts { linger: LONG_LINGER, linger_bytes: usize::MAX, ..defaults }
+        } else {
+            defaults
         };
         return Timeouts { idle: off, message: off, rate_grace: off, write_stall: off, reply: off, ..limits };
     }
