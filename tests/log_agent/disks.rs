@@ -109,6 +109,8 @@ struct Script {
     cut_fails: bool,
     /// Whether names can be synced.
     names_fail: bool,
+    /// Files that cannot be deleted, and why.
+    kept_files: Option<(BTreeSet<String>, io::ErrorKind)>,
     /// A file that somebody deletes while the next sync is under way.
     deleted_at_sync: Option<PathBuf>,
     /// Is told of each call before it is done.
@@ -189,6 +191,11 @@ impl Faults {
         self.0.lock().names_fail = fails;
     }
 
+    /// These files cannot be deleted, as long as nothing else is said, because of an error of that kind.
+    pub fn keep_files(&self, files: &[String], kind: io::ErrorKind) {
+        self.0.lock().kept_files = Some((files.iter().cloned().collect(), kind));
+    }
+
     /// Somebody deletes `file` during the next sync.
     pub fn delete_at_sync(&self, file: PathBuf) {
         self.0.lock().deleted_at_sync = Some(file);
@@ -199,8 +206,8 @@ impl Faults {
         self.0.lock().panics = Some(call);
     }
 
-    /// Calls `watch` with the name of each `create`, `write`, `sync` and `files`, before it is done. It may take its
-    /// time.
+    /// Calls `watch` with the name of each `create`, `remove`, `write`, `sync` and `files`, before it is done. It may
+    /// take its time.
     pub fn watch(&self, watch: impl Fn(&str) + Send + Sync + 'static) {
         self.0.lock().watch = Some(Watch(Arc::new(watch)));
     }
@@ -315,9 +322,14 @@ impl Disk for FaultyDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.faults.called("remove");
         let bytes = fs::metadata(self.path.join(name)).map_or(0, |metadata| metadata.len());
-        self.real.remove(name)?;
         let mut script = self.faults.0.lock();
+        if let Some((_, kind)) = script.kept_files.as_ref().filter(|(files, _)| files.contains(name)) {
+            let path = self.path.join(name);
+            return Err(io::Error::new(*kind, format!("cannot delete {}: it is kept on purpose", path.display())));
+        }
+        self.real.remove(name)?;
         script.space = script.space.map(|space| space + if script.deleting_frees { bytes } else { 0 });
         Ok(())
     }
