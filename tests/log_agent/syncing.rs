@@ -227,6 +227,29 @@ fn without_the_promise_a_failed_sync_begins_a_new_segment() {
     rig.assert_records(&["one", "two"]);
 }
 
+/// Records that are written nowhere else are forced to disk all the same. The others would be there without their index
+/// if the machine crashed then.
+#[test]
+fn the_data_follow_an_index_whose_sync_fails_only_if_they_are_not_written_once_more() {
+    let time = Duration::from_millis(500);
+    for policy in [Fsync::Interval(time), Fsync::Batch] {
+        let mut rig = Rig::new(Setup { policy, ..Setup::default() });
+        rig.faults.look_what_is_kept();
+        rig.faults.fail_syncs(&[true]);
+        rig.give(0, &["one"]);
+        rig.writer.advance(rig.now);
+        rig.now += time;
+        if policy != Fsync::Batch {
+            rig.writer.advance(rig.now);
+        }
+        let data = rig.faults.kept().last().expect("there was a sync").get(&rig.folder.files(".log")[0]).cloned();
+        assert_eq!(data, (policy != Fsync::Batch).then(|| b"one\n".to_vec()), "{policy}");
+        assert_eq!(rig.numbers.syncs_failed.value(), 1, "{policy}");
+        rig.work();
+        rig.assert_records(&["one"]);
+    }
+}
+
 #[test]
 fn a_segment_that_cannot_be_written_is_closed_and_a_new_one_begins() {
     let records = some(0, 60);

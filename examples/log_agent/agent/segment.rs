@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::directory::Directory;
 use super::disk::NamedFile;
+use super::fsync::Fsync;
 use crate::store::index::{HEAD_BYTES, HEADER, Head, Runs};
 use crate::store::name::{Kind, Packing, SegmentName};
 
@@ -63,18 +64,17 @@ pub struct Segment {
     synced: Extent,
     /// An append has failed: behind `written` there may be anything, up to so many bytes.
     torn: Option<u64>,
-    /// It is going to be synced.
-    durable: bool,
+    policy: Fsync,
     /// A sync has failed. Another may succeed without what the kernel has forgotten since.
     sync_failed: bool,
 }
 
 impl Segment {
-    /// Makes the two files. With `durable` they are found again after a crash of the machine, and syncs will come.
-    pub fn open(directory: &Directory, kind: Kind, since: Instant, durable: bool) -> io::Result<Self> {
+    /// Makes the two files. Where syncs will come, they are found again after a crash of the machine.
+    pub fn open(directory: &Directory, kind: Kind, since: Instant, policy: Fsync) -> io::Result<Self> {
         let least = Extent::EMPTY.with_mark();
         directory.space.take(least)?;
-        let opened = Self::make(directory, kind, since, durable);
+        let opened = Self::make(directory, kind, since, policy);
         match &opened {
             Ok(segment) => {
                 directory.space.landed(Extent::EMPTY.all_bytes());
@@ -86,14 +86,14 @@ impl Segment {
         opened
     }
 
-    fn make(directory: &Directory, kind: Kind, since: Instant, durable: bool) -> io::Result<Self> {
+    fn make(directory: &Directory, kind: Kind, since: Instant, policy: Fsync) -> io::Result<Self> {
         let name = directory.next_name(kind)?;
         let [data_name, index_name] = [name.data(Packing::Plain), name.index()];
         let make = || {
             let data = NamedFile::create(&*directory.disk, data_name.clone())?;
             let mut index = NamedFile::create(&*directory.disk, index_name.clone())?;
             index.write_all(&mut [IoSlice::new(&HEADER)])?;
-            if durable {
+            if policy != Fsync::Never {
                 directory.disk.sync_names()?;
             }
             Ok((data, index))
@@ -101,7 +101,7 @@ impl Segment {
         match make() {
             Ok((data, index)) => {
                 let [written, synced] = [Extent::EMPTY; 2];
-                Ok(Self { name, since, data, index, written, synced, torn: None, durable, sync_failed: false })
+                Ok(Self { name, since, data, index, written, synced, torn: None, policy, sync_failed: false })
             }
             Err(error) => {
                 // Whichever of them exists; what can't be removed is empty, and recovery removes it. What was there
@@ -174,7 +174,7 @@ impl Segment {
 
     fn write(&mut self, slices: &mut [IoSlice<'_>], index: &[u8]) -> io::Result<()> {
         self.index.write_all(&mut [IoSlice::new(index)])?;
-        if !self.durable {
+        if self.policy == Fsync::Never {
             return self.data.write_all(slices);
         }
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
@@ -219,10 +219,13 @@ impl Segment {
     ///
     /// The index comes first. A crash of the machine between the two then leaves one that goes further than its data,
     /// which recovery cuts where it lies. Of records without their entries it would know neither where they end nor
-    /// whose they are, and the new index would have to find its place on the disk.
+    /// whose they are, and the new index would have to find its place on the disk. So the data do not follow an index
+    /// that was not synced, if they are written once more elsewhere. If they are not, records alone are better than
+    /// none: nobody else forces them to disk.
     pub fn sync(&mut self) -> io::Result<()> {
-        let synced = self.index.sync().and_then(|()| self.data.sync());
-        self.note_sync(synced)
+        let index = self.index.sync();
+        let data = if index.is_ok() || self.policy != Fsync::Batch { self.data.sync() } else { Ok(()) };
+        self.note_sync(index.and(data))
     }
 
     /// Makes durable that both files were cut. The data come first, for the same reason.
