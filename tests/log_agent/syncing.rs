@@ -366,3 +366,43 @@ fn the_disk_begins_with_each_piece_of_a_group_before_it_is_synced() {
         rig.assert_records(&[&["small"][..], &vec![record.as_str(); 60]].concat());
     }
 }
+
+/// Else the disk could get an index with a hole in it, and records without their entries.
+#[test]
+fn the_disk_begins_with_what_lies_before_a_group_as_well() {
+    let time = Duration::from_millis(500);
+    let record = "x".repeat(40_000);
+    for breaks in [false, true] {
+        let mut rig = Rig::new(Setup { policy: Fsync::Interval(time), rotate_bytes: 100 << 20, ..Setup::default() });
+        let write = |rig: &mut Rig, records: &[&str]| {
+            records.iter().for_each(|record| rig.give(0, &[record]));
+            rig.work();
+        };
+        write(&mut rig, &["synced"]);
+        rig.now += time;
+        rig.writer.advance(rig.now);
+        let synced = [".idx", ".log"].map(|suffix| rig.folder.size(&rig.folder.files(suffix)[0]));
+        write(&mut rig, &["small"]);
+        if breaks {
+            // The first pieces of it find their place, and are cut off.
+            rig.faults.space(Some(1 << 20));
+            (0..40).for_each(|_| rig.give(0, &[&record]));
+            rig.now = rig.writer.advance(rig.now).expect("it tries again");
+            rig.faults.space(None);
+            rig.work();
+        }
+        write(&mut rig, &[record.as_str(); 30]);
+        write(&mut rig, &["small"]);
+        write(&mut rig, &[record.as_str(); 30]);
+        for (suffix, synced) in [".idx", ".log"].into_iter().zip(synced) {
+            let file = rig.folder.files(suffix)[0].clone();
+            let begun = rig.faults.begun_of(&file);
+            let mut end = synced;
+            for range in begun {
+                assert!(range.start <= end && range.start < range.end, "{file}: a hole from {end} to {range:?}");
+                end = range.end;
+            }
+            assert_eq!(end, rig.folder.size(&file), "{file}: all of it");
+        }
+    }
+}

@@ -62,6 +62,8 @@ pub struct Segment {
     index: NamedFile,
     written: Extent,
     synced: Extent,
+    /// The disk was told to begin with everything before this, or has it.
+    begun: Extent,
     /// An append has failed: behind `written` there may be anything, up to so many bytes.
     torn: Option<u64>,
     policy: Fsync,
@@ -100,8 +102,8 @@ impl Segment {
         };
         match make() {
             Ok((data, index)) => {
-                let [written, synced] = [Extent::EMPTY; 2];
-                Ok(Self { name, since, data, index, written, synced, torn: None, policy, sync_failed: false })
+                let [written, synced, begun] = [Extent::EMPTY; 3];
+                Ok(Self { name, since, data, index, written, synced, begun, torn: None, policy, sync_failed: false })
             }
             Err(error) => {
                 // Whichever of them exists; what can't be removed is empty, and recovery removes it. What was there
@@ -180,23 +182,26 @@ impl Segment {
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
         if bytes >= PIECE_LEAST {
             // Before the pieces: the sync of another writer may make durable what the disk has of these files by then.
-            let from = self.written.index_bytes;
-            self.index.begin_writeback(from..from + index.len() as u64);
+            // And with what smaller groups were left to a sync: an index with a hole would not go further than its data.
+            let end = self.written.index_bytes + index.len() as u64;
+            self.index.begin_writeback(self.begun.index_bytes..end);
+            self.begun.index_bytes = end;
         }
         self.write_behind(slices)
     }
 
     /// Writes piece by piece, so that the disk and the copying work at the same time.
     fn write_behind(&mut self, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let mut at = self.written.bytes;
+        let mut end = self.written.bytes;
         while !slices.is_empty() {
             let (count, bytes) = piece(slices);
             let (now, later) = slices.split_at_mut(count);
             self.data.write_all(now)?;
+            end += bytes as u64;
             if bytes >= PIECE_LEAST {
-                self.data.begin_writeback(at..at + bytes as u64);
+                self.data.begin_writeback(self.begun.bytes..end);
+                self.begun.bytes = end;
             }
-            at += bytes as u64;
             slices = later;
         }
         Ok(())
@@ -236,7 +241,7 @@ impl Segment {
 
     fn note_sync(&mut self, synced: io::Result<()>) -> io::Result<()> {
         match synced {
-            Ok(()) => self.synced = self.written,
+            Ok(()) => [self.synced, self.begun] = [self.written; 2],
             Err(_) => self.sync_failed = true,
         }
         synced
@@ -352,6 +357,8 @@ impl Segment {
 
     /// The data first: wherever the agent ends, the index goes further.
     fn cut_files(&mut self, to: Extent, directory: &Directory) -> io::Result<()> {
+        self.begun.bytes = self.begun.bytes.min(to.bytes);
+        self.begun.index_bytes = self.begun.index_bytes.min(to.index_bytes);
         self.data.cut(to.bytes)?;
         self.index.cut(to.index_bytes)?;
         directory.space.withdraw(self.torn.take().unwrap_or(0));
