@@ -109,6 +109,8 @@ struct Script {
     cut_fails: bool,
     /// Whether names can be synced.
     names_fail: bool,
+    /// Files that cannot be deleted, and why.
+    kept_files: Option<(BTreeSet<String>, io::ErrorKind)>,
     /// A file that somebody deletes while the next sync is under way.
     deleted_at_sync: Option<PathBuf>,
     /// Is told of each call before it is done.
@@ -120,7 +122,8 @@ struct Script {
     listed: u64,
     /// What the disk was told to begin with, of which file.
     begun: Vec<(String, Range<u64>)>,
-    /// What a crash of the machine would leave behind each sync of a file, if that is looked at.
+    /// What a crash of the machine could leave behind each sync of a file, or where the disk was told to begin with it,
+    /// if that is looked at.
     kept: Option<Vec<Kept>>,
     /// Files of which something was cut off that may come back with a crash of the machine.
     cut: BTreeSet<String>,
@@ -189,6 +192,11 @@ impl Faults {
         self.0.lock().names_fail = fails;
     }
 
+    /// These files cannot be deleted, as long as nothing else is said, because of an error of that kind.
+    pub fn keep_files(&self, files: &[String], kind: io::ErrorKind) {
+        self.0.lock().kept_files = Some((files.iter().cloned().collect(), kind));
+    }
+
     /// Somebody deletes `file` during the next sync.
     pub fn delete_at_sync(&self, file: PathBuf) {
         self.0.lock().deleted_at_sync = Some(file);
@@ -199,8 +207,8 @@ impl Faults {
         self.0.lock().panics = Some(call);
     }
 
-    /// Calls `watch` with the name of each `create`, `write`, `sync` and `files`, before it is done. It may take its
-    /// time.
+    /// Calls `watch` with the name of each `create`, `remove`, `write`, `sync` and `files`, before it is done. It may
+    /// take its time.
     pub fn watch(&self, watch: impl Fn(&str) + Send + Sync + 'static) {
         self.0.lock().watch = Some(Watch(Arc::new(watch)));
     }
@@ -251,8 +259,8 @@ impl Faults {
         self.0.lock().kept = Some(Vec::new());
     }
 
-    /// What a crash of the machine would have left behind each sync since then: of each file what it had at its own
-    /// last sync.
+    /// What a crash of the machine could have left behind each of these since then: of each file what it had at its own
+    /// last one.
     pub fn kept(&self) -> Vec<Kept> {
         self.0.lock().kept.clone().expect("it was looked at")
     }
@@ -315,9 +323,14 @@ impl Disk for FaultyDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.faults.called("remove");
         let bytes = fs::metadata(self.path.join(name)).map_or(0, |metadata| metadata.len());
-        self.real.remove(name)?;
         let mut script = self.faults.0.lock();
+        if let Some((_, kind)) = script.kept_files.as_ref().filter(|(files, _)| files.contains(name)) {
+            let path = self.path.join(name);
+            return Err(io::Error::new(*kind, format!("cannot delete {}: it is kept on purpose", path.display())));
+        }
+        self.real.remove(name)?;
         script.space = script.space.map(|space| space + if script.deleting_frees { bytes } else { 0 });
         Ok(())
     }
@@ -387,6 +400,7 @@ impl DiskFile for FaultyFile {
     fn begin_writeback(&mut self, range: Range<u64>) {
         self.faults.0.lock().begun.push((self.name.clone(), range.clone()));
         self.file.begin_writeback(range);
+        self.faults.keep(&self.folder, &self.name);
     }
 
     fn sync(&mut self) -> io::Result<()> {

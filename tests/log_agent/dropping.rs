@@ -1,19 +1,27 @@
 //! Old segments go where the disk itself is full, and not more of them than that is good for.
 
 use std::fs;
-use std::time::Duration;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 use crate::agent::plan::WhenFull;
+use crate::agent::writers::Deadline;
 use crate::logs;
 use crate::rig::{Rig, Setup, some};
-use crate::store::name::Kind;
+use crate::store::name::{Kind, Packing, SegmentName};
 
 const HISTORY: usize = 60;
 
 /// A full disk with a history of small segments, one record each. Those that come have so many bytes.
 fn full_disk_with_a_history(rotate_bytes: u64) -> Rig {
+    full_disk_with(HISTORY, rotate_bytes)
+}
+
+fn full_disk_with(history: usize, rotate_bytes: u64) -> Rig {
     let mut rig = Rig::new(Setup { rotate_bytes: 100, ..Setup::default() });
-    for _ in 0..HISTORY {
+    for _ in 0..history {
         rig.give(0, &["x".repeat(90)]);
         rig.work();
     }
@@ -184,5 +192,123 @@ fn a_segment_that_cannot_be_deleted_is_passed_over_and_tried_again_when_nothing_
         assert!(!oldest.exists());
         rig.assert_records(&[&large]);
         assert_eq!(said(), 1, "once is enough");
+    }
+}
+
+/// A disk that deletes nothing for a while: because somebody has forbidden it, or because it needs space for that.
+#[test]
+fn after_a_while_in_which_nothing_could_be_deleted_the_oldest_are_the_first_to_go() {
+    for kind in [ErrorKind::PermissionDenied, ErrorKind::StorageFull, ErrorKind::Interrupted, ErrorKind::TimedOut] {
+        let mut rig = full_disk_with_a_history(100);
+        rig.faults.deleting_frees(true);
+        let history = rig.folder.files(".log");
+        rig.give(0, &["y".repeat(90)]);
+        for _ in 0..5 {
+            rig.faults.keep_files(&rig.folder.files(".log"), kind);
+            rig.now = rig.writer.advance(rig.now).expect("it tries again");
+        }
+        assert_eq!((dropped(&rig), rig.numbers.troubles.value()), (0, 1), "{kind}");
+        rig.faults.keep_files(&[], kind);
+        let since = rig.now;
+        rig.work();
+        assert!(rig.now - since < Duration::from_secs(5), "{kind}: that is found with the next try");
+        for _ in 0..20 {
+            rig.give(0, &["z".repeat(90)]);
+            rig.work();
+            rig.now += Duration::from_secs(2);
+        }
+        let gone = dropped(&rig) as usize;
+        assert!(gone >= 20, "{kind}: {gone}");
+        assert!(rig.folder.files(".log").starts_with(&history[gone..]), "{kind}: {gone} have gone, and not the oldest");
+    }
+}
+
+#[test]
+fn what_could_not_be_deleted_for_a_moment_is_the_first_to_go_a_minute_later() {
+    for kind in [ErrorKind::PermissionDenied, ErrorKind::StorageFull, ErrorKind::Interrupted, ErrorKind::TimedOut] {
+        let mut rig = full_disk_with_a_history(100);
+        rig.faults.deleting_frees(true);
+        let history = rig.folder.files(".log");
+        rig.faults.keep_files(&history[..3], kind);
+        rig.give(0, &["y".repeat(90)]);
+        rig.writer.advance(rig.now).expect("it looks for those that it finishes");
+        let waits = kind != ErrorKind::PermissionDenied;
+        assert_eq!((dropped(&rig) == 0, rig.writer.is_idle()), (waits, !waits), "{kind}");
+        rig.faults.keep_files(&[], kind);
+        rig.now += Duration::from_secs(60);
+        for _ in 0..5 {
+            rig.give(0, &["z".repeat(90)]);
+            rig.work();
+        }
+        let left = rig.folder.files(".log");
+        assert!(!left.contains(&history[0]) && !left.contains(&history[2]), "{kind}: {left:?}");
+        assert!(left.contains(&history[HISTORY / 2]), "{kind}: {left:?}");
+    }
+}
+
+/// They may be more than a listing has.
+#[test]
+fn however_many_segments_cannot_be_deleted_nobody_waits_for_those_behind_them() {
+    logs::keep();
+    for more in [0, 9000] {
+        let mut rig = full_disk_with(150, 1 << 20);
+        rig.faults.deleting_frees(true);
+        let history = rig.folder.files(".log");
+        let mut kept = history[..100].to_vec();
+        for opened in 0..more {
+            let name = SegmentName { kind: Kind::Log, opened, number: 0 }.data(Packing::Plain);
+            fs::write(rig.folder.path().join(&name), "").expect("written");
+            kept.push(name);
+        }
+        rig.faults.keep_files(&kept, ErrorKind::PermissionDenied);
+        let tries = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&tries);
+        rig.faults.watch(move |call| {
+            count.fetch_add(usize::from(call == "remove"), SeqCst);
+        });
+        for _ in 0..10 {
+            rig.give(0, &["y".repeat(90)]);
+            assert_eq!((rig.work(), rig.numbers.troubles.value()), (1, 0), "nobody waits");
+            rig.now += Duration::from_secs(2);
+        }
+        let gone = dropped(&rig) as usize;
+        let mut left = rig.folder.files(".log");
+        left.pop().expect("the one that is open");
+        assert!(gone >= 5 && left.ends_with(&history[100 + gone..]), "{gone}, the oldest first");
+        assert_eq!(rig.numbers.segments_finished.value(), 0, "the one that is open takes more");
+        let most = kept.len() + 3 * gone;
+        assert!(tries.load(SeqCst) <= most, "each is tried once, and not with every deletion: {tries:?} of {most}");
+        assert_eq!(logs::with(&[rig.folder.text(), "cannot delete ", "passed over"]).len(), 1);
+    }
+}
+
+#[test]
+fn who_finds_none_that_can_be_deleted_ends_in_time() {
+    for (disk_max, kept) in [(None, 100), (Some(100_000), 0)] {
+        let mut rig = match disk_max {
+            None => full_disk_with(100, 1 << 20),
+            Some(_) => {
+                let when_full = WhenFull::DropOldestSegment;
+                let mut rig = Rig::new(Setup { rotate_bytes: 100, disk_max, when_full, ..Setup::default() });
+                rig.give(0, &vec!["x".repeat(90); 400]);
+                rig.work();
+                rig
+            }
+        };
+        rig.faults.keep_files(&rig.folder.files(".log")[..kept], ErrorKind::PermissionDenied);
+        let deadline: Arc<Deadline> = Arc::default();
+        rig.writer.end_by(Arc::clone(&deadline));
+        let tries = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&tries);
+        rig.faults.watch(move |call| {
+            if call == "remove" && count.fetch_add(1, SeqCst) == 2 {
+                deadline.set(Instant::now());
+            }
+        });
+        // All at once, or one large record: either takes the room of many.
+        rig.give(0, &["y".repeat(50_000)]);
+        rig.writer.advance(rig.now).expect("it would try again");
+        // A segment and its index are deleted together.
+        assert!((3..=4).contains(&tries.load(SeqCst)), "{disk_max:?}: {tries:?}");
     }
 }

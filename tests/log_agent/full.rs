@@ -117,11 +117,11 @@ fn what_another_writer_gives_up_is_no_room() {
             directory.space.withdraw(500);
         }
     });
-    assert!(!rig.directory.make_room(Full::DiskMax { lacking: 100 }));
+    assert!(!rig.make_room(Full::DiskMax { lacking: 100 }));
     rig.faults.watch(|_| {});
     let file = rig.folder.files(".log")[0].clone();
     fs::remove_file(rig.folder.path().join(file)).expect("an operator makes room");
-    assert!(rig.directory.make_room(Full::DiskMax { lacking: 100 }));
+    assert!(rig.make_room(Full::DiskMax { lacking: 100 }));
 }
 
 #[test]
@@ -485,7 +485,7 @@ fn an_index_whose_segment_somebody_has_deleted_goes_when_room_is_looked_for() {
         for (_, file) in segments.iter().enumerate().filter(|(number, _)| *number != kept) {
             fs::remove_file(rig.folder.path().join(file)).expect("an operator makes room");
         }
-        assert!(rig.directory.make_room(rig.full()));
+        assert!(rig.make_room(rig.full()));
         let left = rig.folder.files(".idx");
         assert_eq!(left, [&*indexes[kept], &indexes[open]], "whoever writes will see that his is gone");
         let there = bytes_of(rig.folder.path()).expect("counted");

@@ -44,7 +44,7 @@ fn while_another_agent_is_there_no_segment_begins_and_none_is_looked_for() {
     let other = Lock::take(rig.folder.path()).expect("nobody can know");
     let error = rig.directory.oldest_finished(|_| true).expect_err("they may be the other's");
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    assert!(!rig.directory.make_room(rig.full()), "and none is deleted");
+    assert!(!rig.make_room(rig.full()), "and none is deleted");
     rig.give(0, &some(20, 20));
     for _ in 0..3 {
         rig.now = rig.writer.advance(rig.now).expect("it tries again");
@@ -69,10 +69,10 @@ fn while_another_agent_is_there_no_index_is_deleted() {
         fs::remove_file(rig.folder.path().join(&rig.folder.files(".log")[0])).expect("deleted");
         fs::remove_file(rig.folder.path().join(LOCK_FILE)).expect("deleted");
         let other = Lock::take(rig.folder.path()).expect("nobody can know");
-        rig.directory.make_room(rig.full());
+        rig.make_room(rig.full());
         assert_eq!(rig.folder.files(".idx"), indexes, "its segment may be the other's");
         drop(other);
-        assert!(rig.directory.make_room(rig.full()));
+        assert!(rig.make_room(rig.full()));
         assert_eq!(rig.folder.files(".idx"), indexes[1..]);
     }
 }

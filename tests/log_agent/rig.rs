@@ -99,6 +99,11 @@ impl Rig {
         Full::Disk(Failed { bytes: 0, now: self.now })
     }
 
+    /// Makes room now, with all the time there is.
+    pub fn make_room(&self, full: Full) -> bool {
+        self.directory.make_room(full, self.now, &|| false)
+    }
+
     /// Hands a batch of records of one connection to the writer.
     pub fn give<R: AsRef<[u8]>>(&mut self, slot: u32, records: &[R]) {
         let batch = self.batch(records.iter().map(|record| (slot, record.as_ref(), false)));

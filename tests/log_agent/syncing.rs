@@ -227,6 +227,29 @@ fn without_the_promise_a_failed_sync_begins_a_new_segment() {
     rig.assert_records(&["one", "two"]);
 }
 
+/// Records that are written nowhere else are forced to disk all the same. The others would be there without their index
+/// if the machine crashed then.
+#[test]
+fn the_data_follow_an_index_whose_sync_fails_only_if_they_are_not_written_once_more() {
+    let time = Duration::from_millis(500);
+    for policy in [Fsync::Interval(time), Fsync::Batch] {
+        let mut rig = Rig::new(Setup { policy, ..Setup::default() });
+        rig.faults.look_what_is_kept();
+        rig.faults.fail_syncs(&[true]);
+        rig.give(0, &["one"]);
+        rig.writer.advance(rig.now);
+        rig.now += time;
+        if policy != Fsync::Batch {
+            rig.writer.advance(rig.now);
+        }
+        let data = rig.faults.kept().last().expect("there was a sync").get(&rig.folder.files(".log")[0]).cloned();
+        assert_eq!(data, (policy != Fsync::Batch).then(|| b"one\n".to_vec()), "{policy}");
+        assert_eq!(rig.numbers.syncs_failed.value(), 1, "{policy}");
+        rig.work();
+        rig.assert_records(&["one"]);
+    }
+}
+
 #[test]
 fn a_segment_that_cannot_be_written_is_closed_and_a_new_one_begins() {
     let records = some(0, 60);
@@ -341,5 +364,45 @@ fn the_disk_begins_with_each_piece_of_a_group_before_it_is_synced() {
         let size = rig.folder.size(&rig.folder.files(".log")[0]);
         assert_eq!((begun[0].start, begun[begun.len() - 1].end), (6, size), "all of it");
         rig.assert_records(&[&["small"][..], &vec![record.as_str(); 60]].concat());
+    }
+}
+
+/// Else the disk could get an index with a hole in it, and records without their entries.
+#[test]
+fn the_disk_begins_with_what_lies_before_a_group_as_well() {
+    let time = Duration::from_millis(500);
+    let record = "x".repeat(40_000);
+    for breaks in [false, true] {
+        let mut rig = Rig::new(Setup { policy: Fsync::Interval(time), rotate_bytes: 100 << 20, ..Setup::default() });
+        let write = |rig: &mut Rig, records: &[&str]| {
+            records.iter().for_each(|record| rig.give(0, &[record]));
+            rig.work();
+        };
+        write(&mut rig, &["synced"]);
+        rig.now += time;
+        rig.writer.advance(rig.now);
+        let synced = [".idx", ".log"].map(|suffix| rig.folder.size(&rig.folder.files(suffix)[0]));
+        write(&mut rig, &["small"]);
+        if breaks {
+            // The first pieces of it find their place, and are cut off.
+            rig.faults.space(Some(1 << 20));
+            (0..40).for_each(|_| rig.give(0, &[&record]));
+            rig.now = rig.writer.advance(rig.now).expect("it tries again");
+            rig.faults.space(None);
+            rig.work();
+        }
+        write(&mut rig, &[record.as_str(); 30]);
+        write(&mut rig, &["small"]);
+        write(&mut rig, &[record.as_str(); 30]);
+        for (suffix, synced) in [".idx", ".log"].into_iter().zip(synced) {
+            let file = rig.folder.files(suffix)[0].clone();
+            let begun = rig.faults.begun_of(&file);
+            let mut end = synced;
+            for range in begun {
+                assert!(range.start <= end && range.start < range.end, "{file}: a hole from {end} to {range:?}");
+                end = range.end;
+            }
+            assert_eq!(end, rig.folder.size(&file), "{file}: all of it");
+        }
     }
 }

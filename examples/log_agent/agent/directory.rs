@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use sluicegate::flow::Queue;
 
-use super::disk::{Disk, each_file};
+use super::disk::{Disk, each_file, is_full};
 use super::lock::Lock;
 use super::numbering::Numbering;
 use super::numbers::Numbers;
@@ -22,11 +22,6 @@ use super::vain::{Failed, Vain};
 use crate::store::listing::{Listed, each_segment, is_alone, is_there};
 use crate::store::name::{Kind, Packing, SegmentName};
 use crate::store::runs::{Piece, RunReader};
-
-/// Segments that are deleted before the writer looks what time it is.
-const DROPPED_AT_ONCE: usize = 64;
-/// Segments of which one is deleted, or none can be.
-const TRIED_AT_ONCE: usize = 64;
 
 /// When a segment is finished.
 #[derive(Debug, Clone, Copy)]
@@ -144,8 +139,9 @@ impl Directory {
 
     /// The disk or `--disk-max` is full: deletes the oldest segments if that is what was asked for. Counts anew,
     /// because somebody else may have deleted some; where segments are deleted here, one count is for many of them.
-    /// True if it makes sense to try again at once.
-    pub fn make_room(&self, full: Full) -> bool {
+    /// Where many have to be deleted, or cannot be, that takes a while: no other is tried once it `is_over`. True if it
+    /// makes sense to try again at once.
+    pub fn make_room(&self, full: Full, now: Instant, is_over: &dyn Fn() -> bool) -> bool {
         let (before, freed) = (self.space.used(), self.space.freed());
         // One at a time. Whoever had to wait may find that there is room now.
         let mut oldest = self.deletes();
@@ -162,22 +158,25 @@ impl Directory {
             log::error!("{}: cannot look for the oldest segment, to make room: {error}", self.path.display());
             return false;
         }
-        for with_refused in [false, true] {
-            // Those that could not be deleted are tried again when nothing else is left.
-            if self.next_to_drop(&oldest).is_some() || (with_refused && !oldest.has_refused()) {
-                break;
-            }
-            self.look(&mut oldest, with_refused);
+        oldest.begin_again_if_due(now);
+        if self.next_to_drop(&oldest, now).is_none() {
+            self.look(&mut oldest, now);
             if self.space.freed() > freed {
                 return true;
             }
         }
+        let mut drop_next = || self.drop_next(&mut oldest, now, is_over);
         match full {
-            Full::DiskMax { lacking } => self.drop_several(&mut oldest, before.saturating_sub(lacking)),
+            Full::DiskMax { lacking } => {
+                let enough = before.saturating_sub(lacking);
+                let dropped = drop_next();
+                while dropped && self.space.used() > enough && drop_next() {}
+                dropped
+            }
             // Asked behind the lock: of two writers that come together the second sees what the first has deleted.
             Full::Disk(failed) => {
                 let freed = self.space.freed();
-                let dropped = self.vain.may_delete(failed) && self.drop_next(&mut oldest);
+                let dropped = self.vain.may_delete(failed) && drop_next();
                 if dropped {
                     self.vain.deleted(self.space.freed() - freed, failed);
                 }
@@ -186,40 +185,43 @@ impl Directory {
         }
     }
 
-    /// Deletes the oldest until no more than `enough` bytes are in use. True if it has deleted any.
-    fn drop_several(&self, oldest: &mut Oldest, enough: u64) -> bool {
-        let mut dropped = false;
-        for _ in 0..DROPPED_AT_ONCE {
-            if !self.drop_next(oldest) {
-                break;
-            }
-            dropped = true;
-            if self.space.used() <= enough {
-                break;
-            }
-        }
-        dropped
-    }
-
-    /// Deletes the oldest that can be deleted. Those that cannot are passed over from now on, which is said once of
-    /// each. False if there is none, or a good many cannot be deleted: then it makes sense to wait.
-    fn drop_next(&self, oldest: &mut Oldest) -> bool {
-        let (mut dropped, mut refused) = (false, Vec::new());
-        for _ in 0..TRIED_AT_ONCE {
-            let Some(name) = self.next_to_drop(oldest) else { break };
-            match self.drop_segment(name, oldest) {
-                Ok(()) => {
-                    dropped = true;
+    /// Deletes the oldest that can be deleted. Those that cannot are passed over for a while, as long as there are
+    /// others. False if there is none, or none can be deleted at this moment: then it makes sense to wait.
+    fn drop_next(&self, oldest: &mut Oldest, now: Instant, is_over: &dyn Fn() -> bool) -> bool {
+        let (mut dropped, mut refused, mut refused_of_listing) = (false, None, 0);
+        while !dropped && !is_over() {
+            let Some(name) = self.next_to_drop(oldest, now) else {
+                if refused_of_listing == 0 {
+                    oldest.begin_again();
                     break;
                 }
-                Err(error) if oldest.refuse(name) => refused.push(error),
-                Err(_) => {}
+                // A listing does not have all of them.
+                self.look(oldest, now);
+                refused_of_listing = 0;
+                continue;
+            };
+            match self.drop_segment(name, oldest) {
+                Ok(()) => dropped = true,
+                Err(error) if will_pass(&error) => {
+                    if oldest.is_news(now) {
+                        log::error!("{error}: it is tried again, and no other is deleted for it");
+                    }
+                    break;
+                }
+                Err(error) => {
+                    oldest.pass_over(name);
+                    refused_of_listing += 1;
+                    let (_, count) = refused.get_or_insert((error, 0));
+                    *count += 1;
+                }
             }
         }
-        // Where nothing can be deleted at all, that is one line and not many.
-        if let Some((error, others)) = refused.split_first() {
-            let others = if others.is_empty() { String::new() } else { format!(" (and {} others)", others.len()) };
-            log::error!("{error}{others}: passed over as long as room can be made of others");
+        // Where nothing can be deleted at all, that is one line a minute and not many.
+        if let Some((error, count)) = refused
+            && oldest.is_news(now)
+        {
+            let others = if count > 1 { format!(" (and {} others)", count - 1) } else { String::new() };
+            log::error!("{error}{others}: passed over for a minute, or until room can be made of no other");
         }
         dropped
     }
@@ -261,8 +263,8 @@ impl Directory {
     }
 
     /// Looks which segments are the oldest, and counts anew with it.
-    fn look(&self, oldest: &mut Oldest, with_refused: bool) {
-        oldest.begin(with_refused);
+    fn look(&self, oldest: &mut Oldest, now: Instant) {
+        oldest.clear();
         let began = Instant::now();
         let counted = self.count(|file| {
             // Some twice, if they are packed.
@@ -272,7 +274,7 @@ impl Directory {
             !self.was_left_alone(file)
         });
         match counted {
-            Ok(()) => oldest.listed(began, Instant::now()),
+            Ok(()) => oldest.listed(began.elapsed(), now),
             Err(error) => {
                 let path = self.path.display();
                 log::error!("{path}: cannot look for the oldest segment, to make room: {error}");
@@ -288,8 +290,8 @@ impl Directory {
         SegmentName::parse_index(file).is_some_and(is_left) && self.disk.remove(file).is_ok()
     }
 
-    fn next_to_drop(&self, oldest: &Oldest) -> Option<SegmentName> {
-        oldest.first(Instant::now(), |name| self.is_open(name))
+    fn next_to_drop(&self, oldest: &Oldest, now: Instant) -> Option<SegmentName> {
+        oldest.first(now, |name| self.is_open(name))
     }
 
     /// Somebody found no finished segment to delete: whoever has one open is to finish it.
@@ -360,6 +362,12 @@ impl Directory {
         }
         Ok(())
     }
+}
+
+/// True if what could not be deleted can be later, for all that is known: to delete another one for it would be worse
+/// than to wait. A disk that copies what it changes may need space to delete something.
+fn will_pass(error: &io::Error) -> bool {
+    is_full(error) || matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::TimedOut)
 }
 
 /// How many records an index has.

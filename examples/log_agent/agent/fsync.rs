@@ -11,7 +11,8 @@ pub enum Fsync {
     Never,
     /// So long after the first record that is not, at most; while the disk takes no more, with one of the tries to
     /// write on, two seconds later at most. Senders do not wait for one that has failed: it is logged, and the agent
-    /// ends with an error if no other has succeeded since.
+    /// ends with an error, unless the same writer has synced another segment since, of records of the same kind (those
+    /// that are not JSON have segments of their own). What the failed one has may be lost then all the same.
     Interval(Duration),
     /// After each write, before anything is acknowledged or forgotten.
     Batch,

@@ -155,7 +155,7 @@ impl Lane {
             self.wanted = gathered.bytes + self.runs.bytes().len() as u64;
             if self.segment.is_none() {
                 self.wanted += Extent::EMPTY.with_mark();
-                self.segment = Some(Segment::open(directory, self.kind, now, self.policy != Fsync::Never)?);
+                self.segment = Some(Segment::open(directory, self.kind, now, self.policy)?);
                 self.began = self.next;
             }
             let (end, records, bytes) = (gathered.end, gathered.records, gathered.bytes);

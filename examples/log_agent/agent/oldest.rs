@@ -8,9 +8,7 @@ use crate::store::name::{Kind, SegmentName};
 
 /// Names that are remembered.
 const MOST: usize = 8192;
-/// And so many of segments that could not be deleted.
-const REFUSED_MOST: usize = 1024;
-/// What they all take, in bytes, with the trees around them.
+/// What they take, in bytes, with the tree around them.
 pub const MEMORY: u64 = 512 << 10;
 
 /// How long a listing holds at least. Others delete files, too, and what they have deleted is found by the next.
@@ -18,50 +16,29 @@ const HOLDS: Duration = Duration::from_secs(1);
 /// And it holds so many times as long as it took.
 const HOLDS_TIMES: u32 = 10;
 
+/// How long those that could not be deleted are passed over at most. What has failed for a moment only is the oldest
+/// still, and goes first again.
+const PASSED_OVER: Duration = Duration::from_secs(60);
+
 /// What is deleted next.
 #[derive(Default)]
 pub struct Oldest {
     /// By number. Who was open when they were listed may be finished now, and is among them.
     names: BTreeSet<Key>,
     stale_at: Option<Instant>,
-    refused: Refused,
-    /// Those that could not be deleted are listed, too.
-    with_refused: bool,
+    /// The last that could not be deleted. It is passed over, and so are all before it, which were tried before: tried
+    /// again and again, they would keep all behind them.
+    passed: Option<Key>,
+    /// When they are tried again at the latest. As long as that, nothing more is said of them.
+    again_at: Option<Instant>,
 }
 
 type Key = (u64, u64, bool);
 
-/// Segments that could not be deleted. They are passed over as long as there are others: tried again and again, they
-/// would keep all behind them.
-#[derive(Default)]
-struct Refused {
-    keys: BTreeSet<Key>,
-    /// All with smaller numbers count as refused, too: those that are remembered no more. The oldest is tried first, so
-    /// few of them are others.
-    from: u64,
-}
-
-impl Refused {
-    /// False if it was known.
-    fn add(&mut self, key: Key) -> bool {
-        let is_new = key.0 >= self.from && self.keys.insert(key);
-        if self.keys.len() > REFUSED_MOST
-            && let Some((smallest, ..)) = self.keys.pop_first()
-        {
-            self.from = self.from.max(smallest.saturating_add(1));
-        }
-        is_new
-    }
-
-    fn has(&self, key: &Key) -> bool {
-        key.0 < self.from || self.keys.contains(key)
-    }
-}
-
 impl Oldest {
     /// One that was listed. Of too many those with the smallest numbers stay.
     pub fn add(&mut self, name: SegmentName) {
-        if !self.with_refused && self.refused.has(&key(name)) {
+        if self.passed >= Some(key(name)) {
             return;
         }
         self.names.insert(key(name));
@@ -70,9 +47,9 @@ impl Oldest {
         }
     }
 
-    /// All were listed, from `began` to `now`.
-    pub fn listed(&mut self, began: Instant, now: Instant) {
-        self.stale_at = Some(now + HOLDS.max(now.saturating_duration_since(began) * HOLDS_TIMES));
+    /// All were listed, which `took` so long.
+    pub fn listed(&mut self, took: Duration, now: Instant) {
+        self.stale_at = Some(now + HOLDS.max(took * HOLDS_TIMES));
     }
 
     /// Forgets what was listed.
@@ -81,21 +58,32 @@ impl Oldest {
         self.stale_at = None;
     }
 
-    /// The same, before they are listed anew: `with_refused`, also those that could not be deleted.
-    pub fn begin(&mut self, with_refused: bool) {
-        self.clear();
-        self.with_refused = with_refused;
-    }
-
-    /// True if some could not be deleted.
-    pub fn has_refused(&self) -> bool {
-        self.refused.from > 0 || !self.refused.keys.is_empty()
-    }
-
-    /// It could not be deleted. False if that was known.
-    pub fn refuse(&mut self, name: SegmentName) -> bool {
+    /// It cannot be deleted: the next is tried.
+    pub fn pass_over(&mut self, name: SegmentName) {
         self.names.remove(&key(name));
-        self.refused.add(key(name))
+        self.passed = self.passed.max(Some(key(name)));
+    }
+
+    /// Nothing is left behind those that were passed over: they are the next.
+    pub fn begin_again(&mut self) {
+        if self.passed.take().is_some() {
+            self.clear();
+        }
+    }
+
+    /// The same, once they have been passed over long enough.
+    pub fn begin_again_if_due(&mut self, now: Instant) {
+        if self.again_at.is_some_and(|at| now >= at) {
+            self.again_at = None;
+            self.begin_again();
+        }
+    }
+
+    /// Something cannot be deleted. True if that is to be said.
+    pub fn is_news(&mut self, now: Instant) -> bool {
+        let is_news = self.again_at.is_none();
+        self.again_at.get_or_insert(now + PASSED_OVER);
+        is_news
     }
 
     /// The one with the smallest number that is finished, unless the directory has to be listed for it.
@@ -111,7 +99,6 @@ impl Oldest {
     /// It was deleted.
     pub fn remove(&mut self, name: SegmentName) {
         self.names.remove(&key(name));
-        self.refused.keys.remove(&key(name));
     }
 }
 
@@ -132,7 +119,7 @@ mod tests {
     fn of_too_many_the_oldest_are_remembered() {
         let (mut oldest, now) = (Oldest::default(), Instant::now());
         (1..=MOST as u64 + 5).rev().for_each(|number| oldest.add(name(number)));
-        oldest.listed(now, now);
+        oldest.listed(Duration::ZERO, now);
         assert_eq!(oldest.names.len(), MOST);
         assert_eq!(oldest.first(now, |_| false), Some(name(1)));
         assert_eq!(oldest.first(now, |name| name.number < 3), Some(name(3)), "who is open is passed over");
@@ -141,38 +128,42 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_deleted_is_passed_over_and_remembered_within_bounds() {
+    fn what_cannot_be_deleted_is_passed_over_until_nothing_else_is_left_or_a_minute_is_over() {
         let (mut oldest, now) = (Oldest::default(), Instant::now());
-        let most = REFUSED_MOST as u64;
-        assert!(!oldest.has_refused());
-        for number in 1..=most + 2 {
-            assert!(oldest.refuse(name(number)), "that is new");
-            assert!(!oldest.refuse(name(number)) && oldest.has_refused());
-        }
-        assert_eq!(oldest.refused.keys.len(), REFUSED_MOST);
-        let first = |oldest: &mut Oldest, with_refused| {
-            oldest.begin(with_refused);
-            (1..=most + 3).for_each(|number| oldest.add(name(number)));
-            oldest.listed(now, now);
+        let list = |oldest: &mut Oldest| {
+            oldest.clear();
+            (1..=4).for_each(|number| oldest.add(name(number)));
+            oldest.listed(Duration::ZERO, now);
             oldest.first(now, |_| false)
         };
-        assert_eq!(first(&mut oldest, false), Some(name(most + 3)));
-        assert_eq!(first(&mut oldest, true), Some(name(1)), "nothing else was left");
-        oldest.remove(name(most));
-        assert!(!oldest.refuse(name(1)) && oldest.refuse(name(most)), "one that was deleted is not known any more");
+        assert_eq!(list(&mut oldest), Some(name(1)));
+        oldest.pass_over(name(3));
+        assert_eq!(oldest.first(now, |_| false), Some(name(1)), "one that was open when the others were tried");
+        oldest.pass_over(name(1));
+        assert_eq!(oldest.first(now, |_| false), Some(name(2)));
+        assert_eq!(list(&mut oldest), Some(name(4)), "which no listing brings back");
+        oldest.begin_again();
+        assert_eq!((oldest.first(now, |_| false), list(&mut oldest)), (None, Some(name(1))));
+        oldest.begin_again();
+        assert_eq!(oldest.first(now, |_| false), Some(name(1)), "there is no need to list anew");
+
+        oldest.pass_over(name(1));
+        assert!(oldest.is_news(now) && !oldest.is_news(now), "it is said once");
+        oldest.begin_again_if_due(now + PASSED_OVER - Duration::from_millis(1));
+        assert!(!oldest.is_news(now) && list(&mut oldest) == Some(name(2)));
+        oldest.begin_again_if_due(now + PASSED_OVER);
+        assert!(list(&mut oldest) == Some(name(1)) && oldest.is_news(now));
     }
 
     #[test]
     fn a_listing_holds_ten_times_as_long_as_it_took_and_a_second_at_least() {
-        let began = Instant::now();
-        for (took, holds) in
-            [(0, 1000), (100, 1000), (3000, 30_000)].map(|pair| (pair.0, Duration::from_millis(pair.1)))
-        {
+        let now = Instant::now();
+        for (took, holds) in [(0, 1000), (100, 1000), (3000, 30_000)] {
+            let [took, holds] = [took, holds].map(Duration::from_millis);
             let mut oldest = Oldest::default();
             oldest.add(name(1));
-            assert_eq!(oldest.first(began, |_| false), None, "nothing was listed to its end");
-            let now = began + Duration::from_millis(took);
-            oldest.listed(began, now);
+            assert_eq!(oldest.first(now, |_| false), None, "nothing was listed to its end");
+            oldest.listed(took, now);
             assert!(oldest.first(now + holds - Duration::from_millis(1), |_| false).is_some());
             assert_eq!(oldest.first(now + holds, |_| false), None);
         }

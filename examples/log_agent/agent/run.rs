@@ -165,8 +165,8 @@ impl Agent {
     /// panicked.
     ///
     /// # Errors
-    /// The server failed, a writer panicked, the last sync has failed, or the disk did not take everything; then the
-    /// error says how many records were lost.
+    /// The server failed, a writer panicked, the last sync has failed, the disk did not take everything, or not all was
+    /// read. The error says which of the last three, and how many records or senders it has cost.
     pub fn join(self) -> io::Result<()> {
         let snapshot = self.server.join();
         let until = self.ender.until();
@@ -191,24 +191,28 @@ impl Agent {
         );
         // What was received and never left.
         let held = taken.saturating_sub(self.link.left().items);
-        match ended {
-            Ended { panicked: Some(writer), .. } => {
-                let what = format!("writer {writer} panicked; {held} records were received and may not be written");
-                Err(io::Error::other(what))
-            }
-            Ended { lost: 0, unsynced: Some(error), .. } => Err(io::Error::new(
-                error.kind(),
-                format!("the last sync has failed, and a crash of the machine may take what was written: {error}"),
-            )),
-            Ended { lost: 0, .. } if cut_off == 0 => Ok(()),
-            Ended { lost: 0, .. } => Err(io::Error::other(format!(
-                "{cut_off} senders were cut off when --grace was over: not all that they had sent was read"
-            ))),
-            Ended { lost, .. } => Err(io::Error::other(format!(
-                "{lost} records were received and not written, because the disk did not take them within --grace"
-            ))),
-        }
+        outcome(ended, cut_off, held)
     }
+}
+
+/// What there is to say of the end: all of it, in one line. Of the records that are `held`, nobody can tell what became
+/// of them if a writer has panicked.
+fn outcome(ended: Ended, cut_off: u64, held: u64) -> io::Result<()> {
+    let Ended { lost, unsynced, panicked } = ended;
+    if let Some(writer) = panicked {
+        let what = format!("writer {writer} panicked; {held} records were received and may not be written");
+        return Err(io::Error::other(what));
+    }
+    let lost = (lost > 0).then(|| {
+        format!("{lost} records were received and not written, because the disk did not take them within --grace")
+    });
+    let cut_off = (cut_off > 0)
+        .then(|| format!("{cut_off} senders were cut off when --grace was over: not all that they had sent was read"));
+    let unsynced = unsynced.map(|error| {
+        format!("the last sync has failed, and a crash of the machine may take what was written: {error}")
+    });
+    let whats: Vec<_> = [lost, cut_off, unsynced].into_iter().flatten().collect();
+    if whats.is_empty() { Ok(()) } else { Err(io::Error::other(whats.join("; "))) }
 }
 
 /// An address as its two parts, because one text has no place for an interface's name (`fe80::1%eth0`). An error names
@@ -277,5 +281,32 @@ fn say_recovered(recovered: &Recovered) {
             "recovered: segments up to number {number}, {bytes} bytes; {unfinished} were not finished, {bytes_cut} \
              bytes of torn records were cut off"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_went_wrong_is_said_in_the_end() {
+        let said = |lost, unsynced: bool, panicked, cut_off| {
+            let unsynced = unsynced.then(|| io::Error::other("no disk"));
+            outcome(Ended { lost, unsynced, panicked }, cut_off, 9).map_err(|error| error.to_string())
+        };
+        assert_eq!(said(0, false, None, 0), Ok(()));
+        for (lost, unsynced, cut_off) in (0..8).map(|bits| (bits & 1, bits & 2 > 0, bits as u64 & 4)).skip(1) {
+            let error = said(lost, unsynced, None, cut_off).expect_err("that went wrong");
+            let parts = [
+                (lost > 0, "1 records were received and not written"),
+                (cut_off > 0, "4 senders were cut off"),
+                (unsynced, "the last sync has failed, and a crash of the machine may take what was written: no disk"),
+            ];
+            for (is_wrong, part) in parts {
+                assert_eq!(error.contains(part), is_wrong, "{error}");
+            }
+        }
+        let error = said(1, true, Some(3), 4).expect_err("that, too");
+        assert_eq!(error, "writer 3 panicked; 9 records were received and may not be written");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::directory::Directory;
 use super::disk::NamedFile;
+use super::fsync::Fsync;
 use crate::store::index::{HEAD_BYTES, HEADER, Head, Runs};
 use crate::store::name::{Kind, Packing, SegmentName};
 
@@ -61,20 +62,21 @@ pub struct Segment {
     index: NamedFile,
     written: Extent,
     synced: Extent,
+    /// The disk was told to begin with everything before this, or has it.
+    begun: Extent,
     /// An append has failed: behind `written` there may be anything, up to so many bytes.
     torn: Option<u64>,
-    /// It is going to be synced.
-    durable: bool,
+    policy: Fsync,
     /// A sync has failed. Another may succeed without what the kernel has forgotten since.
     sync_failed: bool,
 }
 
 impl Segment {
-    /// Makes the two files. With `durable` they are found again after a crash of the machine, and syncs will come.
-    pub fn open(directory: &Directory, kind: Kind, since: Instant, durable: bool) -> io::Result<Self> {
+    /// Makes the two files. Where syncs will come, they are found again after a crash of the machine.
+    pub fn open(directory: &Directory, kind: Kind, since: Instant, policy: Fsync) -> io::Result<Self> {
         let least = Extent::EMPTY.with_mark();
         directory.space.take(least)?;
-        let opened = Self::make(directory, kind, since, durable);
+        let opened = Self::make(directory, kind, since, policy);
         match &opened {
             Ok(segment) => {
                 directory.space.landed(Extent::EMPTY.all_bytes());
@@ -86,22 +88,22 @@ impl Segment {
         opened
     }
 
-    fn make(directory: &Directory, kind: Kind, since: Instant, durable: bool) -> io::Result<Self> {
+    fn make(directory: &Directory, kind: Kind, since: Instant, policy: Fsync) -> io::Result<Self> {
         let name = directory.next_name(kind)?;
         let [data_name, index_name] = [name.data(Packing::Plain), name.index()];
         let make = || {
             let data = NamedFile::create(&*directory.disk, data_name.clone())?;
             let mut index = NamedFile::create(&*directory.disk, index_name.clone())?;
             index.write_all(&mut [IoSlice::new(&HEADER)])?;
-            if durable {
+            if policy != Fsync::Never {
                 directory.disk.sync_names()?;
             }
             Ok((data, index))
         };
         match make() {
             Ok((data, index)) => {
-                let [written, synced] = [Extent::EMPTY; 2];
-                Ok(Self { name, since, data, index, written, synced, torn: None, durable, sync_failed: false })
+                let [written, synced, begun] = [Extent::EMPTY; 3];
+                Ok(Self { name, since, data, index, written, synced, begun, torn: None, policy, sync_failed: false })
             }
             Err(error) => {
                 // Whichever of them exists; what can't be removed is empty, and recovery removes it. What was there
@@ -144,10 +146,7 @@ impl Segment {
         directory.space.take(all)?;
         self.torn = Some(all);
         if let Err(error) = self.write(slices, index) {
-            // Now, if it can be: who looks for room then counts what is there, and not what is torn. Else the next does
-            // it.
-            let _ = self.mend(directory);
-            return Err(error);
+            return Err(self.take_back(directory).err().unwrap_or(error));
         }
         self.torn = None;
         directory.space.landed(all);
@@ -174,32 +173,64 @@ impl Segment {
 
     fn write(&mut self, slices: &mut [IoSlice<'_>], index: &[u8]) -> io::Result<()> {
         self.index.write_all(&mut [IoSlice::new(index)])?;
-        if !self.durable {
+        if self.policy == Fsync::Never {
             return self.data.write_all(slices);
         }
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
         if bytes >= PIECE_LEAST {
             // Before the pieces: the sync of another writer may make durable what the disk has of these files by then.
-            let from = self.written.index_bytes;
-            self.index.begin_writeback(from..from + index.len() as u64);
+            // With what smaller groups have left to a sync: an index with a hole would not go further than its data.
+            let end = self.written.index_bytes + index.len() as u64;
+            self.index.begin_writeback(self.begun.index_bytes..end);
+            self.begun.index_bytes = end;
         }
         self.write_behind(slices)
     }
 
     /// Writes piece by piece, so that the disk and the copying work at the same time.
     fn write_behind(&mut self, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let mut at = self.written.bytes;
+        let mut end = self.written.bytes;
         while !slices.is_empty() {
             let (count, bytes) = piece(slices);
             let (now, later) = slices.split_at_mut(count);
             self.data.write_all(now)?;
+            end += bytes as u64;
             if bytes >= PIECE_LEAST {
-                self.data.begin_writeback(at..at + bytes as u64);
+                self.data.begin_writeback(self.begun.bytes..end);
+                self.begun.bytes = end;
             }
-            at += bytes as u64;
             slices = later;
         }
         Ok(())
+    }
+
+    /// Cuts off what a failed append has left. Now, if it can be: who looks for room then counts what is there, and not
+    /// what is torn. Else the next append does it.
+    ///
+    /// # Errors
+    /// A sync has failed: it may get nothing more.
+    fn take_back(&mut self, directory: &Directory) -> io::Result<()> {
+        // The disk may have records already that are cut off here. It keeps their entries until it has lost them: if
+        // the next append is shorter, its index would not go as far as the data that a crash could bring back.
+        if self.begun.bytes > self.written.bytes {
+            self.sync_first(directory, |segment| segment.index.sync())?;
+            if self.data.cut(self.written.bytes).is_err() {
+                return Ok(());
+            }
+            self.sync_first(directory, |segment| segment.data.sync())?;
+        }
+        let _ = self.mend(directory);
+        Ok(())
+    }
+
+    /// A sync before something is cut. Want of space is no other error here: one that has failed cannot be repeated.
+    fn sync_first(&mut self, directory: &Directory, sync: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
+        let synced = sync(self).map_err(io::Error::other);
+        if synced.is_err() {
+            self.sync_failed = true;
+            directory.numbers.syncs_failed.add(1);
+        }
+        synced
     }
 
     /// Cuts off what a failed append has left.
@@ -219,10 +250,13 @@ impl Segment {
     ///
     /// The index comes first. A crash of the machine between the two then leaves one that goes further than its data,
     /// which recovery cuts where it lies. Of records without their entries it would know neither where they end nor
-    /// whose they are, and the new index would have to find its place on the disk.
+    /// whose they are, and the new index would have to find its place on the disk. So the data do not follow an index
+    /// that was not synced, if they are written once more elsewhere. If they are not, records alone are better than
+    /// none: nobody else forces them to disk.
     pub fn sync(&mut self) -> io::Result<()> {
-        let synced = self.index.sync().and_then(|()| self.data.sync());
-        self.note_sync(synced)
+        let index = self.index.sync();
+        let data = if index.is_ok() || self.policy != Fsync::Batch { self.data.sync() } else { Ok(()) };
+        self.note_sync(index.and(data))
     }
 
     /// Makes durable that both files were cut. The data come first, for the same reason.
@@ -233,7 +267,7 @@ impl Segment {
 
     fn note_sync(&mut self, synced: io::Result<()>) -> io::Result<()> {
         match synced {
-            Ok(()) => self.synced = self.written,
+            Ok(()) => [self.synced, self.begun] = [self.written; 2],
             Err(_) => self.sync_failed = true,
         }
         synced
@@ -349,6 +383,8 @@ impl Segment {
 
     /// The data first: wherever the agent ends, the index goes further.
     fn cut_files(&mut self, to: Extent, directory: &Directory) -> io::Result<()> {
+        self.begun.bytes = self.begun.bytes.min(to.bytes);
+        self.begun.index_bytes = self.begun.index_bytes.min(to.index_bytes);
         self.data.cut(to.bytes)?;
         self.index.cut(to.index_bytes)?;
         directory.space.withdraw(self.torn.take().unwrap_or(0));

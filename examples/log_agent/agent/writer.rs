@@ -205,7 +205,8 @@ impl Writer {
             None => Full::Disk(Failed { bytes: self.lanes.iter().map(Lane::wanted).max().unwrap_or(0), now }),
         };
         let may_help = !matches!(full, Full::Disk(failed) if !self.directory.vain.may_delete(failed));
-        if may_help && (self.directory.make_room(full) || self.finish_open()) {
+        let made = may_help && self.directory.make_room(full, now, &|| self.deadline.has_come());
+        if made || (may_help && self.finish_open()) {
             return true;
         }
         // There may be space by now for a part of it, and for the next part more can be deleted.
