@@ -390,7 +390,11 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         if ["target", ".git", "fuzz"].iter().any(|skipped| name == *skipped) {
             continue;
         }
-        if entry.file_type()?.is_dir() { copy(&entry.path(), &place)? } else { drop(fs::copy(entry.path(), place)?) }
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &place)?;
+        } else {
+            fs::copy(entry.path(), place)?;
+        }
     }
     Ok(())
 }

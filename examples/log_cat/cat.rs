@@ -93,10 +93,8 @@ impl Faults {
 /// Prints what is there of one kind; with `follow` also what comes.
 pub fn cat(directory: &Path, kind: Kind, filter: &Filter, follow: bool) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let printed = match follow {
-        true => print_on(directory, kind, filter, &mut out),
-        false => print_all(directory, kind, filter, &mut out),
-    };
+    let printed =
+        if follow { print_on(directory, kind, filter, &mut out) } else { print_all(directory, kind, filter, &mut out) };
     match printed {
         // Whoever reads has enough: `| head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

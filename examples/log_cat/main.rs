@@ -69,10 +69,7 @@ fn main() -> ExitCode {
     let filter = Filter { since, until, connection };
     common::run("warn", || {
         readable(&dir)?;
-        match verify {
-            true => verify::verify(&dir, &filter),
-            false => cat::cat(&dir, kind, &filter, follow),
-        }
+        if verify { verify::verify(&dir, &filter) } else { cat::cat(&dir, kind, &filter, follow) }
     })
 }
 

@@ -415,15 +415,13 @@ impl DiskFile for FaultyFile {
 
     fn cut(&mut self, length: u64) -> io::Result<()> {
         let mut script = self.faults.0.lock();
-        match script.cut_fails {
-            true => Err(io::Error::other("the cut has failed on purpose")),
-            false => {
-                script.cut.insert(self.name.clone());
-                let bytes = std::mem::replace(&mut self.bytes, length);
-                script.space = script.space.map(|space| space + bytes.saturating_sub(length));
-                self.file.cut(length)
-            }
+        if script.cut_fails {
+            return Err(io::Error::other("the cut has failed on purpose"));
         }
+        script.cut.insert(self.name.clone());
+        let bytes = std::mem::replace(&mut self.bytes, length);
+        script.space = script.space.map(|space| space + bytes.saturating_sub(length));
+        self.file.cut(length)
     }
 
     fn is_deleted(&self) -> io::Result<bool> {

@@ -15,11 +15,12 @@ fn a_directory_that_was_emptied_is_locked_anew_with_the_next_segment() {
         let mut rig = Rig::new(Setup::default());
         rig.give(0, &["before"]);
         rig.work();
-        match all {
-            true => fs::remove_dir_all(rig.folder.path()).expect("deleted"),
-            false => rig.folder.files("").iter().for_each(|file| {
+        if all {
+            fs::remove_dir_all(rig.folder.path()).expect("deleted");
+        } else {
+            for file in rig.folder.files("") {
                 fs::remove_file(rig.folder.path().join(file)).expect("deleted");
-            }),
+            }
         }
         rig.give(0, &["behind"]);
         rig.work();

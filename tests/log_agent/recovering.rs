@@ -48,9 +48,10 @@ fn what_is_only_torn_is_cut_in_place_because_the_disk_may_be_full() {
         let folder = crashed(&some(0, 20));
         let [data, index] = [".log", ".idx"].map(|suffix| path(&folder, suffix));
         let file = fs::OpenOptions::new().append(true).open(if torn { &data } else { &index }).expect("opened");
-        match torn {
-            true => file.set_len(folder.size(&folder.files(".log")[0]) - 1).expect("torn"),
-            false => (&file).write_all(&fs::read(&index).expect("read")[HEAD_BYTES..][..50]).expect("written"),
+        if torn {
+            file.set_len(folder.size(&folder.files(".log")[0]) - 1).expect("torn")
+        } else {
+            (&file).write_all(&fs::read(&index).expect("read")[HEAD_BYTES..][..50]).expect("written")
         }
         let before = fs::metadata(&index).expect("it is there").ino();
         let recovered = recover(folder.path()).expect("recovered");

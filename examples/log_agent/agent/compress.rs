@@ -152,9 +152,8 @@ pub fn pack(directory: &Directory, segment: Listed, packer: Packer, stop: &Atomi
         }
         opened => opened?,
     };
-    let done = write_packed(directory, segment, from, &new, packer, stop).and_then(|whole| match whole {
-        true => take_over(directory, segment, [&plain, &new, &packed]).map(|()| true),
-        false => Ok(false),
+    let done = write_packed(directory, segment, from, &new, packer, stop).and_then(|whole| {
+        if whole { take_over(directory, segment, [&plain, &new, &packed]).map(|()| true) } else { Ok(false) }
     });
     // Unless it has got its name. It would take room until the next start.
     let _ = fs::remove_file(&new);

@@ -58,9 +58,10 @@ pub fn gather<'g>(
             let whole = (adjoins || gathered.slices.len() + 1 < SLICES)
                 && gathered.take(&run, &head, runs, from, limits, start);
             let taken = rest.start..if whole { run.bytes.end } else { run.bytes.start + gathered.end.bytes };
-            match adjoins {
-                true => piece.end = taken.end,
-                false => gathered.push(&bytes[std::mem::replace(&mut piece, taken)]),
+            if adjoins {
+                piece.end = taken.end
+            } else {
+                gathered.push(&bytes[std::mem::replace(&mut piece, taken)])
             }
             if !whole {
                 gathered.push(&bytes[piece]);
@@ -92,22 +93,21 @@ impl<'g> Gathered<'g> {
         let (count, length) = (tags.len(), (run.bytes.len() - self.end.bytes) as u64);
         let at = from + self.bytes;
         let fits = at + length <= most && self.bytes + length <= at_once;
-        let (count, length) = match fits && runs.has_room_for(count) {
-            true => (count, length),
+        let (count, length) = if fits && runs.has_room_for(count) {
+            (count, length)
+        } else {
             // One by one: here a segment ends, or what is written at once.
-            false => {
-                let (mut taken, mut length) = (0, 0);
-                for tag in tags.clone() {
-                    let line = Entry::line_length(tag);
-                    let fits = at + length == 0 || at + length + line <= most;
-                    let fits_at_once = self.bytes + length == 0 || self.bytes + length + line <= at_once;
-                    if !fits || !fits_at_once || !runs.has_room_for(taken + 1) {
-                        break;
-                    }
-                    (taken, length) = (taken + 1, length + line);
+            let (mut taken, mut length) = (0, 0);
+            for tag in tags.clone() {
+                let line = Entry::line_length(tag);
+                let fits = at + length == 0 || at + length + line <= most;
+                let fits_at_once = self.bytes + length == 0 || self.bytes + length + line <= at_once;
+                if !fits || !fits_at_once || !runs.has_room_for(taken + 1) {
+                    break;
                 }
-                (taken, length)
+                (taken, length) = (taken + 1, length + line);
             }
+            (taken, length)
         };
         runs.extend(at as u32, origin, tags.take(count));
         self.bytes += length;

@@ -146,9 +146,10 @@ impl Lane {
                 continue;
             }
             if self.exceeds_share(directory, &gathered) {
-                match self.has_records() {
-                    true => self.rotate(directory, group)?,
-                    false => self.halve(gathered.bytes),
+                if self.has_records() {
+                    self.rotate(directory, group)?
+                } else {
+                    self.halve(gathered.bytes)
                 }
                 continue;
             }

@@ -154,13 +154,11 @@ fn packed_stays(directory: &Path, name: SegmentName, packing: Packing) -> io::Re
     // As far as it can be read: this ends with an error where it cannot.
     let has_more = io::copy(&mut packed.by_ref().take(plain), &mut io::sink()).is_ok_and(|bytes| bytes == plain)
         && packed.read(&mut [0]).is_ok_and(|more| more > 0);
-    match has_more {
-        true => {
-            let what = format!("{} is damaged, and has more: keep one of the two", name.data(packing));
-            Err(io::Error::new(io::ErrorKind::InvalidData, what))
-        }
-        false => Ok(false),
+    if has_more {
+        let what = format!("{} is damaged, and has more: keep one of the two", name.data(packing));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
+    Ok(false)
 }
 
 /// How many records of a segment are those that were received, and how it ends.

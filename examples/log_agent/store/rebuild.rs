@@ -220,9 +220,10 @@ impl<'d> Rebuild<'d> {
         self.push(entry, whole)?;
         self.at.bytes = entry.payload_end() + newline.length;
         self.at.records += 1;
-        match whole {
-            true => (self.good, self.fits) = (self.at, true),
-            false => self.at.damaged += 1,
+        if whole {
+            (self.good, self.fits) = (self.at, true)
+        } else {
+            self.at.damaged += 1
         }
         let end = if entry.newline_added { newline.last } else { payload.last };
         self.fits &= whole || end == Some(b'\n');
