@@ -320,6 +320,9 @@ fn a_connection_that_is_aborted_is_gone_at_once_with_all_that_waits_for_it() -> 
         assert_eq!(simulation.metrics().closed_by(CloseKind::User), 1);
         // The reply is settled all the same, and nobody gets it; nor does its successor go with it.
         let next = simulation.connect(Weather::calm()).expect("there is room");
+        simulation.run_for(SECOND / 10)?;
+        let newcomer = *opened.lock().last().expect("three");
+        assert_eq!(newcomer.slot(), slow.slot(), "it has its place");
         peers[1].send(&frame("settle"));
         proxy.abort(slow);
         simulation.run_for(SECOND)?;

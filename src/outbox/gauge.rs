@@ -181,6 +181,8 @@ mod tests {
         assert!(!gauge.ask_to_abort(first) && gauge.is_to_abort() && gauge.is_to_close());
         gauge.open(second);
         assert!(!gauge.is_to_close() && !gauge.is_to_abort(), "its successor was not asked");
+        assert!(gauge.ask_to_abort(second) && gauge.is_to_close());
+        assert_eq!(gauge.charge(second, 1, high), Charge::Gone);
     }
 
     #[test]

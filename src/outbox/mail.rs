@@ -45,6 +45,14 @@ impl Settled {
     }
 }
 
+/// A settled reply that waits for messages that were sent before it. It comes before all others.
+#[derive(Debug)]
+pub(crate) struct HeldBack {
+    pub(crate) settled: Settled,
+    /// How many unasked messages the processor will have taken once it has those.
+    pub(crate) messages_before: u64,
+}
+
 /// An unasked message on its way to the processor.
 #[derive(Debug)]
 pub(crate) struct Unasked {

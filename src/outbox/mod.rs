@@ -25,15 +25,15 @@ use crate::buffer::{Outbound, SharedPool, Tier};
 use crate::clock::WallClock;
 use crate::id::ConnectionId;
 use crate::metrics::Metrics;
-use crate::sync::ArrayQueue;
 use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use crate::sync::{ArrayQueue, Mutex};
 use crate::wake::WakeFlag;
 
 pub use deferred::Deferred;
 pub(crate) use desk::{AtOnce, Desk, Outcome};
 use gauge::{Charge, Gauge};
 pub(crate) use limits::OutboxLimits;
-pub(crate) use mail::{Encoded, Settled, Unasked};
+pub(crate) use mail::{Encoded, HeldBack, Settled, Unasked};
 pub(crate) use outboxes::Outboxes;
 pub(crate) use owed::{Owed, OwedList};
 pub(crate) use processor_thread::ProcessorThread;
@@ -46,6 +46,9 @@ pub use write_proxy::{SendError, WriteProxy};
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pub(crate) settled: ArrayQueue<Settled>,
+    held_back: Mutex<Option<HeldBack>>,
+    /// There is one that is held back.
+    holds_back: AtomicBool,
     pub(crate) unasked: ArrayQueue<Unasked>,
     pub(crate) pool: Arc<SharedPool>,
     pub(crate) clock: Arc<WallClock>,
@@ -79,6 +82,8 @@ impl Outbox {
     ) -> Arc<Self> {
         Arc::new(Self {
             settled: ArrayQueue::new(limits.owed_total_max),
+            held_back: Mutex::new(None),
+            holds_back: AtomicBool::new(false),
             unasked: ArrayQueue::new(limits.unasked_max),
             workers_reserve: crate::buffer::reserve(limits.reply_max, pool.line()),
             pool,
@@ -123,6 +128,7 @@ impl Outbox {
 
     /// Drops what nobody will take any more. Only after the processor has ended.
     pub(crate) fn discard(&self) {
+        drop(self.take_held_back());
         while self.settled.pop().is_some() {}
         while self.unasked.pop().is_some() {}
     }
@@ -133,10 +139,23 @@ impl Outbox {
         self.wake.wake();
     }
 
-    /// Puts a settled reply that the processor cannot take yet back, behind the others.
-    pub(crate) fn put_back(&self, settled: Settled) {
-        let full = self.settled.push(settled);
-        debug_assert!(full.is_ok(), "its place is kept as long as the reply is owed");
+    /// Holds a settled reply back, before all others. Only the processor does that, and there is none yet.
+    pub(crate) fn hold_back(&self, held_back: HeldBack) {
+        *self.held_back.lock() = Some(held_back);
+        self.holds_back.store(true, SeqCst);
+    }
+
+    /// The reply that was held back, if there is one.
+    pub(crate) fn take_held_back(&self) -> Option<HeldBack> {
+        if self.holds_back.load(SeqCst) && self.holds_back.swap(false, SeqCst) {
+            return self.held_back.lock().take();
+        }
+        None
+    }
+
+    /// How many settled replies wait for the processor.
+    pub(crate) fn settled_waiting(&self) -> usize {
+        self.settled.len() + usize::from(self.holds_back.load(SeqCst))
     }
 
     /// Counts `bytes` as on their way to the connection, if it is there and has not too many already.
@@ -261,7 +280,7 @@ impl Outbox {
 
     /// True if answers or messages wait to be taken.
     pub(crate) fn has_work(&self) -> bool {
-        !self.settled.is_empty() || !self.unasked.is_empty()
+        !self.settled.is_empty() || !self.unasked.is_empty() || self.holds_back.load(SeqCst)
     }
 
     /// True if someone called `resume` and it was not taken yet.

@@ -15,8 +15,8 @@ use crate::reason::DropReason;
 #[non_exhaustive]
 pub enum SendError {
     /// The peer takes its messages too slowly: [`Watermarks::high`](crate::Watermarks::high) bytes or more are
-    /// undelivered. Try again later, drop the message, or [close](WriteProxy::close) the connection: the caller
-    /// decides.
+    /// undelivered. Try again later, drop the message, or [close](WriteProxy::close) or [abort](WriteProxy::abort) the
+    /// connection: the caller decides.
     PeerTooSlow,
     /// No room now, for any connection: all outbound blocks are in use, or
     /// [`Config::unasked_max`](crate::Config::unasked_max) messages wait for the connection's processor. Try again
@@ -77,10 +77,11 @@ impl<P: Protocol> WriteProxy<P> {
     }
 
     /// Sends `item` to `connection`. `Ok` means taken: it is delivered unless the connection breaks, is past its final
-    /// answer, or is closed at once (idle, stalled, evicted, at the end of the grace). One that ends in good order (its
-    /// peer has half-closed, the server shuts down, it is asked to close) is given first what was sent before its
-    /// processor noticed that. A connection that has ended or was asked to close takes everything and delivers nothing,
-    /// and so does an id that was never used; [`closed`](crate::MessageProcessor::closed) says when one ends.
+    /// answer, or is closed at once (idle, stalled, evicted, [aborted](Self::abort), at the end of the grace). One that
+    /// ends in good order (its peer has half-closed, the server shuts down, it is asked to close) is given first what
+    /// was sent before its processor noticed that. A connection that has ended or was asked to close takes everything
+    /// and delivers nothing, and so does an id that was never used; [`closed`](crate::MessageProcessor::closed) says
+    /// when one ends.
     ///
     /// Until the processor has written it, a message holds a block of the outbound pool, however short it is, unless it
     /// consists of static and shared bodies of 4 KiB or more alone (a [`LengthPrefixed`](crate::LengthPrefixed) message
@@ -155,7 +156,7 @@ impl<P: Protocol> WriteProxy<P> {
     /// Closes `connection` at once, from any thread, also if it is ending already: what was sent to it and has not left
     /// is dropped, and so is what has arrived from it and was not handled. For a peer that must go even if it takes
     /// nothing; the others are better served by [`close`](Self::close). Its reason is
-    /// [`CloseReason::User`](crate::CloseReason::User), unless it was ending for another.
+    /// [`CloseReason::User`](crate::CloseReason::User), unless it was ending for another that still holds.
     ///
     /// [`closed`](crate::MessageProcessor::closed) is called soon after, when the turns of the cycle are over. Replies
     /// that the connection was owed reach nobody. Its cost is that of `close`.

@@ -41,7 +41,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
 
     /// Begins the end of a connection, which is not decoded from now on. The first reason counts.
     pub(super) fn begin_close(&mut self, slot: u32, reason: CloseReason) {
-        let messages_before = self.messages_taken + self.links.outbox.unasked.len() as u64;
+        let messages_before = self.messages_sent();
         let Some(connection) = self.table.at_mut(slot) else { return };
         if connection.ending.is_some() {
             return;
@@ -195,10 +195,12 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let undecoded = self.table.at(slot).is_some_and(|connection| connection.flags.undecoded);
         self.release_inbound(slot, dropped_because(reason.kind(), undecoded));
         self.wheel.clear(slot);
+        let awaits_messages = self.awaits_messages(slot);
         let Some(mut connection) = self.table.remove(slot) else { return };
         let undelivered = self.segments.clear(&mut connection.undelivered);
         // If anything is staged, it belongs to the connection that is having its turn, which is then this one.
-        let cut_short = undelivered > 0 || connection.owed.count() > 0 || !self.desk.out.is_empty();
+        let is_owed = awaits_messages || connection.owed.count() > 0;
+        let cut_short = undelivered > 0 || is_owed || !self.desk.out.is_empty();
         let first = connection.ending.take().map(|ending| ending.reason);
         let reason = first.filter(|first| !(cut_short && first.says_all_was_delivered())).unwrap_or(reason);
         let reason = match connection.flags.broken {

@@ -10,7 +10,7 @@ use crate::connection::{CloseReason, Connection, CrowdScope, Stage, WhenFull};
 use crate::handover::Accepted;
 use crate::id::ConnectionId;
 use crate::message_processor::MessageProcessor;
-use crate::outbox::{Encoded, Settled, Unanswered, Unasked};
+use crate::outbox::{Encoded, HeldBack, Settled, Unanswered, Unasked};
 use crate::protocol::{After, Peer, Protocol};
 use crate::reason::PauseReason;
 
@@ -88,17 +88,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         // Asked before the queue is looked at: so what was sent before the end was asked for is in it.
         self.take_closes();
         let taken = self.messages_taken;
-        for _ in 0..self.links.outbox.settled.len() {
-            if !self.can_take_outbound() {
-                break;
-            }
-            let Some(settled) = self.links.outbox.settled.pop() else { break };
-            if settled.is_final() && self.has_messages_before(settled.connection) {
-                self.links.outbox.put_back(settled)
-            } else {
-                self.take_settled(settled)
-            }
-        }
+        self.take_all_settled();
         for _ in 0..self.links.outbox.unasked.len() {
             if !self.take_message(0) {
                 break;
@@ -109,13 +99,43 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         }
     }
 
-    /// Takes the messages that were sent to a connection before its final answer, because behind that it is sent
-    /// nothing more. True if there is no room now for all of them and the answer.
-    fn has_messages_before(&mut self, id: ConnectionId) -> bool {
-        let Some(slot) = self.find(id) else { return false };
-        while self.has_more_on_its_way(slot) && self.take_message(QUEUED_SEGMENTS) {}
-        // What has no place in the queue yet is being sent just now, and not before.
-        self.has_more_on_its_way(slot) && !self.links.outbox.unasked.is_empty()
+    /// Settled replies in their order. Behind a final answer its connection is sent nothing more, so what was sent to
+    /// it before comes first; without room for that, the answer is held back, and those behind it wait.
+    fn take_all_settled(&mut self) {
+        for _ in 0..self.links.outbox.settled_waiting() {
+            if !self.can_take_outbound() {
+                break;
+            }
+            let Some(next) = self.links.outbox.take_held_back().or_else(|| self.next_settled()) else { break };
+            if self.lacks_messages(&next) {
+                self.links.outbox.hold_back(next);
+                break;
+            }
+            self.take_settled(next.settled);
+        }
+    }
+
+    fn next_settled(&self) -> Option<HeldBack> {
+        let settled = self.links.outbox.settled.pop()?;
+        let messages_before = if settled.is_final() { self.messages_sent() } else { 0 };
+        Some(HeldBack { settled, messages_before })
+    }
+
+    /// How many unasked messages the processor will have taken once it has all that were sent until now.
+    pub(super) fn messages_sent(&self) -> u64 {
+        self.messages_taken + self.links.outbox.unasked.len() as u64
+    }
+
+    /// Takes the messages that were sent to the connection before this reply. True if there is no room for all of them
+    /// and the reply.
+    fn lacks_messages(&mut self, next: &HeldBack) -> bool {
+        let Some(slot) = self.find(next.settled.connection) else { return false };
+        while self.messages_taken < next.messages_before && self.has_more_on_its_way(slot) {
+            if !self.take_message(QUEUED_SEGMENTS) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Takes one message, if there is one, and room for it and `spare` segments more.

@@ -14,7 +14,7 @@ use crate::protocol::Protocol;
 /// The most memory that a server takes, whatever its peers do: a sum of rows that were counted before it started.
 ///
 /// `Display` is a table with one line for each row. Below it are notes on what the sum does not include: the kernel's
-/// socket buffers, and the state of the user's own processor.
+/// socket buffers, and the state of the user's own processor with what it shares with answers.
 ///
 /// With more than one processor, the rows that each of them has come first, each as a product, and the final line shows
 /// the sum: the number of processors times what one of them takes, plus what they have in common.

@@ -125,7 +125,7 @@ impl<K> Station<K> {
         let mut snapshot = metrics.snapshot();
         // Some numbers are known to the queues and pools themselves, so they are asked.
         snapshot.handover_queue = handover.waiting() as u64;
-        snapshot.settled_queue = outbox.settled.len() as u64;
+        snapshot.settled_queue = outbox.settled_waiting() as u64;
         snapshot.unasked_queue = outbox.unasked.len() as u64;
         snapshot.inbound_blocks = by_tier(inbound, Tier::in_use);
         snapshot.inbound_blocks_high = by_tier(inbound, Tier::high_water);

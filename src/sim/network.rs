@@ -50,8 +50,9 @@ const HOSTS: usize = 4;
 
 /// A network of simulated connections with a clock of its own. A clone is another handle to the same network.
 ///
-/// Nothing happens by itself: time passes only when the server calls a socket, and when it sleeps in
-/// [`SimSelector`](super::SimSelector), which moves it to the next event at once. All chance comes from the seed.
+/// Nothing happens by itself: time passes only when the server calls a socket, when it sleeps in
+/// [`SimSelector`](super::SimSelector), which moves it to the next event at once, and once it has stopped. All chance
+/// comes from the seed.
 #[derive(Debug, Clone)]
 pub struct Network {
     state: Arc<Mutex<State>>,

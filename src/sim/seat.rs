@@ -86,6 +86,11 @@ impl<P: Protocol, M: MessageProcessor<P>> Seat<P, M> {
         }
     }
 
+    /// Its workers forget what they wait with: nobody will make room any more.
+    pub(super) fn dismiss_workers(&self) {
+        self.workers.stop();
+    }
+
     /// True until the processor has stopped.
     pub(super) fn is_running(&self) -> bool {
         self.posture != Posture::Gone

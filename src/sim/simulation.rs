@@ -30,7 +30,7 @@ const PASSED_OVER_MAX: u32 = 4;
 ///
 /// Several processors ([`Config::processors`], [`new_with`](Self::new_with)) have their cycles one after the other.
 /// Their order is drawn from the seed, and so is the moment in which each falls asleep. Time passes only while all
-/// sleep.
+/// sleep, or when the server has stopped.
 pub struct Simulation<P: Protocol, M: MessageProcessor<P>> {
     seed: u64,
     config: Config,
@@ -238,7 +238,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         }
     }
 
-    /// Lets `time` pass.
+    /// Lets `time` pass, also when the server has stopped: what is on its way to its peers still arrives.
     ///
     /// # Errors
     /// A law was broken.
@@ -246,7 +246,8 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
         self.run_until(time, |_| false).map(drop)
     }
 
-    /// Lets time pass until `done` returns true, but at most `most`; returns whether `done` did.
+    /// Lets time pass until `done` returns true, but at most `most`; returns whether `done` did. Goes on when the
+    /// server has stopped.
     ///
     /// # Errors
     /// A law was broken.
@@ -261,6 +262,7 @@ impl<P: Protocol, M: MessageProcessor<P>> Simulation<P, M> {
             if self.running {
                 self.step()?;
             } else {
+                self.seats.iter().for_each(Seat::dismiss_workers);
                 self.network.pass_alone(until);
             }
         }

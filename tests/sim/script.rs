@@ -383,14 +383,15 @@ impl<P: Wire> Director<P> {
             if taken {
                 director.world.lock().note_unasked(index, payload);
             }
-            director.proxy.close(connection);
             let at_once = random.chance(200);
             if at_once {
                 director.proxy.abort(connection);
+            } else {
+                director.proxy.close(connection);
             }
             let mut world = director.world.lock();
             world.records[index].asked_to_close = true;
-            world.records[index].aborted |= at_once;
+            world.records[index].aborted |= at_once && world.records[index].closed.is_none();
             if world.records[index].closed.is_none() {
                 world.seen.push(CLOSED_FROM_OUTSIDE);
             }
