@@ -339,3 +339,30 @@ fn what_was_sent_before_the_final_answer_is_delivered_before_it() -> Result<(), 
     }
     Ok(())
 }
+
+/// The message before it has taken the last segment, so the answer waits until that is delivered, and not longer.
+#[test]
+fn liveness_a_final_answer_that_was_held_back_is_not_slept_over() -> Result<(), Broken> {
+    let mut config = Config::default();
+    (config.segments_max, config.watermarks.high) = (17, 64 << 20);
+    let opened = Arc::default();
+    let promised = Promised::<false>::default();
+    let user = User { opened: Arc::clone(&opened), promised: Arc::clone(&promised) };
+    let mut simulation = Simulation::new(1, config, Pieces, |_, _| user).expect("the settings fit");
+    let at_once = Weather { delay_max: Duration::ZERO, ..Weather::calm() };
+    let peers = [(); 2].map(|()| simulation.connect(at_once).expect("there is room"));
+    peers[0].send(b"?");
+    simulation.run_for(SECOND / 2)?;
+    let (proxy, ids) = (simulation.proxy(), opened.lock().clone());
+    peers[1].set_reading(Reading::Stalled);
+    // Its kernel takes the first piece, and twelve of the others and one more leave four segments.
+    for shared in [4, 4, 4, 2] {
+        assert_eq!(proxy.send(ids[1], Said { shared, copied: 0 }), Ok(()));
+        simulation.run_for(SECOND / 1000)?;
+    }
+    assert_eq!(proxy.send(ids[0], small(1)), Ok(()));
+    promised.lock().pop().expect("it has asked").send(Final);
+    simulation.run_for(SECOND / 100)?;
+    assert_eq!(String::from_utf8_lossy(&peers[0].take_received()), "cthe end", "{}", simulation.describe());
+    Ok(())
+}
