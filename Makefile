@@ -1,5 +1,5 @@
 # The menu. `make` alone prints it.
-.PHONY: help check test sim loom fuzz bench compare doc
+.PHONY: help check test sim loom mutants fuzz bench compare doc
 
 help: ## print this menu
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ sim: ## the simulation; SEED=n runs one seed again, SEEDS=n [FROM=n] runs more a
 loom: ## the protocols between threads, in every order with few preemptions; PREEMPTIONS=n tries more, TEST=name some
 	$(if $(PREEMPTIONS),LOOM_MAX_PREEMPTIONS=$(PREEMPTIONS)) RUSTFLAGS="--cfg loom -C debug-assertions" \
 		cargo test --release --test loom --target-dir target/loom -- --nocapture $(TEST)
+
+mutants: ## plants each bug of tests/mutants and has the simulation find it, which takes hours; MUTANT=text for some
+	$(if $(MUTANT),SLUICEGATE_MUTANT="$(MUTANT)") cargo test --test mutants -- --ignored --nocapture
 
 fuzz: ## a minute of each fuzz target; needs cargo-fuzz and a nightly toolchain
 	cd fuzz && cargo run --example seeds

@@ -13,13 +13,14 @@ use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 /// Which newcomers are refused. None by default: at `connections_max` they wait in the kernel's backlog.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Admission {
-    /// Connections of one IP address at once, over all processors; any further one is refused. Zero: no limit. All
-    /// clients behind one proxy or translated address count together. Refused connections do not count.
+    /// Connections of one IP address at once, over all processors; any further one is refused (HTTP: 503). Zero: no
+    /// limit. All clients behind one proxy or translated address count together. Refused connections do not count.
     pub per_address_max: usize,
     /// With this many connections, over all processors, newcomers are refused at once (HTTP: 503) instead of being
     /// served. Refused connections do not count. Zero: none is refused; at `connections_max` they wait in the backlog.
     pub refuse_above: usize,
-    /// How long a peer that is refused for lack of room is told to wait (HTTP: `Retry-After`). `None`: it is not told.
+    /// How long a peer that is refused with 503, for whatever reason, is told to wait (HTTP: `Retry-After`). `None`: it
+    /// is not told.
     pub retry_after: Option<Duration>,
 }
 

@@ -16,8 +16,8 @@ use crate::protocol::{Message, Peer, Protocol};
 /// A panic in any of them is caught, logged and counted, and the server goes on. In [`process`](Self::process) it
 /// refuses the connection (HTTP: 500), unless the reply was used before; in [`ready`](Self::ready) it counts as `true`,
 /// in [`cycle_end`](Self::cycle_end) as `None`, and in [`opened`](Self::opened) or [`when_full`](Self::when_full) as
-/// [`WhenFull::PauseReads`]. A panic in `Drop` is not caught: the processor is dropped when the server ends, and
-/// [`Running::join`](crate::Running::join) then returns an error.
+/// [`WhenFull::PauseReads`]. A panic in `Drop` is not caught: the message processor is dropped when the server ends,
+/// and [`Running::join`](crate::Running::join) then returns an error.
 ///
 /// A closure `FnMut(Message<'_, P>, Reply<'_, P>)` is a message processor, too.
 ///
@@ -64,12 +64,12 @@ pub trait MessageProcessor<P: Protocol>: Send {
         let _ = (connection, reason);
     }
 
-    /// Called before each attempt to decode a message, never after. Returning `true` is a promise to accept one more
-    /// message of the maximum size. Returning `false` pauses the connection until [`WriteProxy::resume`]; connections
-    /// that come later queue behind it.
+    /// Called before each attempt to decode a message, never once one is decoded. Returning `true` is a promise to
+    /// accept one more message of the maximum size. Returning `false` pauses the connection until
+    /// [`WriteProxy::resume`]; connections that come later queue behind it.
     ///
-    /// It only looks: an attempt may find no whole message, and after a no it may be asked once more at once. So
-    /// nothing may be counted or reserved in it.
+    /// It only looks: an attempt may find no whole message, and after `false` it may be called a second time at once.
+    /// So nothing may be counted or reserved in it.
     fn ready(&mut self) -> bool {
         true
     }
@@ -82,7 +82,7 @@ pub trait MessageProcessor<P: Protocol>: Send {
     /// have ended already, and gets nothing more. What must reach it too is sent in [`process`](Self::process).
     ///
     /// The last call is not the end: connections that are left when the grace of a shutdown is over are
-    /// [`closed`](Self::closed) after it. What has to be done once all have ended belongs into `Drop`, which runs on
+    /// [`closed`](Self::closed) after it. What has to be done once all have ended belongs in `Drop`, which runs on
     /// the same thread.
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
         let _ = now;

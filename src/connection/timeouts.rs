@@ -33,10 +33,11 @@ pub struct Timeouts {
     pub linger_bytes: usize,
     /// How long a shortage of memory may last. Must not be zero.
     ///
-    /// Inbound, medium and large blocks: how long a connection waits for one before another connection is evicted from
-    /// its own: the one that received least in that time, except those that would fill their block within twelve times
-    /// as long, at their present rate. If that one got its block within the last quarter to half of this time, none is
-    /// evicted yet. Nobody waits for a small block: it is taken at once from the connection that received least.
+    /// Inbound: when a connection has waited this long for a medium or large block, the holder that received least in
+    /// that time is evicted: it loses its block and is closed. Holders that would fill their block within twelve times
+    /// this long, at their present rate, are passed over. If the holder that was found got its block only a moment ago
+    /// (a quarter to a half of this time), nobody is evicted yet. Nobody waits for a small block: its holder that
+    /// received least is evicted at once.
     ///
     /// Outbound: how long answers may stand still once three quarters of the memory for them are in use; less, the less
     /// is left, down to a sixteenth while anything waits for room. Output that shares its blocks with other peers, as a

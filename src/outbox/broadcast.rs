@@ -22,8 +22,9 @@ impl<P: Protocol> WriteProxy<P> {
     /// The item is cloned and encoded once for each processor, and what is copied lies in memory once for all of its
     /// connections. A peer whose socket is full is given a copy of its own of what it has not taken, up to 4 KiB a
     /// message, so that it does not keep a whole block for each. Each connection still needs a place in the queue until
-    /// its processor has looked there ([`Config::unasked_max`](crate::Config::unasked_max)): of more connections than
-    /// that, those beyond may find the outbox full, and on the processor's own thread they do.
+    /// its processor has looked there ([`Config::unasked_max`](crate::Config::unasked_max)): if there are more
+    /// connections than that, the rest may get `OutboxFull`; on the processor's own thread they always do, because it
+    /// cannot empty the queue meanwhile.
     ///
     /// ```
     /// # use sluicegate::{ConnectionId, EncodeError, LengthPrefixed, SendError, WriteProxy};

@@ -2,7 +2,7 @@
 
 use super::gauge::Gauge;
 use super::owed::Owed;
-use super::{Settled, Unasked};
+use super::{HeldBack, Settled, Unasked};
 use crate::buffer::{QUEUED_SEGMENTS, Segment};
 
 /// The bounds of the outbox.
@@ -27,6 +27,8 @@ impl OutboxLimits {
         let segments = QUEUED_SEGMENTS * size_of::<Segment>() + 16;
         let settled = self.owed_total_max * (size_of::<Settled>() + 8 + segments);
         let unasked = self.unasked_max * (size_of::<Unasked>() + 8 + segments);
-        (settled + unasked + self.connections_each * size_of::<Gauge>()) as u64 + Owed::memory(self.owed_total_max)
+        let held_back = size_of::<HeldBack>() + 8 + segments;
+        (settled + unasked + held_back + self.connections_each * size_of::<Gauge>()) as u64
+            + Owed::memory(self.owed_total_max)
     }
 }

@@ -25,8 +25,8 @@ use crate::buffer::{Outbound, SharedPool, Tier};
 use crate::clock::WallClock;
 use crate::id::ConnectionId;
 use crate::metrics::Metrics;
+use crate::sync::ArrayQueue;
 use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use crate::sync::{ArrayQueue, Mutex};
 use crate::wake::WakeFlag;
 
 pub use deferred::Deferred;
@@ -46,9 +46,8 @@ pub use write_proxy::{SendError, WriteProxy};
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pub(crate) settled: ArrayQueue<Settled>,
-    held_back: Mutex<Option<HeldBack>>,
-    /// There is one that is held back.
-    holds_back: AtomicBool,
+    /// One at most, and only the processor puts it here.
+    held_back: ArrayQueue<HeldBack>,
     pub(crate) unasked: ArrayQueue<Unasked>,
     pub(crate) pool: Arc<SharedPool>,
     pub(crate) clock: Arc<WallClock>,
@@ -82,8 +81,7 @@ impl Outbox {
     ) -> Arc<Self> {
         Arc::new(Self {
             settled: ArrayQueue::new(limits.owed_total_max),
-            held_back: Mutex::new(None),
-            holds_back: AtomicBool::new(false),
+            held_back: ArrayQueue::new(1),
             unasked: ArrayQueue::new(limits.unasked_max),
             workers_reserve: crate::buffer::reserve(limits.reply_max, pool.line()),
             pool,
@@ -141,21 +139,18 @@ impl Outbox {
 
     /// Holds a settled reply back, before all others. Only the processor does that, and there is none yet.
     pub(crate) fn hold_back(&self, held_back: HeldBack) {
-        *self.held_back.lock() = Some(held_back);
-        self.holds_back.store(true, SeqCst);
+        let full = self.held_back.push(held_back);
+        debug_assert!(full.is_ok(), "there is none yet");
     }
 
     /// The reply that was held back, if there is one.
     pub(crate) fn take_held_back(&self) -> Option<HeldBack> {
-        if self.holds_back.load(SeqCst) && self.holds_back.swap(false, SeqCst) {
-            return self.held_back.lock().take();
-        }
-        None
+        if self.held_back.is_empty() { None } else { self.held_back.pop() }
     }
 
     /// How many settled replies wait for the processor.
     pub(crate) fn settled_waiting(&self) -> usize {
-        self.settled.len() + usize::from(self.holds_back.load(SeqCst))
+        self.settled.len() + self.held_back.len()
     }
 
     /// Counts `bytes` as on their way to the connection, if it is there and has not too many already.
@@ -280,7 +275,7 @@ impl Outbox {
 
     /// True if answers or messages wait to be taken.
     pub(crate) fn has_work(&self) -> bool {
-        !self.settled.is_empty() || !self.unasked.is_empty() || self.holds_back.load(SeqCst)
+        !self.settled.is_empty() || !self.unasked.is_empty() || !self.held_back.is_empty()
     }
 
     /// True if someone called `resume` and it was not taken yet.

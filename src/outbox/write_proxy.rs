@@ -77,11 +77,11 @@ impl<P: Protocol> WriteProxy<P> {
     }
 
     /// Sends `item` to `connection`. `Ok` means taken: it is delivered unless the connection breaks, is past its final
-    /// answer, or is closed at once (idle, stalled, evicted, [aborted](Self::abort), at the end of the grace). One that
-    /// ends in good order (its peer has half-closed, the server shuts down, it is asked to close) is given first what
-    /// was sent before its processor noticed that. A connection that has ended or was asked to close takes everything
-    /// and delivers nothing, and so does an id that was never used; [`closed`](crate::MessageProcessor::closed) says
-    /// when one ends.
+    /// answer, or is closed at once (idle, stalled, evicted, [aborted](Self::abort), at the end of the grace). If the
+    /// connection ends in good order (its peer half-closes, the server shuts down, or it is asked to close), everything
+    /// that was sent before its processor noticed that is delivered first; if it is refused, what its processor had not
+    /// taken by then is dropped. A connection that has ended or was asked to close takes everything and delivers
+    /// nothing, and so does an id that was never used; [`closed`](crate::MessageProcessor::closed) says when one ends.
     ///
     /// Until the processor has written it, a message holds a block of the outbound pool, however short it is, unless it
     /// consists of static and shared bodies of 4 KiB or more alone (a [`LengthPrefixed`](crate::LengthPrefixed) message
@@ -110,7 +110,8 @@ impl<P: Protocol> WriteProxy<P> {
     /// delivered first. If such a reply does not come, its peer is told so as usual (HTTP: 500 or 503). Nothing that it
     /// sends is decoded any more, once its processor has noticed, and nothing that is sent to it through a proxy after
     /// this call is delivered. Its reason is [`CloseReason::User`](crate::CloseReason::User), unless it was ending
-    /// already. Always succeeds: a connection that has ended stays as it is.
+    /// already. Always succeeds: a connection that has ended stays as it is. (An id that was kept while the processor
+    /// had sixteen million other connections may be taken for one of theirs.)
     ///
     /// [`closed`](crate::MessageProcessor::closed) comes later: once the peer has taken everything and closed its side
     /// too. [`Timeouts::reply`](crate::Timeouts::reply), [`write_stall`](crate::Timeouts::write_stall), which counts
@@ -156,7 +157,8 @@ impl<P: Protocol> WriteProxy<P> {
     /// Closes `connection` at once, from any thread, also if it is ending already: what was sent to it and has not left
     /// is dropped, and so is what has arrived from it and was not handled. For a peer that must go even if it takes
     /// nothing; the others are better served by [`close`](Self::close). Its reason is
-    /// [`CloseReason::User`](crate::CloseReason::User), unless it was ending for another that still holds.
+    /// [`CloseReason::User`](crate::CloseReason::User), unless it was already ending for another reason. The reasons
+    /// that promise complete delivery are replaced if anything was cut short.
     ///
     /// [`closed`](crate::MessageProcessor::closed) is called soon after, when the turns of the cycle are over. Replies
     /// that the connection was owed reach nobody. Its cost is that of `close`.
@@ -182,8 +184,8 @@ impl<P: Protocol> WriteProxy<P> {
 
     /// Bytes for `connection` that this machine's kernel has not taken yet; none once it has ended. Exact on the thread
     /// of the connection's processor, except that answers of the running turn and deferred replies that the processor
-    /// has not taken yet are not included. With zero, what is sent next waits behind nothing in the server: a sender of
-    /// which only the newest message matters sends then. The peer may still have received nothing: the kernel has a
+    /// has not taken yet are not included. At zero, the next message waits behind nothing in the server; if only your
+    /// newest message matters, send it then. The peer may still have received nothing: the kernel has a
     /// send buffer of its own.
     pub fn undelivered(&self, connection: ConnectionId) -> u64 {
         self.outboxes.of(connection).map_or(0, |outbox| outbox.undelivered_of(connection))

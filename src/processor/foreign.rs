@@ -1,7 +1,8 @@
 //! Calls of foreign code: the user's message processor, and a third party's protocol.
 //!
-//! LAW one peer: a panic in foreign code is caught at the call, logged once and counted, and the caller ends the
-//! connection that the call was for. The thread lives on, and every block comes home.
+//! LAW one peer: a panic in foreign code is caught at the call, logged once and counted. If the call was for a message,
+//! or for the protocol of a connection, the caller refuses that connection, unless its reply was used before; a panic
+//! in a notification costs only that call. The thread lives on, and every block comes home.
 
 use std::fmt;
 

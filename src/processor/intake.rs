@@ -107,7 +107,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                 break;
             }
             let Some(next) = self.links.outbox.take_held_back().or_else(|| self.next_settled()) else { break };
-            if self.lacks_messages(&next) {
+            if !self.take_messages_before(&next) {
                 self.links.outbox.hold_back(next);
                 break;
             }
@@ -126,16 +126,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.messages_taken + self.links.outbox.unasked.len() as u64
     }
 
-    /// Takes the messages that were sent to the connection before this reply. True if there is no room for all of them
-    /// and the reply.
-    fn lacks_messages(&mut self, next: &HeldBack) -> bool {
-        let Some(slot) = self.find(next.settled.connection) else { return false };
+    /// Takes messages in their order until the connection has all that were sent to it before this reply. False if room
+    /// ran out before.
+    fn take_messages_before(&mut self, next: &HeldBack) -> bool {
+        let Some(slot) = self.find(next.settled.connection) else { return true };
         while self.messages_taken < next.messages_before && self.has_more_on_its_way(slot) {
             if !self.take_message(QUEUED_SEGMENTS) {
-                return true;
+                return false;
             }
         }
-        false
+        true
     }
 
     /// Takes one message, if there is one, and room for it and `spare` segments more.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 pub(super) struct Queues {
     /// Connections with something to read or decode.
     pub(super) read: SlotQueue,
-    /// The same, but of connections that have used up their turn.
+    /// Connections that have used up their turn and have more to read.
     pub(super) read_on: SlotQueue,
     /// Connections with output to deliver, or an end to be taken further.
     pub(super) write: SlotQueue,
@@ -42,7 +42,8 @@ impl Queues {
 
 /// Slots in order of their turns, each at most once.
 ///
-/// The queue knows slots, not connections: if a connection ends and its slot is used again, its place is still there.
+/// The queue knows slots, not connections: if a connection ends while its slot is queued, the entry stays, and then
+/// counts for the next connection in that slot.
 /// So the queue is never longer than the connection table, whatever comes and goes; code that opens a connection
 /// removes an old place if it would give the newcomer a turn too many.
 #[derive(Debug)]

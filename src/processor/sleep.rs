@@ -40,8 +40,9 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         self.set_wall_clock();
         // A connection that has sent data must be read before its own deadline or the server's expires it. So if a
         // deadline is due, poll again with a zero timeout: a signal may have ended the sleep before the poll, or the
-        // process may have been stopped. The same if the server is told to shut down: who has sent something before is
-        // not idle, and may have sent it behind the first poll. The loop is bounded by the number of connections.
+        // process may have been stopped. The same if the server is told to shut down: a peer that sent something before
+        // that is not idle, and its bytes may have arrived after the first poll. The loop is bounded by the number of
+        // connections, in batches of events.
         self.known_request = self.links.control.requested();
         let mut looks_again = due.is_some_and(|due| due <= self.now) || self.shutdown_is_new();
         for _ in 0..self.settings.connections_each / EVENTS + 2 {
