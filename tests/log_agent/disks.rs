@@ -122,8 +122,7 @@ struct Script {
     listed: u64,
     /// What the disk was told to begin with, of which file.
     begun: Vec<(String, Range<u64>)>,
-    /// What a crash of the machine could leave behind each sync of a file, or where the disk was told to begin with it,
-    /// if that is looked at.
+    /// What a crash of the machine would leave behind each sync of a file, if that is looked at.
     kept: Option<Vec<Kept>>,
     /// Files of which something was cut off that may come back with a crash of the machine.
     cut: BTreeSet<String>,
@@ -259,8 +258,8 @@ impl Faults {
         self.0.lock().kept = Some(Vec::new());
     }
 
-    /// What a crash of the machine could have left behind each of these since then: of each file what it had at its own
-    /// last one.
+    /// What a crash of the machine would have left behind each sync since then: of each file what it had at its own
+    /// last sync.
     pub fn kept(&self) -> Vec<Kept> {
         self.0.lock().kept.clone().expect("it was looked at")
     }
@@ -400,7 +399,6 @@ impl DiskFile for FaultyFile {
     fn begin_writeback(&mut self, range: Range<u64>) {
         self.faults.0.lock().begun.push((self.name.clone(), range.clone()));
         self.file.begin_writeback(range);
-        self.faults.keep(&self.folder, &self.name);
     }
 
     fn sync(&mut self) -> io::Result<()> {

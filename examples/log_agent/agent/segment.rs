@@ -146,7 +146,10 @@ impl Segment {
         directory.space.take(all)?;
         self.torn = Some(all);
         if let Err(error) = self.write(slices, index) {
-            return Err(self.take_back(directory).err().unwrap_or(error));
+            // Now, if it can be: who looks for room then counts what is there, and not what is torn. Else the next does
+            // it.
+            let _ = self.mend(directory);
+            return Err(error);
         }
         self.torn = None;
         directory.space.landed(all);
@@ -179,7 +182,7 @@ impl Segment {
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
         if bytes >= PIECE_LEAST {
             // Before the pieces: the sync of another writer may make durable what the disk has of these files by then.
-            // With what smaller groups have left to a sync: an index with a hole would not go further than its data.
+            // And with what smaller groups were left to a sync: an index with a hole would not go further than its data.
             let end = self.written.index_bytes + index.len() as u64;
             self.index.begin_writeback(self.begun.index_bytes..end);
             self.begun.index_bytes = end;
@@ -202,35 +205,6 @@ impl Segment {
             slices = later;
         }
         Ok(())
-    }
-
-    /// Cuts off what a failed append has left. Now, if it can be: who looks for room then counts what is there, and not
-    /// what is torn. Else the next append does it.
-    ///
-    /// # Errors
-    /// A sync has failed: it may get nothing more.
-    fn take_back(&mut self, directory: &Directory) -> io::Result<()> {
-        // The disk may have records already that are cut off here. It keeps their entries until it has lost them: if
-        // the next append is shorter, its index would not go as far as the data that a crash could bring back.
-        if self.begun.bytes > self.written.bytes {
-            self.sync_first(directory, |segment| segment.index.sync())?;
-            if self.data.cut(self.written.bytes).is_err() {
-                return Ok(());
-            }
-            self.sync_first(directory, |segment| segment.data.sync())?;
-        }
-        let _ = self.mend(directory);
-        Ok(())
-    }
-
-    /// A sync before something is cut. Want of space is no other error here: one that has failed cannot be repeated.
-    fn sync_first(&mut self, directory: &Directory, sync: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
-        let synced = sync(self).map_err(io::Error::other);
-        if synced.is_err() {
-            self.sync_failed = true;
-            directory.numbers.syncs_failed.add(1);
-        }
-        synced
     }
 
     /// Cuts off what a failed append has left.
