@@ -187,6 +187,13 @@ fn architecture_names_what_exists() {
 }
 
 #[test]
+fn planted_bugs_were_caught_by_tests_that_exist() {
+    let tests = sources("tests");
+    let all: Vec<_> = shown().into_iter().chain(tests).collect();
+    assert_tidy(documents::unknown_tests(&document("docs/planted-bugs.md"), &all));
+}
+
+#[test]
 fn the_readmes_commands_lead_somewhere() {
     let readme = document("README.md");
     for command in ["cargo run --release --example http_echo", "cargo test"] {

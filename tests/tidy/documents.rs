@@ -98,6 +98,22 @@ fn functions(source: &Source) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Complains of test names in the last column of a document's tables that no file defines. A name with two underscores
+/// or more is one of a test.
+pub fn unknown_tests(document: &str, sources: &[Source]) -> Vec<String> {
+    let known: BTreeSet<&str> = sources.iter().flat_map(functions).collect();
+    let rows = document.lines().enumerate().filter(|(_, line)| line.starts_with('|'));
+    let mut complaints = Vec::new();
+    for (number, line) in rows {
+        let cell = line.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        let quoted = cell.split('`').skip(1).step_by(2);
+        for name in quoted.filter(|text| is_name(text) && text.matches('_').count() >= 2 && !known.contains(text)) {
+            complaints.push(format!("line {}: there is no test {name}", number + 1));
+        }
+    }
+    complaints
+}
+
 fn find<'a>(sources: &'a [Source], path: &str) -> Option<&'a Source> {
     sources.iter().find(|source| source.path == path || source.path.strip_prefix("src/") == Some(path))
 }
@@ -220,4 +236,11 @@ fn a_default_that_is_not_the_codes_is_refused() {
 fn numbers_read_as_people_write_them() {
     assert_eq!([0, 12, 999, 1000, 16_384, 1 << 20].map(count), ["0", "12", "999", "1,000", "16,384", "1,048,576"]);
     assert_eq!([512, 4096, 1_114_112, 1 << 20].map(bytes), ["512 B", "4 KiB", "1,088 KiB", "1 MiB"]);
+}
+
+#[test]
+fn a_test_that_is_not_there_is_refused() {
+    let sources = [Source::new("tests/x.rs", "fn a_door_is_shut() {}")];
+    let document = "| planted | caught by |\n|---|---|\n| a `b_c_d` | `a_door_is_shut` |\n| e | `a_door_is_open` |\n";
+    assert_eq!(unknown_tests(document, &sources), ["line 4: there is no test a_door_is_open"]);
 }

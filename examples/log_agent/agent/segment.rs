@@ -182,7 +182,8 @@ impl Segment {
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
         if bytes >= PIECE_LEAST {
             // Before the pieces: the sync of another writer may make durable what the disk has of these files by then.
-            // And with what smaller groups were left to a sync: an index with a hole would not go further than its data.
+            // And with what smaller groups were left to a sync: an index with a hole would not go further than its
+            // data.
             let end = self.written.index_bytes + index.len() as u64;
             self.index.begin_writeback(self.begun.index_bytes..end);
             self.begun.index_bytes = end;
