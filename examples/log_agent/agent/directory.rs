@@ -23,10 +23,6 @@ use crate::store::listing::{Listed, each_segment, is_alone, is_there};
 use crate::store::name::{Kind, Packing, SegmentName};
 use crate::store::runs::{Piece, RunReader};
 
-/// Segments that are tried one behind the other and cannot be deleted. Then others have the lock for a while, and the
-/// next try begins behind these.
-const TRIED_AT_ONCE: usize = 1000;
-
 /// When a segment is finished.
 #[derive(Debug, Clone, Copy)]
 pub struct Rotation {
@@ -193,8 +189,7 @@ impl Directory {
     /// others. False if there is none, or none can be deleted at this moment: then it makes sense to wait.
     fn drop_next(&self, oldest: &mut Oldest, now: Instant, is_over: &dyn Fn() -> bool) -> bool {
         let (mut dropped, mut refused, mut refused_of_listing) = (false, None, 0);
-        let may_try = |refused: &Option<(_, usize)>| refused.as_ref().is_none_or(|(_, count)| *count < TRIED_AT_ONCE);
-        while !dropped && !is_over() && may_try(&refused) {
+        while !dropped && !is_over() {
             let Some(name) = self.next_to_drop(oldest, now) else {
                 if refused_of_listing == 0 {
                     oldest.begin_again();
