@@ -1,9 +1,11 @@
-//! A server that was stopped for a while: by a signal, a debugger, or whoever freezes it.
+//! A server that was stopped for a while, by a signal, a debugger, or whoever freezes it; or held up by its own user.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
-use sluicegate::{CloseKind, Config, LengthPrefixed, Message, Reply};
+use parking_lot::Mutex;
+use sluicegate::sim::{Broken, Network, SimPeer, Simulation, Weather};
+use sluicegate::{CloseKind, Config, LengthPrefixed, Message, MessageProcessor, Reply};
 
 const SECOND: Duration = Duration::from_secs(1);
 const PEERS: usize = 20;
@@ -44,5 +46,43 @@ fn clocks_who_has_spoken_while_the_server_was_stopped_is_not_idle() -> Result<()
 fn clocks_whose_rest_has_come_while_the_server_was_stopped_is_not_late() -> Result<(), Broken> {
     let message = frame(b"are you there?");
     assert_eq!(told(&message[..5], &message[5..])?, (vec![message; PEERS], 0));
+    Ok(())
+}
+
+/// Takes long for a message, and wants to run again soon after the beginning of that cycle.
+struct Busy {
+    network: Network,
+    /// The times of the cycle in which it was busy, and of the next.
+    cycles: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl MessageProcessor<LengthPrefixed> for Busy {
+    fn process(&mut self, _: Message<'_, LengthPrefixed>, reply: Reply<'_, LengthPrefixed>) {
+        reply.none();
+        self.cycles.lock().push(self.network.now());
+        self.network.jump(SECOND * 9 / 10);
+    }
+
+    fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
+        let mut cycles = self.cycles.lock();
+        if cycles.len() == 1 && now > cycles[0] {
+            cycles.push(now);
+        }
+        (cycles.len() == 1).then_some(now + SECOND)
+    }
+}
+
+#[test]
+fn clocks_the_time_that_a_cycle_takes_is_not_slept_once_more() -> Result<(), Broken> {
+    let cycles = Arc::default();
+    let known = Arc::clone(&cycles);
+    let make = |network: &Network, _: &_| Busy { network: network.clone(), cycles: known };
+    let mut simulation = Simulation::new(1, Config::default(), LengthPrefixed::default(), make).expect("they fit");
+    let peer = simulation.connect(Weather::calm()).expect("there is room");
+    peer.send(&frame(b"take your time"));
+    // Nothing else wakes it.
+    simulation.run_for(5 * SECOND)?;
+    let [busy, next] = cycles.lock()[..] else { panic!("two cycles") };
+    assert!((SECOND..SECOND * 11 / 10).contains(&(next - busy)), "{:?}", next - busy);
     Ok(())
 }

@@ -102,6 +102,20 @@ fn world_of<const IN_ORDER: bool>(config: Config) -> World<IN_ORDER> {
     (simulation, proxy, opened)
 }
 
+/// A world whose user promises an answer to the first of `peers`; the promise, and who they are.
+type Promising = (Simulation<Pieces<false>, User<false>>, Deferred<Pieces<false>>, Vec<SimPeer>, Vec<ConnectionId>);
+
+fn promising(config: Config, peers: usize) -> Result<Promising, Broken> {
+    let (opened, promised) = (Arc::default(), Promised::<false>::default());
+    let user = User { opened: Arc::clone(&opened), promised: Arc::clone(&promised) };
+    let mut simulation = Simulation::new(1, config, Pieces, |_, _| user).expect("the settings fit");
+    let peers: Vec<_> = (0..peers).map(|_| simulation.connect(Weather::calm()).expect("there is room")).collect();
+    peers[0].send(b"?");
+    simulation.run_for(SECOND)?;
+    let (promise, ids) = (promised.lock().pop().expect("it has asked"), opened.lock().clone());
+    Ok((simulation, promise, peers, ids))
+}
+
 fn small(copied: usize) -> Said {
     Said { shared: 0, copied }
 }
@@ -287,14 +301,8 @@ fn ends_once_nothing_is_sent_behind_the_final_message() -> Result<(), Broken> {
 fn clocks_a_message_without_bytes_keeps_nobody_waiting() -> Result<(), Broken> {
     let mut config = Config::default();
     config.timeouts.idle = 40 * SECOND;
-    let opened = Arc::default();
-    let promised = Promised::<false>::default();
-    let user = User { opened: Arc::clone(&opened), promised: Arc::clone(&promised) };
-    let mut simulation = Simulation::new(1, config, Pieces, |_, _| user).expect("the settings fit");
-    let peers = [(); 3].map(|()| simulation.connect(Weather::calm()).expect("there is room"));
-    peers[0].send(b"?");
-    simulation.run_for(SECOND)?;
-    let (proxy, ids) = (simulation.proxy(), opened.lock().clone());
+    let (mut simulation, promise, _peers, ids) = promising(config, 3)?;
+    let proxy = simulation.proxy();
     assert_eq!(proxy.send(ids[1], Silent), Ok(()));
     let missed: Vec<_> = proxy.broadcast(ids[2..].iter().copied(), Silent).expect("it can be encoded");
     assert_eq!(missed, []);
@@ -302,7 +310,7 @@ fn clocks_a_message_without_bytes_keeps_nobody_waiting() -> Result<(), Broken> {
     assert_eq!(simulation.open(), 3, "longer than `write_stall`");
     simulation.run_for(10 * SECOND)?;
     assert_eq!(simulation.metrics().closed_by(CloseKind::Idle), 2, "one is owed a reply");
-    promised.lock().pop().expect("it has asked").send(Silent);
+    promise.send(Silent);
     simulation.run_for(35 * SECOND)?;
     assert_eq!(simulation.open(), 1, "its idle time begins with the reply");
     simulation.run_for(10 * SECOND)?;
@@ -316,14 +324,8 @@ fn what_was_sent_before_the_final_answer_is_delivered_before_it() -> Result<(), 
     for (asks_to_close, segments_max) in [(false, 32_768), (true, 32_768), (true, 17)] {
         let mut config = Config::default();
         (config.segments_max, config.watermarks.high) = (segments_max, 64 << 20);
-        let opened = Arc::default();
-        let promised = Promised::<false>::default();
-        let user = User { opened: Arc::clone(&opened), promised: Arc::clone(&promised) };
-        let mut simulation = Simulation::new(1, config, Pieces, |_, _| user).expect("the settings fit");
-        let peers = [(); 2].map(|()| simulation.connect(Weather::calm()).expect("there is room"));
-        peers[0].send(b"?");
-        simulation.run_for(SECOND)?;
-        let (proxy, ids) = (simulation.proxy(), opened.lock().clone());
+        let (mut simulation, promise, peers, ids) = promising(config, 2)?;
+        let proxy = simulation.proxy();
         // These take four segments each. With few of them, there are enough left for one answer, and not for two.
         peers[1].set_reading(Reading::Stalled);
         (0..3).for_each(|_| assert_eq!(proxy.send(ids[1], Said { shared: 4, copied: 0 }), Ok(())));
@@ -332,7 +334,7 @@ fn what_was_sent_before_the_final_answer_is_delivered_before_it() -> Result<(), 
         if asks_to_close {
             proxy.close(ids[0]);
         }
-        promised.lock().pop().expect("it has asked").send(Final);
+        promise.send(Final);
         simulation.run_for(SECOND / 5)?;
         let text = String::from_utf8_lossy(&peers[0].take_received()).into_owned();
         assert_eq!((text.as_str(), peers[0].end()), ("ccccccccccthe end", Some(End::Finished)), "{segments_max}");
@@ -345,15 +347,8 @@ fn what_was_sent_before_the_final_answer_is_delivered_before_it() -> Result<(), 
 fn liveness_a_final_answer_that_was_held_back_is_not_slept_over() -> Result<(), Broken> {
     let mut config = Config::default();
     (config.segments_max, config.watermarks.high) = (17, 64 << 20);
-    let opened = Arc::default();
-    let promised = Promised::<false>::default();
-    let user = User { opened: Arc::clone(&opened), promised: Arc::clone(&promised) };
-    let mut simulation = Simulation::new(1, config, Pieces, |_, _| user).expect("the settings fit");
-    let at_once = Weather { delay_max: Duration::ZERO, ..Weather::calm() };
-    let peers = [(); 2].map(|()| simulation.connect(at_once).expect("there is room"));
-    peers[0].send(b"?");
-    simulation.run_for(SECOND / 2)?;
-    let (proxy, ids) = (simulation.proxy(), opened.lock().clone());
+    let (mut simulation, promise, peers, ids) = promising(config, 2)?;
+    let proxy = simulation.proxy();
     peers[1].set_reading(Reading::Stalled);
     // Its kernel takes the first piece, and twelve of the others and one more leave four segments.
     for shared in [4, 4, 4, 2] {
@@ -361,7 +356,7 @@ fn liveness_a_final_answer_that_was_held_back_is_not_slept_over() -> Result<(), 
         simulation.run_for(SECOND / 1000)?;
     }
     assert_eq!(proxy.send(ids[0], small(1)), Ok(()));
-    promised.lock().pop().expect("it has asked").send(Final);
+    promise.send(Final);
     simulation.run_for(SECOND / 100)?;
     assert_eq!(String::from_utf8_lossy(&peers[0].take_received()), "cthe end", "{}", simulation.describe());
     Ok(())
