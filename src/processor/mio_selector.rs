@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
+use super::kernel_tick::KernelTick;
 use super::selector::{Readiness, Selector, Told};
 use super::sleep::EVENTS;
 use crate::poll::{poll_once, wake_flag};
@@ -23,6 +24,9 @@ const WAKER: Token = Token(u32::MAX as usize);
 pub(crate) struct MioSelector {
     poll: Poll,
     events: Events,
+    tick: KernelTick,
+    /// What [`now`](Selector::now) said last.
+    now: Instant,
 }
 
 impl MioSelector {
@@ -33,7 +37,8 @@ impl MioSelector {
     pub(crate) fn new() -> io::Result<(Self, Arc<WakeFlag>)> {
         let poll = Poll::new()?;
         let wake = wake_flag(&poll, WAKER)?;
-        Ok((Self { poll, events: Events::with_capacity(EVENTS) }, wake))
+        let now = Instant::now();
+        Ok((Self { poll, events: Events::with_capacity(EVENTS), tick: KernelTick::new(now), now }, wake))
     }
 
     /// Bytes that one batch of events takes, here and as [`Readiness`], for the memory ceiling.
@@ -86,6 +91,9 @@ impl Selector for MioSelector {
     }
 
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told> {
+        if timeout != Some(Duration::ZERO) {
+            self.tick.before_sleep(self.now);
+        }
         poll_once(&mut self.poll, &mut self.events, timeout)?;
         let before = ready.len();
         ready.extend(self.events.iter().filter(|event| event.token() != WAKER).map(Readiness::from));
@@ -94,7 +102,8 @@ impl Selector for MioSelector {
     }
 
     fn now(&mut self) -> Instant {
-        Instant::now()
+        self.now = Instant::now();
+        self.now
     }
 
     fn unix_seconds(&mut self) -> u64 {
@@ -230,6 +239,17 @@ mod tests {
             drop(peer);
             assert_eq!(broken(&mut selector, &mut socket), Some(kind));
         }
+    }
+
+    #[test]
+    fn sleeps_are_counted_and_looks_are_not() {
+        let (mut selector, wake) = MioSelector::new().expect("a poll");
+        select(&mut selector, Some(Duration::ZERO));
+        assert_eq!(selector.tick.sleeps(), 0);
+        wake.fall_asleep();
+        wake.wake();
+        select(&mut selector, None);
+        assert_eq!(selector.tick.sleeps(), 1);
     }
 
     #[test]

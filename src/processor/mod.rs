@@ -14,6 +14,7 @@ mod holders;
 #[cfg(feature = "sim")]
 mod inspect;
 mod intake;
+mod kernel_tick;
 #[cfg(any(debug_assertions, feature = "sim"))]
 mod ledger;
 mod mio_selector;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 /// standard streams, log files, and some for the user.
 const OTHER_DESCRIPTORS: u64 = 64;
 
-/// Descriptors of each further processor: its poll and its waker.
-const MORE_DESCRIPTORS: u64 = 2;
+/// Descriptors of each further processor: its poll, its waker and its timer.
+const MORE_DESCRIPTORS: u64 = 3;
 
 /// Raises the soft limit of open descriptors as far as the hard one. Logs one WARN if that is still too low for
 /// `connections_max`; the server works all the same, and accepts nothing while there are none.
@@ -40,8 +40,8 @@ mod tests {
 
     #[test]
     fn too_low_a_limit_is_told_with_both_numbers() {
-        assert_eq!((shortage(1064, 1000, 1), shortage(1070, 1000, 4)), (None, None));
-        assert!(shortage(1069, 1000, 4).is_some());
+        assert_eq!((shortage(1064, 1000, 1), shortage(1073, 1000, 4)), (None, None));
+        assert!(shortage(1072, 1000, 4).is_some());
         let text = shortage(1063, 1000, 1).expect("one too few");
         assert!(text.contains("connections_max = 1000") && text.contains("1063"), "{text}");
     }
