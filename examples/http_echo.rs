@@ -54,7 +54,7 @@ struct Args {
     /// Seconds that connections have to finish when the server shuts down
     #[arg(long, value_name = "SECS", default_value_t = signals::GRACE.as_secs())]
     grace: u64,
-    /// Answer GET /metrics with the server's numbers, a line each; for whoever can connect to see
+    /// Answer GET /metrics with the server's numbers for Prometheus; for whoever can connect to see
     #[arg(long)]
     metrics: bool,
 }
@@ -112,12 +112,22 @@ fn answer<'a>(request: &'a Message<'_, Http1>, numbers: &Numbers) -> Response<'a
     let body = match (request.path(), request.method()) {
         ("/plaintext", "GET" | "HEAD") => Body::from_static("Hello, World!"),
         ("/metrics", "GET") => match numbers.get() {
-            Some((ceiling, meter)) => Body::from(format!("memory_ceiling {ceiling}\n{}", meter.snapshot())),
+            Some((ceiling, meter)) => return page(*ceiling, meter),
             None => Body::from(request.head()),
         },
         _ => Body::from(request.head()),
     };
     Response::ok(body).content_type("text/plain")
+}
+
+/// The memory ceiling and the server's numbers, as Prometheus reads them.
+fn page(ceiling: u64, meter: &Meter) -> Response<'static> {
+    const CEILING: &str = "sluicegate_memory_ceiling_bytes";
+    let page = format!(
+        "# HELP {CEILING} The most memory that the server takes.\n# TYPE {CEILING} gauge\n{CEILING} {ceiling}\n{}",
+        meter.snapshot().to_prometheus()
+    );
+    Response::ok(page).content_type("text/plain; version=0.0.4")
 }
 
 fn parse_blocks(text: &str) -> Result<[usize; 3], String> {

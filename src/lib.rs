@@ -65,6 +65,7 @@ mod config_error;
 mod connection;
 mod control;
 mod encode_error;
+mod exposition;
 pub mod flow;
 mod handover;
 mod id;

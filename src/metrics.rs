@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::exposition::{Exposition, Kind};
 use crate::reason::{CloseKind, DropReason, PauseReason};
 
 /// Number of tiers in each pool, as metrics show them.
@@ -80,8 +81,8 @@ impl Metrics {
 /// Makes [`Metrics`] and its [`Snapshot`] from one list, so that no counter is forgotten in either.
 macro_rules! metrics {
     (
-        single { $( $(#[$doc:meta])* $name:ident, )+ }
-        by { $( $(#[$by_doc:meta])* $by_name:ident [$index:ty; $count:expr], )+ }
+        single { $( $(#[doc = $doc:literal])+ $kind:ident $name:ident, )+ }
+        by { $( $(#[doc = $by_doc:literal])+ $by_kind:ident $by_name:ident [$index:ty; $count:expr], )+ }
     ) => {
         /// All counters of one processor, and of the connections that the accepter has dealt to it. Read them with
         /// [`snapshot`](Metrics::snapshot).
@@ -90,8 +91,8 @@ macro_rules! metrics {
         #[derive(Debug, Default)]
         #[repr(align(128))]
         pub struct Metrics {
-            $( $(#[$doc])* pub(crate) $name: Counter, )+
-            $( $(#[$by_doc])* pub(crate) $by_name: [Counter; $count], )+
+            $( $(#[doc = $doc])+ pub(crate) $name: Counter, )+
+            $( $(#[doc = $by_doc])+ pub(crate) $by_name: [Counter; $count], )+
         }
 
         /// The counters at one moment. Each is exact; they were not read at the same instant.
@@ -102,8 +103,8 @@ macro_rules! metrics {
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Snapshot {
-            $( $(#[$doc])* pub $name: u64, )+
-            $( $(#[$by_doc])* pub $by_name: [u64; $count], )+
+            $( $(#[doc = $doc])+ pub $name: u64, )+
+            $( $(#[doc = $by_doc])+ pub $by_name: [u64; $count], )+
         }
 
         impl Metrics {
@@ -117,6 +118,22 @@ macro_rules! metrics {
         }
 
         impl Snapshot {
+            /// The numbers as a page for Prometheus, in its text format 0.0.4: families with `# HELP` and `# TYPE`,
+            /// named like the fields of this struct, with `sluicegate_` before that, and `_total` behind a counter.
+            /// Label names are `reason` and `tier`.
+            #[must_use]
+            pub fn to_prometheus(&self) -> String {
+                let mut text = Exposition::default();
+                $( text.family(Kind::$kind, stringify!($name), concat!($($doc),+)).sample(self.$name); )+
+                $(
+                    let mut family = text.family(Kind::$by_kind, stringify!($by_name), concat!($($by_doc),+));
+                    for (index, value) in self.$by_name.iter().enumerate() {
+                        family.labelled(<$index as Label>::KEY, <$index as Label>::label(index), *value);
+                    }
+                )+
+                text.into_text()
+            }
+
             /// Adds the numbers of another processor.
             pub(crate) fn add(&mut self, other: &Self) {
                 $( self.$name = self.$name.wrapping_add(other.$name); )+
@@ -126,8 +143,8 @@ macro_rules! metrics {
             }
         }
 
-        /// One line for each number, as Prometheus reads it: `name value`, or `name{label="..."} value`, where the
-        /// label is `reason` or `tier`. There are no `# TYPE` lines, and no prefix in front of the names.
+        /// For people: one line for each number, `name value`, or `name{label="..."} value`, where the label is
+        /// `reason` or `tier`.
         impl fmt::Display for Snapshot {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 $( writeln!(f, "{} {}", stringify!($name), self.$name)?; )+
@@ -187,76 +204,76 @@ impl Label for ByTier {
 metrics! {
     single {
         /// Connections that the accepter took.
-        accepted,
+        Counter accepted,
         /// Connections that the processor has opened and not closed yet.
-        open,
+        Gauge open,
         /// Connections that were closed before they reached their processor.
-        accepted_unserved,
+        Counter accepted_unserved,
         /// Connections that the server still held up, or had not finished decoding, when the grace of its shutdown was
         /// over.
-        cut_off,
+        Counter cut_off,
         /// Whole messages that were decoded and handed to the message processor.
-        messages_in,
+        Counter messages_in,
         /// Answers and unasked messages whose bytes were queued for their peer.
-        messages_out,
+        Counter messages_out,
         /// Bytes read from peers.
-        bytes_in,
+        Counter bytes_in,
         /// Bytes written to peers.
-        bytes_out,
+        Counter bytes_out,
         /// Bytes of whole messages that were handed to the message processor.
-        bytes_processed,
+        Counter bytes_processed,
         /// Bytes of framing that were read and dropped before their message was whole.
-        bytes_framing,
+        Counter bytes_framing,
         /// Bytes that arrived and that no message has consumed yet.
-        bytes_buffered,
+        Gauge bytes_buffered,
         /// Bytes that were queued for peers and have not left yet.
-        bytes_outbound,
+        Gauge bytes_outbound,
         /// All bytes that were ever queued for peers.
-        bytes_queued,
+        Counter bytes_queued,
         /// Messages that moved to a larger block.
-        promotions,
+        Counter promotions,
         /// Times an encoder on another thread found neither block nor reserve.
-        encoder_waits,
+        Counter encoder_waits,
         /// Times the processor's reserve was used.
-        reserve_used,
+        Counter reserve_used,
         /// Replies that are owed now.
-        owed,
+        Gauge owed,
         /// Settled replies that wait for the processor.
-        settled_queue,
+        Gauge settled_queue,
         /// Unasked messages that wait for the processor.
-        unasked_queue,
+        Gauge unasked_queue,
         /// Accepted sockets that wait for the processor.
-        handover_queue,
+        Gauge handover_queue,
         /// Panics of the user's code, or a protocol's, that were caught.
-        panics,
+        Counter panics,
         /// Cycles of the processors.
-        cycles,
+        Counter cycles,
     }
     by {
-        /// Connections closed, by [`CloseKind`].
-        closed [CloseKind; CloseKind::COUNT],
-        /// Bytes dropped, inbound and outbound, by [`DropReason`].
-        bytes_dropped [DropReason; DropReason::COUNT],
-        /// Answers and messages dropped, by [`DropReason`].
-        messages_dropped [DropReason; DropReason::COUNT],
+        /// Connections closed, by reason ([`CloseKind`]).
+        Counter closed [CloseKind; CloseKind::COUNT],
+        /// Bytes dropped, inbound and outbound, by reason ([`DropReason`]).
+        Counter bytes_dropped [DropReason; DropReason::COUNT],
+        /// Answers and messages dropped, by reason ([`DropReason`]).
+        Counter messages_dropped [DropReason; DropReason::COUNT],
         /// Inbound blocks in use, by tier.
-        inbound_blocks [ByTier; TIERS],
+        Gauge inbound_blocks [ByTier; TIERS],
         /// The most inbound blocks that were ever in use, by tier.
-        inbound_blocks_high [ByTier; TIERS],
+        Gauge inbound_blocks_high [ByTier; TIERS],
         /// Outbound blocks in use, by tier.
-        outbound_blocks [ByTier; TIERS],
+        Gauge outbound_blocks [ByTier; TIERS],
         /// The most outbound blocks that were ever in use, by tier.
-        outbound_blocks_high [ByTier; TIERS],
+        Gauge outbound_blocks_high [ByTier; TIERS],
         /// Inbound blocks held by messages that the user keeps.
-        blocks_kept [ByTier; TIERS],
+        Gauge blocks_kept [ByTier; TIERS],
         /// Connections paused now, by reason.
-        paused [PauseReason; PauseReason::COUNT],
+        Gauge paused [PauseReason; PauseReason::COUNT],
         /// Times a connection was paused, by reason.
-        pauses [PauseReason; PauseReason::COUNT],
+        Counter pauses [PauseReason; PauseReason::COUNT],
         /// Times a connection stood in line for a block, by tier.
-        block_waits [ByTier; TIERS],
+        Counter block_waits [ByTier; TIERS],
         /// Partial messages whose block was taken away for others, by tier.
-        evictions [ByTier; TIERS],
+        Counter evictions [ByTier; TIERS],
     }
 }
 
@@ -317,6 +334,32 @@ mod tests {
         assert!(text.contains("accepted 3\n"), "{text}");
         assert!(text.contains("closed{reason=\"idle\"} 2\n"), "{text}");
         assert!(text.contains("inbound_blocks{tier=\"large\"} 0\n"), "{text}");
+    }
+
+    /// Every number, and each under what says what it is.
+    #[test]
+    fn a_page_for_prometheus_has_every_number_in_its_family() {
+        let metrics = Metrics::default();
+        metrics.open.add(3);
+        metrics.closed[CloseKind::Idle as usize].add(2);
+        let snapshot = metrics.snapshot();
+        let page = snapshot.to_prometheus();
+        assert!(page.contains("# TYPE sluicegate_open gauge\nsluicegate_open 3\n"), "{page}");
+        assert!(page.contains("\nsluicegate_closed_total{reason=\"idle\"} 2\n"), "{page}");
+        let (mut family, mut values) = ("", Vec::new());
+        for line in page.lines() {
+            if let Some(comment) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = comment.split_once(' ').expect("a name and a kind");
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                family = name;
+            } else if !line.starts_with("# HELP ") {
+                let (name, value) = line.rsplit_once(' ').expect("a name and a number");
+                assert_eq!(name.split('{').next(), Some(family), "{line}");
+                values.push(value);
+            }
+        }
+        let printed = snapshot.to_string();
+        assert!(printed.lines().filter_map(|line| line.rsplit(' ').next()).eq(values), "{page}");
     }
 
     #[test]

@@ -146,11 +146,11 @@ fn http_echo_tells_its_numbers_only_if_it_is_asked_to() {
     let mut client = Client::connect(address);
     client.ask(get("/plaintext"));
     let numbers = String::from_utf8(client.ask(get("/metrics")).body).expect("text");
-    assert!(numbers.starts_with("memory_ceiling 1"), "{numbers}");
+    assert!(numbers.contains("\nsluicegate_memory_ceiling_bytes 1"), "{numbers}");
     // The request for the numbers is counted once it was handled.
     let lines: Vec<_> = numbers.lines().collect();
-    for line in ["accepted 1", "open 1", "messages_in 1", "messages_out 1", "closed{reason=\"protocol\"} 0"] {
-        assert!(lines.contains(&line), "{line} is missing in\n{numbers}");
+    for line in ["accepted_total 1", "open 1", "messages_in_total 1", "closed_total{reason=\"protocol\"} 0"] {
+        assert!(lines.contains(&format!("sluicegate_{line}").as_str()), "{line} is missing in\n{numbers}");
     }
     let (_example, address) = Example::serve("http_echo", &[]);
     assert_eq!(Client::connect(address).ask(get("/metrics")).body, get("/metrics"));

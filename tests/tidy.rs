@@ -26,7 +26,7 @@ const ROWS: &[Row] = &[
     Row { name: "what threads share", modules: &["sync"] },
     Row {
         name: "ground",
-        modules: &["id", "reason", "timer", "clock", "wake", "encode_error", "config_error", "panics"],
+        modules: &["id", "reason", "timer", "clock", "wake", "encode_error", "config_error", "panics", "exposition"],
     },
     Row { name: "ground floor", modules: &["metrics", "poll"] },
     Row { name: "memory", modules: &["buffer"] },

@@ -52,9 +52,14 @@ impl Numbers {
         texts.join(", ")
     }
 
+    /// Reads a page for Prometheus. The names lose what all have in common, and counters their end.
     fn parse(text: &str) -> Self {
-        let pairs = text.lines().filter_map(|line| line.split_once(' '));
-        Self(pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
+        let pairs = text.lines().filter_map(|line| line.strip_prefix("sluicegate_")?.rsplit_once(' '));
+        let short = |name: &str| match name.split_once('{') {
+            Some((family, label)) => format!("{}{{{label}", family.trim_end_matches("_total")),
+            None => name.trim_end_matches("_total").to_owned(),
+        };
+        Self(pairs.filter_map(|(name, value)| Some((short(name), value.parse().ok()?))).collect())
     }
 }
 
@@ -68,7 +73,7 @@ impl Reader {
     /// Connects, and sees that the server tells its numbers.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
         let mut reader = Self { address, stream: connect(address)? };
-        match reader.read()?.of("memory_ceiling") {
+        match reader.read()?.of("memory_ceiling_bytes") {
             0 => Err(io::Error::other(format!("{address} does not tell its numbers: start it with --metrics"))),
             _ => Ok(reader),
         }

@@ -36,7 +36,7 @@ enum Line {
 impl Target {
     /// One that runs. What it has printed is not seen here, so it is asked.
     pub fn attach(address: SocketAddr, pid: u32) -> io::Result<Self> {
-        let ceiling = Reader::connect(address)?.read()?.of("memory_ceiling");
+        let ceiling = Reader::connect(address)?.read()?.of("memory_ceiling_bytes");
         Ok(Self { address, pid, ceiling, child: None })
     }
 
