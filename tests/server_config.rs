@@ -74,6 +74,16 @@ fn smaller_pools_fit_under_a_smaller_limit() {
 }
 
 #[test]
+fn a_row_that_is_too_much_is_not_added() {
+    let mut server = Server::builder(BYTEWISE).memory_max(256 << 20).bind("127.0.0.1:0").expect("it fits");
+    let own = server.memory_ceiling().total();
+    let error = server.count_in("cache", 1 << 30, "a gibibyte").expect_err("too much");
+    assert_eq!((error.setting(), server.memory_ceiling().total()), ("memory_max", own));
+    server.count_in("cache", 64 << 20, "less").expect("it fits");
+    assert_eq!(server.memory_ceiling().total(), own + (64 << 20));
+}
+
+#[test]
 fn settings_that_contradict_the_protocol_are_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let error = Server::from_listener(listener, Bytewise { message_max: 2 << 20 }).expect_err("too long");

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
 
 use crate::control::Control;
 use crate::handover::{Accepted, Dealer};
@@ -81,6 +82,9 @@ pub(crate) struct Accepter {
     back_off: BackOff,
     /// Connections that were open before the last attempt to accept.
     live: usize,
+    /// The connections that come have their options from the listener. Not the first ones: what was already in the
+    /// backlog when the listener was told the options has those of before, and `accept` changes nothing about that.
+    inherit: bool,
     /// Declared behind `listener`: fields are dropped in this order, so no peer can connect any more when it says so.
     _finish: FinishOnDrop,
 }
@@ -110,7 +114,8 @@ impl Accepter {
         let (events, back_off) = (Events::with_capacity(2), BackOff::default());
         let _finish = FinishOnDrop(Arc::clone(&dealer));
         let watch = Watch { wake, dealer, control };
-        Self { poll, listener, events, watch, metrics, backlog, back_off, live: 0, _finish }
+        let (live, inherit) = (0, false);
+        Self { poll, listener, events, watch, metrics, backlog, back_off, live, inherit, _finish }
     }
 
     /// Accepts until the server shuts down, then accepts what the backlog still holds, then closes the listener and
@@ -151,7 +156,10 @@ impl Accepter {
                     self.back_off.succeeded();
                     self.hand_over(chosen, socket, address);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Outcome::Drained,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.inherit = cfg!(target_os = "linux");
+                    return Outcome::Drained;
+                }
                 Err(error) if is_of_one_peer(&error) && failures < FAILURES_MAX => failures += 1,
                 Err(error) => {
                     self.note_failure(&error);
@@ -231,7 +239,9 @@ impl Accepter {
     }
 
     fn hand_over(&self, chosen: usize, socket: TcpStream, address: SocketAddr) {
-        prepare(&socket);
+        if !self.inherit {
+            set_options(&socket);
+        }
         self.metrics[chosen].accepted.add(1);
         if self.watch.dealer.put(chosen, Accepted { socket: socket.into(), address }).is_err() {
             // There was room, and no other thread puts anything there.
@@ -275,18 +285,14 @@ impl Accepter {
     }
 }
 
-/// Sets what Linux inherits from the listener.
-fn prepare(socket: &TcpStream) {
-    #[cfg(not(target_os = "linux"))]
-    {
-        let socket = socket2::SockRef::from(socket);
-        let set = socket.set_tcp_nodelay(true).and_then(|()| socket.set_out_of_band_inline(true));
-        if let Err(error) = set {
-            // The peer may be gone already; reading from it will tell.
-            log::debug!("cannot set the options of a new connection: {error}");
-        }
+/// Sets what the listener was told, too.
+fn set_options(socket: &TcpStream) {
+    let socket = SockRef::from(socket);
+    let set = socket.set_tcp_nodelay(true).and_then(|()| socket.set_out_of_band_inline(true));
+    if let Err(error) = set {
+        // The peer may be gone already; reading from it will tell.
+        log::debug!("cannot set the options of a new connection: {error}");
     }
-    let _ = socket;
 }
 
 /// True if the error concerns only the connection that was to be accepted, so that the next one may succeed. accept(2)

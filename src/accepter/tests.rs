@@ -97,6 +97,24 @@ fn a_full_queue_stops_the_accepter_until_the_processor_takes() {
     assert_eq!(desk.metrics.accepted.value(), 3);
 }
 
+/// The listener is told its options after peers have connected, as one that was bound elsewhere.
+#[test]
+fn who_was_there_before_the_server_has_the_options_of_all() {
+    let (desk, mut accepter) = Desk::open(8, 8);
+    let has_options = |accepted: &Accepted<Socket>| {
+        let socket = SockRef::from(&accepted.socket);
+        socket.tcp_nodelay().expect("known") && socket.out_of_band_inline().expect("known")
+    };
+    let _before = [desk.connect(), desk.connect()];
+    let listener = SockRef::from(&accepter.listener);
+    listener.set_tcp_nodelay(true).and_then(|()| listener.set_out_of_band_inline(true)).expect("set");
+    assert_eq!(accepter.accept_some(TURN), Outcome::Drained);
+    let _after = desk.connect();
+    assert_eq!(accepter.accept_some(TURN), Outcome::Drained);
+    let accepted: Vec<_> = (0..3).map(|_| desk.handover.take().expect("three")).collect();
+    assert!(accepted.iter().all(has_options), "{accepted:?}");
+}
+
 #[test]
 fn a_turn_is_bounded() {
     let (desk, mut accepter) = Desk::open(TURN * 2, TURN * 2);

@@ -202,7 +202,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// It could not sleep, because its selector is broken. The server has shut down for that reason.
     pub(crate) fn run(mut self) -> io::Result<()> {
         // Made here, so that a panic drops it before it drops the message processor.
-        let dismissal = Dismissal::of(&self.links.outbound);
+        let dismissal = Dismissal::of(&self.links.outbound, &self.links.control, self.now);
         self.start();
         while self.cycle() {}
         let failure = self.failure.take();

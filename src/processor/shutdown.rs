@@ -7,8 +7,9 @@ use std::time::Instant;
 use super::{Processor, Selector};
 use crate::buffer::{Line, SharedPool};
 use crate::connection::{CloseReason, Connection};
-use crate::control::{Finish, ShutdownRequest};
+use crate::control::{Control, Finish, ShutdownRequest};
 use crate::message_processor::MessageProcessor;
+use crate::panics::is_unwinding;
 use crate::protocol::Protocol;
 
 /// The phase of the server's life.
@@ -36,18 +37,28 @@ impl Phase {
 }
 
 /// Sends encoders in line away when the processor ends for whatever reason, also by an uncaught panic. Dropping the
-/// message processor may wait for these encoders, and no block will come home for them any more.
-pub(super) struct Dismissal(Arc<Line>);
+/// message processor may wait for these encoders, and no block will come home for them any more. After a panic it also
+/// requests the end of all others, which need not wait for that either.
+pub(super) struct Dismissal {
+    encoders: Arc<Line>,
+    control: Arc<Control>,
+    at_once: ShutdownRequest,
+}
 
 impl Dismissal {
-    pub(super) fn of(outbound: &SharedPool) -> Self {
-        Self(Arc::clone(outbound.line()))
+    pub(super) fn of(outbound: &SharedPool, control: &Arc<Control>, now: Instant) -> Self {
+        // Without grace, an end that was asked for at any time before is one at once.
+        let at_once = ShutdownRequest::at_once(now);
+        Self { encoders: Arc::clone(outbound.line()), control: Arc::clone(control), at_once }
     }
 }
 
 impl Drop for Dismissal {
     fn drop(&mut self) {
-        self.0.close();
+        self.encoders.close();
+        if is_unwinding() {
+            self.control.request(self.at_once);
+        }
     }
 }
 
@@ -143,5 +154,28 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if self.is_finished() {
             self.phase = Phase::Stopped;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::TierConfig;
+    use crate::wake::WakeFlag;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn only_a_panic_ends_the_others_at_once() {
+        let awake = || Arc::new(WakeFlag::never_asleep());
+        let pool = SharedPool::new([TierConfig { size: 16, count: 1 }; 3], Line::new(awake()));
+        let control = Control::new([awake()]);
+        drop(Dismissal::of(&pool, &control, Instant::now()));
+        assert_eq!(control.requested(), None);
+        let panics = AssertUnwindSafe(|| {
+            let _dismissal = Dismissal::of(&pool, &control, Instant::now());
+            panic!("planned");
+        });
+        catch_unwind(panics).expect_err("it panics");
+        assert!(control.requested().is_some_and(|request| request.grace.is_zero()));
     }
 }

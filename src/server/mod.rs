@@ -113,10 +113,13 @@ impl<P: Protocol> Server<P> {
     /// which the server cannot know. So there is one sum for everything that runs in the process.
     ///
     /// # Errors
-    /// With this row the ceiling is over [`Config::memory_max`].
+    /// With this row the ceiling would be over [`Config::memory_max`]. Nothing is added then.
     pub fn count_in(&mut self, name: &'static str, bytes: u64, how: impl Into<String>) -> Result<(), ConfigError> {
-        self.ceiling.count_in(name, bytes, how.into());
-        self.ceiling.check(self.config.memory_max)
+        let mut ceiling = self.ceiling.clone();
+        ceiling.count_in(name, bytes, how.into());
+        ceiling.check(self.config.memory_max)?;
+        self.ceiling = ceiling;
+        Ok(())
     }
 
     /// Adds everything that another server of the same process takes, as one row. That server then prints no ceiling of
@@ -130,9 +133,10 @@ impl<P: Protocol> Server<P> {
         name: &'static str,
         other: &mut Server<Q>,
     ) -> Result<(), ConfigError> {
-        other.counted_elsewhere = true;
         let bytes = other.ceiling.without_program();
-        self.count_in(name, bytes, format!("the whole server on {}", other.address))
+        self.count_in(name, bytes, format!("the whole server on {}", other.address))?;
+        other.counted_elsewhere = true;
+        Ok(())
     }
 
     /// Its settings.
