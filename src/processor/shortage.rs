@@ -1,5 +1,6 @@
 //! Logs shortages that a peer pays for: only once in a while, and with the setting to change.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::{Processor, Selector};
@@ -21,10 +22,12 @@ pub(super) enum Shortage {
     Outbound,
     /// Tickets for deferred replies: no message is handled until one is settled.
     Tickets,
+    /// What the system needs to watch one more socket: a connection was closed.
+    Watch(io::ErrorKind),
 }
 
 impl Shortage {
-    const COUNT: usize = 2 * TIERS + 2;
+    const COUNT: usize = 2 * TIERS + 3;
 
     fn index(self) -> usize {
         match self {
@@ -32,6 +35,7 @@ impl Shortage {
             Self::Kept(tier) => TIERS + tier,
             Self::Outbound => 2 * TIERS,
             Self::Tickets => 2 * TIERS + 1,
+            Self::Watch(_) => 2 * TIERS + 2,
         }
     }
 }
@@ -89,6 +93,10 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                  those of connections that have closed, or raise owed_total_max",
                 self.settings.owed_total_max
             ),
+            Shortage::Watch(kind) => format!(
+                "the system does not watch one more connection ({kind}), which was closed: lower connections_max, or \
+                 raise what is short, such as fs.epoll.max_user_watches on Linux"
+            ),
         }
     }
 }
@@ -101,7 +109,8 @@ mod tests {
     fn each_shortage_is_told_of_once_in_a_while() {
         let (mut shortages, now) = (Shortages::default(), Instant::now());
         let all = (0..TIERS).flat_map(|tier| [Shortage::Inbound(tier), Shortage::Kept(tier)]);
-        for shortage in all.chain([Shortage::Outbound, Shortage::Tickets]) {
+        for shortage in all.chain([Shortage::Outbound, Shortage::Tickets, Shortage::Watch(io::ErrorKind::StorageFull)])
+        {
             let told =
                 [0, 1, 9, 10, 19, 20].map(|second| shortages.is_news(shortage, now + Duration::from_secs(second)));
             assert_eq!(told, [true, false, false, true, false, true], "{shortage:?}");

@@ -5,6 +5,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use super::selector::{Readiness, Told};
+use super::shortage::Shortage;
 use super::{Processor, Selector};
 use crate::message_processor::MessageProcessor;
 use crate::protocol::Protocol;
@@ -116,7 +117,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         match self.selector.register_read(&mut connection.socket, slot) {
             Ok(()) => connection.flags.watched = true,
             Err(error) => {
-                log::warn!("cannot watch the connection from {}: {error}", connection.peer.address);
+                self.tell_of_shortage(Shortage::Watch(error.kind()));
                 self.socket_failed(slot, error.kind());
             }
         }
