@@ -228,7 +228,7 @@ impl<P: Protocol> Drop for Offload<P> {
         let left = self.jobs.wait_for_end(self.join_timeout);
         if left > 0 {
             // Dropping the handles detaches the threads; they end with the closure's return.
-            log::warn!("{left} worker threads are still busy after {:?} and are left behind", self.join_timeout);
+            log::warn!("{left} worker threads have not ended within {:?} and are left behind", self.join_timeout);
             return;
         }
         for thread in self.threads.drain(..) {

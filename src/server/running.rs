@@ -39,7 +39,9 @@ fn request(grace: Duration, finish: Finish) -> ShutdownRequest {
 ///
 /// Dropping it ends the server without grace, and waits until the server has ended; so keep it, or [`join`](Self::join)
 /// it. A drop on the accepter thread or a processor thread only requests the end, because no thread can wait for
-/// itself; for the same reason, do not join it there.
+/// itself; for the same reason, do not join it there. Neither join nor drop it on one of the server's
+/// [workers](crate::Workers): the processor waits for workers, for [`join_timeout`](crate::Workers::join_timeout) at
+/// most. What runs on these threads ends the server by a [`Stopper`].
 #[must_use = "dropping it ends the server"]
 pub struct Running<P: Protocol> {
     address: SocketAddr,
