@@ -1,13 +1,14 @@
 //! The real operating system behind [`Selector`]: one `mio::Poll`, sockets of `mio::net`.
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
-use super::kernel_tick::KernelTick;
+use super::early_timer::EarlyTimer;
 use super::selector::{Readiness, Selector, Told};
 use super::sleep::EVENTS;
 use crate::poll::{poll_once, wake_flag};
@@ -24,9 +25,11 @@ const WAKER: Token = Token(u32::MAX as usize);
 pub(crate) struct MioSelector {
     poll: Poll,
     events: Events,
-    tick: KernelTick,
+    early_timer: EarlyTimer,
     /// What [`now`](Selector::now) said last.
     now: Instant,
+    /// The poll that ended last was one that may have slept, begun at `now`.
+    has_waited: bool,
 }
 
 impl MioSelector {
@@ -38,7 +41,8 @@ impl MioSelector {
         let poll = Poll::new()?;
         let wake = wake_flag(&poll, WAKER)?;
         let now = Instant::now();
-        Ok((Self { poll, events: Events::with_capacity(EVENTS), tick: KernelTick::new(now), now }, wake))
+        let (events, early_timer) = (Events::with_capacity(EVENTS), EarlyTimer::new(now));
+        Ok((Self { poll, events, early_timer, now, has_waited: false }, wake))
     }
 
     /// Bytes that one batch of events takes, here and as [`Readiness`], for the memory ceiling.
@@ -91,9 +95,7 @@ impl Selector for MioSelector {
     }
 
     fn select(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<Told> {
-        if timeout != Some(Duration::ZERO) {
-            self.tick.before_sleep(self.now);
-        }
+        self.has_waited = timeout != Some(Duration::ZERO);
         poll_once(&mut self.poll, &mut self.events, timeout)?;
         let before = ready.len();
         ready.extend(self.events.iter().filter(|event| event.token() != WAKER).map(Readiness::from));
@@ -102,8 +104,12 @@ impl Selector for MioSelector {
     }
 
     fn now(&mut self) -> Instant {
-        self.now = Instant::now();
-        self.now
+        let now = Instant::now();
+        let since = mem::replace(&mut self.now, now);
+        if mem::take(&mut self.has_waited) {
+            self.early_timer.waited(since, now);
+        }
+        now
     }
 
     fn unix_seconds(&mut self) -> u64 {
@@ -242,14 +248,16 @@ mod tests {
     }
 
     #[test]
-    fn sleeps_are_counted_and_looks_are_not() {
+    fn waits_are_told_once_and_looks_are_not() {
         let (mut selector, wake) = MioSelector::new().expect("a poll");
         select(&mut selector, Some(Duration::ZERO));
-        assert_eq!(selector.tick.sleeps(), 0);
+        assert!(!selector.has_waited, "it was a look");
         wake.fall_asleep();
         wake.wake();
         select(&mut selector, None);
-        assert_eq!(selector.tick.sleeps(), 1);
+        assert!(selector.has_waited);
+        selector.now();
+        assert!(!selector.has_waited, "told");
     }
 
     #[test]

@@ -9,12 +9,12 @@ mod broken;
 mod close;
 mod decode;
 mod draining;
+mod early_timer;
 mod foreign;
 mod holders;
 #[cfg(feature = "sim")]
 mod inspect;
 mod intake;
-mod kernel_tick;
 #[cfg(any(debug_assertions, feature = "sim"))]
 mod ledger;
 mod mio_selector;
