@@ -13,7 +13,7 @@ use crate::instructions;
 use crate::run::{self, Sample};
 use crate::servers::{Server, Start};
 use crate::syscalls::{self, Syscalls};
-use crate::tries::Tries;
+use crate::tries::{Tries, one_line};
 use crate::works::Work;
 use crate::wrk::{self, Seen};
 use crate::{conformity, document, tables};
@@ -29,12 +29,14 @@ pub struct Cell {
     pub tries: Tries,
     /// Where it failed and why, so that there is no more.
     pub failed: Option<String>,
+    /// Why its calls or instructions were not counted, though it was measured.
+    pub uncounted: Option<String>,
 }
 
 impl Cell {
     pub fn new(server: &'static Server) -> Self {
         let (samples, tries) = (Vec::new(), Tries::default());
-        Self { server, samples, syscalls: None, instructions: None, tries, failed: None }
+        Self { server, samples, syscalls: None, instructions: None, tries, failed: None, uncounted: None }
     }
 }
 
@@ -83,7 +85,8 @@ pub fn run(args: &Args, plan: &Plan) -> io::Result<()> {
     if repeated > 0 {
         println!("tries that failed: {repeated}, as the tables say");
     }
-    let failed = cells().filter(|cell| cell.failed.is_some()).count() + seen.iter().filter(|one| one.failed()).count();
+    let failed = cells().filter(|cell| cell.failed.is_some() || cell.uncounted.is_some()).count()
+        + seen.iter().filter(|one| one.failed()).count();
     match failed {
         0 => Ok(()),
         failed => Err(io::Error::other(format!("measurements that failed: {failed}, as the tables say"))),
@@ -114,7 +117,7 @@ fn measure(args: &Args, mut row: Row, progress: &Progress) -> io::Result<Row> {
             let Some(start) = start(cell, work) else { continue };
             match syscalls::count(args, start, work) {
                 Ok(syscalls) => cell.syscalls = Some(syscalls),
-                Err(error) => fail(cell, work, "under strace", &error, progress)?,
+                Err(error) => leave_uncounted(cell, work, "under strace", &error, progress)?,
             }
         }
         if args.instructions {
@@ -122,7 +125,7 @@ fn measure(args: &Args, mut row: Row, progress: &Progress) -> io::Result<Row> {
             let Some(start) = start(cell, work) else { continue };
             match instructions::count(args, start, work) {
                 Ok(instructions) => cell.instructions = Some(instructions),
-                Err(error) => fail(cell, work, "under valgrind", &error, progress)?,
+                Err(error) => leave_uncounted(cell, work, "under valgrind", &error, progress)?,
             }
         }
     }
@@ -132,13 +135,15 @@ fn measure(args: &Args, mut row: Row, progress: &Progress) -> io::Result<Row> {
 /// One of the works again, by another load generator.
 fn seen_by_wrk(args: &Args, done: &[Row], progress: &Progress) -> io::Result<Vec<Seen>> {
     let Some(row) = done.iter().find(|row| row.work.name == wrk::WORK) else { return Ok(Vec::new()) };
-    let mut seen = Vec::new();
-    for cell in row.cells.iter().filter(|cell| cell.failed.is_none()) {
-        progress.begin(format!("{} by wrk: {}", row.work.name, cell.server.name))?;
-        let one = wrk::measure(args, cell.server, &row.work);
-        progress.check()?;
-        seen.push(Seen::of(cell.server, one));
+    let measured = row.cells.iter().filter(|cell| cell.failed.is_none());
+    let mut seen: Vec<_> = measured.map(|cell| Seen::nothing_of(cell.server)).collect();
+    for round in 1..=args.rounds {
+        for one in &mut seen {
+            progress.begin(format!("{} by wrk {round}/{}: {}", row.work.name, args.rounds, one.server.name))?;
+            one.add(wrk::measure(args, one.server, &row.work));
+        }
     }
+    progress.check()?;
     Ok(seen)
 }
 
@@ -154,6 +159,13 @@ fn fail(cell: &mut Cell, work: &Work, place: &str, error: &io::Error, progress: 
     Ok(())
 }
 
+fn leave_uncounted(cell: &mut Cell, work: &Work, place: &str, error: &io::Error, to: &Progress) -> io::Result<()> {
+    to.check()?;
+    to.print(&format!("{} was not counted at {} {place}: {error}\n", cell.server.name, work.name));
+    cell.uncounted = Some(one_line(&format!("not counted {place}: {error}")));
+    Ok(())
+}
+
 impl Progress {
     fn new(args: &Args, plan: &Plan, rows: &[Row]) -> io::Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
@@ -164,7 +176,9 @@ impl Progress {
             let counts = u64::from(!args.no_syscalls) + u64::from(args.instructions);
             row.cells.len() as u64 * (u64::from(args.rounds) + counts)
         };
-        let runs = if args.check { 0 } else { rows.iter().map(runs).sum() };
+        let by_wrk = rows.iter().find(|row| plan.is_whole && row.work.name == wrk::WORK);
+        let by_wrk = by_wrk.map_or(0, |row| row.cells.len() as u64 * u64::from(args.rounds));
+        let runs = if args.check { 0 } else { rows.iter().map(runs).sum::<u64>() + by_wrk };
         let bar = ProgressBar::new(plan.servers.len() as u64 + runs);
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  about {eta} left  {msg}");
         bar.set_style(style.map_err(io::Error::other)?);

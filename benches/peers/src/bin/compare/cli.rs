@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long)]
     pub check: bool,
     /// Where RESULTS.md and the charts go; by default only a whole comparison is written, to benches/, of five rounds
-    /// of half a second at least and with system calls
+    /// of half a second at least, behind a warm-up, and with system calls
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// The load generator: this crate's example `load`
@@ -69,7 +69,7 @@ pub struct Plan {
 impl Args {
     /// True if the numbers are to be believed more than those of a quick look.
     fn is_careful(&self) -> bool {
-        self.rounds >= 5 && self.seconds >= 0.5 && !self.no_syscalls
+        self.rounds >= 5 && self.seconds >= 0.5 && self.warm_up > 0.0 && !self.no_syscalls
     }
 
     /// What is asked for. Ends the program with code 2 if that makes no sense.
@@ -95,19 +95,16 @@ impl Args {
         }
         let is_whole = self.only.is_empty() && self.work.is_empty();
         let benches = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-        Plan {
-            servers: SERVERS
-                .iter()
-                .filter(|server| self.only.is_empty() || self.only.iter().any(|name| name == server.name))
-                .collect(),
-            works: works
-                .into_iter()
-                .filter(|work| self.work.is_empty() || self.work.iter().any(|name| asked(work, name)))
-                .collect(),
-            is_whole,
-            // A rough one does not take the place of one that took its time.
-            out: self.out.clone().or_else(|| (is_whole && self.is_careful()).then(benches)),
+        let chosen = |server: &&Server| self.only.is_empty() || self.only.iter().any(|name| name == server.name);
+        let servers: Vec<_> = SERVERS.iter().filter(chosen).collect();
+        let chosen = |work: &Work| self.work.is_empty() || self.work.iter().any(|name| asked(work, name));
+        let works: Vec<_> = works.into_iter().filter(chosen).collect();
+        if !works.iter().any(|work| servers.iter().any(|server| server.start(work).is_some())) {
+            usage_error("none of these servers does any of these works");
         }
+        // A rough one does not take the place of one that took its time.
+        let out = self.out.clone().or_else(|| (is_whole && self.is_careful()).then(benches));
+        Plan { servers, works, is_whole, out }
     }
 }
 

@@ -16,11 +16,13 @@ const HOW: &str = "\
 The server has one core, the load generator (`examples/load`) the other. Each run has a new server. The servers take turns, \
 round by round; shown are medians, and in brackets the least and the most. A run that fails is made again, and so is one \
 that was disturbed more than `--calm` allows: up to three tries are made. Failed ones are told below the table of their work, \
-also where another went well; a server that fails in all three, or where its calls are counted, is not measured any more at \
-this work, and its numbers are of the rounds before. Ratios are between runs of the same round. CPU is \
+also where another went well; a server that fails in all three is not measured any more at this work, and its numbers are of \
+the rounds before. All Rust servers are built with link-time optimization. hyper is told to write the answers of a pipeline \
+together; axum has no setting for that. Ratios are between runs of the same round. CPU is \
 that of the server's process, user and system, all threads, from `/proc`. Latency is seen from the load generator, in a closed \
 loop. System calls are counted by `strace -c -f`, in two runs of their own: what a shorter one needs is taken from a longer \
-one, and with it what connecting needs.
+one, and with it what connecting needs. Where the longer run does not have twice the answers in five tries they are not \
+counted.
 
 bare-epoll, bare-mio and bare-mio-accepter are yardsticks: loops that know as much of HTTP as they need here. *Cores busy* \
 are the server's and the load's. Where the server's is below 95 %, it could have done more: then requests per second say \
@@ -67,7 +69,11 @@ pub fn write(folder: &Path, args: &Args, rows: &[Row], seen: &[Seen]) -> io::Res
     }
     text.push_str("## Work by work\n\n");
     for row in rows.iter().filter(|row| row.work.growth.is_none()) {
-        let _ = writeln!(text, "{}\n    load ADDR {}\n", tables::work(row), run::words(&row.work).join(" "));
+        let beside = match row.work.idle {
+            0 => String::new(),
+            idle => format!(", beside {idle} idle connections"),
+        };
+        let _ = writeln!(text, "{}\n    load ADDR {}{beside}\n", tables::work(row), run::words(&row.work).join(" "));
     }
     if !seen.is_empty() {
         let _ = writeln!(text, "## GET keep-alive, 64 connections, by wrk\n\n{}", wrk::table(rows, seen));

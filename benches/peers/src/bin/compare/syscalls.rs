@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::child::Running;
+use crate::child::{Running, on_core};
 use crate::cli::Args;
 use crate::idle::Idle;
 use crate::run;
@@ -21,8 +21,11 @@ const SECONDS: [f64; 2] = [0.25, 1.25];
 /// How much longer for each connection, and at most: how a connection ends is not the same each time, and is to be
 /// little beside the answers.
 const MORE: [f64; 2] = [0.001, 4.0];
-/// How often both are run until the longer one has more answers: now and then strace slows one of them much more.
-const TRIES: usize = 3;
+/// How often both are run until the longer one has several times the answers: now and then strace slows one of them
+/// much more, and what is left of the difference would say little.
+const TRIES: usize = 5;
+/// So many times at least.
+const TIMES: f64 = 2.0;
 /// How long a server may take to see that its peers are gone.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -55,14 +58,14 @@ pub fn count(args: &Args, start: Start, work: &Work) -> io::Result<Syscalls> {
             return Ok(syscalls);
         }
     }
-    Err(io::Error::other("no more answers in a longer time under strace"))
+    Err(io::Error::other("hardly more answers in a longer time"))
 }
 
 fn counted(args: &Args, start: Start, work: &Work, seconds: f64) -> io::Result<Counted> {
     let server = Running::start(start, args.server_core)?;
     // Connected before anything is counted: what they need would take long under strace, and is none of the answers'.
     let _idle = if work.idle > 0 { Some(Idle::open(&server, work.idle)?) } else { None };
-    let mut strace = Strace::attach(&server)?;
+    let mut strace = Strace::attach(&server, args.server_core)?;
     let before = descriptors(&server)?;
     let said = run::load(args, &server, work, seconds, 0.0)?;
     let answers = said.get("answers_ever").and_then(Value::as_f64).filter(|answers| *answers > 0.0);
@@ -80,10 +83,10 @@ fn descriptors(server: &Running) -> io::Result<usize> {
 }
 
 impl Syscalls {
-    /// Of the answers that the longer run has more, if there are any.
+    /// Of the answers that the longer run has more, if these are enough to be told from what both runs have.
     fn of(short: &Counted, long: &Counted) -> Option<Self> {
         let answers = long.answers - short.answers;
-        if answers <= 0.0 {
+        if long.answers < TIMES * short.answers {
             return None;
         }
         let each = |(name, calls): (&String, &u64)| {
@@ -98,10 +101,11 @@ impl Syscalls {
 }
 
 impl Strace {
-    fn attach(server: &Running) -> io::Result<Self> {
+    fn attach(server: &Running, core: usize) -> io::Result<Self> {
         let file = std::env::temp_dir().join(format!("sluicegate-strace-{}", server.pid()));
-        let mut command = Command::new("strace");
-        command.args(["-c", "-f", "-U", "calls,name", "-p", &server.pid().to_string(), "-o"]).arg(&file);
+        // Where the server runs: it stops for each call anyway, and the load has the other core.
+        let mut command = on_core(core);
+        command.args(["strace", "-c", "-f", "-U", "calls,name", "-p", &server.pid().to_string(), "-o"]).arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| io::Error::other(format!("strace: {error}")))?;
         // It says so for each thread; the first line is enough, as those attach all before any runs on.
@@ -160,5 +164,6 @@ mod tests {
         let [first, second, third, fourth] = &calls.by_name[..] else { panic!("{calls:?}") };
         assert_eq!([first.1, second.1, third.1, fourth.1], [1.0, 1.0, 0.0, 0.0]);
         assert!(Syscalls::of(&long, &short).is_none(), "fewer answers in a longer time");
+        assert!(Syscalls::of(&short, &run(199.0, &[])).is_none(), "not enough more");
     }
 }

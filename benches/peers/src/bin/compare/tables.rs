@@ -154,7 +154,8 @@ pub fn ratios(rows: &[Row]) -> String {
         let ratio = |name: &&str| {
             let Some(cell) = row.cell(name) else { return "-".into() };
             let ratio = row.yardstick().and_then(|other| cell.ratio_to(other));
-            let mark = if cell.troubles().is_some() { FAILED } else { "" };
+            let failed = cell.failed.is_some() || cell.tries.failed() > 0;
+            let mark = if failed { FAILED } else { "" };
             ratio.map_or("-".into(), |ratio| format!("{:.2}", ratio.median)) + mark
         };
         let cells: Vec<String> = servers.iter().map(ratio).collect();
@@ -275,10 +276,10 @@ pub mod tests {
         let text = work(&row);
         let told = "\nsluicegate: failed in round 4 of 5: no answers; 3 of 6 tries failed: no answers (3 times).\n";
         assert!(text.contains(told) && text.contains("| sluicegate | 1.50 |"), "{text}");
-        row.cells[0].fails("under strace", &io::Error::other("gone"));
-        assert!(work(&row).contains("\nbare-epoll: failed under strace: gone.\n"));
+        row.cells[0].uncounted = Some("not counted under strace: gone".into());
+        assert!(work(&row).contains("\nbare-epoll: not counted under strace: gone.\n"));
         let text = ratios(&[row]);
-        assert!(text.contains("| 1.00 (!) | 1.00 (!) |\n\n`(!)`"), "{text}");
+        assert!(text.contains("| 1.00 | 1.00 (!) |\n\n`(!)`"), "{text}");
     }
 
     #[test]

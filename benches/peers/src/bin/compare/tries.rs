@@ -47,9 +47,11 @@ impl Cell {
         self.failed = Some(format!("failed {place}: {}", one_line(&error.to_string())));
     }
 
-    /// All that went wrong, if something did: where it was given up, and tries that failed before others went well.
+    /// All that went wrong, if something did: where it was given up, tries that failed before others went well, and
+    /// what was not counted.
     pub fn troubles(&self) -> Option<String> {
-        let told: Vec<_> = self.failed.clone().into_iter().chain(self.tries.told()).collect();
+        let told: Vec<_> =
+            [self.failed.clone(), self.tries.told(), self.uncounted.clone()].into_iter().flatten().collect();
         (!told.is_empty()).then(|| told.join("; "))
     }
 }
