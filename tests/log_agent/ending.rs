@@ -9,6 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use sluicegate::http1::Http1;
+use sluicegate::{Finish, Message, MessageProcessor, Protocol, Reply, Server};
 
 use crate::agent::compress::Compressor;
 use crate::agent::fsync::Fsync;
@@ -216,6 +218,44 @@ fn a_failed_sync_is_told_at_the_end_unless_another_has_succeeded_since() {
         }
         let closed = rig.writer.close(rig.now);
         assert_eq!((closed.lost, closed.unsynced.is_some()), (0, told), "{fails_before}, {more}");
+    }
+}
+
+/// Panics when it is ended.
+struct Fails;
+
+impl<P: Protocol> MessageProcessor<P> for Fails {
+    fn process(&mut self, _: Message<'_, P>, _: Reply<'_, P>) {}
+}
+
+impl Drop for Fails {
+    fn drop(&mut self) {
+        panic!("as planned");
+    }
+}
+
+#[test]
+fn a_server_that_fails_does_not_hide_how_many_records_are_lost() {
+    let why = "the processor thread panicked: as planned";
+    for (is_metrics, said) in [(true, format!("; the metrics server has failed: {why}")), (false, format!("; {why}"))] {
+        let folder = Folder::new();
+        let faults = Faults::default();
+        faults.space(Some(0));
+        let plan = Plan { grace: Duration::ZERO, ..acking(&folder) };
+        let (mut agent, address) = start_on(&plan, FaultyDisk::new(folder.path(), &faults));
+        let mut peer = connect(address);
+        peer.write_all(&frames(1, 0, 0..3, (30, 60))).expect("taken");
+        until("all are taken in", || agent.numbers.records_in.value() == 3);
+        if is_metrics {
+            let failing = Server::builder(Http1::default()).bind("127.0.0.1:0").expect("bound");
+            agent.metrics = Some(failing.start(Fails).expect("started"));
+        } else {
+            let failing = Server::builder(plan.protocol(&Arc::default())).configure(|config| plan.configure(config));
+            agent.server = failing.bind("127.0.0.1:0").expect("bound").start(Fails).expect("started");
+            agent.server.stopper().shutdown(Duration::ZERO, Finish::Answer);
+        }
+        let error = stop(agent).expect_err("both are errors").to_string();
+        assert!(error.starts_with("3 records were received and not written") && error.ends_with(&said), "{error}");
     }
 }
 

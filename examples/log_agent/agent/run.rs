@@ -34,8 +34,9 @@ const WRITING_LEAST: Duration = Duration::from_millis(500);
 
 /// An agent that runs.
 pub struct Agent {
-    server: Running<Framing>,
-    metrics: Option<Running<Http1>>,
+    /// These two are open to tests, which put servers there that fail.
+    pub server: Running<Framing>,
+    pub metrics: Option<Running<Http1>>,
     writers: Writers,
     link: Arc<Link>,
     compressor: Option<Compressor>,
@@ -165,10 +166,11 @@ impl Agent {
     /// panicked.
     ///
     /// # Errors
-    /// The server failed, a writer panicked, the last sync has failed, the disk did not take everything, or not all was
-    /// read. The error says which of the last three, and how many records or senders it has cost.
+    /// A server failed, a writer panicked, the last sync has failed, the disk did not take everything, or not all was
+    /// read. The error says which of these, and how many records or senders it has cost.
     pub fn join(self) -> io::Result<()> {
-        let snapshot = self.server.join();
+        let meter = self.server.meter();
+        let server = self.server.join();
         let until = self.ender.until();
         // What it does takes its share of the disk from writers, who have less time.
         self.compressor.as_ref().inspect(|compressor| compressor.begin_stop());
@@ -177,10 +179,9 @@ impl Agent {
         if let Some(compressor) = self.compressor {
             compressor.stop();
         }
-        if let Some(metrics) = self.metrics {
-            metrics.shutdown(Duration::ZERO, Finish::Answer)?;
-        }
-        let Snapshot { accepted: connections, cut_off, .. } = snapshot?;
+        let metrics = self.metrics.map(|metrics| metrics.shutdown(Duration::ZERO, Finish::Answer)).transpose();
+        // That a server has failed hides nothing of what became of the records.
+        let Snapshot { accepted: connections, cut_off, .. } = meter.snapshot();
         let Numbers { records_in, records_written, records_rewritten, bytes_written, .. } = &*self.numbers;
         let [taken, bytes, rewritten] = [records_in, bytes_written, records_rewritten].map(|number| number.value());
         let written = records_written.value().saturating_sub(rewritten);
@@ -191,17 +192,25 @@ impl Agent {
         );
         // What was received and never left.
         let held = taken.saturating_sub(self.link.left().items);
-        outcome(ended, cut_off, held)
+        outcome(ended, cut_off, held, [server.err(), metrics.err()])
     }
 }
 
-/// What there is to say of the end: all of it, in one line. Of the records that are `held`, nobody can tell what became
-/// of them if a writer has panicked.
-fn outcome(ended: Ended, cut_off: u64, held: u64) -> io::Result<()> {
+/// What there is to say of the end: all of it, in one line, also where one of the two servers has failed.
+fn outcome(ended: Ended, cut_off: u64, held: u64, [server, metrics]: [Option<io::Error>; 2]) -> io::Result<()> {
+    let server = server.map(|error| error.to_string());
+    let metrics = metrics.map(|error| format!("the metrics server has failed: {error}"));
+    let whats: Vec<_> = left_behind(ended, cut_off, held).into_iter().chain([server, metrics]).flatten().collect();
+    if whats.is_empty() { Ok(()) } else { Err(io::Error::other(whats.join("; "))) }
+}
+
+/// What there is to say of records. Of those that are `held`, nobody can tell what became of them if a writer has
+/// panicked.
+fn left_behind(ended: Ended, cut_off: u64, held: u64) -> [Option<String>; 3] {
     let Ended { lost, unsynced, panicked } = ended;
     if let Some(writer) = panicked {
         let what = format!("writer {writer} panicked; {held} records were received and may not be written");
-        return Err(io::Error::other(what));
+        return [Some(what), None, None];
     }
     let lost = (lost > 0).then(|| {
         format!("{lost} records were received and not written, because the disk did not take them within --grace")
@@ -211,8 +220,7 @@ fn outcome(ended: Ended, cut_off: u64, held: u64) -> io::Result<()> {
     let unsynced = unsynced.map(|error| {
         format!("the last sync has failed, and a crash of the machine may take what was written: {error}")
     });
-    let whats: Vec<_> = [lost, cut_off, unsynced].into_iter().flatten().collect();
-    if whats.is_empty() { Ok(()) } else { Err(io::Error::other(whats.join("; "))) }
+    [lost, cut_off, unsynced]
 }
 
 /// An address as its two parts, because one text has no place for an interface's name (`fe80::1%eth0`). An error names
@@ -290,23 +298,30 @@ mod tests {
 
     #[test]
     fn all_that_went_wrong_is_said_in_the_end() {
-        let said = |lost, unsynced: bool, panicked, cut_off| {
+        let said = |lost, unsynced: bool, panicked, cut_off, failed: u8| {
             let unsynced = unsynced.then(|| io::Error::other("no disk"));
-            outcome(Ended { lost, unsynced, panicked }, cut_off, 9).map_err(|error| error.to_string())
+            let failed = [(1, "no selector"), (2, "no socket")]
+                .map(|(bit, what)| (failed & bit > 0).then(|| io::Error::other(what)));
+            outcome(Ended { lost, unsynced, panicked }, cut_off, 9, failed).map_err(|error| error.to_string())
         };
-        assert_eq!(said(0, false, None, 0), Ok(()));
-        for (lost, unsynced, cut_off) in (0..8).map(|bits| (bits & 1, bits & 2 > 0, bits as u64 & 4)).skip(1) {
-            let error = said(lost, unsynced, None, cut_off).expect_err("that went wrong");
+        assert_eq!(said(0, false, None, 0, 0), Ok(()));
+        for bits in 1..32_u8 {
+            let (lost, unsynced, cut_off, failed) =
+                (usize::from(bits & 1), bits & 2 > 0, u64::from(bits & 4), bits >> 3);
+            let error = said(lost, unsynced, None, cut_off, failed).expect_err("that went wrong");
             let parts = [
                 (lost > 0, "1 records were received and not written"),
                 (cut_off > 0, "4 senders were cut off"),
                 (unsynced, "the last sync has failed, and a crash of the machine may take what was written: no disk"),
+                (failed & 1 > 0, "no selector"),
+                (failed & 2 > 0, "the metrics server has failed: no socket"),
             ];
             for (is_wrong, part) in parts {
                 assert_eq!(error.contains(part), is_wrong, "{error}");
             }
         }
-        let error = said(1, true, Some(3), 4).expect_err("that, too");
-        assert_eq!(error, "writer 3 panicked; 9 records were received and may not be written");
+        let panicked = "writer 3 panicked; 9 records were received and may not be written";
+        assert_eq!(said(1, true, Some(3), 4, 0).expect_err("that, too"), panicked);
+        assert_eq!(said(1, true, Some(3), 4, 1).expect_err("and that"), format!("{panicked}; no selector"));
     }
 }
