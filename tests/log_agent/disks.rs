@@ -105,8 +105,8 @@ struct Script {
     syncs: Vec<Option<io::ErrorKind>>,
     /// Writes that still succeed; the one behind them takes some bytes and breaks, and all behind that succeed.
     writes_well: Option<u64>,
-    /// Whether it can be cut.
-    cut_fails: bool,
+    /// Why it cannot be cut.
+    cut_fails: Option<io::ErrorKind>,
     /// Whether names can be synced.
     names_fail: bool,
     /// Files that cannot be deleted, and why.
@@ -183,7 +183,12 @@ impl Faults {
     }
 
     pub fn fail_cuts(&self, fails: bool) {
-        self.0.lock().cut_fails = fails;
+        self.0.lock().cut_fails = fails.then_some(io::ErrorKind::Other);
+    }
+
+    /// Cuts find no space, as on a disk that copies what it changes.
+    pub fn fail_cuts_for_want_of_space(&self) {
+        self.0.lock().cut_fails = Some(io::ErrorKind::StorageFull);
     }
 
     /// Whether it can be made durable which files there are.
@@ -413,8 +418,8 @@ impl DiskFile for FaultyFile {
 
     fn cut(&mut self, length: u64) -> io::Result<()> {
         let mut script = self.faults.0.lock();
-        if script.cut_fails {
-            return Err(io::Error::other("the cut has failed on purpose"));
+        if let Some(kind) = script.cut_fails {
+            return Err(io::Error::new(kind, "the cut has failed on purpose"));
         }
         script.cut.insert(self.name.clone());
         let bytes = std::mem::replace(&mut self.bytes, length);

@@ -24,7 +24,7 @@ use crate::clients::{acking, finish, frames, http_get, plan, start_on, stop, unt
 use crate::disks::{Faults, FaultyDisk, Folder};
 use crate::logs;
 use crate::net::{LONG, connect};
-use crate::rig::{Rig, Setup, read_all, some};
+use crate::rig::{Rig, Setup, assert_payloads, read_all, some};
 use crate::store::name::Kind;
 
 #[test]
@@ -219,6 +219,52 @@ fn a_failed_sync_is_told_at_the_end_unless_another_has_succeeded_since() {
         let closed = rig.writer.close(rig.now);
         assert_eq!((closed.lost, closed.unsynced.is_some()), (0, told), "{fails_before}, {more}");
     }
+}
+
+/// What was written before that is not held any more: nothing else would make up for it.
+#[test]
+fn what_a_segment_has_that_breaks_at_the_end_is_made_durable_all_the_same() {
+    let policy = Fsync::Interval(Duration::from_secs(3600));
+    let cut_fails: [Option<fn(&Faults)>; 3] =
+        [None, Some(|faults| faults.fail_cuts(true)), Some(Faults::fail_cuts_for_want_of_space)];
+    for (cut_fails, sync_fails) in cut_fails.into_iter().flat_map(|fails| [(fails, false), (fails, true)]) {
+        let mut rig = Rig::new(Setup { policy, ..Setup::default() });
+        rig.faults.look_what_is_kept();
+        rig.give(0, &["written"]);
+        rig.work();
+        rig.faults.space(Some(0));
+        rig.give(0, &["held"]);
+        rig.writer.advance(rig.now).expect("it tries again");
+        rig.faults.space(None);
+        rig.faults.break_write(1);
+        cut_fails.inspect(|fail| fail(&rig.faults));
+        rig.faults.fail_syncs(&[sync_fails]);
+        let closed = rig.writer.close(rig.now);
+        assert_eq!((closed.lost, closed.unsynced.is_some()), (1, sync_fails));
+        assert_eq!(rig.numbers.syncs_failed.value(), u64::from(sync_fails));
+        let data = rig.faults.kept().last().expect("there was a sync")[&rig.folder.files(".log")[0]].clone();
+        assert!(data.starts_with(b"written\n"));
+        assert_eq!(rig.numbers.segments_finished.value(), u64::from(cut_fails.is_none()), "it is as good as others");
+        recover(rig.folder.path()).expect("recovered");
+        assert_payloads(&rig.folder, &["written"]);
+    }
+}
+
+/// The same of one that is torn, and cannot be cut because there is no space for that.
+#[test]
+fn what_a_torn_segment_has_is_made_durable_at_the_end() {
+    let mut rig = Rig::new(Setup { policy: Fsync::Interval(Duration::from_secs(3600)), ..Setup::default() });
+    rig.faults.look_what_is_kept();
+    rig.give(0, &["written"]);
+    rig.work();
+    rig.faults.space(Some(3));
+    rig.faults.fail_cuts_for_want_of_space();
+    rig.give(0, &["held"]);
+    rig.writer.advance(rig.now).expect("it tries again");
+    let closed = rig.writer.close(rig.now);
+    assert_eq!((closed.lost, closed.unsynced.is_some()), (1, false));
+    let data = rig.faults.kept().last().expect("there was a sync")[&rig.folder.files(".log")[0]].clone();
+    assert_eq!(data, b"written\n");
 }
 
 /// Panics when it is ended.

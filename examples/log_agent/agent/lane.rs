@@ -415,6 +415,26 @@ impl Lane {
         Ok(())
     }
 
+    /// Finishes what it has, at the end: nobody tries again. A segment that is torn and cannot be cut is left to the
+    /// next start. What is whole in it is made durable all the same: with an interval it is not held any more.
+    pub fn close(&mut self, directory: &Directory, group: &VecDeque<LogBatch>) -> io::Result<()> {
+        let rotated = self.rotate(directory, group);
+        if self.policy == Fsync::Batch {
+            // What is not durable in a condemned one is held, and counts as lost. That it may be there is no reason to
+            // cut it off.
+            return rotated;
+        }
+        let closed = rotated.and(self.cut_condemned(directory));
+        let torn = self.condemned.as_mut().or(self.segment.as_mut()).filter(|segment| segment.is_dirty());
+        if let Some(segment) = torn.filter(|_| self.policy != Fsync::Never)
+            && let Err(error) = segment.sync()
+        {
+            directory.numbers.syncs_failed.add(1);
+            self.unsynced = Some(error);
+        }
+        closed
+    }
+
     /// True if its segment has records.
     pub fn has_records(&self) -> bool {
         self.segment.as_ref().is_some_and(|segment| segment.written().records > 0)

@@ -334,7 +334,7 @@ impl Writer {
             }
         }
         for lane in &mut self.lanes {
-            if let Err(error) = lane.rotate(&self.directory, &self.group) {
+            if let Err(error) = lane.close(&self.directory, &self.group) {
                 log::error!("writer {}: its last segment was not finished: {error}", self.number);
             }
         }
