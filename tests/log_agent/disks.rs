@@ -107,6 +107,8 @@ struct Script {
     writes_well: Option<u64>,
     /// Why it cannot be cut.
     cut_fails: Option<io::ErrorKind>,
+    /// Whether files can be listed.
+    listings_fail: bool,
     /// Whether names can be synced.
     names_fail: bool,
     /// Files that cannot be deleted, and why.
@@ -189,6 +191,11 @@ impl Faults {
     /// Cuts find no space, as on a disk that copies what it changes.
     pub fn fail_cuts_for_want_of_space(&self) {
         self.0.lock().cut_fails = Some(io::ErrorKind::StorageFull);
+    }
+
+    /// Whether files can be listed.
+    pub fn fail_listings(&self, fails: bool) {
+        self.0.lock().listings_fail = fails;
     }
 
     /// Whether it can be made durable which files there are.
@@ -341,7 +348,12 @@ impl Disk for FaultyDisk {
 
     fn files(&self, each: &mut dyn FnMut(&str, u64)) -> io::Result<()> {
         self.faults.called("files");
-        self.faults.0.lock().listed += 1;
+        let mut script = self.faults.0.lock();
+        script.listed += 1;
+        if script.listings_fail {
+            return Err(io::Error::other("the listing has failed on purpose"));
+        }
+        drop(script);
         self.real.files(each)
     }
 

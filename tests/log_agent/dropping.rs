@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use crate::agent::lock::Lock;
 use crate::agent::plan::WhenFull;
 use crate::agent::writers::Deadline;
 use crate::logs;
 use crate::rig::{Rig, Setup, some};
+use crate::store::LOCK_FILE;
 use crate::store::name::{Kind, Packing, SegmentName};
 
 const HISTORY: usize = 60;
@@ -28,6 +30,17 @@ fn full_disk_with(history: usize, rotate_bytes: u64) -> Rig {
     let setup = Setup { rotate_bytes, when_full: WhenFull::DropOldestSegment, ..Setup::default() };
     let rig = Rig::within(rig.crash(), setup, 1_000_000_000);
     rig.faults.space(Some(0));
+    rig
+}
+
+/// The same with a history and a segment that is open behind it, which has one record.
+fn full_disk_with_an_open_segment() -> Rig {
+    let mut rig = full_disk_with_a_history(1 << 20);
+    rig.faults.space(None);
+    rig.give(0, &["its segment stays open"]);
+    rig.work();
+    rig.faults.space(Some(0));
+    rig.faults.deleting_frees(true);
     rig
 }
 
@@ -243,6 +256,48 @@ fn what_could_not_be_deleted_for_a_moment_is_the_first_to_go_a_minute_later() {
         let left = rig.folder.files(".log");
         assert!(!left.contains(&history[0]) && !left.contains(&history[2]), "{kind}: {left:?}");
         assert!(left.contains(&history[HISTORY / 2]), "{kind}: {left:?}");
+    }
+}
+
+/// There are finished ones, of which the oldest goes as soon as it can be deleted.
+#[test]
+fn no_segment_is_finished_for_one_that_cannot_be_deleted_for_a_moment() {
+    for kind in [ErrorKind::PermissionDenied, ErrorKind::StorageFull, ErrorKind::Interrupted, ErrorKind::TimedOut] {
+        let mut rig = full_disk_with_an_open_segment();
+        rig.faults.keep_files(&rig.folder.files(".log"), kind);
+        rig.give(0, &["y".repeat(90)]);
+        for _ in 0..3 {
+            rig.now = rig.writer.advance(rig.now).expect("it tries again");
+        }
+        let waits = kind != ErrorKind::PermissionDenied;
+        let finished = rig.numbers.segments_finished.value() > 0;
+        assert_eq!((finished, rig.directory.wanted() > 0), (!waits, !waits), "{kind}: nor by another writer");
+        rig.faults.keep_files(&[], kind);
+        rig.work();
+        assert_eq!(rig.records(Kind::Log).len() + dropped(&rig) as usize, HISTORY + 2, "{kind}");
+    }
+}
+
+/// Nor where nobody knows which are finished, or which of them is the oldest.
+#[test]
+fn no_segment_is_finished_where_the_oldest_cannot_be_looked_for() {
+    for is_locked in [true, false] {
+        let mut rig = full_disk_with_an_open_segment();
+        let other = is_locked.then(|| {
+            fs::remove_file(rig.folder.path().join(LOCK_FILE)).expect("deleted");
+            Lock::take(rig.folder.path()).expect("another agent")
+        });
+        rig.faults.fail_listings(!is_locked);
+        rig.give(0, &["y".repeat(90)]);
+        for _ in 0..3 {
+            rig.now = rig.writer.advance(rig.now).expect("it tries again");
+        }
+        let finished = rig.numbers.segments_finished.value();
+        assert_eq!((finished, rig.directory.wanted(), dropped(&rig)), (0, 0, 0), "{is_locked}");
+        drop(other);
+        rig.faults.fail_listings(false);
+        rig.work();
+        assert_eq!(rig.records(Kind::Log).len() + dropped(&rig) as usize, HISTORY + 2, "{is_locked}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sluicegate::flow::{Gate, GateLimits, Level};
 
-use crate::agent::directory::{Directory, Full, Rotation, Rules};
+use crate::agent::directory::{Directory, Full, Next, Rotation, Rules};
 use crate::agent::fsync::Fsync;
 use crate::agent::link::Link;
 use crate::agent::lock::Lock;
@@ -99,9 +99,9 @@ impl Rig {
         Full::Disk(Failed { bytes: 0, now: self.now })
     }
 
-    /// Makes room now, with all the time there is.
+    /// Makes room now, with all the time there is. True if it makes sense to try again at once.
     pub fn make_room(&self, full: Full) -> bool {
-        self.directory.make_room(full, self.now, &|| false)
+        self.directory.make_room(full, self.now, &|| false) == Next::Retry
     }
 
     /// Hands a batch of records of one connection to the writer.

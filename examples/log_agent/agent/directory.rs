@@ -74,6 +74,17 @@ pub enum Full {
     Disk(Failed),
 }
 
+/// What makes sense for whoever needs room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// To try again at once.
+    Retry,
+    /// To finish what is open: no finished segment can be deleted.
+    Finish,
+    /// To try again later: there may be one that can be deleted then.
+    Wait,
+}
+
 /// Unix seconds, for names of segments.
 pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
 
@@ -139,69 +150,74 @@ impl Directory {
 
     /// The disk or `--disk-max` is full: deletes the oldest segments if that is what was asked for. Counts anew,
     /// because somebody else may have deleted some; where segments are deleted here, one count is for many of them.
-    /// Where many have to be deleted, or cannot be, that takes a while: no other is tried once it `is_over`. True if it
-    /// makes sense to try again at once.
-    pub fn make_room(&self, full: Full, now: Instant, is_over: &dyn Fn() -> bool) -> bool {
+    /// Where many have to be deleted, or cannot be, that takes a while: no other is tried once it `is_over`.
+    pub fn make_room(&self, full: Full, now: Instant, is_over: &dyn Fn() -> bool) -> Next {
         let (before, freed) = (self.space.used(), self.space.freed());
         // One at a time. Whoever had to wait may find that there is room now.
         let mut oldest = self.deletes();
         if self.space.freed() > freed {
-            return true;
+            return Next::Retry;
         }
         // While another agent is here nobody knows which segments nobody writes.
         let locked = self.lock.keep();
         if !self.drops_oldest() {
             self.recount_those(|file| locked.is_err() || !self.was_left_alone(file));
-            return self.space.freed() > freed;
+            return if self.space.freed() > freed { Next::Retry } else { Next::Wait };
         }
         if let Err(error) = locked {
             log::error!("{}: cannot look for the oldest segment, to make room: {error}", self.path.display());
-            return false;
+            return Next::Wait;
         }
         oldest.begin_again_if_due(now);
         if self.next_to_drop(&oldest, now).is_none() {
-            self.look(&mut oldest, now);
+            let looked = self.look(&mut oldest, now);
             if self.space.freed() > freed {
-                return true;
+                return Next::Retry;
+            }
+            if !looked {
+                return Next::Wait;
             }
         }
         let mut drop_next = || self.drop_next(&mut oldest, now, is_over);
         match full {
             Full::DiskMax { lacking } => {
                 let enough = before.saturating_sub(lacking);
-                let dropped = drop_next();
-                while dropped && self.space.used() > enough && drop_next() {}
-                dropped
+                let next = drop_next();
+                while next == Next::Retry && self.space.used() > enough && drop_next() == Next::Retry {}
+                next
             }
             // Asked behind the lock: of two writers that come together the second sees what the first has deleted.
             Full::Disk(failed) => {
                 let freed = self.space.freed();
-                let dropped = self.vain.may_delete(failed) && drop_next();
-                if dropped {
+                let next = if self.vain.may_delete(failed) { drop_next() } else { Next::Wait };
+                if next == Next::Retry {
                     self.vain.deleted(self.space.freed() - freed, failed);
                 }
-                dropped
+                next
             }
         }
     }
 
     /// Deletes the oldest that can be deleted. Those that cannot are passed over for a while, as long as there are
-    /// others. False if there is none, or none can be deleted at this moment: then it makes sense to wait.
-    fn drop_next(&self, oldest: &mut Oldest, now: Instant, is_over: &dyn Fn() -> bool) -> bool {
-        let (mut dropped, mut refused, mut refused_of_listing) = (false, None, 0);
-        while !dropped && !is_over() {
+    /// others.
+    fn drop_next(&self, oldest: &mut Oldest, now: Instant, is_over: &dyn Fn() -> bool) -> Next {
+        let (mut next, mut refused, mut refused_of_listing) = (Next::Wait, None, 0);
+        while next == Next::Wait && !is_over() {
             let Some(name) = self.next_to_drop(oldest, now) else {
                 if refused_of_listing == 0 {
                     oldest.begin_again();
+                    next = Next::Finish;
                     break;
                 }
                 // A listing does not have all of them.
-                self.look(oldest, now);
+                if !self.look(oldest, now) {
+                    break;
+                }
                 refused_of_listing = 0;
                 continue;
             };
             match self.drop_segment(name, oldest) {
-                Ok(()) => dropped = true,
+                Ok(()) => next = Next::Retry,
                 Err(error) if will_pass(&error) => {
                     if oldest.is_news(now) {
                         log::error!("{error}: it is tried again, and no other is deleted for it");
@@ -223,7 +239,7 @@ impl Directory {
             let others = if count > 1 { format!(" (and {} others)", count - 1) } else { String::new() };
             log::error!("{error}{others}: passed over for a minute, or until room can be made of no other");
         }
-        dropped
+        next
     }
 
     /// Held by whoever deletes files, or gives them another name, until the bytes are booked: in between, a count would
@@ -262,8 +278,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Looks which segments are the oldest, and counts anew with it.
-    fn look(&self, oldest: &mut Oldest, now: Instant) {
+    /// Looks which segments are the oldest, and counts anew with it. False if that cannot be found out.
+    fn look(&self, oldest: &mut Oldest, now: Instant) -> bool {
         oldest.clear();
         let began = Instant::now();
         let counted = self.count(|file| {
@@ -273,13 +289,14 @@ impl Directory {
             }
             !self.was_left_alone(file)
         });
-        match counted {
+        match &counted {
             Ok(()) => oldest.listed(began.elapsed(), now),
             Err(error) => {
                 let path = self.path.display();
                 log::error!("{path}: cannot look for the oldest segment, to make room: {error}");
             }
         }
+        counted.is_ok()
     }
 
     /// True if a file was an index whose segment somebody has deleted. It goes: no segment that is dropped makes its

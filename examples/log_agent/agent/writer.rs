@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use sluicegate::flow::{Level, RunPlace};
 
-use super::directory::{Directory, Full};
+use super::directory::{Directory, Full, Next};
 use super::disk::is_full;
 use super::fsync::Fsync;
 use super::lane::{Lane, TimeIsOver, Way};
@@ -205,8 +205,9 @@ impl Writer {
             None => Full::Disk(Failed { bytes: self.lanes.iter().map(Lane::wanted).max().unwrap_or(0), now }),
         };
         let may_help = !matches!(full, Full::Disk(failed) if !self.directory.vain.may_delete(failed));
-        let made = may_help && self.directory.make_room(full, now, &|| self.deadline.has_come());
-        if made || (may_help && self.finish_open()) {
+        let next =
+            if may_help { self.directory.make_room(full, now, &|| self.deadline.has_come()) } else { Next::Wait };
+        if next == Next::Retry || (next == Next::Finish && self.finish_open()) {
             return true;
         }
         // There may be space by now for a part of it, and for the next part more can be deleted.
