@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::agent::fsync::Fsync;
 use crate::agent::recovery::recover;
 use crate::disks::{Folder, Kept};
-use crate::rig::{ODD, Rig, Setup, read_all};
+use crate::rig::{ODD, Rig, Setup, read_all, some};
 use crate::store::name::Kind;
 
 /// A folder with those files.
@@ -59,4 +59,40 @@ fn an_index_goes_further_than_its_data_wherever_the_machine_crashes() {
             }
         }
     }
+}
+
+/// Where a disk needs space to cut something off, a sync may come first, and the disk then has what is torn for good.
+#[test]
+fn an_index_goes_further_than_its_data_where_what_is_torn_was_synced_before_it_could_be_cut() {
+    let interval = Duration::from_millis(500);
+    let mut torn = 0;
+    for (first, then) in (0..700).step_by(7).flat_map(|first| [20, 60].map(|then| (first, then))) {
+        let mut rig = Rig::new(Setup { policy: Fsync::Interval(interval), ..Setup::default() });
+        rig.faults.look_what_is_kept();
+        rig.give(4, &["written"]);
+        rig.writer.advance(rig.now);
+        rig.give(4, &some(0, 8));
+        rig.faults.fail_cuts_for_want_of_space();
+        // Not for all of them; then for less, so that a shorter append follows; then for all.
+        for (space, turns) in [(Some(first), 8), (Some(then), 6), (None, 10)] {
+            rig.faults.space(space);
+            for _ in 0..turns {
+                rig.now = rig.writer.advance(rig.now).unwrap_or(rig.now + interval);
+            }
+            rig.faults.fail_cuts(false);
+        }
+        torn += rig.numbers.troubles.value();
+        for (number, kept) in rig.faults.kept().iter().enumerate() {
+            let folder = left(kept);
+            let recovered = recover(folder.path()).expect("recovered");
+            let crash = format!("{first} and {then}, behind sync {number}");
+            assert_eq!((recovered.records_found, recovered.records_damaged), (0, 0), "{crash}");
+            let all = [vec![b"written".to_vec()], some(0, 8)].concat().into_iter().map(|record| (5, record));
+            let there = read_all(&folder, Kind::Log);
+            let count = there.len();
+            assert!(there.into_iter().eq(all.take(count)), "{crash}: whole, whose they were, none twice");
+        }
+        assert!(rig.writer.is_idle(), "{first} and {then}");
+    }
+    assert!(torn > 20, "{torn}");
 }

@@ -66,6 +66,8 @@ pub struct Segment {
     begun: Extent,
     /// An append has failed: behind `written` there may be anything, up to so many bytes.
     torn: Option<u64>,
+    /// There was a sync while it was torn: what is torn comes back with a crash until the sync of its cut.
+    torn_was_synced: bool,
     policy: Fsync,
     /// A sync has failed. Another may succeed without what the kernel has forgotten since.
     sync_failed: bool,
@@ -103,7 +105,20 @@ impl Segment {
         match make() {
             Ok((data, index)) => {
                 let [written, synced, begun] = [Extent::EMPTY; 3];
-                Ok(Self { name, since, data, index, written, synced, begun, torn: None, policy, sync_failed: false })
+                let (torn, torn_was_synced, sync_failed) = (None, false, false);
+                Ok(Self {
+                    name,
+                    since,
+                    data,
+                    index,
+                    written,
+                    synced,
+                    begun,
+                    torn,
+                    torn_was_synced,
+                    policy,
+                    sync_failed,
+                })
             }
             Err(error) => {
                 // Whichever of them exists; what can't be removed is empty, and recovery removes it. What was there
@@ -229,6 +244,7 @@ impl Segment {
     /// that was not synced, if they are written once more elsewhere. If they are not, records alone are better than
     /// none: nobody else forces them to disk.
     pub fn sync(&mut self) -> io::Result<()> {
+        self.torn_was_synced |= self.torn.is_some();
         let index = self.index.sync();
         let data = if index.is_ok() || self.policy != Fsync::Batch { self.data.sync() } else { Ok(()) };
         self.note_sync(index.and(data))
@@ -361,6 +377,14 @@ impl Segment {
         self.begun.bytes = self.begun.bytes.min(to.bytes);
         self.begun.index_bytes = self.begun.index_bytes.min(to.index_bytes);
         self.data.cut(to.bytes)?;
+        // The next sync begins with the index, which may go less far than what is torn. Once: a disk that does not sync
+        // this is not waited for.
+        if std::mem::take(&mut self.torn_was_synced) {
+            self.data.sync().inspect_err(|_| {
+                self.sync_failed = true;
+                directory.numbers.syncs_failed.add(1);
+            })?;
+        }
         self.index.cut(to.index_bytes)?;
         directory.space.withdraw(self.torn.take().unwrap_or(0));
         Ok(())
