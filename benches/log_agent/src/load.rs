@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::interrupt;
+
 /// Bytes that are written at once.
 const CHUNK: usize = 256 << 10;
 
@@ -55,7 +57,12 @@ pub fn run(
         });
     }
     while senders.iter().any(|sender| !sender.ended) {
-        poll.poll(&mut events, Some(Duration::from_millis(100)))?;
+        if let Err(error) = poll.poll(&mut events, Some(Duration::from_millis(100)))
+            && error.kind() != ErrorKind::Interrupted
+        {
+            return Err(error);
+        }
+        interrupt::check()?;
         if began.elapsed() > limit {
             return Err(io::Error::other(format!("not taken within {limit:?}")));
         }

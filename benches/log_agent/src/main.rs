@@ -4,11 +4,14 @@
 //! `run.sh` starts it. Rounds are interleaved: each system has its turn before any has its second, so that what else
 //! goes on in the machine meets all of them. A rate is believed only when all records were counted on disk.
 //!
+//! A signal ends it between two cases, or the case that runs; nothing of it is left then, and nothing is written.
+//!
 //! Exits with 0 if every case of log_agent was measured in every round, with 1 if one failed, with 2 if asked for what
 //! makes no sense. What peers fail at is told, too, but is theirs.
 
 mod bare;
 mod ceiling;
+mod interrupt;
 mod load;
 mod measure;
 mod numbers;
@@ -29,8 +32,10 @@ use options::Options;
 use report::Rounds;
 use system::System;
 
-/// Bytes that are sent in a case: enough for some tenths of a second of the fastest.
+/// Bytes that are sent in a case: enough for a tenth of a second of the fastest.
 const BYTES: u64 = 256 << 20;
+/// The agent's default syncs every half second, which is to happen: it gets so many times more.
+const DEFAULT_SHARE: u64 = 4;
 /// The peers get so many times less, or it would take an hour.
 const PEERS_SHARE: u64 = 4;
 /// And with durability rsyslog so many records.
@@ -60,10 +65,12 @@ fn ended(done: io::Result<()>, code: u8) -> ExitCode {
 }
 
 fn measure(options: &Options, args: &[String]) -> io::Result<()> {
+    interrupt::listen()?;
     let mut text = machine(options, args)?;
     let mut failed = Vec::new();
     for folder in &options.folders {
         let all = measure_all(options, folder);
+        interrupt::check()?;
         let _ = writeln!(text, "\n## In {}\n", place(folder));
         let _ = writeln!(text, "{}\n{}{}", report::aims(&all), report::table(&all), report::failures(&all));
         failed.extend(all.into_iter().filter(|rounds| rounds.failed.is_some()));
@@ -92,7 +99,7 @@ fn measure_all(options: &Options, folder: &Path) -> Vec<Rounds> {
                 .collect();
             for round in 1..=options.rounds {
                 for rounds in cases.iter_mut().filter(|rounds| rounds.failed.is_none()) {
-                    if round > 1 && rounds.case.system.once() {
+                    if (round > 1 && rounds.case.system.once()) || interrupt::check().is_err() {
                         continue;
                     }
                     let measure = || measure::run(&rounds.case, &options.agent, &options.peers, folder);
@@ -115,7 +122,8 @@ fn records(system: System, size: usize, connections: usize) -> u64 {
     let records = match system {
         System::RsyslogSafe => SAFE_RECORDS,
         System::Rsyslog | System::SyslogNg => all / PEERS_SHARE,
-        System::Bare | System::Agent | System::AgentDefault | System::AgentAck => all,
+        System::AgentDefault => all * DEFAULT_SHARE,
+        System::Bare | System::Agent | System::AgentAck => all,
     };
     // Also when it is divided.
     records.next_multiple_of(connections as u64 * 8)

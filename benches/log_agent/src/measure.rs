@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::system::System;
-use crate::{ceiling, load, process};
+use crate::{ceiling, interrupt, load, process};
 
 /// The longest that a case may take.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -163,6 +163,7 @@ pub fn run(case: &Case, agent: &Path, peers: &Path, folder: &Path) -> Result<Mea
 fn wait_until(what: &str, limit: Duration, come: impl Fn() -> bool) -> io::Result<()> {
     let began = Instant::now();
     while !come() {
+        interrupt::check()?;
         if began.elapsed() > limit {
             return Err(io::Error::other(format!("it never came that {what}")));
         }

@@ -1,6 +1,7 @@
 //! The command line of the bench.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::system::System;
@@ -55,8 +56,8 @@ impl Options {
                 || value.parse::<usize>().map_err(|error| io::Error::other(format!("{flag} {value}: {error}")));
             match flag.as_str() {
                 "--rounds" => options.rounds = number()?.max(1),
-                "--size" => options.sizes = vec![number()?],
-                "--connections" => options.connections = vec![number()?],
+                "--size" => options.sizes = vec![within(flag, number()?, 1..=1 << 20)?],
+                "--connections" => options.connections = vec![within(flag, number()?, 1..=1000)?],
                 "--only" => options.only = value.split(',').map(known).collect::<Result<_, _>>()?,
                 "--dir" => options.folders = vec![PathBuf::from(value)],
                 "--memory-dir" => memory = (value != "none").then(|| PathBuf::from(value)),
@@ -67,6 +68,12 @@ impl Options {
         options.folders.extend(memory);
         Ok(options)
     }
+}
+
+fn within(flag: &str, number: usize, range: RangeInclusive<usize>) -> io::Result<usize> {
+    let (least, most) = (*range.start(), *range.end());
+    let wrong = || io::Error::other(format!("{flag} {number}: it is from {least} to {most}"));
+    range.contains(&number).then_some(number).ok_or_else(wrong)
 }
 
 /// The name of a system, if it is one.

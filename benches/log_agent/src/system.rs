@@ -1,5 +1,6 @@
 //! The systems: how each is started, and how it wants its records framed.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -76,12 +77,12 @@ impl System {
         let port_text = port.to_string();
         let mut command = match self {
             Self::Bare => {
-                let mut command = Command::new(std::env::current_exe()?);
+                let mut command = ends_with_us(std::env::current_exe()?);
                 command.args(["bare", &port_text, &format!("{text}/records.log")]);
                 command
             }
             Self::Agent | Self::AgentDefault | Self::AgentAck => {
-                let mut command = Command::new(agent);
+                let mut command = ends_with_us(agent);
                 command.args(["127.0.0.1", &port_text, "--dir", text]);
                 match self {
                     Self::AgentAck => command.arg("--ack"),
@@ -93,14 +94,14 @@ impl System {
             Self::Rsyslog | Self::RsyslogSafe => {
                 let name = if self == Self::Rsyslog { "rsyslog.conf" } else { "rsyslog-safe.conf" };
                 let config = configure(name, port, text)?;
-                let mut command = Command::new(peers.join("usr/sbin/rsyslogd"));
+                let mut command = ends_with_us(peers.join("usr/sbin/rsyslogd"));
                 command.args(["-n", "-C", "-f", &config, "-i", &format!("{text}/pid")]);
                 command.arg("-M").arg(absolute(peers, "usr/lib/x86_64-linux-gnu/rsyslog")?);
                 command
             }
             Self::SyslogNg => {
                 let config = configure("syslog-ng.conf", port, text)?;
-                let mut command = Command::new(peers.join("usr/sbin/syslog-ng"));
+                let mut command = ends_with_us(peers.join("usr/sbin/syslog-ng"));
                 command.args(["-F", "--no-caps", "-f", &config, "-R", &format!("{text}/persist")]);
                 command.args(["-c", &format!("{text}/control"), "-p", &format!("{text}/pid")]);
                 command.arg("--module-path").arg(absolute(peers, "usr/lib/syslog-ng/3.38")?);
@@ -111,6 +112,16 @@ impl System {
         let log = fs::File::create(directory.join("stderr"))?;
         command.stdout(log.try_clone()?).stderr(log).spawn()
     }
+}
+
+/// A program that ends with this one, however that ends, where the system can see to that.
+fn ends_with_us(program: impl AsRef<OsStr>) -> Command {
+    if !Path::new("/usr/bin/setpriv").is_file() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("/usr/bin/setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
 }
 
 /// Where the peers' libraries are.
