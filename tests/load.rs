@@ -9,8 +9,9 @@ mod common {
     pub mod net;
 }
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
 
 use common::child::{Ended, Example};
 use common::net::LONG;
@@ -170,6 +171,27 @@ fn ends_behind(example: Example, mut peer: TcpStream) -> Ended {
     assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
     example.signal("INT");
     example.ends().with_code(1)
+}
+
+#[test]
+fn a_server_that_closes_behind_each_answer_is_connected_to_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    thread::spawn(move || {
+        for peer in listener.incoming().flatten() {
+            // Those that stay open and say nothing must not hold up the others.
+            thread::spawn(move || {
+                let mut lines = BufReader::new(&peer).lines().map_while(Result::ok);
+                if lines.any(|line| line.is_empty()) {
+                    let _ = (&peer).write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n");
+                }
+            });
+        }
+    });
+    for flags in [&["--connections=1"][..], &["--connections=3", "--idle=2"], &["--connections=1", "--rate=100"]] {
+        let ended = measured(&address, flags).with_code(0);
+        assert!(ended.stdout.contains("errors      none"), "{flags:?}: {ended:#?}");
+    }
 }
 
 #[test]

@@ -44,7 +44,8 @@ pub fn begin(plan: &Plan) -> io::Result<Socket> {
 }
 
 /// Connects `count` times, and lets the server keep up. The first one and each after a wave is asked for an answer, so
-/// a server that speaks something else is found out at once. `interrupted` ends it.
+/// a server that speaks something else is found out at once. One that the server closes behind it is made again.
+/// `interrupted` ends it.
 pub fn dial_all(
     plan: &Plan,
     count: usize,
@@ -59,24 +60,27 @@ pub fn dial_all(
         }
         let mut socket = dial(plan)?;
         if number % WAVE == 0 || number + 1 == count {
-            greet(plan, &mut socket, requests, expected, interrupted).map_err(|error| {
-                match (number, error.kind()) {
-                    (_, io::ErrorKind::Interrupted) => error,
-                    (0, kind) => {
-                        let text =
-                            format!("the first request to {} failed: {error}; is --protocol right?", plan.server);
-                        io::Error::new(kind, text)
-                    }
-                    (number, kind) => {
-                        let (number, server) = (number + 1, plan.server);
-                        let text = format!(
-                            "the first request on connection {number} of {count} to {server} failed: {error}; does the \
+            let greeted = greet(plan, &mut socket, requests, expected, interrupted);
+            let closes = greeted.map_err(|error| match (number, error.kind()) {
+                (_, io::ErrorKind::Interrupted) => error,
+                (0, kind) => {
+                    let text = format!("the first request to {} failed: {error}; is --protocol right?", plan.server);
+                    io::Error::new(kind, text)
+                }
+                (number, kind) => {
+                    let (number, server) = (number + 1, plan.server);
+                    let text = format!(
+                        "the first request on connection {number} of {count} to {server} failed: {error}; does the \
                          server take so many?"
-                        );
-                        io::Error::new(kind, text)
-                    }
+                    );
+                    io::Error::new(kind, text)
                 }
             })?;
+            if closes {
+                // The old socket goes first: it may hold the last descriptor there is.
+                drop(socket);
+                socket = dial(plan)?;
+            }
         }
         socket.set_nonblocking(true)?;
         sockets.push(Socket::from_std(socket));
@@ -84,14 +88,14 @@ pub fn dial_all(
     Ok(sockets)
 }
 
-/// One request and its answer.
+/// One request and its answer. True if the server closes the connection behind it.
 fn greet(
     plan: &Plan,
     socket: &mut TcpStream,
     requests: &Requests,
     expected: &mut Expected,
     interrupted: &dyn Fn() -> bool,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let since = Instant::now();
     let look = Some(plan.timeout.clamp(Duration::from_millis(1), LOOK));
     socket.set_read_timeout(look)?;
@@ -120,6 +124,6 @@ fn greet(
     }
     match heard.bad.first() {
         Some((_, trouble)) => Err(io::Error::other(trouble.to_string())),
-        None => Ok(()),
+        None => Ok(answers.closing()),
     }
 }
