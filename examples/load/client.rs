@@ -157,13 +157,17 @@ impl Client {
         (now.saturating_duration_since(since) > patience).then_some(trouble)
     }
 
-    /// Counts what is due and will not be answered any more.
-    pub fn give_up(&mut self, shared: &mut Shared, now: Instant) {
+    /// Counts what was due and was not answered within `patience`. Behind a signal there may be more, which is not
+    /// missing yet; but what has waited longer than `longest`, as no answer has, belongs to the latencies: a stall
+    /// would not be seen there otherwise.
+    pub fn give_up(&mut self, shared: &mut Shared, now: Instant, patience: Duration, longest: Duration) {
         let Some(schedule) = shared.schedule else { return };
         for nth in self.settled..self.due {
-            let intended = schedule.intended(self.number, nth);
-            shared.tally.waited(now.saturating_duration_since(intended));
-            shared.tally.trouble(Trouble::Unanswered, 1);
+            let waited = now.saturating_duration_since(schedule.intended(self.number, nth));
+            if waited >= patience.min(longest) {
+                shared.tally.waited(waited);
+            }
+            shared.tally.trouble(Trouble::Unanswered, u64::from(waited >= patience));
         }
         self.settled = self.due;
     }

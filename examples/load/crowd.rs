@@ -23,8 +23,6 @@ const BACK_OFF: Duration = Duration::from_millis(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// The poll sleeps by the millisecond; what is due sooner is waited for awake.
 const AWAKE: Duration = Duration::from_millis(1);
-/// In an open loop, how long answers may take behind the end.
-const DRAIN: Duration = Duration::from_secs(1);
 
 /// All connections to one server.
 pub struct Crowd<'a> {
@@ -166,7 +164,7 @@ impl<'a> Crowd<'a> {
             self.down.clear();
         }
         match self.shared.schedule {
-            Some(_) => self.drain(now + DRAIN, events)?,
+            Some(_) => self.drain(now + self.plan.timeout, events, progress)?,
             None => self.wait_for_the_last(events, progress)?,
         }
         let tally = std::mem::replace(&mut self.shared.tally, Tally::new());
@@ -185,13 +183,19 @@ impl<'a> Crowd<'a> {
         Ok(())
     }
 
-    /// In an open loop: waits for the answers to what was due; what is missing then counts as long as it has waited.
-    fn drain(&mut self, until: Instant, events: &mut Events) -> io::Result<()> {
-        while self.clients.iter().any(|client| client.open() > 0) && Instant::now() < until {
-            self.turns(events, AWAKE)?;
+    /// In an open loop: waits for the answers to all that was due, also to what is not sent yet. That may never end, if
+    /// what is missing holds it up; at `until` all of it has waited for too long.
+    fn drain(&mut self, until: Instant, events: &mut Events, progress: &Progress) -> io::Result<()> {
+        let mut now = Instant::now();
+        while self.clients.iter().any(|client| client.open() > 0) && now < until && !progress.interrupted() {
+            self.turns(events, LOOK)?;
+            now = Instant::now();
+            self.look_for_overdue(now);
         }
-        let now = Instant::now();
-        self.clients.iter_mut().for_each(|client| client.give_up(&mut self.shared, now));
+        let longest = Duration::from_nanos(self.shared.tally.latencies.max());
+        for client in &mut self.clients {
+            client.give_up(&mut self.shared, now, self.plan.timeout, longest);
+        }
         Ok(())
     }
 
