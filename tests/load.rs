@@ -213,6 +213,21 @@ fn a_signal_ends_it_with_its_summary() {
 }
 
 #[test]
+fn without_a_warm_up_the_first_request_counts() {
+    for flags in [&[][..], &["--rate=1000"]] {
+        let (example, mut peer) = one_client(flags);
+        take(&mut peer);
+        peer.write_all(ANSWER).expect("taken");
+        // Which shows that the first answer was seen. This one stays without.
+        take(&mut peer);
+        example.signal("INT");
+        let ended = example.ends().with_code(0);
+        assert!(ended.stdout.contains("\nanswers     1 good"), "{ended:#?}");
+        assert!(longest_milliseconds(&ended) > 0.0, "{ended:#?}");
+    }
+}
+
+#[test]
 fn without_an_answer_nothing_was_measured() {
     let (example, mut peer) = one_client(&[]);
     take(&mut peer);
@@ -266,6 +281,7 @@ fn in_an_open_loop_a_server_that_hangs_in_the_end_does_not_go_unnoticed() {
     take(&mut peer);
     let ended = example.ends().with_code(1);
     assert!(ended.stdout.contains("error       1 x "), "{ended:#?}");
+    assert!(longest_milliseconds(&ended) >= 5000.0, "{ended:#?}");
 }
 
 #[test]

@@ -136,10 +136,12 @@ impl<'a> Crowd<'a> {
         self.end(begin, warm_up, &mut events, progress)
     }
 
-    /// From now on it counts.
+    /// From now on it counts. Without a warm-up all does, also what was sent before this moment.
     fn begin(&mut self, now: Instant) -> io::Result<Begin> {
-        self.shared.tally.begin();
-        self.shared.since = now;
+        if !self.plan.warm_up.is_zero() {
+            self.shared.tally.begin();
+            self.shared.since = now;
+        }
         let server = self.plan.pid.map(Process::look).transpose()?;
         Ok(Begin { at: now, load: Process::look_at_this_thread(), server })
     }
