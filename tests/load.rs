@@ -238,6 +238,16 @@ fn without_an_answer_nothing_was_measured() {
 }
 
 #[test]
+fn programs_are_told_that_no_latency_was_measured() {
+    let (example, mut peer) = one_client(&["--json"]);
+    take(&mut peer);
+    example.signal("INT");
+    let json = example.ends().with_code(1).stdout;
+    let latency = "\"latency\":{\"p50\":null,\"p90\":null,\"p99\":null,\"p99.9\":null,\"max\":null}";
+    assert!(json.contains(latency), "{json}");
+}
+
+#[test]
 fn a_server_that_hangs_in_the_end_does_not_go_unnoticed() {
     let (example, mut peer) = one_client_for("--seconds=1e-6", &[NEVER]);
     take(&mut peer);

@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+
 use crate::cli::{Plan, Protocol};
 use crate::crowd::{Outcome, Use};
 
@@ -120,10 +122,8 @@ pub fn json(plan: &Plan, outcome: &Outcome) -> String {
         outcome.load_busy,
         outcome.load_waited
     );
-    let latencies = QUANTILES.map(|(name, quantile)| {
-        let nanoseconds = outcome.tally.latencies.value_at_quantile(quantile);
-        format!("\"{name}\":{:.1}", nanoseconds as f64 / 1e3)
-    });
+    let latency = |quantile| microseconds(&outcome.tally.latencies, quantile);
+    let latencies = QUANTILES.map(|(name, quantile)| format!("\"{name}\":{}", latency(quantile)));
     let _ = write!(text, ",\"latency\":{{{}}}", latencies.join(","));
     let _ = match &outcome.server {
         Some(Ok(Use { cpu, memory, threads })) => write!(
@@ -140,6 +140,14 @@ pub fn json(plan: &Plan, outcome: &Outcome) -> String {
     let troubles = outcome.tally.troubles.iter().map(|(trouble, count)| format!("\"{trouble}\":{count}"));
     let _ = write!(text, ",\"errors\":{{{}}}}}", troubles.collect::<Vec<_>>().join(","));
     text
+}
+
+/// For programs: `null` if none was measured, as 0 would be a time.
+fn microseconds(times: &Histogram<u64>, quantile: f64) -> String {
+    if times.is_empty() {
+        return "null".into();
+    }
+    format!("{:.1}", times.value_at_quantile(quantile) as f64 / 1e3)
 }
 
 fn milliseconds(time: Duration) -> String {
