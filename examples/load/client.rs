@@ -114,7 +114,15 @@ impl Client {
     /// One more request is due in an open loop.
     pub fn is_due(&mut self, shared: &mut Shared, now: Instant) -> Turn {
         self.due += 1;
-        self.send(shared, now)
+        let turn = self.send(shared, now);
+        if let Some(schedule) = shared.schedule
+            && self.issued == self.due
+        {
+            // The server did not hold it up: if it is late, this program is.
+            let late = now.saturating_duration_since(schedule.intended(self.number, self.due - 1));
+            shared.tally.late.saturating_record(late.as_nanos() as u64);
+        }
+        turn
     }
 
     /// Its connection is broken: what was under way is lost. Tells how many requests that are.

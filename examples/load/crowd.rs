@@ -318,21 +318,45 @@ mod tests {
     use crate::cli::Protocol;
     use crate::request::tests::plan;
 
-    #[test]
-    fn what_is_behind_a_last_answer_is_not_waited_for_at_the_end() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let server = listener.local_addr().expect("an address");
-        let plan = Plan { server, depth: 2, ..plan(Protocol::Http, 0, 2) };
+    /// A connection that is made.
+    fn of_one(plan: &Plan) -> Crowd<'_> {
         let mut crowd = Crowd {
-            plan: &plan,
+            plan,
             poll: Poll::new().expect("a poll"),
             clients: vec![Client::new(0)],
             idle: Vec::new(),
             down: VecDeque::new(),
-            shared: Shared::new(&plan, Instant::now()),
+            shared: Shared::new(plan, Instant::now()),
             due: 0,
         };
-        crowd.opened(0, dial::begin(&plan));
+        crowd.shared.schedule = plan.rate.map(|rate| Schedule::new(Instant::now(), rate, 1));
+        crowd.opened(0, dial::begin(plan));
+        crowd
+    }
+
+    #[test]
+    fn what_leaves_late_counts_unless_the_server_holds_it_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let server = listener.local_addr().expect("an address");
+        let warm_up = Duration::from_secs(1);
+        let plan = Plan { server, warm_up, rate: Some(100.0), ..plan(Protocol::Http, 0, 2) };
+        let mut crowd = of_one(&plan);
+        // In half a second, 50 are due or more. Two may be under way.
+        crowd.issue_due(Instant::now() + Duration::from_millis(500));
+        assert!(crowd.due >= 50);
+        let late = &crowd.shared.tally.late;
+        assert_eq!(late.len(), 2);
+        assert!(late.min() >= 489_000_000, "{}", late.min());
+        crowd.begin(Instant::now()).expect("no server is looked at");
+        assert!(crowd.shared.tally.late.is_empty());
+    }
+
+    #[test]
+    fn what_is_behind_a_last_answer_is_not_waited_for_at_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let server = listener.local_addr().expect("an address");
+        let plan = Plan { server, ..plan(Protocol::Http, 0, 2) };
+        let mut crowd = of_one(&plan);
         assert_eq!(crowd.clients[0].under_way(), 2);
         crowd.shared.over = true;
         crowd.after(0, Turn::Ended);

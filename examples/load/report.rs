@@ -13,6 +13,8 @@ use crate::crowd::{Outcome, Use};
 const BUSY: f64 = 0.95;
 /// From this share of the time on, others on the machine are worth a note.
 const KEPT_WAITING: f64 = 0.05;
+/// In an open loop, if more than one in a hundred requests is later than this, it is worth a note.
+const LATE: Duration = Duration::from_millis(1);
 /// The latencies that are told, by name.
 const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
@@ -58,6 +60,15 @@ pub fn text(plan: &Plan, outcome: &Outcome) -> String {
     }
     if plan.rate.is_none() && outcome.load_busy >= BUSY {
         line(&mut text, "note", "this program was at its own limit: the server may be able to do more".into());
+    }
+    let late = Duration::from_nanos(outcome.tally.late.value_at_quantile(0.99));
+    if late > LATE {
+        let late = milliseconds(late);
+        line(
+            &mut text,
+            "note",
+            format!("this program sent late itself, by {late} ms at p99: latencies have that in them"),
+        );
     }
     text
 }
@@ -106,7 +117,7 @@ pub fn json(plan: &Plan, outcome: &Outcome) -> String {
         "{{\"protocol\":\"{protocol}\",\"connections\":{},\"depth\":{},\"size\":{},\"rate\":{},\"idle\":{},\
          \"reconnect\":{},\"seconds\":{seconds:.6},\"answers\":{},\"answers_ever\":{},\"answers_per_second\":{:.1},\
          \"sent_bytes\":{},\"received_bytes\":{},\"reconnects\":{},\"load_busy\":{:.4},\
-         \"load_waited\":{:.4}",
+         \"load_waited\":{:.4},\"load_late_p99\":{}",
         plan.connections,
         plan.depth,
         plan.size,
@@ -120,7 +131,8 @@ pub fn json(plan: &Plan, outcome: &Outcome) -> String {
         outcome.received_bytes,
         outcome.tally.reconnects,
         outcome.load_busy,
-        outcome.load_waited
+        outcome.load_waited,
+        microseconds(&outcome.tally.late, 0.99)
     );
     let latency = |quantile| microseconds(&outcome.tally.latencies, quantile);
     let latencies = QUANTILES.map(|(name, quantile)| format!("\"{name}\":{}", latency(quantile)));
@@ -166,6 +178,41 @@ fn bytes(count: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::tests::plan;
+    use crate::tally::Tally;
+
+    fn outcome() -> Outcome {
+        Outcome {
+            tally: Tally::new(),
+            answers: 0,
+            sent_bytes: 0,
+            received_bytes: 0,
+            time: Duration::from_secs(1),
+            warm_up: Duration::ZERO,
+            load_busy: 0.0,
+            load_waited: 0.0,
+            server: None,
+        }
+    }
+
+    #[test]
+    fn a_load_that_sends_late_itself_says_so() {
+        let plan = Plan { rate: Some(100.0), ..plan(Protocol::Http, 0, 1) };
+        let mut outcome = outcome();
+        assert!(json(&plan, &outcome).contains(",\"load_late_p99\":null,"));
+        outcome.tally.late.record_n(1_000, 98).expect("in its bounds");
+        outcome.tally.late.record_n(900_000, 2).expect("in its bounds");
+        assert!(!text(&plan, &outcome).contains("note"));
+        outcome.tally.late.record_n(5_000_000, 2).expect("in its bounds");
+        let text = text(&plan, &outcome);
+        assert!(
+            text.ends_with(
+                "\nnote        this program sent late itself, by 5.001 ms at p99: latencies have that in them"
+            ),
+            "{text}"
+        );
+        assert!(json(&plan, &outcome).contains(",\"load_late_p99\":500"), "{}", json(&plan, &outcome));
+    }
 
     #[test]
     fn sizes_and_times_are_readable() {

@@ -14,6 +14,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub struct Tally {
     /// In nanoseconds.
     pub latencies: Histogram<u64>,
+    /// How long after their time requests left in an open loop that no other was in the way of, in nanoseconds.
+    pub late: Histogram<u64>,
     /// Good answers.
     pub answers: u64,
     /// Answers since the very beginning, good or bad.
@@ -28,8 +30,10 @@ pub struct Tally {
 
 impl Tally {
     pub fn new() -> Self {
+        let times = Histogram::new_with_bounds(100, LONGEST.as_nanos() as u64, 3).expect("these bounds are allowed");
         Self {
-            latencies: Histogram::new_with_bounds(100, LONGEST.as_nanos() as u64, 3).expect("these bounds are allowed"),
+            latencies: times.clone(),
+            late: times,
             answers: 0,
             answers_ever: 0,
             sent_bytes: 0,
@@ -42,6 +46,7 @@ impl Tally {
     /// Begins again. Trouble stays: it would not be less true for having come early.
     pub fn begin(&mut self) {
         self.latencies.reset();
+        self.late.reset();
         self.answers = 0;
         self.sent_bytes = 0;
         self.received_bytes = 0;
