@@ -232,6 +232,14 @@ mod tests {
     }
 
     #[test]
+    fn answers_to_a_get_may_have_any_length() {
+        // As those of a counter, which grow.
+        let bytes = [http("200 OK", b"9"), http("200 OK", b"10"), http("200 OK", b""), http("200 OK", b"1")].concat();
+        let heard = feed(&plan(Protocol::Http, 0, 1), &bytes, bytes.len()).0;
+        assert_eq!(heard, Heard { answers: 4, bad: Vec::new() });
+    }
+
+    #[test]
     fn an_answer_that_is_not_whole_does_not_count() {
         let one = http("200 OK", b"Hello, World!");
         for end in 1..one.len() {

@@ -19,8 +19,8 @@ const AFTER: &str = "\
 Closed loop (no --rate): a connection sends its next request when an answer has come. Open loop (--rate): requests have \
 their times, and latency counts from then on, also if the request had to wait for others.
 
-Answers are checked: their status, their length, and of an echo bytes at both ends of each piece. SIGINT (Ctrl-C) ends the run \
-with its summary, a second one at once.
+Answers are checked: their status, and of an echo its length and bytes at both ends of each piece. Those to a GET may have any \
+length. SIGINT (Ctrl-C) ends the run with its summary, a second one at once.
 
 Exits with 0 if all went well, with 1 if an answer was wrong or missing, if there was none, or if something failed, with 2 if \
 asked for what makes no sense.";
