@@ -61,9 +61,9 @@ impl MessageProcessor<LengthPrefixed> for Entrance {
         self.0.state.lock().peers.insert(peer.connection);
     }
 
-    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
-        self.0.state.lock().peers.remove(&connection);
-        log::info!("{connection} has left: {reason}");
+    fn closed(&mut self, peer: &Peer, reason: &CloseReason) {
+        self.0.state.lock().peers.remove(&peer.connection);
+        log::info!("{} has left: {reason}", peer.address);
     }
 
     /// A queue needs a bound and an answer to "what if it is full". Here: no message is decoded until there is room,

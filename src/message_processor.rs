@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use crate::connection::{CloseReason, WhenFull};
-use crate::id::ConnectionId;
 use crate::outbox::{Reply, WriteProxy};
 use crate::protocol::{Message, Peer, Protocol};
 
@@ -17,7 +16,9 @@ use crate::protocol::{Message, Peer, Protocol};
 /// refuses the connection (HTTP: 500), unless the reply was used before; in [`ready`](Self::ready) it counts as `true`,
 /// in [`cycle_end`](Self::cycle_end) as `None`, and in [`opened`](Self::opened) or [`when_full`](Self::when_full) as
 /// [`WhenFull::PauseReads`]. A panic in `Drop` is not caught: the message processor is dropped when the server ends,
-/// and [`Running::join`](crate::Running::join) then returns an error.
+/// and [`Running::join`](crate::Running::join) then returns an error. Your own state must stay usable if a call stops
+/// halfway: a standard mutex, for instance, stays poisoned. A program that is built with `panic = "abort"` has none of
+/// this.
 ///
 /// A closure `FnMut(Message<'_, P>, Reply<'_, P>)` is a message processor, too.
 ///
@@ -59,9 +60,12 @@ pub trait MessageProcessor<P: Protocol>: Send {
         WhenFull::PauseReads
     }
 
-    /// A connection has ended; nothing can be sent to it any more.
-    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
-        let _ = (connection, reason);
+    /// The connection with `peer` has ended; nothing can be sent to it any more.
+    ///
+    /// With the address of the peer and the reason this is the place for a log of who was refused: requests that were
+    /// refused before they were whole (HTTP: 400, 408, 413, 431, 503) come to nobody else's eyes.
+    fn closed(&mut self, peer: &Peer, reason: &CloseReason) {
+        let _ = (peer, reason);
     }
 
     /// Called before each attempt to decode a message, never once one is decoded. Returning `true` is a promise to

@@ -91,7 +91,7 @@ impl MessageProcessor<LengthPrefixed> for Flood {
         WhenFull::Close
     }
 
-    fn closed(&mut self, _: ConnectionId, reason: &CloseReason) {
+    fn closed(&mut self, _: &Peer, reason: &CloseReason) {
         if let CloseReason::OutboundFull { undelivered } = *reason {
             self.tell.send(CloseReason::OutboundFull { undelivered }).expect("the test listens");
         }

@@ -9,8 +9,7 @@ use parking_lot::Mutex;
 use sluicegate::http1::Http1;
 use sluicegate::sim::{Broken, SimPeer, Simulation, Weather};
 use sluicegate::{
-    CloseReason, Config, ConnectionId, Deferred, DropReason, LengthPrefixed, Message, MessageProcessor, Peer, Reply,
-    WhenFull,
+    CloseReason, Config, Deferred, DropReason, LengthPrefixed, Message, MessageProcessor, Peer, Reply, WhenFull,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,7 +35,7 @@ impl MessageProcessor<LengthPrefixed> for Told {
         self.promises.lock().push(reply.defer());
     }
 
-    fn closed(&mut self, _: ConnectionId, reason: &CloseReason) {
+    fn closed(&mut self, _: &Peer, reason: &CloseReason) {
         self.reasons.lock().push(reason.to_string());
         if let CloseReason::Socket(kind) = reason {
             self.ends.lock().push(*kind);

@@ -66,8 +66,8 @@ impl MessageProcessor<LengthPrefixed> for Tells {
         let _ = self.0.send(Told::Opened(peer.connection));
     }
 
-    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
-        let _ = self.0.send(Told::Closed(connection, reason.kind(), reason.to_string()));
+    fn closed(&mut self, peer: &Peer, reason: &CloseReason) {
+        let _ = self.0.send(Told::Closed(peer.connection, reason.kind(), reason.to_string()));
     }
 }
 

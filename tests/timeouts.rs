@@ -133,7 +133,7 @@ fn who_waits_for_a_large_block_is_given_that_of_the_one_who_received_least() {
             reply.send(message.payload());
         }
 
-        fn closed(&mut self, _: sluicegate::ConnectionId, reason: &sluicegate::CloseReason) {
+        fn closed(&mut self, _: &sluicegate::Peer, reason: &sluicegate::CloseReason) {
             let _ = self.0.send(reason.to_string());
         }
     }

@@ -9,7 +9,7 @@ use crate::connection::{CloseReason, Ending, Stage};
 use crate::encode_error::EncodeError;
 use crate::message_processor::MessageProcessor;
 use crate::outbox::Unanswered;
-use crate::protocol::{Peer, Protocol, Refusal};
+use crate::protocol::{Protocol, Refusal};
 use crate::reason::{CloseKind, DropReason, PauseReason};
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
@@ -217,16 +217,16 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         if connection.flags.watched {
             let _ = self.selector.deregister(&mut connection.socket);
         }
-        let Peer { connection: id, address } = connection.peer;
+        let peer = connection.peer;
         // This drops its parse state as well, which is foreign code.
         let _ = foreign(metrics, "the drop of a protocol", || drop(connection));
         if !matches!(reason, CloseReason::Crowded { .. }) {
-            self.links.crowd.remove(address.ip());
+            self.links.crowd.remove(peer.address.ip());
         }
         self.links.handover.ended();
-        log::debug!("{id} closed: {address}: {reason}");
+        log::debug!("{} closed: {}: {reason}", peer.connection, peer.address);
         let user = &mut self.user;
-        let _ = foreign(&self.links.metrics, "closed", || user.closed(id, &reason));
+        let _ = foreign(&self.links.metrics, "closed", || user.closed(&peer, &reason));
     }
 }
 

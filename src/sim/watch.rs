@@ -134,10 +134,10 @@ impl<P: Protocol, M: MessageProcessor<P>> MessageProcessor<P> for Watched<M> {
         self.user.when_full(peer)
     }
 
-    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
+    fn closed(&mut self, peer: &Peer, reason: &CloseReason) {
         let at = self.network.elapsed();
-        self.sightings.lock().closes(connection, reason, at);
-        self.user.closed(connection, reason);
+        self.sightings.lock().closes(peer.connection, reason, at);
+        self.user.closed(peer, reason);
     }
 
     fn ready(&mut self) -> bool {

@@ -213,7 +213,7 @@ impl MessageProcessor<LengthPrefixed> for User {
         with(&self.hands, |hands| hands.connections.push(peer.connection));
     }
 
-    fn closed(&mut self, _: ConnectionId, _: &CloseReason) {
+    fn closed(&mut self, _: &sluicegate::Peer, _: &CloseReason) {
         with(&self.hands, |hands| hands.closed += 1);
     }
 

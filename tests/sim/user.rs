@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 use sluicegate::sim::{Network, Random, SimWorkers};
-use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, Peer, Reply, WhenFull, WriteProxy};
+use sluicegate::{CloseReason, Message, MessageProcessor, Peer, Reply, WhenFull, WriteProxy};
 
 use super::wire::{Answer, Payload, Wire};
 use super::world::{ANSWER_HEAD, Act, Held, Request, Shared, World};
@@ -156,9 +156,9 @@ impl<P: Wire> MessageProcessor<P> for User<P> {
         }
     }
 
-    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
+    fn closed(&mut self, peer: &Peer, reason: &CloseReason) {
         let mut world = self.world.lock();
-        let closed = world.records.iter_mut().find(|record| record.connection == Some(connection));
+        let closed = world.records.iter_mut().find(|record| record.connection == Some(peer.connection));
         closed.into_iter().for_each(|record| record.closed = Some(reason.kind()));
         if self.random.chance(5) {
             drop(world);

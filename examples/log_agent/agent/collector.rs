@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::de::IgnoredAny;
 use sluicegate::flow::{Gate, Level, Queue};
-use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, ProtocolError, Reply, WriteProxy};
+use sluicegate::{CloseReason, ConnectionId, Message, MessageProcessor, Peer, ProtocolError, Reply, WriteProxy};
 
 use super::acks::Acks;
 use super::framing::{Framing, PREFIX, Payloads, Room, Run};
@@ -166,12 +166,12 @@ impl Collector {
     }
 
     /// A sender whose record is too long was closed: its owner is to know why.
-    fn note_refused(&self, connection: ConnectionId, error: &ProtocolError) {
+    fn note_refused(&self, peer: &Peer, error: &ProtocolError) {
         self.numbers.records_oversize.add_alone(1);
         let count = self.numbers.records_oversize.value();
         // Twice as many for each further line: whoever does it on purpose must not fill the log.
         if count.is_power_of_two() {
-            log::warn!("{connection} was closed: {error}; that makes {count} so far");
+            log::warn!("the connection from {} was closed: {error}; that makes {count} so far", peer.address);
         }
     }
 
@@ -212,19 +212,19 @@ impl MessageProcessor<Framing> for Collector {
         }
     }
 
-    fn closed(&mut self, connection: ConnectionId, reason: &CloseReason) {
+    fn closed(&mut self, peer: &Peer, reason: &CloseReason) {
         if let Some(acks) = &mut self.acks {
-            acks.closed(connection);
+            acks.closed(peer.connection);
         }
         match reason {
             CloseReason::PeerIncomplete { .. } | CloseReason::TooSlow { .. } | CloseReason::EvictedInbound { .. } => {
                 self.numbers.records_incomplete.add_alone(1);
             }
-            CloseReason::Protocol(error) => self.note_refused(connection, error),
+            CloseReason::Protocol(error) => self.note_refused(peer, error),
             _ => {}
         }
         // Not louder: whoever breaks connections on purpose would write the log.
-        log::debug!("{connection}: {reason}");
+        log::debug!("{} from {}: {reason}", peer.connection, peer.address);
     }
 
     fn cycle_end(&mut self, now: Instant) -> Option<Instant> {
