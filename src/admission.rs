@@ -17,7 +17,8 @@ pub struct Admission {
     /// limit. All clients behind one proxy or translated address count together. Refused connections do not count.
     pub per_address_max: usize,
     /// With this many connections, over all processors, newcomers are refused at once (HTTP: 503) instead of being
-    /// served. Refused connections do not count. Zero: none is refused; at `connections_max` they wait in the backlog.
+    /// served. Refused connections do not count. Less than `connections_max`. Zero: none is refused; at
+    /// `connections_max` they wait in the backlog.
     pub refuse_above: usize,
     /// How long a peer that is refused with 503, for whatever reason, is told to wait (HTTP: `Retry-After`). `None`: it
     /// is not told.

@@ -205,6 +205,11 @@ metrics! {
     single {
         /// Connections that the accepter took.
         Counter accepted,
+        /// Times the accepter stopped because there was no room: `connections_max` was reached, or all hand-over queues
+        /// were full. Peers wait in the backlog meanwhile.
+        Counter accept_pauses,
+        /// Times the system gave no connection for want of something, such as descriptors.
+        Counter accept_failures,
         /// Connections that the processor has opened and not closed yet.
         Gauge open,
         /// Connections that were closed before they reached their processor.

@@ -37,6 +37,8 @@ const WAKER: Token = Token(1);
 /// begins with one, and doubles that each time that there were more: usually only one peer waits, and an `accept` that
 /// finds nothing is expensive.
 const TURN: usize = 64;
+/// From one log line about a server that is full to the next.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// How many connections in a row may fail before they are accepted; after this many, something else must be wrong. Less
 /// than a turn.
 const FAILURES_MAX: usize = 32;
@@ -82,6 +84,8 @@ pub(crate) struct Accepter {
     back_off: BackOff,
     /// Connections that were open before the last attempt to accept.
     live: usize,
+    /// When the log was told that there is no room.
+    told: Option<Instant>,
     /// The connections that come have their options from the listener. Not the first ones: what was already in the
     /// backlog when the listener was told the options has those of before, and `accept` changes nothing about that.
     inherit: bool,
@@ -114,8 +118,8 @@ impl Accepter {
         let (events, back_off) = (Events::with_capacity(2), BackOff::default());
         let _finish = FinishOnDrop(Arc::clone(&dealer));
         let watch = Watch { wake, dealer, control };
-        let (live, inherit) = (0, false);
-        Self { poll, listener, events, watch, metrics, backlog, back_off, live, inherit, _finish }
+        let (live, told, inherit) = (0, None, false);
+        Self { poll, listener, events, watch, metrics, backlog, back_off, live, told, inherit, _finish }
     }
 
     /// Accepts until the server shuts down, then accepts what the backlog still holds, then closes the listener and
@@ -135,7 +139,10 @@ impl Accepter {
                     continue;
                 }
                 Outcome::Drained => self.sleep(None, Awaited::Peer)?,
-                Outcome::NoRoom => self.sleep(None, Awaited::Room)?,
+                Outcome::NoRoom => {
+                    self.note_no_room(Instant::now());
+                    self.sleep(None, Awaited::Room)?;
+                }
                 Outcome::Failed => self.wait_out_failure()?,
             }
             most = 1;
@@ -250,7 +257,19 @@ impl Accepter {
         }
     }
 
+    /// It stops until there is room. That too many are open is told once in a while; that a queue is full is not, as
+    /// the processor takes from it in each cycle.
+    fn note_no_room(&mut self, now: Instant) {
+        self.metrics[0].accept_pauses.add(1);
+        let (live, most) = (self.watch.dealer.live(), self.watch.dealer.connections_max());
+        if live >= most && self.told.is_none_or(|told| now.saturating_duration_since(told) >= TELL_AGAIN) {
+            self.told = Some(now);
+            log::warn!("connections_max = {most} connections are open: peers wait in the backlog until one has ended");
+        }
+    }
+
     fn note_failure(&mut self, error: &io::Error) {
+        self.metrics[0].accept_failures.add(1);
         if self.back_off.failed(Instant::now()) {
             let live = self.watch.dealer.live();
             log::warn!("cannot accept: {error}; {live} connections are open; peers wait in the backlog until it can");

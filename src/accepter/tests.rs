@@ -86,6 +86,31 @@ fn at_connections_max_peers_wait_in_the_backlog_until_one_has_ended() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn the_log_tells_once_in_a_while_that_all_connections_are_open() {
+    if !is_alone("the_log_tells_once_in_a_while_that_all_connections_are_open") {
+        return;
+    }
+    let lines = Lines::hear();
+    let (desk, mut accepter) = Desk::open(1, 2);
+    let (_peers, now) = ([desk.connect(), desk.connect()], Instant::now());
+    let note = |accepter: &mut Accepter, seconds| {
+        accepter.note_no_room(now + Duration::from_secs(seconds));
+        lines.try_iter().last()
+    };
+    assert_eq!(note(&mut accepter, 0), None, "no connection is open");
+    assert_eq!(accepter.accept_some(TURN), Outcome::NoRoom);
+    assert_eq!(note(&mut accepter, 0), None, "the queue is full, and that is soon over");
+    let _first = desk.next();
+    assert_eq!(accepter.accept_some(TURN), Outcome::NoRoom);
+    let line =
+        || Some("connections_max = 2 connections are open: peers wait in the backlog until one has ended".into());
+    let told = [0, 9, 10].map(|seconds| note(&mut accepter, seconds));
+    assert_eq!(told, [line(), None, line()]);
+    assert_eq!(desk.metrics.accept_pauses.value(), 5);
+}
+
+#[test]
 fn a_full_queue_stops_the_accepter_until_the_processor_takes() {
     let (desk, mut accepter) = Desk::open(1, 100);
     let _peers: Vec<_> = (0..3).map(|_| desk.connect()).collect();
@@ -275,6 +300,7 @@ fn without_descriptors_it_waits_for_one_to_be_closed() {
     let _third = desk.connect();
     none();
     assert_eq!(accepter.accept_some(TURN), Outcome::Failed);
+    assert_eq!(desk.metrics.accept_failures.value(), 1);
     assert!(accepter.back_off.delay > Duration::ZERO);
     // The back-off would outlast this test: only the end of a connection lets the accepter go on.
     accepter.back_off.delay = LONG * 100;

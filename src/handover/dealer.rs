@@ -81,7 +81,6 @@ impl<K> Dealer<K> {
     }
 
     /// How many connections there may be.
-    #[cfg(feature = "sim")]
     pub fn connections_max(&self) -> usize {
         self.connections_max
     }

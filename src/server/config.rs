@@ -67,7 +67,8 @@ pub struct Config {
     /// Accepted connections that may wait for a processor thread. Default 1024.
     pub handover_max: usize,
     /// Peers that may wait in the kernel before they are accepted. The kernel may lower it (`net.core.somaxconn`).
-    /// Has no effect on a listener that was made elsewhere. Default 4096.
+    /// A listener that was made elsewhere keeps its own; for such a one, this becomes at least 65,536, the number of
+    /// peers that are still accepted when the server ends. Default 4096.
     pub backlog: usize,
     /// The blocks for messages that have not arrived completely, smallest tier first. The largest must hold the
     /// protocol's longest message. Default 1024 of 4 KiB, 128 of 128 KiB, 16 of 1 MiB.
@@ -173,6 +174,14 @@ impl Config {
             let what =
                 format!("is {processors}, but there are {connections_max} connections at most: lower it to that");
             return Err(ConfigError::new("processors", what));
+        }
+        if self.admission.refuse_above >= self.connections_max {
+            let (refuse_above, connections_max) = (self.admission.refuse_above, self.connections_max);
+            let what = format!(
+                "is {refuse_above}, and refuses nobody: connections_max = {connections_max} leaves newcomers in the \
+                 backlog before; take less, or zero"
+            );
+            return Err(ConfigError::new("admission.refuse_above", what));
         }
         check_range("handover_max", self.handover_max, 1, COUNT_MAX)?;
         check_range("backlog", self.backlog, 1, COUNT_MAX)?;
@@ -381,6 +390,7 @@ mod tests {
             (wrong(|config| config.scratch = 0), "scratch"),
             (wrong(|config| config.turn.bytes = 0), "turn.bytes"),
             (wrong(|config| config.admission.retry_after = Some(Duration::MAX)), "admission.retry_after"),
+            (wrong(|config| config.admission.refuse_above = config.connections_max), "admission.refuse_above"),
             (wrong(|config| config.turn.messages = 0), "turn.messages"),
             (wrong(|config| config.watermarks.low = config.watermarks.high), "watermarks.low"),
             (wrong(|config| config.owed_max = 1 << 20), "owed_max"),
