@@ -96,3 +96,30 @@ fn an_index_goes_further_than_its_data_where_what_is_torn_was_synced_before_it_c
     }
     assert!(torn > 20, "{torn}");
 }
+
+/// The same for what the disk was told to begin with.
+#[test]
+fn an_index_goes_further_than_its_data_where_the_disk_has_begun_with_what_is_torn() {
+    let interval = Duration::from_millis(500);
+    for policy in [Fsync::Batch, Fsync::Interval(interval)] {
+        let mut rig = Rig::new(Setup { policy, rotate_bytes: 8 << 20, ..Setup::default() });
+        rig.faults.look_what_is_kept();
+        rig.give(4, &["written"]);
+        rig.work();
+        // Three pieces, and space for two and a half; then for three records.
+        let records: Vec<Vec<u8>> = (0..40).map(|number| vec![b'a' + number % 26; 60_000]).collect();
+        records.iter().for_each(|record| rig.give(4, &[record]));
+        for (space, turns) in [(Some(2_300_000), 1), (Some(200_000), 6), (None, 10)] {
+            rig.faults.space(space);
+            for _ in 0..turns {
+                rig.now = rig.writer.advance(rig.now).unwrap_or(rig.now + interval);
+            }
+        }
+        assert!(rig.writer.is_idle() && rig.numbers.troubles.value() > 0, "{policy}");
+        for (number, kept) in rig.faults.kept().iter().enumerate() {
+            let folder = left(kept);
+            let recovered = recover(folder.path()).expect("recovered");
+            assert_eq!((recovered.records_found, recovered.records_damaged), (0, 0), "{policy}, crash {number}");
+        }
+    }
+}

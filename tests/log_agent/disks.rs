@@ -124,7 +124,8 @@ struct Script {
     listed: u64,
     /// What the disk was told to begin with, of which file.
     begun: Vec<(String, Range<u64>)>,
-    /// What a crash of the machine would leave behind each sync of a file, if that is looked at.
+    /// What a crash of the machine would leave behind each sync of a file, or behind what the disk has begun with, if
+    /// that is looked at.
     kept: Option<Vec<Kept>>,
     /// Files of which something was cut off that may come back with a crash of the machine.
     cut: BTreeSet<String>,
@@ -270,18 +271,25 @@ impl Faults {
         self.0.lock().kept = Some(Vec::new());
     }
 
-    /// What a crash of the machine would have left behind each sync since then: of each file what it had at its own
-    /// last sync.
+    /// What a crash of the machine would have left behind each sync since then, and wherever the disk was told to
+    /// begin: of each file what it had when that was last the case.
     pub fn kept(&self) -> Vec<Kept> {
         self.0.lock().kept.clone().expect("it was looked at")
     }
 
     fn keep(&self, folder: &Path, name: &str) {
+        self.keep_with(folder, name, |_| &[]);
+    }
+
+    /// With what `rest` leaves of the bytes that it had behind those that it has now.
+    fn keep_with(&self, folder: &Path, name: &str, rest: impl FnOnce(&[u8]) -> &[u8]) {
         let mut script = self.0.lock();
         let Some(history) = &mut script.kept else { return };
         let mut kept = history.last().cloned().unwrap_or_default();
         // Somebody may have deleted it.
-        if let Ok(bytes) = fs::read(folder.join(name)) {
+        if let Ok(mut bytes) = fs::read(folder.join(name)) {
+            let before = kept.get(name).and_then(|before| before.get(bytes.len()..)).unwrap_or_default();
+            bytes.extend_from_slice(rest(before));
             kept.insert(name.to_owned(), bytes);
             history.push(kept);
         }
@@ -416,6 +424,8 @@ impl DiskFile for FaultyFile {
     fn begin_writeback(&mut self, range: Range<u64>) {
         self.faults.0.lock().begun.push((self.name.clone(), range.clone()));
         self.file.begin_writeback(range);
+        // It may do so at once, and need not do anything about what was cut off.
+        self.faults.keep_with(&self.folder, &self.name, |before| before);
     }
 
     fn sync(&mut self) -> io::Result<()> {

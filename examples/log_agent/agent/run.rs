@@ -34,8 +34,9 @@ const WRITING_LEAST: Duration = Duration::from_millis(500);
 
 /// An agent that runs.
 pub struct Agent {
-    /// These two are open to tests, which put servers there that fail.
+    /// Open to tests, which put a server there that fails.
     pub server: Running<Framing>,
+    /// The same.
     pub metrics: Option<Running<Http1>>,
     writers: Writers,
     link: Arc<Link>,
@@ -208,13 +209,13 @@ fn outcome(ended: Ended, cut_off: u64, held: u64, [server, metrics]: [Option<io:
 /// panicked.
 fn left_behind(ended: Ended, cut_off: u64, held: u64) -> [Option<String>; 3] {
     let Ended { lost, unsynced, panicked } = ended;
-    if let Some(writer) = panicked {
-        let what = format!("writer {writer} panicked; {held} records were received and may not be written");
-        return [Some(what), None, None];
-    }
-    let lost = (lost > 0).then(|| {
-        format!("{lost} records were received and not written, because the disk did not take them within --grace")
-    });
+    let lost = match panicked {
+        Some(writer) => Some(format!("writer {writer} panicked; {held} records were received and may not be written")),
+        None if lost > 0 => Some(format!(
+            "{lost} records were received and not written, because the disk did not take them within --grace"
+        )),
+        None => None,
+    };
     let cut_off = (cut_off > 0)
         .then(|| format!("{cut_off} senders were cut off when --grace was over: not all that they had sent was read"));
     let unsynced = unsynced.map(|error| {
@@ -321,7 +322,11 @@ mod tests {
             }
         }
         let panicked = "writer 3 panicked; 9 records were received and may not be written";
-        assert_eq!(said(1, true, Some(3), 4, 0).expect_err("that, too"), panicked);
-        assert_eq!(said(1, true, Some(3), 4, 1).expect_err("and that"), format!("{panicked}; no selector"));
+        assert_eq!(said(1, false, Some(3), 0, 0).expect_err("that, too"), panicked);
+        let error = said(1, true, Some(3), 4, 1).expect_err("and the rest");
+        for part in [panicked, "4 senders were cut off", "the last sync has failed", "no selector"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(!error.contains("not written, because"), "{error}");
     }
 }

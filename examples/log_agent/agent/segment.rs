@@ -1,6 +1,7 @@
 //! The segment that is being written: its two files, how far they are written, and how far that is durable.
 
 use std::io::{self, IoSlice};
+use std::mem;
 use std::time::Instant;
 
 use super::directory::Directory;
@@ -66,8 +67,8 @@ pub struct Segment {
     begun: Extent,
     /// An append has failed: behind `written` there may be anything, up to so many bytes.
     torn: Option<u64>,
-    /// There was a sync while it was torn: what is torn comes back with a crash until the sync of its cut.
-    torn_was_synced: bool,
+    /// The disk may have what is torn: it comes back with a crash until the sync of its cut.
+    torn_may_come_back: bool,
     policy: Fsync,
     /// A sync has failed. Another may succeed without what the kernel has forgotten since.
     sync_failed: bool,
@@ -105,7 +106,7 @@ impl Segment {
         match make() {
             Ok((data, index)) => {
                 let [written, synced, begun] = [Extent::EMPTY; 3];
-                let (torn, torn_was_synced, sync_failed) = (None, false, false);
+                let (torn, torn_may_come_back, sync_failed) = (None, false, false);
                 Ok(Self {
                     name,
                     since,
@@ -115,7 +116,7 @@ impl Segment {
                     synced,
                     begun,
                     torn,
-                    torn_was_synced,
+                    torn_may_come_back,
                     policy,
                     sync_failed,
                 })
@@ -224,11 +225,24 @@ impl Segment {
     }
 
     /// Cuts off what a failed append has left.
+    ///
+    /// The next sync begins with the index, which may go less far than what is torn. So if the disk may have that
+    /// already, because of a sync or because it was told to begin with it, the cut of the data is made durable first.
+    /// This is tried once: a disk that does not sync is not waited for.
     pub fn mend(&mut self, directory: &Directory) -> io::Result<()> {
-        if self.torn.is_some() {
-            self.cut_files(self.written, directory)?;
+        if self.torn.is_none() {
+            return Ok(());
         }
-        Ok(())
+        // Kept until it is cut: that may fail.
+        self.torn_may_come_back |= self.begun.bytes > self.written.bytes;
+        self.cut_data(self.written)?;
+        if mem::take(&mut self.torn_may_come_back) {
+            self.data.sync().inspect_err(|_| {
+                self.sync_failed = true;
+                directory.numbers.syncs_failed.add(1);
+            })?;
+        }
+        self.cut_index(self.written, directory)
     }
 
     /// True if something is not durable.
@@ -244,7 +258,7 @@ impl Segment {
     /// that was not synced, if they are written once more elsewhere. If they are not, records alone are better than
     /// none: nobody else forces them to disk.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.torn_was_synced |= self.torn.is_some();
+        self.torn_may_come_back |= self.torn.is_some();
         let index = self.index.sync();
         let data = if index.is_ok() || self.policy != Fsync::Batch { self.data.sync() } else { Ok(()) };
         self.note_sync(index.and(data))
@@ -286,7 +300,8 @@ impl Segment {
     /// Takes back what is not durable. Nothing may be told about the kernel's copy of it any more.
     pub fn cut_to_synced(&mut self, directory: &Directory) -> io::Result<()> {
         let _deleting = directory.deletes();
-        self.cut_files(self.synced, directory)?;
+        self.cut_data(self.synced)?;
+        self.cut_index(self.synced, directory)?;
         directory.space.give_back(self.written.all_bytes() - self.synced.all_bytes());
         self.written = self.synced;
         Ok(())
@@ -372,19 +387,14 @@ impl Segment {
         directory.closed(self.name);
     }
 
-    /// The data first: wherever the agent ends, the index goes further.
-    fn cut_files(&mut self, to: Extent, directory: &Directory) -> io::Result<()> {
+    /// The data come first: wherever the agent ends, the index goes further.
+    fn cut_data(&mut self, to: Extent) -> io::Result<()> {
         self.begun.bytes = self.begun.bytes.min(to.bytes);
+        self.data.cut(to.bytes)
+    }
+
+    fn cut_index(&mut self, to: Extent, directory: &Directory) -> io::Result<()> {
         self.begun.index_bytes = self.begun.index_bytes.min(to.index_bytes);
-        self.data.cut(to.bytes)?;
-        // The next sync begins with the index, which may go less far than what is torn. Once: a disk that does not sync
-        // this is not waited for.
-        if std::mem::take(&mut self.torn_was_synced) {
-            self.data.sync().inspect_err(|_| {
-                self.sync_failed = true;
-                directory.numbers.syncs_failed.add(1);
-            })?;
-        }
         self.index.cut(to.index_bytes)?;
         directory.space.withdraw(self.torn.take().unwrap_or(0));
         Ok(())

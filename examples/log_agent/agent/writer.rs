@@ -222,9 +222,6 @@ impl Writer {
     /// There is no finished segment to be deleted for want of room: finishes its own, and the other writers theirs.
     /// True if there is one now.
     fn finish_open(&mut self) -> bool {
-        if !self.directory.drops_oldest() {
-            return false;
-        }
         let mut finished = false;
         for lane in &mut self.lanes {
             finished |= lane.has_records() && lane.rotate(&self.directory, &self.group).is_ok();
