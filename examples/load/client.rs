@@ -171,8 +171,9 @@ impl Client {
     pub fn give_up(&mut self, shared: &mut Shared, now: Instant, patience: Duration, longest: Duration) {
         let Some(schedule) = shared.schedule else { return };
         for nth in self.settled..self.due {
-            let waited = now.saturating_duration_since(schedule.intended(self.number, nth));
-            if waited >= patience.min(longest) {
+            let intended = schedule.intended(self.number, nth);
+            let waited = now.saturating_duration_since(intended);
+            if waited >= patience.min(longest) && intended >= shared.since {
                 shared.tally.waited(waited);
             }
             shared.tally.trouble(Trouble::Unanswered, u64::from(waited >= patience));

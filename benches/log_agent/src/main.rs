@@ -35,7 +35,7 @@ use system::System;
 /// Bytes that are sent in a case: enough for a tenth of a second of the fastest.
 const BYTES: u64 = 256 << 20;
 /// The agent's default syncs every half second, which is to happen: it gets so many times more.
-const DEFAULT_SHARE: u64 = 4;
+const DEFAULT_SHARE: u64 = 12;
 /// The peers get so many times less, or it would take an hour.
 const PEERS_SHARE: u64 = 4;
 /// And with durability rsyslog so many records.
@@ -99,11 +99,15 @@ fn measure_all(options: &Options, folder: &Path) -> Vec<Rounds> {
                 .collect();
             for round in 1..=options.rounds {
                 for rounds in cases.iter_mut().filter(|rounds| rounds.failed.is_none()) {
-                    if (round > 1 && rounds.case.system.once()) || interrupt::check().is_err() {
+                    if round > 1 && rounds.case.system.once() {
                         continue;
                     }
                     let measure = || measure::run(&rounds.case, &options.agent, &options.peers, folder);
-                    match measure::again(&mut rounds.ports_taken, measure) {
+                    let measured = measure::again(&mut rounds.ports_taken, measure);
+                    if interrupt::check().is_err() {
+                        return all;
+                    }
+                    match measured {
                         Ok(seen) => rounds.seen.push(seen),
                         Err(failure) => rounds.fails(round, options.rounds, &failure),
                     }

@@ -22,7 +22,7 @@ together; axum has no setting for that. Ratios are between runs of the same roun
 that of the server's process, user and system, all threads, from `/proc`. Latency is seen from the load generator, in a closed \
 loop. System calls are counted by `strace -c -f`, in two runs of their own: what a shorter one needs is taken from a longer \
 one, and with it what connecting needs. Where the longer run does not have twice the answers in five tries they are not \
-counted.
+counted. At the end wrk is the second witness, in as many rounds, without a warm-up.
 
 bare-epoll, bare-mio and bare-mio-accepter are yardsticks: loops that know as much of HTTP as they need here. *Cores busy* \
 are the server's and the load's. Where the server's is below 95 %, it could have done more: then requests per second say \
