@@ -257,8 +257,10 @@ fn broadcast_sends_to_everybody() {
     let long = pattern(1 << 20, 7);
     send(&mut peers[1], &long);
     peers.iter_mut().for_each(|peer| assert!(receive(peer) == long, "it differs"));
-    drop(peers.remove(0));
-    example.logs("#1 has left: the peer closed it");
+    let first = peers.remove(0);
+    let line = format!("{} has left: the peer closed it", first.local_addr().expect("its address"));
+    drop(first);
+    example.logs(&line);
     assert_eq!(ask(&mut peers[0], b""), b"");
     assert_eq!(receive(&mut peers[1]), b"");
     example.shuts_down("TERM");

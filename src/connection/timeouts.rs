@@ -12,18 +12,23 @@ pub struct Timeouts {
     /// How long a message may take from its first byte until it is whole, plus a second for each
     /// [`message_rate`](Self::message_rate) bytes that have arrived. The clock stands still while the connection is
     /// paused, for whatever reason. Zero: off.
+    ///
+    /// This is the limit if `message_rate` or [`rate_grace`](Self::rate_grace) is zero, or the latter is longer than
+    /// this. Otherwise, as by default, these two end a message sooner.
     pub message: Duration,
     /// The minimum average rate of an incoming message, in bytes per second, once it has taken
     /// [`rate_grace`](Self::rate_grace); each such amount also extends [`message`](Self::message) by a second. Zero: no
     /// bytes extend it, and no rate is required.
     pub message_rate: usize,
-    /// How long a message may be slower than [`message_rate`](Self::message_rate), counted from its first byte. Zero:
-    /// for as long as [`message`](Self::message) allows.
+    /// How long a message may be slower than [`message_rate`](Self::message_rate), counted from its first byte. A
+    /// message with fewer bytes than that rate asks for in this time (by default 2,500) has this time and no more.
+    /// Zero: for as long as [`message`](Self::message) allows.
     pub rate_grace: Duration,
     /// How long the peer may take no byte of the output that waits for it. Zero: off.
     pub write_stall: Duration,
-    /// How long a deferred reply may be owed. Then the connection is refused (HTTP: 503), and all replies that it is
-    /// owed are given up. Zero: off.
+    /// How long a deferred reply may be owed, also one that [`Workers`](crate::Workers) make, from the moment in which
+    /// the message joined their queue. Then the connection is refused (HTTP: 503), and all replies that it is owed are
+    /// given up; the code that makes them is not stopped. Zero: off.
     pub reply: Duration,
     /// How long the server waits, after the final answer, for the peer to close too; bytes that arrive meanwhile are
     /// dropped. A server that shuts down waits as long for clients that keep their sockets open. Must not be zero: the

@@ -108,9 +108,10 @@ impl Workers {
 /// passes `cycle_end` on, threads are woken for each message, which costs more; if it does so only sometimes, messages
 /// wait until it does.
 ///
-/// While the queue is full, no message at all is handled, also those that need no worker. A wrapper may say yes to
-/// `ready` in its place instead. Then it must ask [`ready`](MessageProcessor::ready) itself before it passes a message
-/// on, and answer that it is busy (HTTP: 503) if that says no.
+/// While the queue is full, no message at all is handled, also those that need no worker, such as a health check; and
+/// no time limit ends that wait, but [`Timeouts::reply`](crate::Timeouts::reply) ends that of the messages in the
+/// queue. A wrapper may say yes to `ready` in its place instead. Then it must ask [`ready`](MessageProcessor::ready)
+/// itself before it passes a message on, and answer that it is busy (HTTP: 503) if that says no.
 ///
 /// When it is dropped, messages that no thread has begun are given up unanswered, and each thread finishes the message
 /// it is working on; [`Workers::join_timeout`] bounds how long the drop waits for that.

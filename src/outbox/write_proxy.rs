@@ -161,7 +161,8 @@ impl<P: Protocol> WriteProxy<P> {
     /// that promise complete delivery are replaced if anything was cut short.
     ///
     /// [`closed`](crate::MessageProcessor::closed) is called soon after, when the turns of the cycle are over. Replies
-    /// that the connection was owed reach nobody. Its cost is that of `close`.
+    /// that the connection was owed reach nobody. Its cost is that of `close`, and what is said there of an old id goes
+    /// for it as well.
     pub fn abort(&self, connection: ConnectionId) {
         if let Some(outbox) = self.outboxes.of(connection) {
             outbox.ask_to_abort(connection);

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-/// What the server and its surroundings need besides one descriptor for each connection: listener, polls, wakers,
-/// standard streams, log files, and some for the user.
+/// What the server and its surroundings need besides one descriptor for each connection: listener, polls, wakers, a
+/// timer, standard streams, log files, and some for the user.
 const OTHER_DESCRIPTORS: u64 = 64;
 
 /// Descriptors of each further processor: its poll, its waker and its timer.

@@ -91,8 +91,10 @@ impl<P: Protocol> Running<P> {
         Stopper { control: Arc::clone(&self.meter.shared.control) }
     }
 
-    /// Ends the server and waits until it has ended: stops accepting, lets connections finish for at most `grace`, then
-    /// closes those that are left. Returns the final numbers. A grace of more than a year counts as a year.
+    /// Ends the server and waits until it has ended: accepts the peers that wait in the backlog, closes the listener,
+    /// lets connections finish for at most `grace`, then closes those that are left. Returns the final numbers. A grace
+    /// of more than a year counts as a year. (If another process listens with the same socket, it gets the peers that
+    /// come later.)
     ///
     /// The grace is for connections. Then the message processors are dropped, each on its thread, which may take as
     /// long as it likes; with [`Workers`](crate::Workers) up to [`join_timeout`](crate::Workers::join_timeout) more.
@@ -184,9 +186,9 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Asks the server to stop accepting, to let connections finish for at most `grace` from now on and then to close
-    /// those that are left. Returns at once. The first request counts; a later one can only make the grace end sooner.
-    /// A grace of more than a year counts as a year.
+    /// Asks the server to accept no more than waits in the backlog, to let connections finish for at most `grace` from
+    /// now on and then to close those that are left. Returns at once. The first request counts; a later one can only
+    /// make the grace end sooner. A grace of more than a year counts as a year.
     pub fn shutdown(&self, grace: Duration, finish: Finish) {
         self.control.request(request(grace, finish));
     }
