@@ -265,8 +265,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ledger: an end is not counted off",
         file: "src/processor/close.rs",
-        from: "            self.links.crowd.remove(address.ip());\n        }\n        self.links.handover.ended();",
-        to: "            self.links.crowd.remove(address.ip());\n        }",
+        from: "            self.links.crowd.remove(peer.address.ip());\n        }\n        self.links.handover.ended();",
+        to: "            self.links.crowd.remove(peer.address.ip());\n        }",
     },
     Mutant {
         name: "ledger: a message whose user panicked is not counted",
@@ -289,13 +289,13 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ends once: the user hears of an end twice",
         file: "src/processor/close.rs",
-        from: "let _ = foreign(&self.links.metrics, \"closed\", || user.closed(id, &reason));",
-        to: "user.closed(id, &reason);\n        let _ = foreign(&self.links.metrics, \"closed\", || user.closed(id, &reason));",
+        from: "let _ = foreign(&self.links.metrics, \"closed\", || user.closed(&peer, &reason));",
+        to: "user.closed(&peer, &reason);\n        let _ = foreign(&self.links.metrics, \"closed\", || user.closed(&peer, &reason));",
     },
     Mutant {
         name: "ends once: the user does not hear of an end",
         file: "src/processor/close.rs",
-        from: "let _ = foreign(&self.links.metrics, \"closed\", || user.closed(id, &reason));",
+        from: "let _ = foreign(&self.links.metrics, \"closed\", || user.closed(&peer, &reason));",
         to: "let _ = foreign(&self.links.metrics, \"closed\", || drop((user, reason)));",
     },
     Mutant {
