@@ -87,7 +87,7 @@ const WORDS: &[Word] = &[
         // Both say what they remember; neither changes what is answered.
         files: &[
             "src/outbox/processor_thread.rs",
-            "src/protocol/http1/known_fields.rs",
+            "src/protocol/http1/known_heads.rs",
             "src/protocol/http1/usual_head.rs",
         ],
     },

@@ -10,12 +10,12 @@
 //!   already coming. Your code sees a request only when it is whole, so it cannot refuse one before its body was sent.
 //! - **A request that is malformed, or exceeds one of the [`Limits`]**, is refused and never reaches your code.
 //!
-//! A request's way through the files: `usual` reads plain requests that have arrived whole, and `usual_fields` reads
-//! their fields unless they are among the `known_fields`. For all others, [`Http1`] is the state between two calls,
-//! `search` finds the end of the head, `head` validates it, `framing` says where the body ends, and `chunked` joins
-//! chunks. All of them read with the help of `grammar` and `words`. The result is a [`Layout`], which [`RequestView`]
-//! lays over the bytes. A [`Response`] goes the way back, together with the [`Exchange`], which is what it must know
-//! about its request; most answers begin with a `usual_head`.
+//! A request's way through the files: `usual` reads plain requests that have arrived whole, and `usual_line` and
+//! `usual_fields` their heads, unless these are among the `known_heads`. For all others, [`Http1`] is the state between
+//! two calls, `search` finds the end of the head, `head` validates it, `framing` says where the body ends, and `chunked`
+//! joins chunks. All of them read with the help of `grammar` and `words`. The result is a [`Layout`], which
+//! [`RequestView`] lays over the bytes. A [`Response`] goes the way back, together with the [`Exchange`], which is what
+//! it must know about its request; most answers begin with a `usual_head`.
 //!
 //! If the RFCs leave a choice, everything that two readers could read in two ways is refused: this server may stand
 //! behind a proxy that chose differently, and request smuggling needs such a difference.
@@ -26,7 +26,7 @@ mod framing;
 mod grammar;
 mod head;
 mod head_writer;
-mod known_fields;
+mod known_heads;
 mod layout;
 mod limits;
 mod request;
@@ -37,6 +37,7 @@ mod user_fields;
 mod usual;
 mod usual_fields;
 mod usual_head;
+mod usual_line;
 mod words;
 
 #[cfg(test)]
@@ -52,7 +53,7 @@ use std::borrow::Cow;
 
 use self::chunked::{Chunks, Window};
 use self::framing::Framing;
-use self::known_fields::Place;
+use self::known_heads::Place;
 use self::search::{FieldSearch, HeadSearch};
 use super::codec::{Decode, Protocol, Refusal};
 use super::error::ProtocolError;

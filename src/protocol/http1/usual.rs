@@ -6,58 +6,31 @@
 //! long way, which requests take if they are cut into pieces.
 
 use super::exchange::Exchange;
-use super::known_fields::{self, Place};
+use super::known_heads::{self, Place};
 use super::layout::Layout;
 use super::limits::Limits;
-use super::search::VERSION_LEN;
-use super::words;
 
-/// Reads the request at the front of `bytes`, for the connection whose fields are kept at `place`.
+/// Reads the request at the front of `bytes`, for the connection whose last head is kept at `place`.
 #[inline]
 pub(super) fn request(bytes: &[u8], limits: &Limits, place: &mut Option<Place>) -> Option<Layout> {
-    let target_start = method_len(bytes)? + 1;
-    let target_len = origin_form(&bytes[target_start..]).filter(|&length| length <= limits.target_max as usize)?;
-    let target_end = target_start + target_len;
-    if !bytes[target_end..].starts_with(b" HTTP/1.1\r\n") {
-        return None;
-    }
-    let fields_start = target_end + VERSION_LEN;
-    let section = known_fields::read(&bytes[fields_start..], limits.fields_max, place)?;
-    let (head_end, body_len) = (fields_start + section.len as usize, section.body_len as usize);
-    let is_small = head_end <= limits.head_max as usize && body_len <= limits.body_max as usize;
+    let (line, section) = known_heads::read(bytes, limits.fields_max, place)?;
+    let (head_end, body_len) = ((line.len + section.len) as usize, section.body_len as usize);
+    let is_small = line.target_len() <= limits.target_max
+        && head_end <= limits.head_max as usize
+        && body_len <= limits.body_max as usize;
     if !is_small || body_len > bytes.len() - head_end {
         return None;
     }
     let body_end = (head_end + body_len) as u32;
     Some(Layout {
         start: 0,
-        target_end: target_end as u32,
+        target_end: line.target_end(),
         head_end: head_end as u32,
         body_end,
         trailers_end: body_end,
-        method_len: target_start as u32 - 1,
+        method_len: line.method_len,
         exchange: Exchange::USUAL.with_head(bytes[0] == b'H'),
     })
-}
-
-/// The length of a method without rules of its own.
-#[inline]
-fn method_len(bytes: &[u8]) -> Option<usize> {
-    let is = |method: &[u8]| bytes.starts_with(method);
-    match () {
-        () if is(b"GET ") || is(b"PUT ") => Some(3),
-        () if is(b"POST ") || is(b"HEAD ") => Some(4),
-        () if is(b"PATCH ") => Some(5),
-        () if is(b"DELETE ") => Some(6),
-        () => None,
-    }
-}
-
-/// The length of a target that is a path, with or without a query (RFC 9112 section 3.2.1).
-#[inline]
-fn origin_form(bytes: &[u8]) -> Option<usize> {
-    let starts = bytes.first() == Some(&b'/');
-    starts.then(|| words::leading_target(bytes))
 }
 
 #[cfg(test)]

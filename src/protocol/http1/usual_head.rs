@@ -3,7 +3,7 @@
 //!
 //! Most answers of a program have one of a few statuses and one of a few types, and otherwise only what every answer
 //! has. Their beginning is put together once in a second, and copied in one piece. As with the [known
-//! fields](super::known_fields) of requests, threads remember it, in few places: if two kinds of answers that share a
+//! heads](super::known_heads) of requests, threads remember it, in few places: if two kinds of answers that share a
 //! place alternate, the beginning is put together anew each time.
 
 use std::cell::RefCell;
