@@ -74,7 +74,7 @@ pub struct Http1 {
     empty_lines: u8,
     /// A client waits for `100 Continue`.
     continue_due: bool,
-    /// Where the fields of its previous usual request are kept.
+    /// Its place among the known heads.
     place: Option<Place>,
 }
 

@@ -10,11 +10,13 @@ use super::known_heads::{self, Place};
 use super::layout::Layout;
 use super::limits::Limits;
 
-/// Reads the request at the front of `bytes`, for the connection whose last head is kept at `place`.
+/// Reads the request at the front of `bytes`, for the connection that has this place among the heads; it is given one if
+/// it has none yet.
 #[inline]
 pub(super) fn request(bytes: &[u8], limits: &Limits, place: &mut Option<Place>) -> Option<Layout> {
+    let place = *place.get_or_insert_with(Place::deal);
     let (line, section) = known_heads::read(bytes, limits.fields_max, place)?;
-    let (head_end, body_len) = ((line.len + section.len) as usize, section.body_len as usize);
+    let (head_end, body_len) = (line.len as usize + section.len as usize, section.body_len as usize);
     let is_small = line.target_len() <= limits.target_max
         && head_end <= limits.head_max as usize
         && body_len <= limits.body_max as usize;
@@ -107,12 +109,20 @@ mod tests {
     fn limits_hold() {
         let request = b"POST /a HTTP/1.1\r\nHost: a\r\nA: b\r\nContent-Length: 3\r\n\r\nabc";
         let head = request.len() as u32 - 3;
-        let reads = |limits: Limits| super::request(request, &limits, &mut None).is_some();
         let exact = Limits { head_max: head, target_max: 2, fields_max: 3, body_max: 3, ..Limits::default() };
-        assert!(reads(exact));
-        assert!(!reads(Limits { head_max: head - 1, ..exact }));
-        assert!(!reads(Limits { target_max: 1, ..exact }));
-        assert!(!reads(Limits { fields_max: 2, ..exact }));
-        assert!(!reads(Limits { body_max: 2, ..exact }));
+        let mut shared = None;
+        // The second time the head is known, also to a connection with lower limits that shares the place.
+        for is_known in [false, true] {
+            let reads = |limits: Limits| {
+                let mut place = if is_known { shared } else { None };
+                super::request(request, &limits, &mut place).is_some()
+            };
+            assert!(!reads(Limits { head_max: head - 1, ..exact }));
+            assert!(!reads(Limits { target_max: 1, ..exact }));
+            assert!(!reads(Limits { fields_max: 2, ..exact }));
+            assert!(!reads(Limits { body_max: 2, ..exact }));
+            assert!(reads(exact));
+            assert!(super::request(request, &exact, &mut shared).is_some());
+        }
     }
 }

@@ -5,13 +5,13 @@ use super::words;
 
 /// Where the parts of a request line lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RequestLine {
+pub(super) struct UsualLine {
     /// Bytes of the line, with CR LF.
     pub(super) len: u32,
     pub(super) method_len: u32,
 }
 
-impl RequestLine {
+impl UsualLine {
     /// No line.
     pub(super) const NONE: Self = Self { len: 0, method_len: 0 };
 

@@ -38,7 +38,7 @@ pub(super) fn leading_target(bytes: &[u8]) -> usize {
 /// True if both are the same. How long that takes depends on their lengths alone: there is no end at the first
 /// difference.
 ///
-/// As a call it would take twice as long for the head of a usual request.
+/// For the head of a usual request the call alone would take half as many instructions again.
 #[inline(always)]
 pub(super) fn are_same(one: &[u8], other: &[u8]) -> bool {
     let differ = |one: &[u8; WORD], other: &[u8; WORD]| u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other);
