@@ -11,8 +11,8 @@
 //! else.
 //!
 //! So the bytes of one client are compared with those of another, and they may contain secrets. A comparison takes a
-//! time that depends only on the lengths. Whoever measures well may learn that all fields of a guess are right, and then
-//! that its request line is, too, but not how much of a wrong guess is right.
+//! time that depends only on the lengths. Whoever measures well may learn that all fields of a guess are right, and
+//! then that its request line is, too, but not how much of a wrong guess is right.
 
 use std::cell::RefCell;
 
@@ -136,7 +136,7 @@ impl Entry {
     /// nothing is copied, nor compared in vain.
     fn note_line(&mut self, bytes: &[u8], line: UsualLine) {
         self.line = UsualLine::NONE;
-        if self.misses % KEEP_EVERY == 0 && bytes.len() <= LINE_MAX {
+        if self.misses.is_multiple_of(KEEP_EVERY) && bytes.len() <= LINE_MAX {
             self.bytes[LINE_MAX - bytes.len()..LINE_MAX].copy_from_slice(bytes);
             self.line = line;
         }

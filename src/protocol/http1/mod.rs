@@ -12,8 +12,8 @@
 //!
 //! A request's way through the files: `usual` reads plain requests that have arrived whole, and `usual_line` and
 //! `usual_fields` their heads, unless these are among the `known_heads`. For all others, [`Http1`] is the state between
-//! two calls, `search` finds the end of the head, `head` validates it, `framing` says where the body ends, and `chunked`
-//! joins chunks. All of them read with the help of `grammar` and `words`. The result is a [`Layout`], which
+//! two calls, `search` finds the end of the head, `head` validates it, `framing` says where the body ends, and
+//! `chunked` joins chunks. All of them read with the help of `grammar` and `words`. The result is a [`Layout`], which
 //! [`RequestView`] lays over the bytes. A [`Response`] goes the way back, together with the [`Exchange`], which is what
 //! it must know about its request; most answers begin with a `usual_head`.
 //!

@@ -10,8 +10,8 @@ use super::known_heads::{self, Place};
 use super::layout::Layout;
 use super::limits::Limits;
 
-/// Reads the request at the front of `bytes`, for the connection that has this place among the heads; it is given one if
-/// it has none yet.
+/// Reads the request at the front of `bytes`, for the connection that has this place among the heads; it is given one
+/// if it has none yet.
 #[inline]
 pub(super) fn request(bytes: &[u8], limits: &Limits, place: &mut Option<Place>) -> Option<Layout> {
     let place = *place.get_or_insert_with(Place::deal);
