@@ -84,7 +84,7 @@ const WORDS: &[Word] = &[
     Word {
         word: "thread_local!",
         why: "what a thread remembers for itself is hidden from who reads the code",
-        // Both say what they remember; neither changes what is answered.
+        // Each says what it remembers; none changes what is answered.
         files: &[
             "src/outbox/processor_thread.rs",
             "src/protocol/http1/known_heads.rs",

@@ -1,4 +1,4 @@
-//! The heads of recent usual requests, so that the same request line or the same fields are not parsed again.
+//! The heads of recent usual requests, so that the same head or the same fields are not parsed again.
 //!
 //! A client that keeps its connection usually sends the same fields with each request: what program it is, what it
 //! accepts, which host it asks. Many ask for the same target again, too: they poll, report, or check health. What these
@@ -26,7 +26,7 @@ const PLACES: usize = 8;
 const LINE_MAX: usize = 1 << 7;
 /// The longest section of fields that is kept. That of a browser, without cookies, is about half as long.
 const SECTION_MAX: usize = 1 << 10;
-/// One of so many lines that are not known is kept. A power of two, because they are counted modulo 256.
+/// When the head is not known, one of so many lines is kept. A power of two, because they are counted modulo 256.
 const KEEP_EVERY: u8 = 16;
 
 thread_local! {
@@ -48,7 +48,7 @@ struct Known {
 /// A line and a section that were read, not always by the same request. If a length is zero, there is none.
 struct Entry {
     line: UsualLine,
-    /// Lines that were read because they were not known, modulo 256.
+    /// Heads that were not known, for their line or their fields, modulo 256.
     misses: u8,
     section: Section,
     /// The limit with which the section was read.
@@ -90,7 +90,7 @@ impl Place {
     }
 
     #[inline]
-    fn index(self) -> usize {
+    pub(super) fn index(self) -> usize {
         usize::from(self.0) % PLACES
     }
 }
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_same_head_is_known_and_no_other() {
-        for head in heads().into_iter().filter(|head| head.len() <= LINE.len() + POST.len() + "behind".len()) {
+        for head in heads().into_iter().filter(|head| head.len() < LINE_MAX) {
             let place = empty_place();
             assert_eq!(read(head.as_bytes(), 9, place), anew(&head));
             for other in heads() {

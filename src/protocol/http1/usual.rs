@@ -125,4 +125,16 @@ mod tests {
             assert!(super::request(request, &exact, &mut shared).is_some());
         }
     }
+
+    #[test]
+    fn a_connection_keeps_the_place_that_it_was_given_first() {
+        let mut place = None;
+        let mut place_then = || {
+            super::request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &Limits::default(), &mut place).expect("usual");
+            place.map(Place::index)
+        };
+        let first = place_then();
+        assert!(first.is_some());
+        assert_eq!([place_then(), place_then()], [first, first]);
+    }
 }
