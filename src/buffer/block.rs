@@ -73,6 +73,12 @@ impl Block {
         &mut self.bytes[self.len..]
     }
 
+    /// The same, with the number of filled bytes, to be raised by as many as were written behind them.
+    #[inline]
+    pub(super) fn room_and_len(&mut self) -> (&mut [u8], &mut usize) {
+        (&mut self.bytes[self.len..], &mut self.len)
+    }
+
     /// The bytes behind the filled ones.
     #[inline]
     pub(crate) fn behind(&self) -> &[u8] {

@@ -1,6 +1,6 @@
 //! Blocks that are set aside, so that code that needs one cannot fail.
 
-use super::{Block, Pool, TIERS};
+use super::{Block, Pool, SMALL, TIERS};
 
 /// One block of each tier, set aside: while it is at hand, code that needs one cannot fail. The processor has two of
 /// these sets: the spares, for [`Message::into_owned`](crate::Message::into_owned), and the blocks for the unfinished
@@ -24,6 +24,12 @@ impl SetAside {
     #[inline]
     pub fn has(&self, tier: usize) -> bool {
         self.blocks[tier].is_some()
+    }
+
+    /// True if the block of the smallest tier is there and holds `bytes`.
+    #[inline]
+    pub fn smallest_holds(&self, bytes: usize) -> bool {
+        self.blocks[SMALL].as_ref().is_some_and(|block| block.capacity() >= bytes)
     }
 
     /// Takes the block of `tier`.

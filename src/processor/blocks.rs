@@ -122,7 +122,8 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// True if a message of at most `available` bytes can be copied, should the user want to keep it.
     #[inline]
     pub(super) fn has_spare_at_hand(&self, available: usize) -> bool {
-        self.links.inbound.tier_for(available).is_some_and(|tier| self.spares.has(tier))
+        self.spares.smallest_holds(available)
+            || self.links.inbound.tier_for(available).is_some_and(|tier| self.spares.has(tier))
     }
 
     /// The same, after looking for a spare. False: there is none, and the connection stands in line.

@@ -15,7 +15,7 @@ use crate::reason::DropReason;
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Decodes and handles the bytes in the scratch; returns the part that has to be kept.
     pub(super) fn decode_scratch(&mut self, slot: u32, bytes: &mut [u8], budget: &mut Budget) -> Range<usize> {
-        let mut at = 0;
+        let (mut at, is_final) = (0, self.answers_are_final());
         while at < bytes.len() && self.may_decode(slot, bytes.len() - at, budget) {
             let Some(connection) = self.table.at_mut(slot) else { break };
             match checked_decode(&self.links.metrics, &mut connection.protocol, &mut bytes[at..]) {
@@ -23,7 +23,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
                     let message = at..at + consumed;
                     at += consumed;
                     budget.messages -= 1;
-                    self.process_shared(slot, layout, &bytes[message]);
+                    self.process_shared(slot, layout, &bytes[message], is_final);
                 }
                 Ok(Decode::Partial { needs, keep }) => {
                     self.note_partial(slot, needs, bytes.len() - at, keep);

@@ -18,8 +18,7 @@ const PROCESS: &str = "process";
 
 impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// Handles a message that lies at the front of `bytes`, which it shares with the bytes behind it.
-    pub(super) fn process_shared(&mut self, slot: u32, layout: P::Layout, bytes: &[u8]) {
-        let is_final = self.answers_are_final();
+    pub(super) fn process_shared(&mut self, slot: u32, layout: P::Layout, bytes: &[u8], is_final: bool) {
         let Self { user, desk, spares, table, links, .. } = self;
         let Some(connection) = table.at_mut(slot) else { return };
         desk.begin();
@@ -98,8 +97,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
         let metrics = &self.links.metrics;
         metrics.messages_out.add(1);
         metrics.count_queued(bytes);
-        // The reserve was whole when the message was handed over.
-        if !self.desk.out.reserve_whole() {
+        if self.desk.out.used_reserve() {
             metrics.reserve_used.add(1);
         }
     }

@@ -197,6 +197,12 @@ impl Outbound {
         self.source.recycle(segment, self.segments.is_empty());
     }
 
+    /// True if the answer that was ended is, in part, in the reserve.
+    #[inline]
+    pub(crate) fn used_reserve(&self) -> bool {
+        self.answer.used_reserve
+    }
+
     /// True while the reserve behind it is whole: any answer up to `reply_max` finds its place.
     #[inline]
     pub(crate) fn reserve_whole(&self) -> bool {

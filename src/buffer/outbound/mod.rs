@@ -8,7 +8,7 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 
-use super::lease::{Source, largest, most_in};
+use super::lease::{RESERVE, Source, largest, most_in};
 use super::segments::{COPY_BELOW, Segment};
 use super::{Block, MEDIUM, Pool, SharedPool, Tier};
 use crate::clock::{DATE_LINE, DateText, WallClock};
@@ -51,6 +51,8 @@ struct Answer {
     announced: usize,
     /// One of its blocks is smaller than an untouched pool would have given.
     made_do: bool,
+    /// One of its blocks is the reserve.
+    used_reserve: bool,
     failure: Option<EncodeError>,
 }
 
@@ -64,22 +66,30 @@ pub struct Prefix<const N: usize> {
 
 /// Room in one piece behind what was written.
 pub(crate) struct Room<'o> {
-    block: &'o mut Block,
+    memory: &'o mut [u8],
+    filled: &'o mut usize,
     copied: &'o mut usize,
     bytes: &'o mut usize,
 }
 
-impl Room<'_> {
+impl<'o> Room<'o> {
+    #[inline]
+    fn in_last_of(segments: &'o mut [Segment], answer: &'o mut Answer, bytes: &'o mut usize) -> Option<Self> {
+        let (memory, filled) = last_block(segments)?.room_and_len();
+        Some(Self { memory, filled, copied: &mut answer.copied, bytes })
+    }
+
     /// The bytes to be written to; at least as many as were asked for.
     #[inline]
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        self.block.room_mut()
+        self.memory
     }
 
     /// Says that the first `count` of them were written.
     #[inline]
     pub(crate) fn fill(self, count: usize) {
-        self.block.fill(count);
+        debug_assert!(count <= self.memory.len(), "no more is written than there is room");
+        *self.filled += count;
         *self.copied += count;
         *self.bytes += count;
     }
@@ -182,7 +192,7 @@ impl Outbound {
             return None;
         }
         let Self { segments, answer, bytes, .. } = self;
-        Some(Room { block: last_block(segments)?, copied: &mut answer.copied, bytes })
+        Room::in_last_of(segments, answer, bytes)
     }
 
     /// The same, and the `Date` line to be copied there: from where it lies, because a line that passes through the
@@ -193,8 +203,7 @@ impl Outbound {
             return None;
         }
         let Self { segments, answer, bytes, date, clock, .. } = self;
-        let room = Room { block: last_block(segments)?, copied: &mut answer.copied, bytes };
-        Some((room, date.line_of(clock.unix_seconds())))
+        Some((Room::in_last_of(segments, answer, bytes)?, date.line_of(clock.unix_seconds())))
     }
 
     /// True if the last block has room for `len` bytes.
@@ -314,6 +323,7 @@ impl Outbound {
     fn lease(&mut self, wanted: usize, left: usize) -> Option<Block> {
         let block = self.source.lease(wanted, left)?;
         self.answer.made_do |= !self.source.is_first_choice(&block, wanted, left);
+        self.answer.used_reserve |= block.tier() == RESERVE;
         Some(block)
     }
 
@@ -322,6 +332,7 @@ impl Outbound {
     fn lease_less(&mut self, more: usize, wanted: usize, left: usize) -> Option<Block> {
         let block = if more < wanted { self.source.lease(more, left) } else { None }?;
         self.answer.made_do = true;
+        self.answer.used_reserve |= block.tier() == RESERVE;
         Some(block)
     }
 
