@@ -148,9 +148,6 @@ impl<'b> Response<'b> {
     }
 }
 
-/// The most bytes behind the beginning of a usual head: the longest number, and the end of its line and of the head.
-const AFTER_HEAD: usize = usize::MAX.ilog10() as usize + 1 + 4;
-
 /// Fields that say where an answer ends or how the connection goes on, and `Date`, which every answer has.
 const OWNED: [&str; 7] =
     ["Content-Length", "Transfer-Encoding", "Connection", "Date", "Keep-Alive", "Trailer", "Proxy-Connection"];
@@ -191,10 +188,10 @@ impl std::error::Error for InvalidHeader {}
 pub enum Body<'b> {
     /// Copied when the answer is written.
     Borrowed(&'b [u8]),
-    /// Copied when the answer is written.
-    Owned(Vec<u8>),
     /// Part of the program.
     Static(&'static [u8]),
+    /// Copied when the answer is written.
+    Owned(Vec<u8>),
     /// Shared with other answers, or with a cache.
     Shared(Arc<[u8]>),
 }
@@ -280,7 +277,7 @@ impl From<Arc<[u8]>> for Body<'_> {
 impl<'b> Encode<Response<'b>> for Http1 {
     #[inline]
     fn encode(exchange: Exchange, response: Response<'b>, out: &mut Outbound) -> Result<After, EncodeError> {
-        if exchange == Exchange::USUAL && response.is_usual() && response.write_usual(out) {
+        if exchange == Exchange::USUAL && response.write_usual(out) {
             Ok(After::KeepOpen)
         } else {
             response.write_any(exchange, out)
@@ -298,23 +295,21 @@ impl<'b> Encode<Response<'b>> for Http1 {
 }
 
 impl Response<'_> {
-    /// True if the answer to a usual request is itself usual: its head says only what every head has to say, and its
-    /// body is copied.
-    #[inline]
-    fn is_usual(&self) -> bool {
-        self.fields.is_none() && !self.close && !self.bodiless && self.body.len() < COPY_BELOW
-    }
-
-    /// Writes a usual answer directly into the memory from which it leaves. False if that has no room for it in one
-    /// piece, or if the beginning of the answer is too long.
+    /// Writes the answer to a usual request, if it is itself usual, directly into the memory from which it leaves.
+    /// False if its head says more than what every head has to say, or is too long, if its body is not copied, or if
+    /// the memory has no room for it in one piece.
     #[inline]
     fn write_usual(&self, out: &mut Outbound) -> bool {
-        let (kind, second, body) = ((self.status, self.content_type), out.unix_seconds(), self.body.bytes());
+        let body = self.body.bytes();
+        if self.fields.is_some() || self.close || self.bodiless || body.len() >= COPY_BELOW {
+            return false;
+        }
+        let (kind, second) = ((self.status, self.content_type, body.len()), out.unix_seconds());
         let written = UsualHead::with(kind, second, out, Outbound::date_line, |head, out| {
-            let mut room = out.room_for(usual_head::MOST + AFTER_HEAD + body.len())?;
+            let mut room = out.room_for(usual_head::MOST + body.len())?;
             let bytes = room.bytes();
             let size = bytes.len();
-            let left = head.begin(bytes)?.number(body.len(), b"\r\n\r\n").extend(body).left();
+            let left = head.begin(bytes)?.extend(body).left();
             room.fill(size - left);
             Some(())
         });
