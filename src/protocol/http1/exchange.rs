@@ -42,6 +42,17 @@ impl Exchange {
         self.with(VERSION10, is_version10)
     }
 
+    /// Its bits, all of them in the lowest byte.
+    #[inline]
+    pub(super) fn bits(self) -> u8 {
+        self.0 as u8
+    }
+
+    #[inline]
+    pub(super) fn from_bits(bits: u8) -> Self {
+        Self(u32::from(bits))
+    }
+
     #[inline]
     fn with(self, bit: u32, set: bool) -> Self {
         Self(if set { self.0 | bit } else { self.0 & !bit })

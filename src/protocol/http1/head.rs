@@ -48,15 +48,7 @@ fn judge(head: &[u8], search: &HeadSearch, facts: &Facts<'_>, limits: &Limits) -
         .with_connect(connect)
         .with_keep_alive(keep_alive)
         .with_version10(line.version10);
-    let layout = Layout {
-        start: 0,
-        target_end: line.target_end,
-        head_end: head.len() as u32,
-        body_end: head.len() as u32,
-        trailers_end: head.len() as u32,
-        method_len: u32::from(line.method_len),
-        exchange,
-    };
+    let layout = Layout::of_head(line.method_len, line.target_end, head.len() as u32, exchange);
     // In HTTP/1.0 the expectation must be ignored (RFC 9110 section 10.1.1).
     let expects_continue = facts.expects_continue && !line.version10 && framing != Framing::Length(0);
     Ok(Head { layout, framing, expects_continue })

@@ -16,6 +16,8 @@
 
 use std::cell::RefCell;
 
+use super::layout::Layout;
+use super::limits::{Limits, LimitsNumber};
 use super::usual_fields::Section;
 use super::usual_line::UsualLine;
 use super::words;
@@ -31,12 +33,15 @@ const KEEP_EVERY: u8 = 16;
 
 thread_local! {
     // All zeros: a thread that decodes nothing never touches them.
-    static KNOWN: RefCell<Known> = const { RefCell::new(Known { entries: [Entry::EMPTY; PLACES], dealt: 0 }) };
+    static KNOWN: RefCell<Known> = const { RefCell::new(Known::NOTHING) };
 }
 
-/// Which place is a connection's.
+/// Which place is a connection's, and which heads there are good for it: those that keep its limits.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place(u8);
+pub(super) struct Place {
+    index: u8,
+    limits: LimitsNumber,
+}
 
 /// What a thread remembers.
 struct Known {
@@ -45,11 +50,13 @@ struct Known {
     dealt: u8,
 }
 
-/// A line and a section that were read, not always by the same request. If a length is zero, there is none.
+/// A line and a section that were read, not always by the same request.
 struct Entry {
-    line: UsualLine,
+    /// The line with this section, if there is one.
+    head: Head,
     /// Heads that were not known, for their line or their fields, modulo 256.
     misses: u8,
+    /// Of no bytes: there is none.
     section: Section,
     /// The limit with which the section was read.
     fields_max: u32,
@@ -58,46 +65,69 @@ struct Entry {
     bytes: [u8; LINE_MAX + SECTION_MAX],
 }
 
-/// Reads the request line at the front of `bytes` and its section of fields, at most `fields_max` of them, for a
-/// connection that has this place. `None`: one of them is not usual, or not all there.
-#[inline]
-pub(super) fn read(bytes: &[u8], fields_max: u32, place: Place) -> Option<(UsualLine, Section)> {
-    let known = KNOWN.with_borrow(|known| known.entries[place.index()].find(bytes, fields_max));
-    known.or_else(|| read_anew(bytes, fields_max, place))
+/// A head that is known as a whole.
+struct Head {
+    /// Where it lies in the bytes of its entry.
+    start: usize,
+    end: usize,
+    /// Those that it keeps.
+    limits: LimitsNumber,
+    layout: Layout,
 }
 
-/// The same for a head that is not known as a whole.
-#[inline(never)]
-fn read_anew(bytes: &[u8], fields_max: u32, place: Place) -> Option<(UsualLine, Section)> {
-    let line = UsualLine::read(bytes)?;
-    let (line_bytes, rest) = bytes.split_at(line.len as usize);
+impl Head {
+    /// No head, because no connection has such limits.
+    const NONE: Self = Self { start: 0, end: 0, limits: LimitsNumber::NONE, layout: Layout::NONE };
+}
+
+/// The layout of the request at the front of `bytes`, if its head is known, for the connection that has this place. The
+/// body may be missing.
+#[inline]
+pub(super) fn find(bytes: &[u8], place: Place) -> Option<Layout> {
+    KNOWN.with_borrow(|known| known.entries[place.index()].find(bytes, place.limits))
+}
+
+/// Reads the usual head at the front of `bytes`, and remembers it, for a connection that has these limits and this
+/// place; it is given one if it has none yet. `None`: the head is not usual, does not keep the limits, or is not all
+/// there. The body may be missing.
+pub(super) fn read(bytes: &[u8], limits: &Limits, place: &mut Place) -> Option<Layout> {
     KNOWN.with_borrow_mut(|known| {
-        let entry = &mut known.entries[place.index()];
-        let section = entry.find_fields(rest, fields_max).or_else(|| entry.read_fields(rest, fields_max))?;
-        entry.note_line(line_bytes, line);
-        Some((line, section))
+        if place.index == Place::NOT_DEALT {
+            place.index = known.deal();
+        }
+        known.entries[place.index()].read(bytes, limits, place.limits)
     })
 }
 
 impl Place {
-    /// The place of one more connection.
-    #[cold]
-    pub(super) fn deal() -> Self {
-        KNOWN.with_borrow_mut(|known| {
-            known.dealt = (known.dealt + 1) % PLACES as u8;
-            Self(known.dealt)
-        })
+    /// Until a connection is given a place it looks at that of others.
+    const NOT_DEALT: u8 = u8::MAX;
+
+    /// That of a connection with these limits, which is given one when it has read its first head.
+    pub(super) fn new(limits: LimitsNumber) -> Self {
+        Self { index: Self::NOT_DEALT, limits }
     }
 
     #[inline]
-    pub(super) fn index(self) -> usize {
-        usize::from(self.0) % PLACES
+    fn index(self) -> usize {
+        usize::from(self.index) % PLACES
+    }
+}
+
+impl Known {
+    const NOTHING: Self = Self { entries: [Entry::EMPTY; PLACES], dealt: 0 };
+
+    /// The place of one more connection.
+    #[cold]
+    fn deal(&mut self) -> u8 {
+        self.dealt = (self.dealt + 1) % PLACES as u8;
+        self.dealt
     }
 }
 
 impl Entry {
     const EMPTY: Self = Self {
-        line: UsualLine::NONE,
+        head: Head::NONE,
         misses: 0,
         section: Section { len: 0, body_len: 0 },
         fields_max: 0,
@@ -106,11 +136,20 @@ impl Entry {
 
     /// The whole head, if `bytes` begin with it.
     #[inline]
-    fn find(&self, bytes: &[u8], fields_max: u32) -> Option<(UsualLine, Section)> {
-        let (line, section) = (self.line.len as usize, self.section.len as usize);
-        let known = self.bytes.get(LINE_MAX.checked_sub(line)?..LINE_MAX + section)?;
-        let is_known = line > 0 && section > 0 && self.fields_max == fields_max && begins_with(bytes, known);
-        is_known.then_some((self.line, self.section))
+    fn find(&self, bytes: &[u8], limits: LimitsNumber) -> Option<Layout> {
+        let known = self.bytes.get(self.head.start..self.head.end)?;
+        if self.head.limits == limits && begins_with(bytes, known) { Some(self.head.layout) } else { None }
+    }
+
+    /// Reads the head at the front of `bytes`, and remembers it.
+    fn read(&mut self, bytes: &[u8], limits: &Limits, number: LimitsNumber) -> Option<Layout> {
+        let line = UsualLine::read(bytes)?;
+        let (line_bytes, rest) = bytes.split_at(line.len as usize);
+        let fields_max = limits.fields_max;
+        let section = self.find_fields(rest, fields_max).or_else(|| self.read_fields(rest, fields_max))?;
+        let layout = Layout::usual(line, section, bytes[0] == b'H', limits)?;
+        self.note(line_bytes, section, layout, number);
+        Some(layout)
     }
 
     /// The section of fields, if `bytes` begin with it.
@@ -127,18 +166,20 @@ impl Entry {
         let len = section.len as usize;
         if len <= SECTION_MAX {
             self.bytes[LINE_MAX..][..len].copy_from_slice(&bytes[..len]);
-            (self.section, self.fields_max) = (section, fields_max);
+            (self.section, self.fields_max, self.head) = (section, fields_max, Head::NONE);
         }
         Some(section)
     }
 
-    /// Keeps this line, or none. A client with another line each time hardly pays for those that have the same: mostly
-    /// nothing is copied, nor compared in vain.
-    fn note_line(&mut self, bytes: &[u8], line: UsualLine) {
-        self.line = UsualLine::NONE;
-        if self.misses.is_multiple_of(KEEP_EVERY) && bytes.len() <= LINE_MAX {
-            self.bytes[LINE_MAX - bytes.len()..LINE_MAX].copy_from_slice(bytes);
-            self.line = line;
+    /// Keeps the line of this head, or none. A client with another line each time hardly pays for those that have the
+    /// same: mostly nothing is copied, nor compared in vain.
+    fn note(&mut self, line: &[u8], section: Section, layout: Layout, limits: LimitsNumber) {
+        self.head = Head::NONE;
+        let is_kept = line.len() <= LINE_MAX && section.len as usize <= SECTION_MAX && limits != LimitsNumber::SHARED;
+        if self.misses.is_multiple_of(KEEP_EVERY) && is_kept {
+            let start = LINE_MAX - line.len();
+            self.bytes[start..LINE_MAX].copy_from_slice(line);
+            self.head = Head { start, end: LINE_MAX + section.len as usize, limits, layout };
         }
         self.misses = self.misses.wrapping_add(1);
     }
@@ -151,6 +192,8 @@ fn begins_with(bytes: &[u8], known: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
     const LINE: &str = "GET /a HTTP/1.1\r\n";
@@ -179,38 +222,52 @@ mod tests {
             .collect()
     }
 
+    fn limits() -> Limits {
+        Limits { fields_max: 9, ..Limits::default() }
+    }
+
+    /// The place of a new connection with those limits.
+    fn new_place() -> Place {
+        static NUMBER: LazyLock<LimitsNumber> = LazyLock::new(LimitsNumber::next);
+        Place::new(*NUMBER)
+    }
+
+    fn read(head: &str, place: &mut Place) -> Option<Layout> {
+        super::read(head.as_bytes(), &limits(), place)
+    }
+
     /// What a thread that knows nothing yet finds.
-    fn anew(head: &str) -> Option<(UsualLine, Section)> {
+    fn anew(head: &str) -> Option<Layout> {
         let line = UsualLine::read(head.as_bytes())?;
-        Some((line, Section::read(&head.as_bytes()[line.len as usize..], 9)?))
+        let section = Section::read(&head.as_bytes()[line.len as usize..], 9)?;
+        Layout::usual(line, section, head.starts_with('H'), &limits())
     }
 
     /// What this thread knows at `place`.
-    fn known(head: &str, fields_max: u32, place: Place) -> Option<(UsualLine, Section)> {
-        KNOWN.with_borrow(|known| known.entries[place.index()].find(head.as_bytes(), fields_max))
+    fn known(head: &str, place: Place) -> Option<Layout> {
+        find(head.as_bytes(), place)
     }
 
     /// A place at which nothing is known.
     fn empty_place() -> Place {
         KNOWN.with_borrow_mut(|known| known.entries = [Entry::EMPTY; PLACES]);
-        Place::deal()
+        new_place()
     }
 
     #[test]
     fn the_same_head_is_known_and_no_other() {
         for head in heads().into_iter().filter(|head| head.len() < LINE_MAX) {
-            let place = empty_place();
-            assert_eq!(read(head.as_bytes(), 9, place), anew(&head));
+            let mut place = empty_place();
+            assert_eq!(read(&head, &mut place), anew(&head));
             for other in heads() {
                 let wanted = if other == head { anew(&head) } else { None };
-                assert_eq!(known(&other, 9, place), wanted, "{other:?} behind {head:?}");
+                assert_eq!(known(&other, place), wanted, "{other:?} behind {head:?}");
             }
             let head_len = head.len() - "behind".len();
-            assert_eq!(known(&head[..head_len], 9, place), anew(&head));
+            assert_eq!(known(&head[..head_len], place), anew(&head));
             for len in 0..head_len {
-                assert_eq!(known(&head[..len], 9, place), None, "{len} bytes of {head:?}");
+                assert_eq!(known(&head[..len], place), None, "{len} bytes of {head:?}");
             }
-            assert_eq!(known(&head, 8, place), None, "another limit");
         }
     }
 
@@ -218,10 +275,10 @@ mod tests {
     fn what_was_known_before_changes_nothing() {
         for first in heads() {
             for second in heads() {
-                let place = empty_place();
+                let mut place = empty_place();
                 for head in [&first, &second, &first, &first, &second].into_iter().cycle().take(100) {
-                    assert_eq!(read(head.as_bytes(), 9, place), anew(head), "{first:?} and {second:?}");
-                    assert!(known(head, 9, place).is_none_or(|found| Some(found) == anew(head)));
+                    assert_eq!(read(head, &mut place), anew(head), "{first:?} and {second:?}");
+                    assert!(known(head, place).is_none_or(|found| Some(found) == anew(head)));
                 }
             }
         }
@@ -229,26 +286,28 @@ mod tests {
 
     #[test]
     fn nothing_is_known_without_both_parts() {
-        let place = empty_place();
+        let mut place = empty_place();
         for bytes in [[LINE, HOST].concat(), String::new()] {
-            assert_eq!(known(&bytes, 0, place), None);
+            assert_eq!(known(&bytes, place), None, "no place yet");
             assert_eq!(Entry::EMPTY.find_fields(bytes.as_bytes(), 0), None);
         }
-        read([&line(LINE_MAX + 1), HOST].concat().as_bytes(), 9, place).expect("a usual head");
-        assert_eq!(known(HOST, 9, place), None, "fields without a line");
+        read(&[&line(LINE_MAX + 1), HOST].concat(), &mut place).expect("a usual head");
+        for bytes in [HOST, ""] {
+            assert_eq!(known(bytes, place), None, "fields without a line");
+        }
 
-        let place = empty_place();
+        let mut place = empty_place();
         let head = LINE.to_owned() + &section(SECTION_MAX + 1);
-        read(head.as_bytes(), 9, place).expect("a usual head");
-        for limit in [0, 9] {
-            assert_eq!(known(&head, limit, place), None, "a line without fields");
+        read(&head, &mut place).expect("a usual head");
+        for bytes in [&head, LINE, ""] {
+            assert_eq!(known(bytes, place), None, "a line without fields");
         }
     }
 
     #[test]
     fn fields_are_known_behind_any_line() {
-        let place = empty_place();
-        read([LINE, HOST].concat().as_bytes(), 9, place).expect("a usual head");
+        let mut place = empty_place();
+        read(&[LINE, HOST].concat(), &mut place).expect("a usual head");
         let fields = |section: &str, fields_max| {
             KNOWN.with_borrow(|known| known.entries[place.index()].find_fields(section.as_bytes(), fields_max))
         };
@@ -261,10 +320,12 @@ mod tests {
 
     #[test]
     fn a_line_is_kept_until_another_comes_and_then_each_sixteenth() {
-        let (place, head) = (empty_place(), |target: u32| format!("GET /{target} HTTP/1.1\r\n{HOST}"));
-        let is_known_then = |target| {
-            read(head(target).as_bytes(), 9, place).expect("a usual head");
-            known(&head(target), 9, place).is_some()
+        let (mut place, head) = (empty_place(), |target: u32| format!("GET /{target} HTTP/1.1\r\n{HOST}"));
+        let mut is_known_then = |target| {
+            if known(&head(target), place).is_none() {
+                read(&head(target), &mut place).expect("a usual head");
+            }
+            known(&head(target), place).is_some()
         };
         assert!((0..40).all(|_| is_known_then(0)));
         assert!((1..16).all(|other| !is_known_then(other)));
@@ -272,22 +333,66 @@ mod tests {
         assert!((17..32).all(|other| !is_known_then(other)) && is_known_then(32));
         assert!((0..15).all(|again| !is_known_then(again % 2)) && is_known_then(1), "two in turn");
         assert!(!is_known_then(2));
-        assert_eq!(known(&head(1), 9, place), None, "another came");
+        assert_eq!(known(&head(1), place), None, "another came");
+    }
+
+    #[test]
+    fn fields_that_replace_others_make_the_line_unknown() {
+        let mut place = empty_place();
+        let heads = [[LINE, HOST].concat(), LINE.to_owned() + POST];
+        read(&heads[0], &mut place).expect("a usual head");
+        let tight = Limits { body_max: 1, ..limits() };
+        let refused =
+            KNOWN.with_borrow_mut(|known| known.entries[place.index()].read(heads[1].as_bytes(), &tight, place.limits));
+        assert_eq!(refused, None, "its body is too long");
+        for head in &heads {
+            assert_eq!(known(head, place), None, "{head:?}");
+        }
     }
 
     #[test]
     fn connections_share_few_places() {
-        let dealt = [(); 2 * PLACES].map(|()| Place::deal().index());
+        let dealt = [(); 2 * PLACES].map(|()| KNOWN.with_borrow_mut(Known::deal));
         assert_eq!(dealt[..PLACES], dealt[PLACES..]);
-        assert!((0..PLACES).all(|place| dealt.contains(&place)), "{dealt:?}");
+        assert!((0..PLACES).all(|place| dealt.contains(&(place as u8))), "{dealt:?}");
+    }
+
+    #[test]
+    fn a_connection_keeps_the_place_that_it_was_given_first() {
+        let mut place = new_place();
+        let mut place_then = |head: &str| {
+            read(head, &mut place);
+            place.index
+        };
+        let first = place_then("no head");
+        assert_ne!(first, Place::NOT_DEALT);
+        assert_eq!([place_then(&[LINE, HOST].concat()), place_then("no head")], [first, first]);
+    }
+
+    #[test]
+    fn a_head_is_known_only_to_connections_with_its_limits() {
+        let head = [LINE, HOST].concat();
+        let mut first = empty_place();
+        read(&head, &mut first).expect("a usual head");
+        let same = Place { index: first.index, ..new_place() };
+        let mut stranger = Place { limits: LimitsNumber::next(), ..first };
+        assert_eq!([first, same, stranger].map(|place| known(&head, place)), [anew(&head), anew(&head), None]);
+        // Its limits are others, whatever they are.
+        for _ in 0..KEEP_EVERY {
+            super::read(head.as_bytes(), &limits(), &mut stranger).expect("a usual head");
+        }
+        assert_eq!([first, same, stranger].map(|place| known(&head, place)), [None, None, anew(&head)]);
+        // Limits whose number others have, too.
+        let mut shared = Place { limits: LimitsNumber::SHARED, ..empty_place() };
+        assert_eq!((read(&head, &mut shared), known(&head, shared)), (anew(&head), None));
     }
 
     #[test]
     fn what_is_longest_is_kept_and_what_is_longer_is_not() {
         let is_known = |line: String, section: String| {
-            let (head, place) = (line + &section, empty_place());
-            assert_eq!(read(head.as_bytes(), 9, place), anew(&head));
-            known(&head, 9, place) == anew(&head)
+            let (head, mut place) = (line + &section, empty_place());
+            assert_eq!(read(&head, &mut place), anew(&head));
+            known(&head, place) == anew(&head)
         };
         assert!(is_known(line(LINE_MAX), section(SECTION_MAX)));
         assert!(!is_known(line(LINE_MAX + 1), section(SECTION_MAX)));
@@ -297,17 +402,17 @@ mod tests {
 
     #[test]
     fn what_is_not_usual_is_not_kept() {
-        let place = empty_place();
+        let mut place = empty_place();
         let sections = ["Accept: */*\r\n\r\n", "Host: a\r\nExpect: 100-continue\r\n\r\n", &HOST[..HOST.len() - 1]];
         for section in sections {
-            assert_eq!(read([LINE, section].concat().as_bytes(), 9, place), None, "{section:?}");
+            assert_eq!(read(&[LINE, section].concat(), &mut place), None, "{section:?}");
         }
         for line in ["OPTIONS * HTTP/1.1\r\n", "GET /a HTTP/1.0\r\n", &LINE[..LINE.len() - 1]] {
-            assert_eq!(read([line, HOST].concat().as_bytes(), 9, place), None, "{line:?}");
+            assert_eq!(read(&[line, HOST].concat(), &mut place), None, "{line:?}");
         }
         KNOWN.with_borrow(|known| {
-            let Entry { line, section, .. } = known.entries[place.index()];
-            assert_eq!((line, section.len), (UsualLine::NONE, 0));
+            let Entry { head, section, .. } = &known.entries[place.index()];
+            assert_eq!((head.limits, section.len), (LimitsNumber::NONE, 0));
         });
     }
 }

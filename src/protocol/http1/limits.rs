@@ -1,5 +1,7 @@
 //! The limits of one request.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 /// The limits of one request. A request that exceeds one is refused with the status named there, and the connection
 /// closes.
 ///
@@ -56,5 +58,26 @@ impl Limits {
             body_max: self.body_max.min(Self::PART_MAX),
             chunk_framing_max: self.chunk_framing_max.min(Self::PART_MAX),
         }
+    }
+}
+
+/// Stands for the limits of one protocol value and of its clones: two that have the same number have the same limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LimitsNumber(u32);
+
+impl LimitsNumber {
+    /// No limits have this number.
+    pub(super) const NONE: Self = Self(0);
+    /// That of the default limits.
+    pub(super) const DEFAULT: Self = Self(1);
+
+    /// What is left when all numbers were given away. Many limits may have this one.
+    pub(super) const SHARED: Self = Self(u32::MAX);
+
+    /// A number that no limits had before.
+    pub(super) fn next() -> Self {
+        static LAST: AtomicU32 = AtomicU32::new(LimitsNumber::DEFAULT.0);
+        let before = LAST.fetch_update(Relaxed, Relaxed, |last| last.checked_add(1));
+        before.map_or(Self::SHARED, |last| Self(last + 1))
     }
 }

@@ -54,6 +54,8 @@ use std::borrow::Cow;
 use self::chunked::{Chunks, Window};
 use self::framing::Framing;
 use self::known_heads::Place;
+use self::layout::KeptLayout;
+use self::limits::LimitsNumber;
 use self::search::{FieldSearch, HeadSearch};
 use super::codec::{Decode, Protocol, Refusal};
 use super::error::ProtocolError;
@@ -66,7 +68,7 @@ const EMPTY_LINES_MAX: u8 = 4;
 const EMPTY_LINE: usize = 2;
 
 /// The HTTP/1 protocol. The value is the parse state of one connection.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Http1 {
     limits: Limits,
     state: State,
@@ -75,27 +77,36 @@ pub struct Http1 {
     /// A client waits for `100 Continue`.
     continue_due: bool,
     /// Its place among the known heads.
-    place: Option<Place>,
+    place: Place,
 }
 
 /// The part that is being read. Positions are relative to the first byte of the request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 enum State {
+    /// Nothing: no byte of the request was looked at.
+    #[default]
+    Nothing,
     /// The head, as far as it was searched for its end.
     Head(HeadSearch),
     /// A body of known length; the layout is final.
-    Body(Layout),
+    Body(KeptLayout),
     /// Chunks; the layout's `body_end` is where the data joined so far ends. `fields` are those of the head.
-    Chunked { layout: Layout, chunks: Chunks, fields: u32 },
+    Chunked { layout: KeptLayout, chunks: Chunks, fields: u32 },
     /// What follows the last chunk.
-    Trailers { layout: Layout, search: FieldSearch },
+    Trailers { layout: KeptLayout, search: FieldSearch },
     /// Nothing more is read, because the request was refused. `was_head`: it began as a HEAD request.
     Refused { was_head: bool },
 }
 
-impl Default for State {
+impl Default for Http1 {
     fn default() -> Self {
-        Self::Head(HeadSearch::default())
+        Self {
+            limits: Limits::default(),
+            state: State::default(),
+            empty_lines: 0,
+            continue_due: false,
+            place: Place::new(LimitsNumber::DEFAULT),
+        }
     }
 }
 
@@ -103,7 +114,7 @@ impl Http1 {
     /// The protocol with other limits than the default ones.
     #[must_use]
     pub fn with_limits(limits: Limits) -> Self {
-        Self { limits: limits.clamped(), ..Self::default() }
+        Self { limits: limits.clamped(), place: Place::new(LimitsNumber::next()), ..Self::default() }
     }
 
     /// How many bytes of empty lines are at the front. They belong to no message.
@@ -119,6 +130,17 @@ impl Http1 {
         Ok(skipped)
     }
 
+    /// Decodes a request whose head is not among the known ones.
+    #[inline(never)]
+    fn decode_unknown(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
+        if matches!(self.state, State::Nothing)
+            && let Some(layout) = usual::request(bytes, &self.limits, &mut self.place)
+        {
+            return Ok(self.complete_usual(layout));
+        }
+        self.decode_any(bytes)
+    }
+
     /// Decodes a request that is not usual, or not whole. Not inlined: it needs more than a page of stack, and the
     /// usual request should not have to probe for that.
     #[inline(never)]
@@ -126,7 +148,7 @@ impl Http1 {
         // No request begins with CR, so the first byte alone tells whether empty lines are in front.
         let skipped = if self.state.is_before_request(bytes) { self.skip_empty_lines(bytes)? } else { 0 };
         let rest = &mut bytes[skipped..];
-        if matches!(rest, [] | [b'\r']) && matches!(self.state, State::Head(_)) {
+        if matches!(rest, [] | [b'\r']) && self.state.is_in_head() {
             let keep = rest.len();
             bytes.copy_within(skipped.., 0);
             return Ok(Decode::Partial { needs: None, keep });
@@ -159,6 +181,7 @@ impl Http1 {
         let mut unread = None;
         loop {
             match &mut self.state {
+                State::Nothing => self.state = State::Head(HeadSearch::default()),
                 State::Head(search) => {
                     let Some(end) = search.find_end(bytes, &self.limits)? else {
                         return Ok(Decode::Partial { needs: None, keep: bytes.len() });
@@ -168,25 +191,27 @@ impl Http1 {
                     self.state = State::after_head(head.layout, head.framing, fields);
                 }
                 State::Body(layout) => {
-                    let (layout, end) = (*layout, layout.body_end as usize);
+                    let layout = layout.get();
+                    let end = layout.body_end() as usize;
                     if bytes.len() < end {
-                        self.body_began(bytes.len() > layout.head_end as usize);
+                        self.body_began(bytes.len() > layout.head_end() as usize);
                         return Ok(Decode::Partial { needs: Some(end), keep: bytes.len() });
                     }
                     return Ok(self.complete(end, layout));
                 }
-                State::Chunked { layout, chunks, fields } => {
-                    let (body_start, body_end) = (layout.head_end as usize, layout.body_end as usize);
+                State::Chunked { layout: kept, chunks, fields } => {
+                    let layout = kept.get();
+                    let (body_start, body_end) = (layout.head_end() as usize, layout.body_end() as usize);
                     let mut window = Window { body_start, body_end, unread: body_end };
                     let done = chunks.read(bytes, &mut window, &self.limits)?;
-                    layout.body_end = window.body_end as u32;
+                    *kept = layout.with_body_end(window.body_end as u32).kept();
                     if !done {
                         let (keep, began) = (window.body_end, window.unread > body_end);
                         self.body_began(began);
                         return Ok(Decode::Partial { needs: None, keep });
                     }
                     unread = Some(window.unread);
-                    self.state = State::Trailers { layout: *layout, search: FieldSearch::from(0, *fields) };
+                    self.state = State::Trailers { layout: *kept, search: FieldSearch::from(0, *fields) };
                 }
                 State::Trailers { .. } => return self.decode_trailers(bytes, unread),
                 State::Refused { .. } => return Err(malformed("it was refused already")),
@@ -200,12 +225,13 @@ impl Http1 {
         let State::Trailers { layout, search } = &mut self.state else {
             return Err(malformed("no trailers to read"));
         };
+        let layout = layout.get();
         self.continue_due = false;
-        let body_end = layout.body_end as usize;
+        let body_end = layout.body_end() as usize;
         let start = unread.unwrap_or(body_end);
         // Head and trailers share one limit. The empty line that ends the section does not count: every chunked body
         // has one.
-        let len_max = self.limits.head_max as usize - (layout.head_end - layout.start) as usize + EMPTY_LINE;
+        let len_max = self.limits.head_max as usize - (layout.head_end() - layout.start()) as usize + EMPTY_LINE;
         let section = &bytes[start..];
         let Some(length) = search.find_end(section, len_max, &self.limits)? else {
             let keep = body_end + section.len();
@@ -216,7 +242,7 @@ impl Http1 {
             head::check_trailers(&section[..length], search.count())?;
         }
         bytes.copy_within(start..start + length, body_end);
-        let layout = Layout { trailers_end: (body_end + length - 2) as u32, ..*layout };
+        let layout = layout.with_trailers_end((body_end + length - 2) as u32);
         Ok(self.complete(start + length, layout))
     }
 
@@ -225,6 +251,13 @@ impl Http1 {
         self.empty_lines = 0;
         self.continue_due = false;
         Decode::Complete { consumed, layout }
+    }
+
+    /// The only thing to remember is that empty lines, if there were any, were followed by a request.
+    #[inline]
+    fn complete_usual(&mut self, layout: Layout) -> Decode<Layout> {
+        self.empty_lines = 0;
+        Decode::Complete { consumed: layout.body_end() as usize, layout }
     }
 
     /// A client that did not wait for `100 Continue` needs none (RFC 9110 section 10.1.1).
@@ -237,21 +270,19 @@ impl State {
     fn after_head(layout: Layout, framing: Framing, fields: u32) -> Self {
         match framing {
             Framing::Length(length) => {
-                let end = layout.head_end + length;
-                Self::Body(Layout { body_end: end, trailers_end: end, ..layout })
+                let end = layout.head_end() + length;
+                Self::Body(layout.with_body_end(end).kept())
             }
-            Framing::Chunked => Self::Chunked { layout, chunks: Chunks::default(), fields },
+            Framing::Chunked => Self::Chunked { layout: layout.kept(), chunks: Chunks::default(), fields },
         }
     }
 
-    /// True before the first byte of a request was looked at.
-    #[inline]
-    fn is_new(&self) -> bool {
-        matches!(self, Self::Head(search) if search.is_new())
+    fn is_in_head(&self) -> bool {
+        matches!(self, Self::Nothing | Self::Head(_))
     }
 
     fn is_before_request(&self, bytes: &[u8]) -> bool {
-        matches!(self, Self::Head(_)) && bytes.first() == Some(&b'\r')
+        self.is_in_head() && bytes.first() == Some(&b'\r')
     }
 }
 
@@ -267,22 +298,20 @@ impl Protocol for Http1 {
     }
 
     fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
-        if self.state.is_new()
-            && let Some(layout) = usual::request(bytes, &self.limits, &mut self.place)
-        {
-            // The only thing to remember is that empty lines, if there were any, were followed by a request.
-            self.empty_lines = 0;
-            return Ok(Decode::Complete { consumed: layout.body_end as usize, layout });
+        let is_new = matches!(self.state, State::Nothing);
+        match if is_new { known_heads::find(bytes, self.place) } else { None } {
+            Some(layout) if layout.is_all_in(bytes) => Ok(self.complete_usual(layout)),
+            Some(_) => self.decode_any(bytes),
+            None => self.decode_unknown(bytes),
         }
-        self.decode_any(bytes)
     }
 
     fn exchange(layout: &Layout) -> Exchange {
-        layout.exchange
+        layout.exchange()
     }
 
     fn sends_no_more(layout: &Layout) -> bool {
-        !layout.exchange.keep_alive() && !layout.exchange.is_connect()
+        !layout.exchange().keep_alive() && !layout.exchange().is_connect()
     }
 
     fn closing(exchange: Exchange) -> Exchange {

@@ -68,7 +68,7 @@ impl<'a> RequestView<'a> {
     }
 
     fn path_and_query(&self) -> (&'a str, Option<&'a str>) {
-        if self.layout.exchange.is_connect() {
+        if self.layout.exchange().is_connect() {
             return ("", None);
         }
         let target = self.target();
@@ -84,20 +84,20 @@ impl<'a> RequestView<'a> {
     pub fn host(&self) -> Option<&'a str> {
         let target = &self.bytes[self.layout.target()];
         let authority =
-            if self.layout.exchange.is_connect() { Some(target) } else { search::absolute_authority(target) };
+            if self.layout.exchange().is_connect() { Some(target) } else { search::absolute_authority(target) };
         authority.or_else(|| self.header("host")).map(text)
     }
 
     /// The version of the request line.
     #[must_use]
     pub fn version(&self) -> Version {
-        if self.layout.exchange.is_version10() { Version::Http10 } else { Version::Http11 }
+        if self.layout.exchange().is_version10() { Version::Http10 } else { Version::Http11 }
     }
 
     /// Whether the client wants to send more requests on this connection.
     #[must_use]
     pub fn keep_alive(&self) -> bool {
-        self.layout.exchange.keep_alive()
+        self.layout.exchange().keep_alive()
     }
 
     /// The value of the first field with this name, whose case does not matter, without white space around it. The

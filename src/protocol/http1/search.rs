@@ -15,7 +15,7 @@ const METHOD_MAX: usize = 32;
 /// Behind the target: a space, `HTTP/1.1` and the end of the line.
 pub(super) const VERSION_LEN: usize = " HTTP/1.1\r\n".len();
 
-/// How much of a head has been read. `Default` is the state before its first byte.
+/// How much of a head has been read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct HeadSearch {
     line: RequestLine,
@@ -40,12 +40,6 @@ pub(super) struct FieldSearch {
 }
 
 impl HeadSearch {
-    /// True before the first byte was looked at.
-    #[inline]
-    pub(super) fn is_new(&self) -> bool {
-        self.line.searched == 0 && self.fields.line_start == 0
-    }
-
     /// The length of the head once its last byte is there. `head` begins with the request line.
     pub(super) fn find_end(&mut self, head: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
         // The fields begin behind the request line, so zero means that it is still being read.

@@ -5,43 +5,25 @@
 //! narrow but never too wide, and each of its rules is also one of theirs. Tests and fuzz targets compare it with the
 //! long way, which requests take if they are cut into pieces.
 
-use super::exchange::Exchange;
 use super::known_heads::{self, Place};
 use super::layout::Layout;
 use super::limits::Limits;
 
-/// Reads the request at the front of `bytes`, for the connection that has this place among the heads; it is given one
-/// if it has none yet.
-#[inline]
-pub(super) fn request(bytes: &[u8], limits: &Limits, place: &mut Option<Place>) -> Option<Layout> {
-    let place = *place.get_or_insert_with(Place::deal);
-    let (line, section) = known_heads::read(bytes, limits.fields_max, place)?;
-    let (head_end, body_len) = (line.len as usize + section.len as usize, section.body_len as usize);
-    let is_small = line.target_len() <= limits.target_max
-        && head_end <= limits.head_max as usize
-        && body_len <= limits.body_max as usize;
-    if !is_small || body_len > bytes.len() - head_end {
-        return None;
-    }
-    let body_end = (head_end + body_len) as u32;
-    Some(Layout {
-        start: 0,
-        target_end: line.target_end(),
-        head_end: head_end as u32,
-        body_end,
-        trailers_end: body_end,
-        method_len: line.method_len,
-        exchange: Exchange::USUAL.with_head(bytes[0] == b'H'),
-    })
+/// Reads the request at the front of `bytes`, for the connection that has these limits and this place among the known
+/// heads.
+pub(super) fn request(bytes: &[u8], limits: &Limits, place: &mut Place) -> Option<Layout> {
+    let layout = known_heads::read(bytes, limits, place)?;
+    layout.is_all_in(bytes).then_some(layout)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::LimitsNumber;
     use super::*;
 
     fn usual(request: &[u8]) -> Option<(usize, usize)> {
-        let layout = super::request(request, &Limits::default(), &mut None)?;
-        Some((layout.head_end as usize, layout.body_end as usize))
+        let layout = super::request(request, &Limits::default(), &mut Place::new(LimitsNumber::DEFAULT))?;
+        Some((layout.head_end() as usize, layout.body_end() as usize))
     }
 
     #[test]
@@ -110,31 +92,14 @@ mod tests {
         let request = b"POST /a HTTP/1.1\r\nHost: a\r\nA: b\r\nContent-Length: 3\r\n\r\nabc";
         let head = request.len() as u32 - 3;
         let exact = Limits { head_max: head, target_max: 2, fields_max: 3, body_max: 3, ..Limits::default() };
-        let mut shared = None;
-        // The second time the head is known, also to a connection with lower limits that shares the place.
-        for is_known in [false, true] {
-            let reads = |limits: Limits| {
-                let mut place = if is_known { shared } else { None };
-                super::request(request, &limits, &mut place).is_some()
-            };
+        let reads = |limits: Limits| super::request(request, &limits, &mut Place::new(LimitsNumber::next())).is_some();
+        // The second time the head was read before, by connections with other limits that share the place.
+        for _ in 0..2 {
             assert!(!reads(Limits { head_max: head - 1, ..exact }));
             assert!(!reads(Limits { target_max: 1, ..exact }));
             assert!(!reads(Limits { fields_max: 2, ..exact }));
             assert!(!reads(Limits { body_max: 2, ..exact }));
-            assert!(reads(exact));
-            assert!(super::request(request, &exact, &mut shared).is_some());
+            (0..8).for_each(|_| assert!(reads(exact)));
         }
-    }
-
-    #[test]
-    fn a_connection_keeps_the_place_that_it_was_given_first() {
-        let mut place = None;
-        let mut place_then = || {
-            super::request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &Limits::default(), &mut place).expect("usual");
-            place.map(Place::index)
-        };
-        let first = place_then();
-        assert!(first.is_some());
-        assert_eq!([place_then(), place_then()], [first, first]);
     }
 }

@@ -12,9 +12,6 @@ pub(super) struct UsualLine {
 }
 
 impl UsualLine {
-    /// No line.
-    pub(super) const NONE: Self = Self { len: 0, method_len: 0 };
-
     /// Reads the line at the front of `bytes`. `None`: it is not usual, or not all there.
     #[inline]
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
