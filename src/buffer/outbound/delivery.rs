@@ -63,7 +63,7 @@ impl Outbound {
         let length = self.bytes - self.answer.first_byte;
         self.bytes -= delivered;
         self.advance(delivered.min(staged));
-        self.answer = Answer::default();
+        self.answer = Answer { used_reserve: self.answer.used_reserve, ..Answer::default() };
         Ok((length, delivered))
     }
 

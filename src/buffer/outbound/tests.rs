@@ -59,6 +59,7 @@ fn what_a_socket_leaves_of_a_large_answer_is_kept_in_its_place() {
             });
             assert_eq!(written, Ok((HEAD.len() + length, taken)));
             assert_eq!((out.to_vec(), out.len()), (all[taken..].to_vec(), all.len() - taken), "{length}: {taken}");
+            assert_eq!(out.used_reserve(), length == 2500);
             stage(&mut out, b"the next");
             assert_eq!(out.to_vec(), [&all[taken..], b"the next"].concat());
             out.take_undelivered(out.len(), |_| unreachable!("all of it has left"));
