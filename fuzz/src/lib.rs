@@ -15,6 +15,8 @@ pub mod crowd;
 pub mod user;
 pub mod wire;
 
+use std::sync::LazyLock;
+
 use sluicegate::LengthPrefixed;
 use sluicegate::http1::{Http1, Limits};
 
@@ -47,9 +49,10 @@ impl Settings {
         if self.small { small_limits() } else { Limits::default() }
     }
 
-    /// A fresh connection's HTTP.
+    /// A fresh connection's HTTP. A clone, so that heads which earlier inputs had are known.
     pub fn http1(self) -> Http1 {
-        Http1::with_limits(self.http1_limits())
+        static SMALL: LazyLock<Http1> = LazyLock::new(|| Http1::with_limits(small_limits()));
+        if self.small { SMALL.clone() } else { Http1::default() }
     }
 
     /// A fresh connection of the other protocol.

@@ -3,7 +3,7 @@
 //! A request says what the user is to do with it. The line of five numbers and letters that says so is the target of an
 //! HTTP request and the beginning of a length-prefixed payload.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arbitrary::Arbitrary;
 use sluicegate::http1::{Body, Http1, Limits, Response};
@@ -157,8 +157,11 @@ impl Wire for LengthPrefixed {
 
 impl Wire for Http1 {
     fn small() -> Self {
-        let max = PART_MAX as u32;
-        Self::with_limits(Limits { head_max: max, target_max: 200, body_max: max, ..Limits::default() })
+        static SMALL: LazyLock<Http1> = LazyLock::new(|| {
+            let max = PART_MAX as u32;
+            Http1::with_limits(Limits { head_max: max, target_max: 200, body_max: max, ..Limits::default() })
+        });
+        SMALL.clone()
     }
 
     fn request(order: Order, length: usize, form: u8) -> Vec<u8> {

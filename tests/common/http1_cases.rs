@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 
 use sluicegate::http1::{Http1, Layout, Limits, RequestView, Version};
 
@@ -30,7 +31,7 @@ pub struct Case {
 
 impl Case {
     pub fn protocol(&self) -> Http1 {
-        Http1::with_limits(self.limits)
+        prototype(self.limits)
     }
 
     /// The input, cut where the client waits.
@@ -39,6 +40,17 @@ impl Case {
         let ends = self.pauses.iter().copied().chain(std::iter::once(self.input.len()));
         starts.zip(ends).map(|(start, end)| &self.input[start..end])
     }
+}
+
+/// The same value for the same limits, as a server has: so heads of one case are known to the next.
+fn prototype(limits: Limits) -> Http1 {
+    static MADE: Mutex<Vec<(Limits, Http1)>> = Mutex::new(Vec::new());
+    let mut made = MADE.lock().expect("nobody panics with it");
+    let place = made.iter().position(|(of, _)| *of == limits).unwrap_or_else(|| {
+        made.push((limits, Http1::with_limits(limits)));
+        made.len() - 1
+    });
+    made[place].1.clone()
 }
 
 /// All cases, by name.
