@@ -103,14 +103,14 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "linger: a tunnel is closed at once",
         file: "src/protocol/http1/mod.rs",
-        from: "!layout.exchange.keep_alive() && !layout.exchange.is_connect()",
-        to: "!layout.exchange.keep_alive()",
+        from: "!layout.exchange().keep_alive() && !layout.exchange().is_connect()",
+        to: "!layout.exchange().keep_alive()",
     },
     Mutant {
         name: "linger: who has asked for the end is waited for",
         file: "src/protocol/http1/mod.rs",
-        from: "!layout.exchange.keep_alive() && !layout.exchange.is_connect()",
-        to: "false && layout.exchange.is_connect()",
+        from: "!layout.exchange().keep_alive() && !layout.exchange().is_connect()",
+        to: "false && layout.exchange().is_connect()",
     },
     Mutant {
         name: "one peer: a newcomer has the turn of who had its slot",

@@ -17,9 +17,8 @@
 use std::cell::RefCell;
 
 use super::layout::Layout;
-use super::limits::{Limits, LimitsNumber};
+use super::limits::LimitsNumber;
 use super::usual_fields::Section;
-use super::usual_line::UsualLine;
 use super::words;
 
 /// Places of one thread.
@@ -87,25 +86,37 @@ pub(super) fn find(bytes: &[u8], place: Place) -> Option<Layout> {
     KNOWN.with_borrow(|known| known.entries[place.index()].find(bytes, place.limits))
 }
 
-/// Reads the usual head at the front of `bytes`, and remembers it, for a connection that has these limits and this
-/// place; it is given one if it has none yet. `None`: the head is not usual, does not keep the limits, or is not all
-/// there. The body may be missing.
-pub(super) fn read(bytes: &[u8], limits: &Limits, place: &mut Place) -> Option<Layout> {
+/// The section of fields at the front of `bytes`, at most `fields_max` of them, for the connection that has this place:
+/// known, or read and remembered. `None`: it is not usual, or not all there.
+pub(super) fn fields(bytes: &[u8], fields_max: u32, place: Place) -> Option<Section> {
     KNOWN.with_borrow_mut(|known| {
-        if place.index == Place::NOT_DEALT {
-            place.index = known.deal();
-        }
-        known.entries[place.index()].read(bytes, limits, place.limits)
+        let entry = &mut known.entries[place.index()];
+        entry.find_fields(bytes, fields_max).or_else(|| entry.read_fields(bytes, fields_max))
     })
 }
 
+/// Notes a head that was not known, with the section that [`fields`] has just found in it. Its layout keeps the limits
+/// of the connection that has this place.
+pub(super) fn note(head: &[u8], section: Section, layout: Layout, place: Place) {
+    KNOWN.with_borrow_mut(|known| known.entries[place.index()].note(head, section, layout, place.limits));
+}
+
 impl Place {
-    /// Until a connection is given a place it looks at that of others.
+    /// The index of none: until a connection is given a place, it looks for its head at the last one.
     const NOT_DEALT: u8 = u8::MAX;
 
-    /// That of a connection with these limits, which is given one when it has read its first head.
+    /// That of a connection with these limits, which is [dealt](Self::deal) one when a head of its is not known.
     pub(super) fn new(limits: LimitsNumber) -> Self {
         Self { index: Self::NOT_DEALT, limits }
+    }
+
+    /// True if the connection had no place yet; now it has.
+    pub(super) fn deal(&mut self) -> bool {
+        let has_none = self.index == Self::NOT_DEALT;
+        if has_none {
+            self.index = KNOWN.with_borrow_mut(Known::deal);
+        }
+        has_none
     }
 
     #[inline]
@@ -141,17 +152,6 @@ impl Entry {
         if self.head.limits == limits && begins_with(bytes, known) { Some(self.head.layout) } else { None }
     }
 
-    /// Reads the head at the front of `bytes`, and remembers it.
-    fn read(&mut self, bytes: &[u8], limits: &Limits, number: LimitsNumber) -> Option<Layout> {
-        let line = UsualLine::read(bytes)?;
-        let (line_bytes, rest) = bytes.split_at(line.len as usize);
-        let fields_max = limits.fields_max;
-        let section = self.find_fields(rest, fields_max).or_else(|| self.read_fields(rest, fields_max))?;
-        let layout = Layout::usual(line, section, bytes[0] == b'H', limits)?;
-        self.note(line_bytes, section, layout, number);
-        Some(layout)
-    }
-
     /// The section of fields, if `bytes` begin with it.
     fn find_fields(&self, bytes: &[u8], fields_max: u32) -> Option<Section> {
         let section = self.section.len as usize;
@@ -173,13 +173,15 @@ impl Entry {
 
     /// Keeps the line of this head, or none. A client with another line each time hardly pays for those that have the
     /// same: mostly nothing is copied, nor compared in vain.
-    fn note(&mut self, line: &[u8], section: Section, layout: Layout, limits: LimitsNumber) {
+    fn note(&mut self, head: &[u8], section: Section, layout: Layout, limits: LimitsNumber) {
         self.head = Head::NONE;
-        let is_kept = line.len() <= LINE_MAX && section.len as usize <= SECTION_MAX && limits != LimitsNumber::SHARED;
+        let (line, fields) = head.split_at(head.len() - section.len as usize);
+        let is_kept = line.len() <= LINE_MAX && self.section == section && limits != LimitsNumber::SHARED;
         if self.misses.is_multiple_of(KEEP_EVERY) && is_kept {
+            debug_assert_eq!(fields, &self.bytes[LINE_MAX..][..fields.len()], "its section was found just now");
             let start = LINE_MAX - line.len();
             self.bytes[start..LINE_MAX].copy_from_slice(line);
-            self.head = Head { start, end: LINE_MAX + section.len as usize, limits, layout };
+            self.head = Head { start, end: start + head.len(), limits, layout };
         }
         self.misses = self.misses.wrapping_add(1);
     }
@@ -194,11 +196,17 @@ fn begins_with(bytes: &[u8], known: &[u8]) -> bool {
 mod tests {
     use std::sync::LazyLock;
 
+    use super::super::limits::Limits;
+    use super::super::usual;
+    use super::super::usual_line::UsualLine;
     use super::*;
 
     const LINE: &str = "GET /a HTTP/1.1\r\n";
     const HOST: &str = "Host: a\r\n\r\n";
     const POST: &str = "Host: a\r\nContent-Length: 12\r\n\r\n";
+
+    /// As long as the body of any head that is tried.
+    const BEHIND: &str = "what is behind";
 
     /// A line of so many bytes.
     fn line(len: usize) -> String {
@@ -218,7 +226,7 @@ mod tests {
         let sections: Vec<_> = sections.collect();
         let lines = lines.into_iter().chain([line(LINE_MAX + 1)]);
         lines
-            .flat_map(|line| sections.iter().map(move |section| format!("{line}{section}behind")).collect::<Vec<_>>())
+            .flat_map(|line| sections.iter().map(move |section| format!("{line}{section}{BEHIND}")).collect::<Vec<_>>())
             .collect()
     }
 
@@ -233,14 +241,19 @@ mod tests {
     }
 
     fn read(head: &str, place: &mut Place) -> Option<Layout> {
-        super::read(head.as_bytes(), &limits(), place)
+        if place.deal()
+            && let Some(layout) = known(head, *place)
+        {
+            return Some(layout);
+        }
+        usual::request(head.as_bytes(), &limits(), *place)
     }
 
     /// What a thread that knows nothing yet finds.
     fn anew(head: &str) -> Option<Layout> {
         let line = UsualLine::read(head.as_bytes())?;
         let section = Section::read(&head.as_bytes()[line.len as usize..], 9)?;
-        Layout::usual(line, section, head.starts_with('H'), &limits())
+        usual::layout(line, section, head.starts_with('H'), &limits())
     }
 
     /// What this thread knows at `place`.
@@ -263,7 +276,7 @@ mod tests {
                 let wanted = if other == head { anew(&head) } else { None };
                 assert_eq!(known(&other, place), wanted, "{other:?} behind {head:?}");
             }
-            let head_len = head.len() - "behind".len();
+            let head_len = head.len() - BEHIND.len();
             assert_eq!(known(&head[..head_len], place), anew(&head));
             for len in 0..head_len {
                 assert_eq!(known(&head[..len], place), None, "{len} bytes of {head:?}");
@@ -342,8 +355,7 @@ mod tests {
         let heads = [[LINE, HOST].concat(), LINE.to_owned() + POST];
         read(&heads[0], &mut place).expect("a usual head");
         let tight = Limits { body_max: 1, ..limits() };
-        let refused =
-            KNOWN.with_borrow_mut(|known| known.entries[place.index()].read(heads[1].as_bytes(), &tight, place.limits));
+        let refused = usual::request(heads[1].as_bytes(), &tight, place);
         assert_eq!(refused, None, "its body is too long");
         for head in &heads {
             assert_eq!(known(head, place), None, "{head:?}");
@@ -370,16 +382,26 @@ mod tests {
     }
 
     #[test]
+    fn who_is_given_a_place_does_not_forget_what_is_known_there() {
+        let (mut first, head) = (empty_place(), [LINE, HOST].concat());
+        assert_eq!(read(&head, &mut first), anew(&head));
+        for _ in 0..2 * PLACES {
+            assert_eq!(read(&head, &mut new_place()), anew(&head));
+            assert_eq!(known(&head, first), anew(&head));
+        }
+    }
+
+    #[test]
     fn a_head_is_known_only_to_connections_with_its_limits() {
         let head = [LINE, HOST].concat();
         let mut first = empty_place();
         read(&head, &mut first).expect("a usual head");
         let same = Place { index: first.index, ..new_place() };
-        let mut stranger = Place { limits: LimitsNumber::next(), ..first };
+        let stranger = Place { limits: LimitsNumber::next(), ..first };
         assert_eq!([first, same, stranger].map(|place| known(&head, place)), [anew(&head), anew(&head), None]);
         // Its limits are others, whatever they are.
         for _ in 0..KEEP_EVERY {
-            super::read(head.as_bytes(), &limits(), &mut stranger).expect("a usual head");
+            usual::request(head.as_bytes(), &limits(), stranger).expect("a usual head");
         }
         assert_eq!([first, same, stranger].map(|place| known(&head, place)), [None, None, anew(&head)]);
         // Limits whose number others have, too.

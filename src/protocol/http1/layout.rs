@@ -4,10 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::exchange::Exchange;
-use super::limits::Limits;
 use super::search::VERSION_LEN;
-use super::usual_fields::Section;
-use super::usual_line::UsualLine;
 
 /// The bit of `line` from which on it says where the request starts.
 const START: u32 = 32;
@@ -22,7 +19,7 @@ const BODY_END: u32 = 32;
 ///
 /// The parts follow each other: request line, fields, body, trailers. Fields are not listed; the head was validated, so
 /// walking it again is a search for line ends, and a list would be many times this size.
-// Whole words, two positions in one. A layout is copied on its way, in pieces of one or two words: if it were written
+// Whole words, with several positions in one. A layout is copied on its way, in pieces of one or two words: if it were written
 // in smaller pieces, the CPU would wait until all of them are in its cache.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
@@ -56,19 +53,6 @@ impl Layout {
     /// The same, with trailers that end there.
     pub(super) fn with_trailers_end(self, trailers_end: u32) -> Self {
         Self { trailers_end: u64::from(trailers_end), ..self }
-    }
-
-    /// That of a usual request with this line and these fields, if it keeps the limits. `is_head`: its method is HEAD.
-    pub(super) fn usual(line: UsualLine, section: Section, is_head: bool, limits: &Limits) -> Option<Self> {
-        let head_end = line.len as usize + section.len as usize;
-        let is_small = line.target_len() <= limits.target_max
-            && head_end <= limits.head_max as usize
-            && section.body_len <= limits.body_max;
-        let (head_end, exchange) = (head_end as u32, Exchange::USUAL.with_head(is_head));
-        is_small.then(|| {
-            let head = Self::of_head(line.method_len as u8, line.target_end(), head_end, exchange);
-            head.with_body_end(head_end + section.body_len)
-        })
     }
 
     /// True if nothing of the request is missing; it has no trailers.
@@ -159,7 +143,7 @@ impl Layout {
 }
 
 /// A layout that is kept, in less memory: a connection has room for one, also while it is idle.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct KeptLayout {
     line: [u8; 8],
     ends: [u8; 8],
@@ -186,6 +170,12 @@ impl fmt::Debug for Layout {
             .field("trailers", &self.trailers())
             .field("exchange", &self.exchange())
             .finish()
+    }
+}
+
+impl fmt::Debug for KeptLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
     }
 }
 

@@ -70,7 +70,6 @@ impl LimitsNumber {
     pub(super) const NONE: Self = Self(0);
     /// That of the default limits.
     pub(super) const DEFAULT: Self = Self(1);
-
     /// What is left when all numbers were given away. Many limits may have this one.
     pub(super) const SHARED: Self = Self(u32::MAX);
 

@@ -10,9 +10,9 @@
 //!   already coming. Your code sees a request only when it is whole, so it cannot refuse one before its body was sent.
 //! - **A request that is malformed, or exceeds one of the [`Limits`]**, is refused and never reaches your code.
 //!
-//! A request's way through the files: `usual` reads plain requests that have arrived whole, and `usual_line` and
-//! `usual_fields` their heads, unless these are among the `known_heads`. For all others, [`Http1`] is the state between
-//! two calls, `search` finds the end of the head, `head` validates it, `framing` says where the body ends, and
+//! A request's way through the files: if its head is one of the `known_heads`, it is read already; `usual` reads other
+//! plain requests that have arrived whole, with `usual_line` and `usual_fields`. For all others, [`Http1`] is the state
+//! between two calls, `search` finds the end of the head, `head` validates it, `framing` says where the body ends, and
 //! `chunked` joins chunks. All of them read with the help of `grammar` and `words`. The result is a [`Layout`], which
 //! [`RequestView`] lays over the bytes. A [`Response`] goes the way back, together with the [`Exchange`], which is what
 //! it must know about its request; most answers begin with a `usual_head`.
@@ -83,7 +83,7 @@ pub struct Http1 {
 /// The part that is being read. Positions are relative to the first byte of the request.
 #[derive(Debug, Clone, Default)]
 enum State {
-    /// Nothing: no byte of the request was looked at.
+    /// Nothing: no byte of the request was looked at. Empty lines may precede it.
     #[default]
     Nothing,
     /// The head, as far as it was searched for its end.
@@ -111,7 +111,8 @@ impl Default for Http1 {
 }
 
 impl Http1 {
-    /// The protocol with other limits than the default ones.
+    /// The protocol with other limits than the default ones. Make it once and clone it, as the server does: values that
+    /// were made one by one do not share the heads of requests that they remember.
     #[must_use]
     pub fn with_limits(limits: Limits) -> Self {
         Self { limits: limits.clamped(), place: Place::new(LimitsNumber::next()), ..Self::default() }
@@ -130,15 +131,17 @@ impl Http1 {
         Ok(skipped)
     }
 
-    /// Decodes a request whose head is not among the known ones.
+    /// Decodes a request from its beginning, whose head is not known at the place where it was looked for.
     #[inline(never)]
     fn decode_unknown(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
-        if matches!(self.state, State::Nothing)
-            && let Some(layout) = usual::request(bytes, &self.limits, &mut self.place)
-        {
-            return Ok(self.complete_usual(layout));
+        if self.place.deal() {
+            // There it may be known.
+            return self.decode(bytes);
         }
-        self.decode_any(bytes)
+        match usual::request(bytes, &self.limits, self.place) {
+            Some(layout) => Ok(self.complete_usual(layout)),
+            None => self.decode_any(bytes),
+        }
     }
 
     /// Decodes a request that is not usual, or not whole. Not inlined: it needs more than a page of stack, and the
@@ -253,7 +256,8 @@ impl Http1 {
         Decode::Complete { consumed, layout }
     }
 
-    /// The only thing to remember is that empty lines, if there were any, were followed by a request.
+    /// Completes a request that was read in one go. All that there is to remember is that empty lines, if there were any,
+    /// were followed by one.
     #[inline]
     fn complete_usual(&mut self, layout: Layout) -> Decode<Layout> {
         self.empty_lines = 0;
@@ -298,8 +302,10 @@ impl Protocol for Http1 {
     }
 
     fn decode(&mut self, bytes: &mut [u8]) -> Result<Decode<Layout>, ProtocolError> {
-        let is_new = matches!(self.state, State::Nothing);
-        match if is_new { known_heads::find(bytes, self.place) } else { None } {
+        if !matches!(self.state, State::Nothing) {
+            return self.decode_any(bytes);
+        }
+        match known_heads::find(bytes, self.place) {
             Some(layout) if layout.is_all_in(bytes) => Ok(self.complete_usual(layout)),
             Some(_) => self.decode_any(bytes),
             None => self.decode_unknown(bytes),

@@ -33,6 +33,28 @@ fn what_each_connection_and_message_holds_is_small() {
 }
 
 #[test]
+fn what_others_may_send_is_too_much_for_who_has_lower_limits() {
+    let request = b"POST /a HTTP/1.1\r\nHost: a\r\nA: b\r\nContent-Length: 3\r\n\r\nabc";
+    let head_max = request.len() as u32 - 3;
+    let (most, exact) =
+        (Limits::default(), Limits { head_max, target_max: 2, fields_max: 3, body_max: 3, ..Limits::default() });
+    let decodes = |http: &Http1| http.clone().decode(&mut request.to_vec()).is_ok();
+    for lower in [
+        Limits { head_max: head_max - 1, ..exact },
+        Limits { target_max: 1, ..exact },
+        Limits { fields_max: 2, ..exact },
+        Limits { body_max: 2, ..exact },
+    ] {
+        let others = [Http1::default(), Http1::with_limits(most), Http1::with_limits(exact)];
+        let lower = Http1::with_limits(lower);
+        // So often that whatever can be known of the request is.
+        for _ in 0..1000 {
+            assert!(others.iter().all(decodes) && !decodes(&lower), "{:?}", lower.limits);
+        }
+    }
+}
+
+#[test]
 fn a_plain_answer() {
     let (text, after) = answer(GET, Response::ok("hello").content_type("text/plain"));
     assert_eq!(text, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello");

@@ -33,7 +33,7 @@ pub(super) struct UsualHead {
     status: u16,
     /// How much of it is the same for bodies of all lengths. Zero if that is too long to be remembered.
     stem: u8,
-    /// How long it is for a body of `body_len` bytes.
+    /// How long it is for a body of `body_len` bytes. Zero if `stem` is.
     len: u8,
     body_len: usize,
     bytes: [u8; MOST],
@@ -85,19 +85,23 @@ impl UsualHead {
 
     #[inline(never)]
     fn set_length(&mut self, body_len: usize) {
-        let left = HeadWriter::new(&mut self.bytes[usize::from(self.stem)..]).number(body_len, END).left();
         self.body_len = body_len;
-        self.len = if self.stem > 0 { (MOST - left) as u8 } else { 0 };
+        if self.stem > 0 {
+            let left = HeadWriter::new(&mut self.bytes[usize::from(self.stem)..]).number(body_len, END).left();
+            self.len = (MOST - left) as u8;
+        }
     }
 
     /// Begins an answer in `memory`; what is left of it is for the body. `None` if there is too little of it, or if the
     /// head is too long.
     #[inline]
     pub(super) fn begin<'m>(&self, memory: &'m mut [u8]) -> Option<HeadWriter<'m>> {
-        // All of it, whatever the length: how many bytes that are, the compiler knows.
+        if self.len == 0 {
+            return None;
+        }
+        // All of it, whatever the length: how many bytes that are, the compiler knows, and it calls nothing for so few.
         *memory.first_chunk_mut()? = self.bytes;
-        let is_known = self.len > 0;
-        is_known.then(|| HeadWriter::new(&mut memory[usize::from(self.len)..]))
+        Some(HeadWriter::new(&mut memory[usize::from(self.len)..]))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Looking at eight bytes with one question.
+//! Looking at many bytes at once: eight with one question, and more for whether they are the same as others.
 //!
 //! The bytes are one number, the first of them its lowest eight bits. A question answers with a number, too, in which
 //! the high bit of a byte is set where the answer is yes. These questions subtract, and a borrow goes from one byte
@@ -40,7 +40,7 @@ pub(super) fn leading_target(bytes: &[u8]) -> usize {
 /// True if both are the same. How long that takes depends on their lengths alone: there is no end at the first
 /// difference.
 ///
-/// For the head of a usual request the call alone would take half as many instructions again.
+/// For the head of a usual request a call alone would take half as many instructions again.
 #[inline(always)]
 pub(super) fn are_same(one: &[u8], other: &[u8]) -> bool {
     let ((blocks, _), (other_blocks, _)) = (one.as_chunks(), other.as_chunks());
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_same_are_the_same_and_one_other_byte_is_seen_anywhere() {
-        for length in 0..=40 {
+        for length in 0..=3 * BLOCK as u8 + 1 {
             let one: Vec<u8> = (0..length).collect();
             assert!(are_same(&one, &one.clone()));
             for at in 0..one.len() {
