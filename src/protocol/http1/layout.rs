@@ -19,8 +19,8 @@ const BODY_END: u32 = 32;
 ///
 /// The parts follow each other: request line, fields, body, trailers. Fields are not listed; the head was validated, so
 /// walking it again is a search for line ends, and a list would be many times this size.
-// Whole words, with several positions in one. A layout is copied on its way, in pieces of one or two words: if it were written
-// in smaller pieces, the CPU would wait until all of them are in its cache.
+// Whole words, with several positions in one. A layout is copied on its way, in pieces of one or two words: if it were
+// written in smaller pieces, the CPU would wait until all of them are in its cache.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// From the lowest bit: where the target ends (32 bits), where the request starts, which is more than zero only if

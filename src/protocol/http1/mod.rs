@@ -256,8 +256,8 @@ impl Http1 {
         Decode::Complete { consumed, layout }
     }
 
-    /// Completes a request that was read in one go. All that there is to remember is that empty lines, if there were any,
-    /// were followed by one.
+    /// Completes a request that was read in one go. All that there is to remember is that empty lines, if there were
+    /// any, were followed by one.
     #[inline]
     fn complete_usual(&mut self, layout: Layout) -> Decode<Layout> {
         self.empty_lines = 0;

@@ -181,8 +181,8 @@ impl std::error::Error for InvalidHeader {}
 
 /// The body of an answer. Static and shared bodies are not copied if they are long enough for that to pay, and may then
 /// be of any size.
-// With a tag of its own: a tag encoded in the fields takes longer to read, and each answer reads it. The first two, which
-// need no drop and lie alike, are told from the others by one comparison.
+// With a tag of its own: a tag encoded in the fields takes longer to read, and each answer reads it. The first two,
+// which need no drop and lie alike, are told from the others by one comparison.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 #[repr(u8)]

@@ -1,5 +1,5 @@
-//! Reads a usual request in one go: all of it has arrived, and nothing about it is unusual. Heads that are read here are
-//! the [known heads](super::known_heads).
+//! Reads a usual request in one go: all of it has arrived, and nothing about it is unusual. Heads that are read here
+//! are the [known heads](super::known_heads).
 //!
 //! This is a shorter way to the same result for most requests, and it judges nothing: any request of which it is not
 //! sure, right or wrong, gives `None` and goes the long way through `search`, `head` and `framing`. So it may be too
