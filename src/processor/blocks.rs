@@ -122,6 +122,7 @@ impl<S: Selector, P: Protocol, M: MessageProcessor<P>> Processor<S, P, M> {
     /// True if a message of at most `available` bytes can be copied, should the user want to keep it.
     #[inline]
     pub(super) fn has_spare_at_hand(&self, available: usize) -> bool {
+        // Most reads are small, and this is asked for each message: then no tier need be chosen.
         self.spares.smallest_holds(available)
             || self.links.inbound.tier_for(available).is_some_and(|tier| self.spares.has(tier))
     }
